@@ -1,0 +1,134 @@
+using Ioasis.PageTables;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>What a domain does with the DMA of the devices attached to it.</summary>
+public enum DomainKind
+{
+    /// <summary>Every DMA faults.</summary>
+    Blocked,
+
+    /// <summary>Addresses pass unchanged.</summary>
+    Identity,
+
+    /// <summary>Addresses are translated by a table that the core maps and unmaps in.</summary>
+    Paging,
+
+    /// <summary>A guest's first stage on top of a paging domain of the host.</summary>
+    Nested,
+
+    /// <summary>The address space of a process.</summary>
+    Sva,
+}
+
+/// <summary>What a device, or one PASID of it, can be attached to. It belongs to no IOMMU (S4.2).</summary>
+public abstract class Domain : IDisposable
+{
+    /// <summary>What the domain does.</summary>
+    public abstract DomainKind Kind { get; }
+
+    /// <summary>Releases the tables. Nothing may be attached any more.</summary>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Releases the tables.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+}
+
+/// <summary>The domain in which every DMA faults. One for all: it has no state.</summary>
+public sealed class BlockedDomain : Domain
+{
+    private BlockedDomain()
+    {
+    }
+
+    /// <summary>The domain.</summary>
+    public static BlockedDomain Instance { get; } = new();
+
+    /// <inheritdoc/>
+    public override DomainKind Kind => DomainKind.Blocked;
+}
+
+/// <summary>The domain in which addresses pass unchanged. One for all: it has no state.</summary>
+public sealed class IdentityDomain : Domain
+{
+    private IdentityDomain()
+    {
+    }
+
+    /// <summary>The domain.</summary>
+    public static IdentityDomain Instance { get; } = new();
+
+    /// <inheritdoc/>
+    public override DomainKind Kind => DomainKind.Identity;
+}
+
+/// <summary>
+/// A domain with a page table of the core's own. Maps and unmaps of disjoint ranges may run at the same time; the caller
+/// orders those of overlapping ranges, as an IOAS does with its area tree.
+/// </summary>
+public abstract class PagingDomain : Domain
+{
+    /// <inheritdoc/>
+    public sealed override DomainKind Kind => DomainKind.Paging;
+
+    /// <summary>The IOVAs that the domain can translate (S3.6).</summary>
+    public abstract AddressRange Aperture { get; }
+
+    /// <summary>Bit n is set if a leaf can be 2^n bytes. The lowest set bit is the granule of every map and unmap.</summary>
+    public abstract ulong PageSizes { get; }
+
+    /// <summary>Maps a range, with the largest leaves that alignment and length allow; all or nothing.</summary>
+    /// <param name="iova">Aligned to the granule.</param>
+    /// <param name="address">Aligned to the granule.</param>
+    /// <param name="length">Bytes, a multiple of the granule, not 0.</param>
+    /// <param name="access">What the device may do.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.OutOfRange"/> outside the aperture;
+    /// <see cref="Errno.AddressInUse"/> if a part is mapped; <see cref="Errno.OutOfMemory"/> for tables.
+    /// </returns>
+    public abstract Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access);
+
+    /// <summary>
+    /// Takes a range out of the tables. Until <see cref="Sync"/> has returned for the gather, devices may still reach the
+    /// pages: neither the IOVAs nor the memory may be reused. Holes are skipped. A leaf larger than the range is split.
+    /// </summary>
+    /// <returns>Bytes that were mapped and are no more.</returns>
+    public abstract ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather);
+
+    /// <summary>
+    /// Invalidates what the gather holds in every IOMMU to which the domain is attached, waits for it to complete, frees the
+    /// table pages, and clears the gather.
+    /// </summary>
+    /// <returns>Success, or <see cref="Errno.IoError"/> if an IOMMU could not be made to complete it: then nothing is freed.</returns>
+    public abstract Errno Sync(ref InvalidationGather gather);
+
+    /// <summary>What the table says of an IOVA.</summary>
+    /// <param name="iova">Any alignment.</param>
+    /// <param name="address">Where it leads, byte-exact.</param>
+    /// <param name="access">What the device may do there.</param>
+    /// <param name="leafSize">Size in bytes of the leaf.</param>
+    public abstract bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize);
+
+    /// <summary>Bytes of table pages, the root included.</summary>
+    public abstract long TableBytes { get; }
+}
+
+/// <summary>What a paging domain must be able to do.</summary>
+public readonly record struct PagingDomainOptions
+{
+    /// <summary>Dirty tracking will be used.</summary>
+    public bool DirtyTracking { get; init; }
+
+    /// <summary>The domain will be the second stage under nested domains.</summary>
+    public bool NestParent { get; init; }
+
+    /// <summary>The domain will be attached to PASIDs.</summary>
+    public bool Pasid { get; init; }
+}

@@ -1,0 +1,84 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>What an IOMMU can do, as the core needs to know it.</summary>
+public sealed record IommuCapabilities
+{
+    /// <summary>Largest number of PASID bits, 0 if it has none.</summary>
+    public int PasidBits { get; init; }
+
+    /// <summary>It answers PCIe ATS.</summary>
+    public bool Ats { get; init; }
+
+    /// <summary>It takes page requests.</summary>
+    public bool PageRequests { get; init; }
+
+    /// <summary>It tracks dirty pages by itself.</summary>
+    public bool DirtyTracking { get; init; }
+
+    /// <summary>It translates in two stages.</summary>
+    public bool Nesting { get; init; }
+}
+
+/// <summary>
+/// The driver seam: one IOMMU as its driver presents it. The core names no concrete driver; whatever is specific (table
+/// formats, directories, queues, invalidation) is behind these calls.
+/// </summary>
+public abstract class IommuInstance
+{
+    /// <summary>A name for people.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>What it can do.</summary>
+    public abstract IommuCapabilities Capabilities { get; }
+
+    /// <summary>Makes the driver know a device. Until it is attached to something else, every DMA of it faults.</summary>
+    protected internal abstract Errno ProbeDevice(IommuDevice device);
+
+    /// <summary>The device goes: the driver blocks its DMA, drains, and forgets it.</summary>
+    protected internal abstract void ReleaseDevice(IommuDevice device);
+
+    /// <summary>Allocates a paging domain whose format suits <paramref name="device"/>, with its root table (S4.10).</summary>
+    public abstract Errno TryAllocatePagingDomain(
+        IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain);
+
+    /// <summary>
+    /// Switches what a device (PASID 0) or one PASID of it is attached to. When it returns success, no DMA uses
+    /// <paramref name="current"/> any more; when it fails, <paramref name="current"/> is still in force (invariant 3).
+    /// </summary>
+    /// <param name="device">A device that was probed.</param>
+    /// <param name="pasid">0 for requests without PASID.</param>
+    /// <param name="next">What to attach to.</param>
+    /// <param name="current">What it is attached to.</param>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if the IOMMU cannot walk the domain's format; others.</returns>
+    protected internal abstract Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current);
+
+    /// <summary>The IOVA ranges of a device that are not free to map.</summary>
+    protected internal abstract IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device);
+}
+
+/// <summary>Why a region is reserved (Linux: <c>enum iommu_resv_type</c>).</summary>
+public enum ReservedRegionKind
+{
+    /// <summary>Must be mapped one to one at all times.</summary>
+    Direct,
+
+    /// <summary>Must be mapped one to one only until a driver takes the device.</summary>
+    DirectRelaxable,
+
+    /// <summary>Must not be mapped: not translated, or with side effects.</summary>
+    Reserved,
+
+    /// <summary>The hardware's MSI window.</summary>
+    Msi,
+
+    /// <summary>An MSI window that software chose.</summary>
+    SoftwareMsi,
+}
+
+/// <summary>A reserved region of a device.</summary>
+/// <param name="Range">IOVAs, both ends inclusive.</param>
+/// <param name="Kind">Why.</param>
+/// <param name="Access">For direct regions: what the device may do there.</param>
+public readonly record struct ReservedRegion(AddressRange Range, ReservedRegionKind Kind, Access Access = Access.ReadWrite);

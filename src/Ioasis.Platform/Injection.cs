@@ -1,0 +1,126 @@
+using System.Diagnostics.CodeAnalysis;
+using Ioasis.Primitives;
+
+namespace Ioasis.Platform;
+
+/// <summary>What is about to happen at an injection point.</summary>
+public enum InjectionKind
+{
+    /// <summary>Memory, an identifier or a table is allocated.</summary>
+    Allocate,
+
+    /// <summary>Physical memory is read.</summary>
+    MemoryRead,
+
+    /// <summary>Physical memory is written.</summary>
+    MemoryWrite,
+
+    /// <summary>A register is read.</summary>
+    RegisterRead,
+
+    /// <summary>A register is written.</summary>
+    RegisterWrite,
+
+    /// <summary>A lock is about to be taken.</summary>
+    LockAcquire,
+
+    /// <summary>A lock was released.</summary>
+    LockRelease,
+
+    /// <summary>The thread polls for something that another must do.</summary>
+    Wait,
+
+    /// <summary>Space in a hardware queue is taken.</summary>
+    QueueSpace,
+
+    /// <summary>Pages of a client are pinned.</summary>
+    Pin,
+}
+
+/// <summary>A test's hand in the injection seam.</summary>
+public interface IInjector
+{
+    /// <summary>
+    /// A thread passes a point. The call may block (to let another logical thread run) and may make the operation fail.
+    /// </summary>
+    /// <returns>Success, or the error with which the operation must fail; points that cannot fail ignore it.</returns>
+    Errno OnPoint(InjectionKind kind);
+}
+
+/// <summary>
+/// The injection seam: every operation that can fail or block passes <see cref="Hit"/>, where a test can make it fail or can
+/// switch to another logical thread. It is compiled away unless the runtime switch <c>Ioasis.Injection</c> is on.
+/// </summary>
+public static class Injection
+{
+    [ThreadStatic]
+    private static IInjector? t_current;
+
+    /// <summary>Whether the seam is compiled in: the runtime switch <c>Ioasis.Injection</c>.</summary>
+    [FeatureSwitchDefinition("Ioasis.Injection")]
+    public static bool IsSupported { get; } = AppContext.TryGetSwitch("Ioasis.Injection", out bool on) && on;
+
+    /// <summary>The injector of this thread. Setting it has no effect unless <see cref="IsSupported"/>.</summary>
+    public static IInjector? Current
+    {
+        get => IsSupported ? t_current : null;
+        set
+        {
+            if (IsSupported)
+            {
+                t_current = value;
+            }
+        }
+    }
+
+    /// <summary>Passes an injection point.</summary>
+    /// <returns>Success, or the error that a test wants.</returns>
+    public static Errno Hit(InjectionKind kind) => IsSupported ? t_current?.OnPoint(kind) ?? Errno.Success : Errno.Success;
+}
+
+/// <summary>
+/// The lock of everything above this floor: a <see cref="Lock"/> that passes the injection seam, so that the explorer of
+/// schedules owns it too. Use it as <c>using (_lock.Acquire()) { … }</c>.
+/// </summary>
+public sealed class IoLock
+{
+    private readonly Lock _lock = new();
+
+    /// <summary>Whether the calling thread holds the lock.</summary>
+    public bool IsHeld => _lock.IsHeldByCurrentThread;
+
+    /// <summary>Takes the lock; the scope releases it.</summary>
+    public Scope Acquire()
+    {
+        if (Injection.IsSupported && Injection.Current is not null)
+        {
+            // A logical thread never blocks in the lock itself: the explorer runs the others until it is free.
+            _ = Injection.Hit(InjectionKind.LockAcquire);
+            while (!_lock.TryEnter())
+            {
+                _ = Injection.Hit(InjectionKind.Wait);
+            }
+        }
+        else
+        {
+            _lock.Enter();
+        }
+
+        return new(this);
+    }
+
+    /// <summary>Releases its lock when disposed.</summary>
+    public readonly ref struct Scope
+    {
+        private readonly IoLock _owner;
+
+        internal Scope(IoLock owner) => _owner = owner;
+
+        /// <summary>Releases the lock.</summary>
+        public void Dispose()
+        {
+            _owner._lock.Exit();
+            _ = Injection.Hit(InjectionKind.LockRelease);
+        }
+    }
+}

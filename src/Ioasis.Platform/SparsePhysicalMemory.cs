@@ -1,0 +1,270 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+
+namespace Ioasis.Platform;
+
+/// <summary>
+/// Physical memory of this process's own, sparse over 56 bits of address: 2 MiB chunks come into being when they are first
+/// written or pointed at, and bytes that nobody wrote read 0. An address at or above <see cref="Limit"/> is an access fault.
+/// </summary>
+/// <remarks>
+/// A three-step look-up (512 GiB, 2 MiB, byte) without locks; a chunk is published by compare-and-swap and lives until
+/// <see cref="Dispose"/>, which must not run while anyone still accesses the memory.
+/// </remarks>
+public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
+{
+    /// <summary>log2 of the size of a chunk.</summary>
+    public const int ChunkShift = 21;
+
+    /// <summary>How many address bits there can be.</summary>
+    public const int MaxPhysicalBits = 56;
+
+    private const int MiddleBits = 18;
+    private const int TopShift = ChunkShift + MiddleBits;
+    private const ulong ChunkMask = (1ul << ChunkShift) - 1;
+
+    private byte*** _top;
+    private long _chunks;
+
+    /// <summary>Makes an empty memory.</summary>
+    /// <param name="physicalBits">Bits of address, 21 to 56.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="physicalBits"/> is out of range.</exception>
+    public SparsePhysicalMemory(int physicalBits = MaxPhysicalBits)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(physicalBits, ChunkShift);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(physicalBits, MaxPhysicalBits);
+        Limit = 1ul << physicalBits;
+        _top = (byte***)NativeMemory.AllocZeroed((nuint)Math.Max(1, Limit >> TopShift), (nuint)sizeof(byte**));
+    }
+
+    /// <summary>Releases the memory if the owner forgot to.</summary>
+    ~SparsePhysicalMemory() => Release();
+
+    /// <summary>The first address that does not exist.</summary>
+    public ulong Limit { get; }
+
+    /// <summary>Bytes of host address space taken by chunks.</summary>
+    public long CommittedBytes => Volatile.Read(ref _chunks) << ChunkShift;
+
+    /// <inheritdoc/>
+    public MemoryStatus Read(PhysicalAddress address, Span<byte> destination)
+    {
+        if (!InRange(address.Value, (ulong)destination.Length))
+        {
+            return MemoryStatus.AccessFault;
+        }
+
+        ulong position = address.Value;
+        while (destination.Length > 0)
+        {
+            int piece = (int)Math.Min((ulong)destination.Length, (1ul << ChunkShift) - (position & ChunkMask));
+            byte* chunk = Find(position);
+            if (chunk == null)
+            {
+                destination[..piece].Clear();
+            }
+            else
+            {
+                new ReadOnlySpan<byte>(chunk + (position & ChunkMask), piece).CopyTo(destination);
+            }
+
+            destination = destination[piece..];
+            position += (ulong)piece;
+        }
+
+        Thread.MemoryBarrier();
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public MemoryStatus Write(PhysicalAddress address, ReadOnlySpan<byte> source)
+    {
+        if (!InRange(address.Value, (ulong)source.Length))
+        {
+            return MemoryStatus.AccessFault;
+        }
+
+        Thread.MemoryBarrier();
+        ulong position = address.Value;
+        while (source.Length > 0)
+        {
+            int piece = (int)Math.Min((ulong)source.Length, (1ul << ChunkShift) - (position & ChunkMask));
+            source[..piece].CopyTo(new Span<byte>(FindOrAdd(position) + (position & ChunkMask), piece));
+            source = source[piece..];
+            position += (ulong)piece;
+        }
+
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public MemoryStatus Read64(PhysicalAddress address, out ulong value)
+    {
+        if (!IsAccessible(address.Value, sizeof(ulong)))
+        {
+            value = 0;
+            return MemoryStatus.AccessFault;
+        }
+
+        byte* chunk = Find(address.Value);
+        value = chunk == null ? 0 : Volatile.Read(ref *(ulong*)(chunk + (address.Value & ChunkMask)));
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public MemoryStatus Write64(PhysicalAddress address, ulong value)
+    {
+        if (!IsAccessible(address.Value, sizeof(ulong)))
+        {
+            return MemoryStatus.AccessFault;
+        }
+
+        Volatile.Write(ref *(ulong*)(FindOrAdd(address.Value) + (address.Value & ChunkMask)), value);
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public MemoryStatus Read32(PhysicalAddress address, out uint value)
+    {
+        if (!IsAccessible(address.Value, sizeof(uint)))
+        {
+            value = 0;
+            return MemoryStatus.AccessFault;
+        }
+
+        byte* chunk = Find(address.Value);
+        value = chunk == null ? 0 : Volatile.Read(ref *(uint*)(chunk + (address.Value & ChunkMask)));
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public MemoryStatus Write32(PhysicalAddress address, uint value)
+    {
+        if (!IsAccessible(address.Value, sizeof(uint)))
+        {
+            return MemoryStatus.AccessFault;
+        }
+
+        Volatile.Write(ref *(uint*)(FindOrAdd(address.Value) + (address.Value & ChunkMask)), value);
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public MemoryStatus CompareExchange64(PhysicalAddress address, ulong expected, ulong desired, out ulong observed)
+    {
+        if (!IsAccessible(address.Value, sizeof(ulong)))
+        {
+            observed = 0;
+            return MemoryStatus.AccessFault;
+        }
+
+        ref ulong location = ref *(ulong*)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+        observed = Interlocked.CompareExchange(ref location, desired, expected);
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public nint TryGetHostPointer(PhysicalAddress address, ulong length) =>
+        length == 0 || !InRange(address.Value, length) || (address.Value & ChunkMask) + length > (1ul << ChunkShift)
+            ? 0
+            : (nint)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+
+    /// <summary>Frees the chunks. No access may be under way.</summary>
+    public void Dispose()
+    {
+        Release();
+        GC.SuppressFinalize(this);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool InRange(ulong address, ulong length) => address < Limit && length <= Limit - address;
+
+    // Aligned and below the limit; the limit is a multiple of the size, so an aligned access cannot straddle it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsAccessible(ulong address, ulong size) => address < Limit && (address & (size - 1)) == 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* Find(ulong address)
+    {
+        byte** middle = _top[address >> TopShift];
+        return middle == null ? null : middle[(address >> ChunkShift) & ((1ul << MiddleBits) - 1)];
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* FindOrAdd(ulong address)
+    {
+        byte* chunk = Find(address);
+        return chunk != null ? chunk : Add(address);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private byte* Add(ulong address)
+    {
+        byte** middle = (byte**)Publish(
+            ref *(nint*)&_top[address >> TopShift], (nuint)sizeof(byte*) << MiddleBits, out _);
+        byte* chunk = (byte*)Publish(
+            ref *(nint*)&middle[(address >> ChunkShift) & ((1ul << MiddleBits) - 1)], 1u << ChunkShift, out bool added);
+        if (added)
+        {
+            Interlocked.Increment(ref _chunks);
+        }
+
+        return chunk;
+    }
+
+    private static nint Publish(ref nint slot, nuint bytes, out bool added)
+    {
+        added = false;
+        nint present = Volatile.Read(ref slot);
+        if (present != 0)
+        {
+            return present;
+        }
+
+        nint fresh = (nint)NativeMemory.AlignedAlloc(bytes, 4096);
+        NativeMemory.Clear((void*)fresh, bytes);
+        present = Interlocked.CompareExchange(ref slot, fresh, 0);
+        if (present != 0)
+        {
+            NativeMemory.AlignedFree((void*)fresh);
+            return present;
+        }
+
+        added = true;
+        return fresh;
+    }
+
+    private void Release()
+    {
+        byte*** top = _top;
+        if (top == null)
+        {
+            return;
+        }
+
+        _top = null;
+        for (ulong i = 0; i < Math.Max(1, Limit >> TopShift); i++)
+        {
+            byte** middle = top[i];
+            if (middle == null)
+            {
+                continue;
+            }
+
+            for (int j = 0; j < 1 << MiddleBits; j++)
+            {
+                if (middle[j] != null)
+                {
+                    NativeMemory.AlignedFree(middle[j]);
+                }
+            }
+
+            NativeMemory.AlignedFree(middle);
+        }
+
+        NativeMemory.Free(top);
+    }
+}
