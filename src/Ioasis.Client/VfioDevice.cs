@@ -1,0 +1,159 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Client;
+
+/// <summary>
+/// A device by its VFIO character device. It does nothing until it is bound to an <see cref="IommuFd"/>, and its DMA faults
+/// until it is attached there. Thread-safe.
+/// </summary>
+public sealed class VfioDevice : IDisposable
+{
+    private VfioDevice(string path, KernelDescriptor descriptor)
+    {
+        Path = path;
+        Descriptor = descriptor;
+    }
+
+    /// <summary>The device node.</summary>
+    public string Path { get; }
+
+    /// <summary>The descriptor.</summary>
+    public KernelDescriptor Descriptor { get; }
+
+    /// <summary>The device's object number in the descriptor that it is bound to, 0 before.</summary>
+    public uint Id { get; private set; }
+
+    /// <summary>Opens a device, such as <c>/dev/vfio/devices/vfio0</c>.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public static VfioDevice Open(IKernelAbi kernel, string path)
+    {
+        IommuException.ThrowIf(TryOpen(kernel, path, out VfioDevice? device), "open", $"{path}");
+        return device!;
+    }
+
+    /// <summary>Opens a device, such as <c>/dev/vfio/devices/vfio0</c>.</summary>
+    /// <returns>Success, or what the kernel answered.</returns>
+    public static Errno TryOpen(IKernelAbi kernel, string path, out VfioDevice? device)
+    {
+        Errno error = KernelDescriptor.TryOpen(kernel, path, out KernelDescriptor? descriptor);
+        device = descriptor is null ? null : new(path, descriptor);
+        return error;
+    }
+
+    /// <summary>Puts the device, and with it its whole group, under the control of <paramref name="iommu"/>.</summary>
+    /// <returns>The device's object number there.</returns>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public uint Bind(IommuFd iommu)
+    {
+        IommuException.ThrowIf(TryBind(iommu), "VFIO_DEVICE_BIND_IOMMUFD", $"{Path}");
+        return Id;
+    }
+
+    /// <summary>Puts the device, and with it its whole group, under the control of <paramref name="iommu"/>.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> if it is bound already; <see cref="Errno.Busy"/> if its group is under the
+    /// control of another.
+    /// </returns>
+    public Errno TryBind(IommuFd iommu)
+    {
+        ArgumentNullException.ThrowIfNull(iommu);
+        bool held = false;
+        try
+        {
+            iommu.Descriptor.DangerousAddRef(ref held);
+            VfioDeviceBindIommufd argument = new()
+            {
+                Argsz = (uint)Unsafe.SizeOf<VfioDeviceBindIommufd>(),
+                Iommufd = iommu.Descriptor.Number,
+            };
+            Errno error = Call(VfioRequests.DeviceBindIommufd, ref argument);
+            if (error == Errno.Success)
+            {
+                Id = argument.OutDeviceId;
+            }
+
+            return error;
+        }
+        finally
+        {
+            if (held)
+            {
+                iommu.Descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Attaches the device to an address space: the kernel finds or makes a page table. A device that is attached already
+    /// is switched without a moment in between.
+    /// </summary>
+    /// <returns>Number of the page table.</returns>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public uint Attach(IoAddressSpace space)
+    {
+        ArgumentNullException.ThrowIfNull(space);
+        IommuException.ThrowIf(
+            TryAttach(space.Id, out uint table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, address space {space.Id}");
+        return table;
+    }
+
+    /// <summary>Attaches the device to a page table.</summary>
+    /// <returns>Number of the page table.</returns>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public uint Attach(HardwarePageTable table)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        IommuException.ThrowIf(
+            TryAttach(table.Id, out uint id), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, page table {table.Id}");
+        return id;
+    }
+
+    /// <summary>Attaches the device to an address space or a page table by number.</summary>
+    /// <param name="pageTableId">Number of the object.</param>
+    /// <param name="attachedId">Number of the page table that it is attached to.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.AddressInUse"/> if a live mapping lies where the device cannot reach or has a reserved
+    /// region; <see cref="Errno.NoEntry"/> for an unknown object; <see cref="Errno.InvalidArgument"/> before the bind.
+    /// </returns>
+    public Errno TryAttach(uint pageTableId, out uint attachedId)
+    {
+        VfioDeviceAttachIommufdPt argument = new()
+        {
+            Argsz = (uint)Unsafe.SizeOf<VfioDeviceAttachIommufdPt>(),
+            PageTableId = pageTableId,
+        };
+        Errno error = Call(VfioRequests.DeviceAttachIommufdPt, ref argument);
+        attachedId = argument.PageTableId;
+        return error;
+    }
+
+    /// <summary>Detaches the device: its DMA faults when this returns.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public void Detach() => IommuException.ThrowIf(TryDetach(), "VFIO_DEVICE_DETACH_IOMMUFD_PT", $"{Path}");
+
+    /// <summary>Detaches the device: its DMA faults when this returns. Harmless if it is not attached.</summary>
+    /// <returns>Success, or what the kernel answered.</returns>
+    public Errno TryDetach()
+    {
+        VfioDeviceDetachIommufdPt argument = new() { Argsz = (uint)Unsafe.SizeOf<VfioDeviceDetachIommufdPt>() };
+        return Call(VfioRequests.DeviceDetachIommufdPt, ref argument);
+    }
+
+    /// <summary>What kind of device it is.</summary>
+    /// <returns>Success, or <see cref="Errno.InvalidArgument"/> before the bind.</returns>
+    public Errno TryGetInfo(out VfioDeviceInfo info)
+    {
+        info = new() { Argsz = (uint)Unsafe.SizeOf<VfioDeviceInfo>() };
+        return Call(VfioRequests.DeviceGetInfo, ref info);
+    }
+
+    /// <summary>Closes the descriptor: the kernel detaches and unbinds the device.</summary>
+    public void Dispose() => Descriptor.Dispose();
+
+    private Errno Call<T>(uint request, ref T argument)
+        where T : unmanaged =>
+        Descriptor.Call(request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
+}
