@@ -48,6 +48,39 @@ public interface IPhysicalMemory
     /// <param name="observed">What was there: the exchange happened if it equals <paramref name="expected"/>.</param>
     MemoryStatus CompareExchange64(PhysicalAddress address, ulong expected, ulong desired, out ulong observed);
 
+    /// <summary>Replaces 4 aligned bytes if they are <paramref name="expected"/>; a full fence.</summary>
+    /// <param name="address">4-byte aligned.</param>
+    /// <param name="expected">What must be there.</param>
+    /// <param name="desired">What to store.</param>
+    /// <param name="observed">What was there: the exchange happened if it equals <paramref name="expected"/>.</param>
+    MemoryStatus CompareExchange32(PhysicalAddress address, uint expected, uint desired, out uint observed)
+    {
+        // By default through the doubleword around it; a change of the neighbour only makes it try again.
+        PhysicalAddress doubleword = new(address.Value & ~7ul);
+        int shift = (int)(address.Value & 4) * 8;
+        observed = 0;
+        MemoryStatus status = Read64(doubleword, out ulong present);
+        while (status == MemoryStatus.Success)
+        {
+            observed = (uint)(present >> shift);
+            if (observed != expected)
+            {
+                break;
+            }
+
+            ulong changed = (present & ~(0xffff_fffful << shift)) | ((ulong)desired << shift);
+            status = CompareExchange64(doubleword, present, changed, out ulong seen);
+            if (seen == present)
+            {
+                break;
+            }
+
+            present = seen;
+        }
+
+        return status;
+    }
+
     /// <summary>
     /// The host address of <paramref name="length"/> contiguous bytes, for implementations whose memory is this process's
     /// own; 0 where it is not (memory behind a socket, memory that a test watches). Valid while the memory object lives.

@@ -167,6 +167,20 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
     }
 
     /// <inheritdoc/>
+    public MemoryStatus CompareExchange32(PhysicalAddress address, uint expected, uint desired, out uint observed)
+    {
+        if (!IsAccessible(address.Value, sizeof(uint)))
+        {
+            observed = 0;
+            return MemoryStatus.AccessFault;
+        }
+
+        ref uint location = ref *(uint*)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+        observed = Interlocked.CompareExchange(ref location, desired, expected);
+        return MemoryStatus.Success;
+    }
+
+    /// <inheritdoc/>
     public nint TryGetHostPointer(PhysicalAddress address, ulong length) =>
         length == 0 || !InRange(address.Value, length) || (address.Value & ChunkMask) + length > (1ul << ChunkShift)
             ? 0

@@ -1,0 +1,158 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Platform;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <summary>
+/// What one thread is doing between a translation and the end of the access that uses it. A thread writes only its own slot,
+/// with plain stores; who waits makes all threads' stores visible by one process-wide barrier (the asymmetric half of a
+/// hazard: cheap for translations, dear for fences).
+/// </summary>
+[StructLayout(LayoutKind.Explicit, Size = 192)]
+internal sealed class ReaderSlot
+{
+    [ThreadStatic]
+    private static ReaderSlot? t_current;
+
+    private static readonly Lock s_registration = new();
+    private static ReaderSlot[] s_slots = [];
+
+    // A cache line of its own.
+    [FieldOffset(64)]
+    private long _sequence;
+
+    [FieldOffset(72)]
+    private int _depth;
+
+    [FieldOffset(128)]
+    private Thread _owner;
+
+    private ReaderSlot(Thread owner) => _owner = owner;
+
+    /// <summary>The slot of this thread.</summary>
+    public static ReaderSlot Current
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => t_current ?? Register();
+    }
+
+    /// <summary>Begins an access. Accesses nest.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Enter()
+    {
+        if (_depth++ == 0)
+        {
+            // Odd: inside. The compiler may not move later loads before it; the processor is held by the waiter's barrier.
+            Volatile.Write(ref _sequence, _sequence + 1);
+        }
+    }
+
+    /// <summary>Ends an access.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Exit()
+    {
+        if (--_depth == 0)
+        {
+            Volatile.Write(ref _sequence, _sequence + 1);
+        }
+    }
+
+    /// <summary>Waits until every other thread has ended the access that it was in when the call began.</summary>
+    public static void WaitForOthers()
+    {
+        ReaderSlot? own = t_current;
+        ReaderSlot[] slots = Volatile.Read(ref s_slots);
+        if (slots.Length == 0 || (slots.Length == 1 && slots[0] == own))
+        {
+            return;
+        }
+
+        Interlocked.MemoryBarrierProcessWide();
+        slots = Volatile.Read(ref s_slots);
+        foreach (ReaderSlot slot in slots)
+        {
+            if (slot != own)
+            {
+                WaitFor(slot);
+            }
+        }
+    }
+
+    private static void WaitFor(ReaderSlot slot)
+    {
+        long sequence = Volatile.Read(ref slot._sequence);
+        if ((sequence & 1) == 0)
+        {
+            return;
+        }
+
+        SpinWait spin = default;
+        while (Volatile.Read(ref slot._sequence) == sequence && Volatile.Read(ref slot._owner).IsAlive)
+        {
+            _ = Injection.Hit(InjectionKind.Wait);
+            spin.SpinOnce();
+        }
+    }
+
+    // Slots of threads that are gone are taken over, so that there are no more slots than threads at a time.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static ReaderSlot Register()
+    {
+        lock (s_registration)
+        {
+            foreach (ReaderSlot slot in s_slots)
+            {
+                if (!slot._owner.IsAlive)
+                {
+                    slot._depth = 0;
+                    slot._sequence = (slot._sequence + 1) & ~1L;
+                    Volatile.Write(ref slot._owner, Thread.CurrentThread);
+                    return t_current = slot;
+                }
+            }
+
+            ReaderSlot fresh = new(Thread.CurrentThread);
+            ReaderSlot[] slots = [.. s_slots, fresh];
+            Volatile.Write(ref s_slots, slots);
+            Interlocked.MemoryBarrierProcessWide();
+            return t_current = fresh;
+        }
+    }
+}
+
+/// <content>Which accesses a fence waits for (section 3.1.2).</content>
+public sealed partial class RiscVIommu
+{
+    private static void EnterAccess(out ReaderSlot? slot)
+    {
+        slot = ReaderSlot.Current;
+        slot.Enter();
+    }
+
+    private static void ExitAccess(ReaderSlot? slot) => slot?.Exit();
+
+    // Register lock held. Translations never take it inside an access, so this ends.
+    private static void WaitForAccesses() => ReaderSlot.WaitForOthers();
+
+    /// <summary>
+    /// Begins an access of an embedder who translates with <see cref="Translate"/> and then accesses memory itself: until the scope
+    /// is disposed, by the same thread, an IOFENCE.C in another thread does not complete. Keep it short; within it, write no registers.
+    /// </summary>
+    public static AccessScope BeginAccess()
+    {
+        EnterAccess(out ReaderSlot? slot);
+        return new(slot);
+    }
+
+    /// <summary>An access under way; see <see cref="BeginAccess"/>.</summary>
+    public readonly ref struct AccessScope
+    {
+        private readonly ReaderSlot? _slot;
+
+        internal AccessScope(ReaderSlot? slot) => _slot = slot;
+
+        /// <summary>Ends the access.</summary>
+        public void Dispose() => ExitAccess(_slot);
+    }
+}

@@ -1,0 +1,167 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <content>The device side: <see cref="IDmaPort"/>, and the debug interface that stands in for a device (chapter 4).</content>
+public sealed partial class RiscVIommu
+{
+    private const int PageShift = 12;
+
+    /// <inheritdoc/>
+    public void Translate(in DmaRequest request, out DmaTranslation translation) => TranslateSlowly(request, out translation);
+
+    private void TranslateSlowly(in DmaRequest dma, out DmaTranslation translation)
+    {
+        EnterAccess(out ReaderSlot? slot);
+        Request request = MakeRequest(dma);
+        bool translated = Process(ref request, out Outcome outcome);
+        ExitAccess(slot);
+        translation = Conclude(request, outcome, translated);
+    }
+
+    // Called outside of the access: reports the fault, if there is one.
+    private DmaTranslation Conclude(in Request request, in Outcome outcome, bool translated)
+    {
+        RaiseOverflow();
+        if (translated)
+        {
+            return Complete(request, outcome);
+        }
+
+        DmaStatus status = Answer(request, out bool report);
+        if (report)
+        {
+            ReportTranslationFault(request);
+        }
+
+        return new(default, status);
+    }
+
+    /// <inheritdoc/>
+    public DmaStatus Read(in DmaRequest request, Span<byte> destination)
+    {
+        DmaRequest piece = request with { Flags = request.Flags & ~DmaFlags.Write };
+        while (destination.Length > 0)
+        {
+            int length = PieceLength(piece.Address, destination.Length);
+            EnterAccess(out ReaderSlot? slot);
+            bool translated = TranslateInside(piece, out Request inner, out Outcome outcome);
+            MemoryStatus access = MemoryStatus.AccessFault;
+            if (translated && !outcome.IsMrif)
+            {
+                access = _memory.Read(new(outcome.Address), destination[..length]);
+            }
+
+            ExitAccess(slot);
+            DmaStatus status = EndAccess(inner, outcome, translated, access);
+            if (status != DmaStatus.Success)
+            {
+                return status;
+            }
+
+            destination = destination[length..];
+            piece = piece with { Address = piece.Address + (ulong)length };
+        }
+
+        return DmaStatus.Success;
+    }
+
+    /// <inheritdoc/>
+    public DmaStatus Write(in DmaRequest request, ReadOnlySpan<byte> source)
+    {
+        DmaRequest piece = request with { Flags = request.Flags | DmaFlags.Write };
+        while (source.Length > 0)
+        {
+            int length = PieceLength(piece.Address, source.Length);
+            EnterAccess(out ReaderSlot? slot);
+            bool translated = TranslateInside(piece, out Request inner, out Outcome outcome);
+            MemoryStatus access = MemoryStatus.AccessFault;
+            if (translated && !outcome.IsMrif)
+            {
+                access = _memory.Write(new(outcome.Address), source[..length]);
+            }
+
+            ExitAccess(slot);
+            DmaStatus status = EndAccess(inner, outcome, translated, access);
+            if (status != DmaStatus.Success)
+            {
+                return status;
+            }
+
+            source = source[length..];
+            piece = piece with { Address = piece.Address + (ulong)length };
+        }
+
+        return DmaStatus.Success;
+    }
+
+    private static int PieceLength(Iova address, int left) =>
+        (int)Math.Min((ulong)left, (1ul << PageShift) - (address.Value & ((1ul << PageShift) - 1)));
+
+    private bool TranslateInside(in DmaRequest dma, out Request request, out Outcome outcome)
+    {
+        request = MakeRequest(dma);
+        bool translated = Process(ref request, out outcome);
+        _ = Injection.Hit(InjectionKind.MemoryRead);
+        return translated;
+    }
+
+    private DmaStatus EndAccess(in Request request, in Outcome outcome, bool translated, MemoryStatus access)
+    {
+        if (!translated)
+        {
+            return Conclude(request, outcome, translated: false).Status;
+        }
+
+        RaiseOverflow();
+        return access == MemoryStatus.Success ? DmaStatus.Success : DmaStatus.CompleterAbort;
+    }
+
+    // tr_req_ctl (section 5.25): an untranslated request, at once, so that Go/Busy reads 0 afterwards.
+    private void WriteTranslationRequest(ulong value)
+    {
+        const ulong Writable = TranslationRequestControl.PrivilegedBit | TranslationRequestControl.ExecuteBit
+            | TranslationRequestControl.NoWriteBit | (0xf_fffful << TranslationRequestControl.PidShift)
+            | TranslationRequestControl.PidValidBit | (0xff_fffful << TranslationRequestControl.DidShift);
+        _trReqCtl = value & Writable;
+        if ((value & TranslationRequestControl.GoBusyBit) == 0)
+        {
+            return;
+        }
+
+        DmaFlags flags = DmaFlags.None;
+        flags |= (value & TranslationRequestControl.NoWriteBit) == 0 ? DmaFlags.Write : 0;
+        flags |= (value & TranslationRequestControl.ExecuteBit) != 0 ? DmaFlags.Execute : 0;
+        flags |= (value & TranslationRequestControl.PrivilegedBit) != 0 ? DmaFlags.Privileged : 0;
+        flags |= (value & TranslationRequestControl.PidValidBit) != 0 ? DmaFlags.PasidValid : 0;
+        DmaRequest dma = new(
+            new((uint)(value >> TranslationRequestControl.DidShift)),
+            new(_trReqIova),
+            flags,
+            Pasid: new((uint)(value >> TranslationRequestControl.PidShift) & Pasid.MaxValue));
+        Request request = MakeRequest(dma);
+        request.ForDebug = true;
+        if (!Process(ref request, out Outcome outcome))
+        {
+            ReportFault(request);
+            _trResponse = TranslationResponse.FaultBit;
+        }
+        else
+        {
+            // The size is in the PPN: ones below the highest bit of the size's own bits (section 5.26).
+            ulong size = 1ul << outcome.SizeLog2;
+            ulong address = (outcome.Address & ~(size - 1)) | ((size >> 1) - 1);
+            _trResponse = PpnField.FromAddress(address)
+                | ((ulong)outcome.Pbmt << TranslationResponse.PbmtShift)
+                | (size > 4096 ? TranslationResponse.SizeBit : 0);
+        }
+
+        if (_overflowed)
+        {
+            _overflowed = false;
+            Raise(InterruptPending.PerformanceMonitor);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+using Ioasis.Platform;
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <content>The fault queue (section 3.2).</content>
+public sealed partial class RiscVIommu
+{
+    // Called with the register lock held.
+    private void ReportFault(in Request request)
+    {
+        CountFault(request.Cause);
+        if (!_faultQueue.IsOn
+            || (_faultQueue.Csr & (QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit)) != 0
+            || (request.DisableFaults && !request.Cause.IsReportedWithDtf()))
+        {
+            return;
+        }
+
+        uint next = (_faultQueue.Tail + 1) & _faultQueue.IndexMask;
+        if (next == _faultQueue.Head)
+        {
+            _faultQueue.Csr |= QueueCsr.OverflowBit;
+        }
+        else
+        {
+            ulong header = (ulong)request.Cause
+                | ((ulong)request.Type << FaultRecord.TypeShift)
+                | ((ulong)(request.DeviceId & 0xff_ffff) << FaultRecord.DeviceShift);
+            if (request.HadProcess)
+            {
+                header |= FaultRecord.PidValidBit | ((ulong)(request.ProcessId & 0xf_ffff) << FaultRecord.PidShift)
+                    | (request.PrivilegedRequested ? FaultRecord.PrivilegedBit : 0);
+            }
+
+            ulong address = PpnField.ToAddress(_faultQueue.Base) | ((ulong)_faultQueue.Tail * QueueBase.FaultRecordSize);
+            if (WriteDoublewords(address, _configuration.BigEndian, [header, 0, request.Iova, request.Iotval2])
+                != MemoryStatus.Success)
+            {
+                _faultQueue.Csr |= QueueCsr.MemoryFaultBit;
+            }
+            else
+            {
+                _faultQueue.Tail = next;
+            }
+        }
+
+        if (_faultQueue.HasInterrupts)
+        {
+            Raise(InterruptPending.FaultQueue);
+        }
+    }
+
+    // Called without any lock, and not as a translation that a fence waits for.
+    private void ReportTranslationFault(in Request request)
+    {
+        using (_lock.Acquire())
+        {
+            ReportFault(request);
+        }
+
+        Deliver();
+    }
+}

@@ -1,0 +1,384 @@
+using System.Buffers.Binary;
+using Ioasis.Platform;
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <content>
+/// The walks of page tables: "Virtual Address Translation Process" and "Two-Stage Address Translation" of the Privileged
+/// specification, as the process to translate an IOVA uses them (section 2.3, steps 17 and 19).
+/// </content>
+public sealed partial class RiscVIommu
+{
+    // Somebody else who changes a PTE between our read and our compare-and-swap makes us look again, but not forever.
+    private const int MaxRetries = 256;
+
+    /// <summary>How the second stage is accessed.</summary>
+    private struct SecondStageAccess
+    {
+        public bool IsRead;
+        public bool IsWrite;
+        public bool IsExecute;
+        public bool CheckPermissions;
+
+        /// <summary>The access reads a PTE of the first stage.</summary>
+        public bool IsImplicit;
+    }
+
+    /// <summary>A page-table scheme: Sv39 and its like.</summary>
+    /// <param name="Levels">Levels of tables.</param>
+    /// <param name="LevelBits">Index bits of a level.</param>
+    /// <param name="RootExtraBits">Index bits that the root has more: 2 in the second stage.</param>
+    /// <param name="EntrySizeLog2">log2 of the bytes of an entry.</param>
+    private readonly record struct Scheme(int Levels, int LevelBits, int RootExtraBits, int EntrySizeLog2)
+    {
+        public int AddressBits => 12 + (Levels * LevelBits) + RootExtraBits;
+
+        public int LevelShift(int level) => 12 + (level * LevelBits);
+
+        public ulong EntryOffset(ulong address, int level)
+        {
+            int bits = level == Levels - 1 ? LevelBits + RootExtraBits : LevelBits;
+            return ((address >> LevelShift(level)) & ((1ul << bits) - 1)) << EntrySizeLog2;
+        }
+    }
+
+    private static Scheme FirstStageScheme(int mode, bool sxl) =>
+        sxl ? new(2, 10, 0, 2) : new(3 + mode - Iosatp.ModeSv39, 9, 0, 3);
+
+    private static Scheme SecondStageScheme(int mode, bool gxl) =>
+        gxl ? new(2, 10, 2, 2) : new(3 + mode - Iohgatp.ModeSv39x4, 9, 2, 3);
+
+    // The size is that of the widest scheme there is; where only a 32-bit one is usable it may be another.
+    private static ulong BareSize(bool isWide, bool narrow, ulong size, ulong? sizeSv32) =>
+        isWide || !narrow ? size : sizeSv32 ?? size;
+
+    /// <summary>Translates an IOVA to a guest physical address (step 17).</summary>
+    private StageStatus WalkFirstStage(
+        Configuration configuration, ref Request request, in DeviceContextData device, in FirstStage stage, out Leaf leaf)
+    {
+        leaf = default;
+        bool sxl = device.Has(DeviceTranslationControl.SxlBit);
+        if (stage.IsBare)
+        {
+            ulong size = BareSize(
+                _capabilities.Sv57 || _capabilities.Sv48, sxl, Options.BareFirstStageSize, Options.BareFirstStageSizeSv32);
+            leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
+            leaf.Address = request.Iova;
+            leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.GlobalBit
+                | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
+            return StageStatus.Success;
+        }
+
+        Scheme scheme = FirstStageScheme(TablePointer.Mode(stage.Iosatp), sxl);
+        if (!IsInFirstStageRange(request.Iova, scheme.AddressBits, sxl))
+        {
+            return StageStatus.PageFault;
+        }
+
+        bool bigEndian = device.Has(DeviceTranslationControl.FirstStageBigEndianBit);
+        ulong table = TablePointer.Address(stage.Iosatp);
+        ulong global = 0;
+        int retries = 0;
+        for (int level = scheme.Levels - 1; level >= 0;)
+        {
+            // The address of the entry, through the second stage if there is one.
+            ulong entryAddress = table + scheme.EntryOffset(request.Iova, level);
+            ulong guestAddress = entryAddress;
+            bool entryWritable = true;
+            if (device.HasSecondStage)
+            {
+                SecondStageAccess access = new() { IsRead = true, CheckPermissions = true, IsImplicit = true };
+                StageStatus status = WalkSecondStage(configuration, ref request, device, guestAddress, access, out Leaf entryLeaf);
+                if (status != StageStatus.Success)
+                {
+                    request.Iotval2 = status == StageStatus.GuestPageFault ? (guestAddress & ~3ul) | FaultRecord.ImplicitBit : 0;
+                    return status;
+                }
+
+                entryAddress = entryLeaf.Address;
+                entryWritable = entryLeaf.Has(PageTableEntry.WriteBit);
+            }
+
+            CountEvent(request, HpmEvent.FirstStageWalk);
+            MemoryStatus read = ReadEntry(ref request, entryAddress, bigEndian, scheme.EntrySizeLog2, out ulong entry);
+            if (read != MemoryStatus.Success)
+            {
+                return ToStageStatus(read);
+            }
+
+            if (IsReserved(entry) || (level != 0 && (entry & PageTableEntry.NapotBit) != 0))
+            {
+                return StageStatus.PageFault;
+            }
+
+            if ((entry & (PageTableEntry.ReadBit | PageTableEntry.ExecuteBit)) == 0)
+            {
+                if (IsReservedPointer(entry))
+                {
+                    return StageStatus.PageFault;
+                }
+
+                global |= entry & PageTableEntry.GlobalBit;
+                table = PpnField.ToAddress(entry);
+                level--;
+                continue;
+            }
+
+            if (!IsFirstStagePermitted(request, stage, entry) || !IsAligned(entry, level, scheme))
+            {
+                return StageStatus.PageFault;
+            }
+
+            ulong update = MissingBits(entry, request.IsWrite);
+            if (update != 0)
+            {
+                if (!device.Has(DeviceTranslationControl.FirstStageAdUpdateBit))
+                {
+                    return StageStatus.PageFault;
+                }
+
+                if (!entryWritable)
+                {
+                    request.Iotval2 = (guestAddress & ~3ul) | FaultRecord.ImplicitBit | FaultRecord.ImplicitWriteBit;
+                    return StageStatus.GuestPageFault;
+                }
+
+                CountEvent(request, HpmEvent.FirstStageWalk);
+                MemoryStatus updated = UpdateEntry(entryAddress, bigEndian, scheme.EntrySizeLog2, entry, update, out bool changed);
+                if (updated != MemoryStatus.Success)
+                {
+                    return ToStageStatus(updated);
+                }
+
+                if (changed)
+                {
+                    if (++retries > MaxRetries)
+                    {
+                        return StageStatus.PageFault;
+                    }
+
+                    continue;
+                }
+
+                entry |= update;
+            }
+
+            leaf = MakeLeaf(entry | global, request.Iova, level, scheme);
+            return StageStatus.Success;
+        }
+
+        return StageStatus.PageFault;
+    }
+
+    /// <summary>Translates a guest physical address to a physical one (step 19, and the implicit accesses of step 17).</summary>
+    private StageStatus WalkSecondStage(
+        Configuration configuration, ref Request request, in DeviceContextData device, ulong address, SecondStageAccess access, out Leaf leaf)
+    {
+        leaf = default;
+        int mode = TablePointer.Mode(device.Iohgatp);
+        if (mode == Iohgatp.ModeBare)
+        {
+            ulong size = BareSize(
+                _capabilities.Sv57x4 || _capabilities.Sv48x4, configuration.Gxl,
+                Options.BareSecondStageSize, Options.BareSecondStageSizeSv32);
+            leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
+            leaf.Address = address;
+            leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
+            return StageStatus.Success;
+        }
+
+        Scheme scheme = SecondStageScheme(mode, configuration.Gxl);
+
+        // With SXL a guest has 34 bits of address whatever the scheme (section 2.1.3.1).
+        int addressBits = device.Has(DeviceTranslationControl.SxlBit) ? 34 : scheme.AddressBits;
+        if (address >> addressBits != 0)
+        {
+            return StageStatus.GuestPageFault;
+        }
+
+        ulong table = TablePointer.Address(device.Iohgatp);
+        bool bigEndian = configuration.BigEndian;
+        int retries = 0;
+        for (int level = scheme.Levels - 1; level >= 0;)
+        {
+            CountEvent(request, HpmEvent.SecondStageWalk);
+            ulong entryAddress = table + scheme.EntryOffset(address, level);
+            MemoryStatus read = ReadEntry(ref request, entryAddress, bigEndian, scheme.EntrySizeLog2, out ulong entry);
+            if (read != MemoryStatus.Success)
+            {
+                return ToStageStatus(read);
+            }
+
+            if (IsReserved(entry) || (level != 0 && (entry & PageTableEntry.NapotBit) != 0))
+            {
+                return StageStatus.GuestPageFault;
+            }
+
+            if ((entry & (PageTableEntry.ReadBit | PageTableEntry.ExecuteBit)) == 0)
+            {
+                if (IsReservedPointer(entry))
+                {
+                    return StageStatus.GuestPageFault;
+                }
+
+                table = PpnField.ToAddress(entry);
+                level--;
+                continue;
+            }
+
+            if (!IsSecondStagePermitted(access, entry) || !IsAligned(entry, level, scheme))
+            {
+                return StageStatus.GuestPageFault;
+            }
+
+            // An implicit access that may have to update a first-stage PTE counts as a store.
+            bool stores = access.IsWrite || (access.IsImplicit && device.Has(DeviceTranslationControl.FirstStageAdUpdateBit));
+            ulong update = MissingBits(entry, stores);
+            if (update != 0)
+            {
+                if (!device.Has(DeviceTranslationControl.SecondStageAdUpdateBit))
+                {
+                    return StageStatus.GuestPageFault;
+                }
+
+                CountEvent(request, HpmEvent.SecondStageWalk);
+                MemoryStatus updated = UpdateEntry(entryAddress, bigEndian, scheme.EntrySizeLog2, entry, update, out bool changed);
+                if (updated != MemoryStatus.Success)
+                {
+                    return ToStageStatus(updated);
+                }
+
+                if (changed)
+                {
+                    if (++retries > MaxRetries)
+                    {
+                        return StageStatus.GuestPageFault;
+                    }
+
+                    continue;
+                }
+
+                entry |= update;
+            }
+
+            leaf = MakeLeaf(entry, address, level, scheme);
+            return StageStatus.Success;
+        }
+
+        return StageStatus.GuestPageFault;
+    }
+
+    // Sv39 to Sv57 want the upper bits to be copies of the highest used one; with SXL they are 0 (section 2.1.3.1).
+    private static bool IsInFirstStageRange(ulong address, int bits, bool sxl) => sxl
+        ? address >> 32 == 0
+        : (ulong)((long)(address << (64 - bits)) >> (64 - bits)) == address;
+
+    private MemoryStatus ReadEntry(ref Request request, ulong address, bool bigEndian, int sizeLog2, out ulong entry)
+    {
+        request.MemoryReads++;
+        if (sizeLog2 == 3)
+        {
+            return ReadDoubleword(address, bigEndian, out entry);
+        }
+
+        MemoryStatus status = ReadWord(address, bigEndian, out uint word);
+        entry = word;
+        return status;
+    }
+
+    // Compare-and-swap of the entry as it was read, with bits added (section 2.4).
+    private MemoryStatus UpdateEntry(ulong address, bool bigEndian, int sizeLog2, ulong entry, ulong update, out bool changed)
+    {
+        _ = Injection.Hit(InjectionKind.MemoryWrite);
+        ulong desired = entry | update;
+        if (sizeLog2 == 3)
+        {
+            ulong expected = bigEndian ? BinaryPrimitives.ReverseEndianness(entry) : entry;
+            desired = bigEndian ? BinaryPrimitives.ReverseEndianness(desired) : desired;
+            MemoryStatus status = _memory.CompareExchange64(new(address), expected, desired, out ulong observed);
+            changed = observed != expected;
+            return status;
+        }
+
+        uint expectedWord = bigEndian ? BinaryPrimitives.ReverseEndianness((uint)entry) : (uint)entry;
+        uint desiredWord = bigEndian ? BinaryPrimitives.ReverseEndianness((uint)desired) : (uint)desired;
+        MemoryStatus wordStatus = _memory.CompareExchange32(new(address), expectedWord, desiredWord, out uint observedWord);
+        changed = observedWord != expectedWord;
+        return wordStatus;
+    }
+
+    // V=0, W without R, or something that is reserved for future standard use.
+    private bool IsReserved(ulong entry)
+    {
+        if ((entry & PageTableEntry.ValidBit) == 0
+            || (entry & (PageTableEntry.ReadBit | PageTableEntry.WriteBit)) == PageTableEntry.WriteBit)
+        {
+            return true;
+        }
+
+        ulong reserved = PageTableEntry.ReservedMask
+            | (_capabilities.Svrsw60t59b ? 0 : PageTableEntry.Rsw60t59bMask)
+            | (_capabilities.Svpbmt ? 0 : PageTableEntry.PbmtMask);
+        return (entry & reserved) != 0 || (entry & PageTableEntry.PbmtMask) == PageTableEntry.PbmtMask;
+    }
+
+    // D, A, U and PBMT of an entry that points to a table are reserved.
+    private static bool IsReservedPointer(ulong entry) => (entry & (PageTableEntry.PbmtMask
+        | PageTableEntry.DirtyBit | PageTableEntry.AccessedBit | PageTableEntry.UserBit)) != 0;
+
+    private static bool IsFirstStagePermitted(in Request request, in FirstStage stage, ulong entry)
+    {
+        if (request.CheckPermissions
+            && ((request.IsExecute && (entry & PageTableEntry.ExecuteBit) == 0)
+                || (request.IsRead && (entry & PageTableEntry.ReadBit) == 0)
+                || (request.IsWrite && (entry & PageTableEntry.WriteBit) == 0)))
+        {
+            return false;
+        }
+
+        // A supervisor never executes user pages, and touches them only with SUM (section 2.2.3.1).
+        bool user = (entry & PageTableEntry.UserBit) != 0;
+        return request.Supervisor
+            ? !user || (!request.IsExecute && stage.SupervisorUserMemory)
+            : user;
+    }
+
+    private static bool IsSecondStagePermitted(SecondStageAccess access, ulong entry) =>
+        (entry & PageTableEntry.UserBit) != 0
+        && (!access.CheckPermissions
+            || ((!access.IsExecute || (entry & PageTableEntry.ExecuteBit) != 0)
+                && (!access.IsRead || (entry & PageTableEntry.ReadBit) != 0)
+                && (!access.IsWrite || (entry & PageTableEntry.WriteBit) != 0)));
+
+    // Superpages are aligned; of NAPOT only 64 KiB exists.
+    private static bool IsAligned(ulong entry, int level, Scheme scheme)
+    {
+        ulong ppn = (entry & PageTableEntry.PpnMask) >> PageTableEntry.PpnShift;
+        return level == 0
+            ? (entry & PageTableEntry.NapotBit) == 0 || (ppn & 0xf) == PageTableEntry.Napot64KPpnCode
+            : (ppn & ((1ul << (level * scheme.LevelBits)) - 1)) == 0;
+    }
+
+    // D matters for stores that the page permits; an ATS request may ask for more than it gets.
+    private static ulong MissingBits(ulong entry, bool stores)
+    {
+        ulong wanted = PageTableEntry.AccessedBit
+            | (stores && (entry & PageTableEntry.WriteBit) != 0 ? PageTableEntry.DirtyBit : 0);
+        return wanted & ~entry;
+    }
+
+    private static Leaf MakeLeaf(ulong entry, ulong address, int level, Scheme scheme)
+    {
+        Leaf leaf = default;
+        leaf.Pte = entry;
+        leaf.SizeLog2 = scheme.LevelShift(level);
+        leaf.SpanLog2 = (entry & PageTableEntry.NapotBit) != 0 ? 16 : leaf.SizeLog2;
+        ulong offset = (1ul << leaf.SpanLog2) - 1;
+        leaf.Address = (PpnField.ToAddress(entry) & ~offset) | (address & offset);
+        return leaf;
+    }
+
+    private static StageStatus ToStageStatus(MemoryStatus status) =>
+        status == MemoryStatus.AccessFault ? StageStatus.AccessFault : StageStatus.DataCorruption;
+}

@@ -1,0 +1,124 @@
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <summary>How much the model caches (section 2.8).</summary>
+public enum CachingMode
+{
+    /// <summary>Nothing: every request walks every table.</summary>
+    None,
+
+    /// <summary>Caches of configurable, finite geometry, as real hardware has them.</summary>
+    Realistic,
+
+    /// <summary>
+    /// Everything that the specification lets an implementation hold, without limit, until it is explicitly invalidated; and
+    /// what is held is used. For finding software that invalidates too little.
+    /// </summary>
+    Hostile,
+}
+
+/// <summary>Which entry of a full set of the IOTLB makes room for a new one.</summary>
+public enum ReplacementPolicy
+{
+    /// <summary>The one that came first.</summary>
+    FirstInFirstOut,
+
+    /// <summary>Any, by a pseudo-random sequence that is the same in every run.</summary>
+    Random,
+}
+
+/// <summary>What an embedder chooses when it makes a <see cref="RiscVIommu"/>: what the specification leaves to implementations.</summary>
+public sealed record RiscVIommuOptions
+{
+    /// <summary>
+    /// What a full implementation supports: all schemes of both stages, MSI page tables, A/D updates, ATS and PRI, both byte
+    /// orders, both kinds of interrupts, counters, debug, process directories, QoS IDs, NL and S; 56-bit physical addresses.
+    /// </summary>
+    public const ulong FullCapabilities = Architecture.Capabilities.Version10
+        | Architecture.Capabilities.Sv32Bit | Architecture.Capabilities.Sv39Bit | Architecture.Capabilities.Sv48Bit
+        | Architecture.Capabilities.Sv57Bit | Architecture.Capabilities.Svrsw60t59bBit | Architecture.Capabilities.SvpbmtBit
+        | Architecture.Capabilities.Sv32x4Bit | Architecture.Capabilities.Sv39x4Bit | Architecture.Capabilities.Sv48x4Bit
+        | Architecture.Capabilities.Sv57x4Bit | Architecture.Capabilities.AmoMrifBit | Architecture.Capabilities.MsiFlatBit
+        | Architecture.Capabilities.MsiMrifBit | Architecture.Capabilities.AmoHwadBit | Architecture.Capabilities.AtsBit
+        | Architecture.Capabilities.T2gpaBit | Architecture.Capabilities.EndBit | (2ul << Architecture.Capabilities.IgsShift)
+        | Architecture.Capabilities.HpmBit | Architecture.Capabilities.DbgBit | (56ul << Architecture.Capabilities.PasShift)
+        | Architecture.Capabilities.Pd8Bit | Architecture.Capabilities.Pd17Bit | Architecture.Capabilities.Pd20Bit
+        | Architecture.Capabilities.QosIdBit | Architecture.Capabilities.NonLeafInvalidationBit
+        | Architecture.Capabilities.RangeInvalidationBit;
+
+    /// <summary>The <c>capabilities</c> register (section 5.3).</summary>
+    public ulong Capabilities { get; init; } = FullCapabilities;
+
+    /// <summary>Reset value of <c>fctl</c> (section 5.4); null: little-endian, messages unless there are only wires, GXL 0.</summary>
+    public uint? FeaturesControl { get; init; }
+
+    /// <summary>Whether <c>fctl.GXL</c> is writable (section 5.4).</summary>
+    public bool GxlWritable { get; init; }
+
+    /// <summary>Whether <c>fctl.BE</c> is writable and <c>DC.tc.SBE</c> may be either; null: as <c>capabilities.END</c> says.</summary>
+    public bool? BigEndianWritable { get; init; }
+
+    /// <summary>Reset value of <c>ddtp.iommu_mode</c>: Off or Bare (section 5.2).</summary>
+    public IommuMode ResetMode { get; init; } = IommuMode.Off;
+
+    /// <summary>The deepest device directory that <c>ddtp.iommu_mode</c> takes (section 5.5).</summary>
+    public IommuMode MaxMode { get; init; } = IommuMode.ThreeLevel;
+
+    /// <summary>Device-ID bits that the <c>DID</c> operand of commands may have (section 3.1.3).</summary>
+    public uint DeviceIdMask { get; init; } = 0xff_ffff;
+
+    /// <summary>How many counters there are, <c>iohpmcycles</c> included: 0 to 32 (sections 5.20 to 5.23). Ignored without <c>HPM</c>.</summary>
+    public int HpmCounters { get; init; } = 8;
+
+    /// <summary>Width in bits of <c>iohpmctr</c>, 1 to 64; <c>iohpmcycles</c> has at most 63.</summary>
+    public int HpmCounterBits { get; init; } = 64;
+
+    /// <summary>The largest event that <c>iohpmevt</c> takes.</summary>
+    public int MaxEventId { get; init; } = (int)HpmEvent.SecondStageWalk;
+
+    /// <summary>Where <c>iohpmcycles</c> comes from: a count of cycles that only grows; null: it stands still.</summary>
+    public Func<ulong>? CycleSource { get; init; }
+
+    /// <summary>Bits of a vector in <c>icvec</c>, 0 to 4; <c>msi_cfg_tbl</c> has 2 to that many entries (sections 5.28, 5.29).</summary>
+    public int VectorBits { get; init; } = 4;
+
+    /// <summary>Writable bits of <c>iommu_qosid</c>: RCID in the low half, MCID in the high one (section 5.27).</summary>
+    public uint QosIdMask { get; init; } = 0x0fff_0fff;
+
+    /// <summary>Bytes that a Bare first stage contributes to the size of a translation: a power of two, from 4096 (section 2.6).</summary>
+    public ulong BareFirstStageSize { get; init; } = 1ul << 30;
+
+    /// <summary>The same where Sv32 is the only scheme; null: as <see cref="BareFirstStageSize"/>.</summary>
+    public ulong? BareFirstStageSizeSv32 { get; init; }
+
+    /// <summary>Bytes that a Bare second stage contributes to the size of a translation: a power of two, from 4096 (section 2.6).</summary>
+    public ulong BareSecondStageSize { get; init; } = 1ul << 30;
+
+    /// <summary>The same where Sv32x4 is the only scheme; null: as <see cref="BareSecondStageSize"/>.</summary>
+    public ulong? BareSecondStageSizeSv32 { get; init; }
+
+    /// <summary>How many ATS invalidation requests may be outstanding, 1 to 32; the lowest free tag is taken first (section 3.1.4).</summary>
+    public int AtsInvalidationTags { get; init; } = 32;
+
+    /// <summary>What is cached.</summary>
+    public CachingMode Caching { get; init; } = CachingMode.Realistic;
+
+    /// <summary>Entries of the IOTLB in <see cref="CachingMode.Realistic"/>; 0 for none.</summary>
+    public int IotlbEntries { get; init; } = 1024;
+
+    /// <summary>Ways of a set of the IOTLB; sets times ways is rounded up to a power of two of sets.</summary>
+    public int IotlbWays { get; init; } = 16;
+
+    /// <summary>How the IOTLB makes room.</summary>
+    public ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
+
+    /// <summary>Device contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none.</summary>
+    public int DdtCacheEntries { get; init; } = 256;
+
+    /// <summary>Process contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none.</summary>
+    public int PdtCacheEntries { get; init; } = 1024;
+
+    /// <summary>Whether statistics are counted. They cost about a nanosecond a translation.</summary>
+    public bool CollectStatistics { get; init; }
+}
