@@ -45,6 +45,14 @@ public interface IInjector
     /// </summary>
     /// <returns>Success, or the error with which the operation must fail; points that cannot fail ignore it.</returns>
     Errno OnPoint(InjectionKind kind);
+
+    /// <summary>As <see cref="OnPoint(InjectionKind)"/>, with what the point is about.</summary>
+    /// <param name="kind">What is about to happen.</param>
+    /// <param name="detail">
+    /// The physical address, the offset of the register, or the <see cref="IoLock.Id"/> of the lock; a
+    /// <see cref="InjectionKind.Wait"/> has the lock that it waits for, or 0 if it polls for something else.
+    /// </param>
+    Errno OnPoint(InjectionKind kind, ulong detail) => OnPoint(kind);
 }
 
 /// <summary>
@@ -74,8 +82,11 @@ public static class Injection
     }
 
     /// <summary>Passes an injection point.</summary>
+    /// <param name="kind">What is about to happen.</param>
+    /// <param name="detail">What it is about: see <see cref="IInjector.OnPoint(InjectionKind, ulong)"/>.</param>
     /// <returns>Success, or the error that a test wants.</returns>
-    public static Errno Hit(InjectionKind kind) => IsSupported ? t_current?.OnPoint(kind) ?? Errno.Success : Errno.Success;
+    public static Errno Hit(InjectionKind kind, ulong detail = 0) =>
+        IsSupported ? t_current?.OnPoint(kind, detail) ?? Errno.Success : Errno.Success;
 }
 
 /// <summary>
@@ -84,7 +95,12 @@ public static class Injection
 /// </summary>
 public sealed class IoLock
 {
+    private static long s_lastId;
+
     private readonly Lock _lock = new();
+
+    /// <summary>A number of its own for each lock while the injection seam is compiled in; else 0.</summary>
+    public ulong Id { get; } = Injection.IsSupported ? (ulong)Interlocked.Increment(ref s_lastId) : 0;
 
     /// <summary>Whether the calling thread holds the lock.</summary>
     public bool IsHeld => _lock.IsHeldByCurrentThread;
@@ -95,10 +111,10 @@ public sealed class IoLock
         if (Injection.IsSupported && Injection.Current is not null)
         {
             // A logical thread never blocks in the lock itself: the explorer runs the others until it is free.
-            _ = Injection.Hit(InjectionKind.LockAcquire);
+            _ = Injection.Hit(InjectionKind.LockAcquire, Id);
             while (!_lock.TryEnter())
             {
-                _ = Injection.Hit(InjectionKind.Wait);
+                _ = Injection.Hit(InjectionKind.Wait, Id);
             }
         }
         else
@@ -120,7 +136,7 @@ public sealed class IoLock
         public void Dispose()
         {
             _owner._lock.Exit();
-            _ = Injection.Hit(InjectionKind.LockRelease);
+            _ = Injection.Hit(InjectionKind.LockRelease, _owner.Id);
         }
     }
 }

@@ -1,0 +1,41 @@
+namespace Ioasis.Testing;
+
+/// <summary>How far the explorer goes. The defaults fit a test that runs on every build.</summary>
+public sealed record ExplorerOptions
+{
+    /// <summary>
+    /// Whether the long runs were asked for (<c>IOASIS_TEST_ALL=1</c>): budgets of schedules and time grow by a factor of 20.
+    /// </summary>
+    public static bool All { get; } =
+        string.Equals(Environment.GetEnvironmentVariable("IOASIS_TEST_ALL"), "1", StringComparison.Ordinal);
+
+    /// <summary>Every order with up to so many preemptions is tried, fewest first.</summary>
+    public int MaxPreemptions { get; init; } = 2;
+
+    /// <summary>Most runs of the exhaustive part.</summary>
+    public int MaxSchedules { get; init; } = All ? 2_000_000 : 100_000;
+
+    /// <summary>Longest time for everything but the search for the shortest trace.</summary>
+    public TimeSpan TimeBudget { get; init; } = TimeSpan.FromSeconds(All ? 60 : 3);
+
+    /// <summary>Random runs after the exhaustive part.</summary>
+    public int RandomSchedules { get; init; } = All ? 10_000 : 500;
+
+    /// <summary>Depth of the bugs that random runs aim at: the number of orderings that must come together.</summary>
+    public int RandomDepth { get; init; } = 3;
+
+    /// <summary>Decides the random runs and the order in which a level that may not fit the budget is tried.</summary>
+    public int Seed { get; init; } = 1;
+
+    /// <summary>Longest run, in points; a longer one is a livelock.</summary>
+    public int MaxSteps { get; init; } = 20_000;
+
+    /// <summary>How often time may pass while no thread gets on.</summary>
+    public int MaxIdleRounds { get; init; } = 200;
+
+    /// <summary>Longest time without a point before the run counts as hung.</summary>
+    public TimeSpan HangTimeout { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>Most runs for the search of the shortest trace.</summary>
+    public int MinimizeSchedules { get; init; } = 3000;
+}

@@ -1,0 +1,178 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Testing;
+
+/// <summary>Where a logical thread stands.</summary>
+internal enum LogicalState
+{
+    /// <summary>It can run.</summary>
+    Ready,
+
+    /// <summary>It polls for something: it can run once another thread has done something.</summary>
+    PollWait,
+
+    /// <summary>It cannot run before a lock was released.</summary>
+    LockWait,
+
+    /// <summary>Its body has ended.</summary>
+    Finished,
+}
+
+/// <summary>A run was cut off: unwinds the logical threads that are still in the middle of something.</summary>
+internal sealed class ScheduleAbortedException : Exception
+{
+}
+
+/// <summary>A logical thread of one run: the injector of the OS thread that carries it.</summary>
+internal sealed class LogicalThread(ScheduleRun run, int index, string name, Action body) : IInjector
+{
+    public int Index => index;
+
+    public string Name => name;
+
+    public Action Body => body;
+
+    public SemaphoreSlim Wake { get; } = new(0);
+
+    public LogicalState State { get; set; }
+
+    /// <summary>Points passed so far: the name of a place in a schedule.</summary>
+    public int Points { get; set; }
+
+    /// <summary>The lock that a <see cref="LogicalState.LockWait"/> is for.</summary>
+    public ulong WaitsFor { get; set; }
+
+    /// <summary>The run's progress when the thread last saw its condition unfulfilled.</summary>
+    public long WaitStamp { get; set; }
+
+    public InjectionKind? LastKind { get; set; }
+
+    public ulong LastDetail { get; set; }
+
+    /// <summary>Since its last wait it has done nothing that another thread could be waiting for.</summary>
+    public bool Polling { get; set; }
+
+    /// <summary>A lock that it is about to take: held if the next point is not a wait for it.</summary>
+    public ulong PendingLock { get; set; }
+
+    public List<ulong> Held { get; } = [];
+
+    public Exception? Error { get; set; }
+
+    public Errno OnPoint(InjectionKind kind) => run.Arrive(this, kind, 0);
+
+    public Errno OnPoint(InjectionKind kind, ulong detail) => run.Arrive(this, kind, detail);
+
+    public void Note(string text) => run.Note(this, text);
+
+    /// <summary>The value of the access that was just made.</summary>
+    public void Annotate(ulong value) => run.Annotate(this, value);
+
+    public void Left() => run.Left();
+
+    /// <summary>What the OS thread executes.</summary>
+    public void Execute()
+    {
+        Wake.Wait();
+        Injection.Current = this;
+        try
+        {
+            if (!run.Aborting)
+            {
+                body();
+            }
+        }
+        catch (ScheduleAbortedException)
+        {
+            // The run is over; so is this thread.
+        }
+#pragma warning disable CA1031 // Whatever a body throws is the finding of the run.
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            Error = error;
+        }
+        finally
+        {
+            Injection.Current = null;
+        }
+
+        run.End(this);
+    }
+}
+
+/// <summary>OS threads that carry logical threads, kept from run to run.</summary>
+internal sealed class CarrierPool : IDisposable
+{
+    private readonly Stack<Carrier> _idle = new();
+
+    public void Start(LogicalThread thread)
+    {
+        Carrier? carrier;
+        lock (_idle)
+        {
+            _ = _idle.TryPop(out carrier);
+        }
+
+        (carrier ?? new Carrier(this)).Start(thread);
+    }
+
+    /// <summary>Ends the carriers that are idle: after a run that was cut off nothing thread-local shall survive.</summary>
+    public void Dispose()
+    {
+        lock (_idle)
+        {
+            while (_idle.TryPop(out Carrier? carrier))
+            {
+                carrier.Stop();
+            }
+        }
+    }
+
+    private sealed class Carrier
+    {
+        private readonly CarrierPool _pool;
+        private readonly SemaphoreSlim _work = new(0);
+        private LogicalThread? _thread;
+
+        public Carrier(CarrierPool pool)
+        {
+            _pool = pool;
+            new Thread(Loop, 1 << 20) { IsBackground = true, Name = "logical thread" }.Start();
+        }
+
+        public void Start(LogicalThread thread)
+        {
+            _thread = thread;
+            _ = _work.Release();
+        }
+
+        public void Stop()
+        {
+            _thread = null;
+            _ = _work.Release();
+        }
+
+        private void Loop()
+        {
+            while (true)
+            {
+                _work.Wait();
+                LogicalThread? thread = _thread;
+                if (thread is null)
+                {
+                    return;
+                }
+
+                thread.Execute();
+                lock (_pool._idle)
+                {
+                    _pool._idle.Push(this);
+                }
+
+                thread.Left();
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+using System.Diagnostics;
+using System.Numerics;
+
+namespace Ioasis.Testing;
+
+/// <summary>
+/// Explores the orders in which the threads of a scenario can pass the points of the injection seam. First every order
+/// without preemption, then with one, with two … (iterative context bounding: Musuvathi, Qadeer, PLDI 2007), as far as the
+/// bound and the budget go; then random ones. The same seed gives the same runs. What it finds is shortened and can be
+/// replayed.
+/// </summary>
+/// <remarks>
+/// A wait is not a place to spin: its thread is out of the choice until another thread has done something (for a lock:
+/// until the lock was released), and going back to one that polls while others could get on counts as a preemption. So
+/// polling loops neither blow up the space nor make a run endless.
+/// </remarks>
+public sealed class ScheduleExplorer : IDisposable
+{
+    private readonly Func<Scenario> _create;
+    private readonly ExplorerOptions _options;
+    private readonly CarrierPool _carriers = new();
+    private readonly List<TraceEvent> _events = [];
+    private readonly List<Decision> _decisions = [];
+    private int _longest;
+
+    private ScheduleExplorer(Func<Scenario> create, ExplorerOptions options) => (_create, _options) = (create, options);
+
+    /// <summary>Explores a scenario.</summary>
+    /// <param name="create">Makes a fresh one; called once a run.</param>
+    /// <param name="options">How far to go.</param>
+    public static ExplorationResult Explore(Func<Scenario> create, ExplorerOptions? options = null)
+    {
+        using ScheduleExplorer explorer = new(create, options ?? new());
+        return explorer.Explore();
+    }
+
+    /// <summary>Runs one schedule, as a failure printed it.</summary>
+    /// <returns>What is wrong with it, or null.</returns>
+    public static ScheduleFailure? Replay(Func<Scenario> create, string schedule, ExplorerOptions? options = null)
+    {
+        using ScheduleExplorer explorer = new(create, options ?? new());
+        return explorer.Run(new ScheduleChooser(Schedule.Parse(schedule).Deviations), trace: true);
+    }
+
+    /// <summary>Ends the OS threads.</summary>
+    public void Dispose() => _carriers.Dispose();
+
+    private ExplorationResult Explore()
+    {
+        Stopwatch watch = Stopwatch.StartNew();
+        int schedules = 0, random = 0, completed = -1;
+        ScheduleFailure? failure = null;
+        List<Item>[] levels = [.. Enumerable.Range(0, _options.MaxPreemptions + 1).Select(static _ => new List<Item>())];
+        levels[0].Add(new([]));
+        Random order = new(_options.Seed);
+        for (int level = 0; level < levels.Length && failure is null; level++)
+        {
+            List<Item> items = levels[level];
+            if (level > 1)
+            {
+                Shuffle(items, order);
+            }
+
+            int next = 0;
+            for (; next < items.Count && failure is null && schedules < _options.MaxSchedules && watch.Elapsed < _options.TimeBudget; next++)
+            {
+                schedules++;
+                Item item = items[next];
+                items[next] = default;
+                failure = RunAndExpand(item, level, levels);
+            }
+
+            if (next == items.Count)
+            {
+                completed = level;
+            }
+
+            items.Clear();
+            if (schedules >= _options.MaxSchedules || watch.Elapsed >= _options.TimeBudget)
+            {
+                break;
+            }
+        }
+
+        int threads = 0;
+        for (; random < _options.RandomSchedules && failure is null && (random < 50 || watch.Elapsed < _options.TimeBudget); random++)
+        {
+            Random seed = new(unchecked((_options.Seed * 1_000_003) + random));
+            if (threads == 0)
+            {
+                using Scenario scenario = _create();
+                threads = scenario.Threads.Count;
+            }
+
+            failure = Run(new RandomChooser(seed, threads, 1 + (random % _options.RandomDepth), _longest), trace: true);
+        }
+
+        return new()
+        {
+            Schedules = schedules,
+            CompletedBound = completed,
+            RandomSchedules = random,
+            LongestRun = _longest,
+            Failure = failure is null ? null : Shorten(failure),
+        };
+    }
+
+    private static void Shuffle(List<Item> items, Random order)
+    {
+        for (int i = items.Count - 1; i > 0; i--)
+        {
+            int j = order.Next(i + 1);
+            (items[i], items[j]) = (items[j], items[i]);
+        }
+    }
+
+    // Runs a schedule and queues those that depart from it once more, after its last departure.
+    private ScheduleFailure? RunAndExpand(Item item, int level, List<Item>[] levels)
+    {
+        ScheduleChooser chooser = new(item.Deviations);
+        ScheduleFailure? failure = Run(chooser, trace: true);
+        if (failure is not null)
+        {
+            return failure;
+        }
+
+        if (chooser.Applied != item.Deviations.Length)
+        {
+            return new(
+                FailureKind.NotDeterministic,
+                "The run did not come to where its schedule departs: the scenario depends on something but the schedule.",
+                new(item.Deviations), level, 0, TraceText(), null);
+        }
+
+        int first = 0;
+        if (item.Deviations is [.., Deviation last])
+        {
+            first = _decisions.FindIndex(decision => decision.Thread == last.Thread && decision.Point == last.Point) + 1;
+        }
+
+        for (int i = first; i < _decisions.Count; i++)
+        {
+            Decision decision = _decisions[i];
+            for (uint options = decision.Options & ~(1u << decision.Chosen); options != 0; options &= options - 1)
+            {
+                int next = BitOperations.TrailingZeroCount(options);
+                int target = level + ((decision.Free >> next & 1) != 0 ? 0 : 1);
+                if (target < levels.Length)
+                {
+                    levels[target].Add(new([.. item.Deviations, decision.AsDeviation(next)]));
+                }
+            }
+        }
+
+        return null;
+    }
+
+    private Scenario? _last;
+
+    private ScheduleFailure? Run(IChooser chooser, bool trace)
+    {
+        using Scenario scenario = _create();
+        ScheduleRun run = new(scenario, chooser, _options, _events, _decisions);
+        run.Execute(_carriers);
+        _longest = Math.Max(_longest, run.Steps);
+        _last = scenario;
+        if (run.Failure is not { } failure)
+        {
+            return null;
+        }
+
+        // Threads that were cut off may have left something thread-local behind.
+        _carriers.Dispose();
+        Schedule schedule = new([.. _decisions.Where(static item => item.Deviates).Select(static item => item.AsDeviation(item.Chosen))]);
+        int preemptions = _decisions.Count(static item => item.Deviates && TraceWriter.IsPreemption(item));
+        return new(failure.Kind, failure.Message, schedule, preemptions, run.Steps, trace ? TraceText() : "", failure.Error);
+    }
+
+    private string TraceText() => _last is null ? "" : TraceWriter.Write(_last, _events, _decisions);
+
+    // Delta debugging over the departures (Zeller, Hildebrandt, TSE 2002): the result fails, and without any one of its
+    // departures it does not, as far as the budget went.
+    private ScheduleFailure Shorten(ScheduleFailure found)
+    {
+        if (found.Kind is FailureKind.Hang or FailureKind.NotDeterministic)
+        {
+            return found;
+        }
+
+        ScheduleFailure best = found;
+        int runs = 0;
+        int parts = 2;
+        while (best.Schedule.Deviations.Count > 0 && runs < _options.MinimizeSchedules)
+        {
+            IReadOnlyList<Deviation> all = best.Schedule.Deviations;
+            parts = Math.Min(parts, all.Count);
+            bool shorter = false;
+            for (int part = 0; part < parts && !shorter && runs < _options.MinimizeSchedules; part++)
+            {
+                int from = part * all.Count / parts;
+                int to = (part + 1) * all.Count / parts;
+                runs++;
+                ScheduleFailure? failure =
+                    Run(new ScheduleChooser([.. all.Where((_, index) => index < from || index >= to)]), trace: true);
+                if (failure is not null && failure.Schedule.Deviations.Count < all.Count)
+                {
+                    best = failure;
+                    shorter = true;
+                }
+            }
+
+            if (shorter)
+            {
+                parts = Math.Max(2, parts - 1);
+            }
+            else if (parts >= all.Count)
+            {
+                break;
+            }
+            else
+            {
+                parts *= 2;
+            }
+        }
+
+        ScheduleFailure? again = Run(new ScheduleChooser(best.Schedule.Deviations), trace: true);
+        return again ?? best with
+        {
+            Kind = FailureKind.NotDeterministic,
+            Message = $"Failed once and not again with the same schedule. Once: {best.Message}",
+        };
+    }
+
+    private readonly record struct Item(Deviation[] Deviations);
+}
