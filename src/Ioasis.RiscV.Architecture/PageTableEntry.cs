@@ -77,7 +77,7 @@ public enum PageMemoryType
     Reserved = 3,
 }
 
-/// <summary>MSI page-table entries, 16 bytes (section 2.2.3, and the Advanced Interrupt Architecture specification, chapter 8).</summary>
+/// <summary>MSI page-table entries, 16 bytes (section 2.3.3, and the Advanced Interrupt Architecture specification, chapter 8).</summary>
 public static class MsiPageTableEntry
 {
     /// <summary>Bytes of an entry.</summary>
@@ -101,7 +101,7 @@ public static class MsiPageTableEntry
     /// <summary><c>C</c>: custom use of the entry, doubleword 0.</summary>
     public const ulong CustomBit = 1ul << 63;
 
-    /// <summary>Basic mode: reserved in doubleword 0 (9:3 and 62:54); doubleword 1 is reserved wholly. The PPN is a <see cref="PpnField"/>.</summary>
+    /// <summary>Basic mode: reserved in doubleword 0 (9:3 and 62:54); doubleword 1 is ignored. The PPN is a <see cref="PpnField"/>.</summary>
     public const ulong BasicReservedMask = 0x7fc0_0000_0000_03f8;
 
     /// <summary>MRIF mode: position of <c>MRIF_Address[55:9]</c>, doubleword 0, 47 bits.</summary>

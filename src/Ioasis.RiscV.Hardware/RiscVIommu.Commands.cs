@@ -26,13 +26,38 @@ public sealed partial class RiscVIommu
     private bool _invalidationWaits;
     private Command _waitingInvalidation;
 
+    /// <summary>
+    /// Whether commands wait for <see cref="StepCommand"/> instead of running with the write of <c>cqt</c>: for embedders who model the time that
+    /// commands take, and for test benches.
+    /// </summary>
+    public bool ManualCommands { get; set; }
+
+    /// <summary>Executes the next command, if there is one and the queue is not stopped (section 3.1).</summary>
+    public void StepCommand()
+    {
+        using (_lock.Acquire())
+        {
+            ProcessCommands(1);
+        }
+
+        Deliver();
+    }
+
     // Called with the register lock held; runs until the queue is empty or stops.
     private void ProcessCommands()
+    {
+        if (!ManualCommands)
+        {
+            ProcessCommands(long.MaxValue);
+        }
+    }
+
+    private void ProcessCommands(long limit)
     {
         const uint Errors = QueueCsr.MemoryFaultBit | QueueCsr.CommandTimeoutBit | QueueCsr.CommandIllegalBit;
         Span<ulong> words = stackalloc ulong[2];
         while (_commandQueue.IsOn && (_commandQueue.Csr & Errors) == 0 && !_fenceWaits && !_invalidationWaits
-            && _commandQueue.Head != _commandQueue.Tail)
+            && _commandQueue.Head != _commandQueue.Tail && limit-- > 0)
         {
             ulong address = PpnField.ToAddress(_commandQueue.Base) | ((ulong)_commandQueue.Head * QueueBase.CommandSize);
             if (ReadDoublewords(address, _configuration.BigEndian, words) != MemoryStatus.Success)

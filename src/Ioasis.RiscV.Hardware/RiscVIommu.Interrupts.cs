@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Ioasis.Platform;
 using Ioasis.RiscV.Architecture;
 
@@ -84,9 +83,7 @@ public sealed partial class RiscVIommu
             case DepartureKind.Msi when (departure.Address & ~_physicalMask) != 0:
                 return MemoryStatus.AccessFault;
             case DepartureKind.Msi when _msiSink is { } sink:
-                return sink.Send(
-                    new(departure.Address),
-                    departure.BigEndian ? BinaryPrimitives.ReverseEndianness(departure.Data) : departure.Data);
+                return sink.Send(new(departure.Address), departure.Data);
             case DepartureKind.Msi:
                 return WriteWord(departure.Address, departure.BigEndian, departure.Data);
             case DepartureKind.Line:

@@ -67,7 +67,7 @@ public sealed partial class RiscVIommu
         int mode = (int)((entry[0] >> MsiPageTableEntry.ModeShift) & MsiPageTableEntry.ModeMask);
         bool custom = (entry[0] & MsiPageTableEntry.CustomBit) != 0;
         if (!custom && mode == MsiPageTableEntry.ModeBasic
-            && (entry[0] & MsiPageTableEntry.BasicReservedMask) == 0 && entry[1] == 0)
+            && (entry[0] & MsiPageTableEntry.BasicReservedMask) == 0)
         {
             outcome.Address = PpnField.ToAddress(entry[0]) | (address & 0xfff);
         }
@@ -76,6 +76,11 @@ public sealed partial class RiscVIommu
         {
             outcome.IsMrif = true;
             outcome.MrifAddress = ((entry[0] >> MsiPageTableEntry.MrifAddressShift) & MsiPageTableEntry.MrifAddressMask) << 9;
+            if ((Options.Deviations & ReferenceDeviations.MrifAddress47Bits) != 0)
+            {
+                outcome.MrifAddress &= (1ul << 47) - 1;
+            }
+
             outcome.NoticeAddress = PpnField.ToAddress(entry[1]);
             outcome.NoticeId = (uint)((entry[1] & MsiPageTableEntry.NoticeIdLowMask)
                 | (((entry[1] >> MsiPageTableEntry.NoticeId10Shift) & 1) << 10));
@@ -91,6 +96,7 @@ public sealed partial class RiscVIommu
         outcome.Second.Pte = PageTableEntry.ReadBit | PageTableEntry.WriteBit | PageTableEntry.UserBit
             | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
         outcome.Second.SizeLog2 = outcome.Second.SpanLog2 = 12;
+        outcome.Second.WasDirty = true;
         if (request.IsExecute && request.CheckPermissions)
         {
             request.Cause = FaultCause.InstructionAccessFault;

@@ -49,9 +49,16 @@ public sealed partial class RiscVIommu
     private static Scheme SecondStageScheme(int mode, bool gxl) =>
         gxl ? new(2, 10, 2, 2) : new(3 + mode - Iohgatp.ModeSv39x4, 9, 2, 3);
 
-    // The size is that of the widest scheme there is; where only a 32-bit one is usable it may be another.
-    private static ulong BareSize(bool isWide, bool narrow, ulong size, ulong? sizeSv32) =>
-        isWide || !narrow ? size : sizeSv32 ?? size;
+    // The size that a Bare stage contributes is that of the widest scheme that could be used instead (section 2.6 leaves it open).
+    private static ulong BareSize(bool sv48, bool sv39, bool sv32, bool narrow, ulong size, ulong? sizeSv32)
+    {
+        if (sv48 || (sv39 && !narrow))
+        {
+            return size;
+        }
+
+        return sv32 && narrow ? sizeSv32 ?? size : 4096;
+    }
 
     /// <summary>Translates an IOVA to a guest physical address (step 17).</summary>
     private StageStatus WalkFirstStage(
@@ -62,8 +69,10 @@ public sealed partial class RiscVIommu
         if (stage.IsBare)
         {
             ulong size = BareSize(
-                _capabilities.Sv57 || _capabilities.Sv48, sxl, Options.BareFirstStageSize, Options.BareFirstStageSizeSv32);
+                _capabilities.Sv57 || _capabilities.Sv48, _capabilities.Sv39, _capabilities.Sv32, sxl,
+                Options.BareFirstStageSize, Options.BareFirstStageSizeSv32);
             leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
+            leaf.WasDirty = true;
             leaf.Address = request.Iova;
             leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.GlobalBit
                 | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
@@ -165,6 +174,7 @@ public sealed partial class RiscVIommu
             }
 
             leaf = MakeLeaf(entry | global, request.Iova, level, scheme);
+            leaf.WasDirty = (update & PageTableEntry.DirtyBit) == 0;
             return StageStatus.Success;
         }
 
@@ -180,10 +190,11 @@ public sealed partial class RiscVIommu
         if (mode == Iohgatp.ModeBare)
         {
             ulong size = BareSize(
-                _capabilities.Sv57x4 || _capabilities.Sv48x4, configuration.Gxl,
+                _capabilities.Sv57x4 || _capabilities.Sv48x4, _capabilities.Sv39x4, _capabilities.Sv32x4, configuration.Gxl,
                 Options.BareSecondStageSize, Options.BareSecondStageSizeSv32);
             leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
-            leaf.Address = address;
+            leaf.WasDirty = true;
+            leaf.Address = (Options.Deviations & ReferenceDeviations.BareAddress56Bits) != 0 ? address & ((1ul << 56) - 1) : address;
             leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
             return StageStatus.Success;
         }
@@ -263,6 +274,7 @@ public sealed partial class RiscVIommu
             }
 
             leaf = MakeLeaf(entry, address, level, scheme);
+            leaf.WasDirty = (update & PageTableEntry.DirtyBit) == 0;
             return StageStatus.Success;
         }
 

@@ -244,7 +244,7 @@ public sealed partial class RiscVIommu
         : request.IsRead ? FaultCause.ReadGuestPageFault
         : FaultCause.WriteGuestPageFault;
 
-    private static DmaTranslation Complete(in Request request, in Outcome outcome)
+    private DmaTranslation Complete(in Request request, in Outcome outcome)
     {
         DmaTranslationFlags flags = (outcome.IsMsi ? DmaTranslationFlags.Msi : 0)
             | (outcome.IsMrif ? DmaTranslationFlags.Mrif : 0);
@@ -263,13 +263,16 @@ public sealed partial class RiscVIommu
     }
 
     // Fields of an ATS translation completion (section 2.6).
-    private static DmaTranslationFlags AtsFlags(in Request request, in Outcome outcome)
+    private DmaTranslationFlags AtsFlags(in Request request, in Outcome outcome)
     {
         ulong both = outcome.First.Pte & outcome.Second.Pte;
         DmaTranslationFlags flags = 0;
         bool read = (both & PageTableEntry.ReadBit) != 0;
         flags |= read ? DmaTranslationFlags.Read : 0;
-        flags |= (both & PageTableEntry.WriteBit) != 0 && (both & PageTableEntry.DirtyBit) != 0 ? DmaTranslationFlags.Write : 0;
+        bool dirty = (both & PageTableEntry.DirtyBit) != 0
+            && ((outcome.First.WasDirty && outcome.Second.WasDirty)
+                || (Options.Deviations & ReferenceDeviations.AtsWriteNeedsOldDirty) == 0);
+        flags |= (both & PageTableEntry.WriteBit) != 0 && dirty ? DmaTranslationFlags.Write : 0;
         flags |= read && request.ExecuteRequested && (both & PageTableEntry.ExecuteBit) != 0 ? DmaTranslationFlags.Execute : 0;
         flags |= request.HadProcess && request.PrivilegedRequested ? DmaTranslationFlags.Privileged : 0;
         flags |= request.HadProcess && !outcome.IsMsi && outcome.First.Has(PageTableEntry.GlobalBit) ? DmaTranslationFlags.Global : 0;

@@ -46,9 +46,9 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
     private readonly IInterruptLines? _lines;
     private readonly IMsiSink? _msiSink;
     private readonly IPcieLink? _link;
-    private readonly Capabilities _capabilities;
-    private readonly ulong _physicalMask;
-    private readonly bool _bigEndianWritable;
+    private Capabilities _capabilities;
+    private ulong _physicalMask;
+    private bool _bigEndianWritable;
 
     // Registers, queues and commands. Never taken inside a translation that a fence may wait for.
     private readonly IoLock _lock = new();
@@ -57,7 +57,10 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
     /// <param name="options">What it supports and how much it caches.</param>
     /// <param name="memory">The memory that tables and queues are in and that devices access.</param>
     /// <param name="lines">Where wired interrupts go.</param>
-    /// <param name="msiSink">Where message-signalled interrupts go; null: they are stored to <paramref name="memory"/>.</param>
+    /// <param name="msiSink">
+    /// Where message-signalled interrupts go, with the data as <c>msi_data</c> has it; null: they are stored to <paramref name="memory"/>, in the
+    /// byte order of <c>fctl.BE</c>.
+    /// </param>
     /// <param name="link">Where PCIe messages go; null: they are dropped.</param>
     /// <exception cref="ArgumentException">An option is out of its range.</exception>
     public RiscVIommu(
@@ -75,14 +78,12 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
         _lines = lines;
         _msiSink = msiSink;
         _link = link;
-        _capabilities = new(options.Capabilities);
-        _physicalMask = (1ul << _capabilities.PhysicalAddressSize) - 1;
-        _bigEndianWritable = options.BigEndianWritable ?? _capabilities.End;
+        AdoptOptions();
         ResetRegisters();
     }
 
     /// <summary>What the embedder chose.</summary>
-    public RiscVIommuOptions Options { get; }
+    public RiscVIommuOptions Options { get; private set; }
 
     /// <summary>
     /// Called for an IOFENCE.C with PR or PW, with these two, before it completes: what devices did before must become visible
@@ -90,6 +91,13 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
     /// Runs with the register lock held and must not call back.
     /// </summary>
     public Action<bool, bool>? GlobalObservability { get; set; }
+
+    private void AdoptOptions()
+    {
+        _capabilities = new(Options.Capabilities);
+        _physicalMask = (1ul << _capabilities.PhysicalAddressSize) - 1;
+        _bigEndianWritable = Options.BigEndianWritable ?? _capabilities.End;
+    }
 
     private static RiscVIommuOptions Validate(RiscVIommuOptions options)
     {

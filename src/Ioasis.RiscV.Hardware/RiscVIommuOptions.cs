@@ -28,6 +28,31 @@ public enum ReplacementPolicy
     Random,
 }
 
+/// <summary>
+/// Where the official reference model departs from the text of the specification (docs/conformance.md): for replaying what was recorded from it.
+/// </summary>
+[Flags]
+public enum ReferenceDeviations
+{
+    /// <summary>As the text says.</summary>
+    None = 0,
+
+    /// <summary>The address of an MRIF loses its bits from 47 up (section 2.3.3 gives it 56 bits).</summary>
+    MrifAddress47Bits = 1,
+
+    /// <summary>
+    /// An ATS translation request that sets D in a PTE does not get the write permission that it thereby earned (section 2.6 gives it
+    /// "the value determined from the page tables").
+    /// </summary>
+    AtsWriteNeedsOldDirty = 2,
+
+    /// <summary>An address that passes two Bare stages loses its bits from 56 up (section 2.1.3: "No translation").</summary>
+    BareAddress56Bits = 4,
+
+    /// <summary>All of them.</summary>
+    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits,
+}
+
 /// <summary>What an embedder chooses when it makes a <see cref="RiscVIommu"/>: what the specification leaves to implementations.</summary>
 public sealed record RiscVIommuOptions
 {
@@ -100,6 +125,9 @@ public sealed record RiscVIommuOptions
 
     /// <summary>How many ATS invalidation requests may be outstanding, 1 to 32; the lowest free tag is taken first (section 3.1.4).</summary>
     public int AtsInvalidationTags { get; init; } = 32;
+
+    /// <summary>Departures from the text, to agree with recordings of the reference model.</summary>
+    public ReferenceDeviations Deviations { get; init; }
 
     /// <summary>What is cached.</summary>
     public CachingMode Caching { get; init; } = CachingMode.Realistic;

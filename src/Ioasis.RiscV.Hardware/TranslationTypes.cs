@@ -123,6 +123,9 @@ internal struct Leaf
     /// <summary>The PTE's bits; G includes the non-leaf entries above.</summary>
     public ulong Pte;
 
+    /// <summary>Whether D was set before the walk.</summary>
+    public bool WasDirty;
+
     /// <summary>log2 of the bytes that are reported; a NAPOT entry counts as 4 KiB.</summary>
     public int SizeLog2;
 
