@@ -84,6 +84,9 @@ public enum Errno
     /// <summary>EOVERFLOW: value too large.</summary>
     Overflow = 75,
 
+    /// <summary>EBADFD: the descriptor is of another kind.</summary>
+    WrongDescriptor = 77,
+
     /// <summary>EMSGSIZE: the buffer is too small; the needed size is stored.</summary>
     MessageTooLong = 90,
 

@@ -1,0 +1,57 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Kernel;
+
+/// <summary>Where an area stands in its life.</summary>
+internal enum AreaState
+{
+    /// <summary>Recycled.</summary>
+    Free,
+
+    /// <summary>Mapped.</summary>
+    Live,
+
+    /// <summary>
+    /// Unmapped, but an invalidation is pending: the memory stays pinned and the IOVAs taken (invariant 2). The user does not
+    /// see it any more.
+    /// </summary>
+    Retired,
+}
+
+/// <summary>A range of IOVAs that is mapped to a piece of a client's memory: what one map or one copy made.</summary>
+internal sealed class Area
+{
+    /// <summary>First IOVA.</summary>
+    public ulong Start;
+
+    /// <summary>Last IOVA, inclusive.</summary>
+    public ulong Last;
+
+    /// <summary>The memory.</summary>
+    public ClientMemory? Memory;
+
+    /// <summary>Offset of <see cref="Start"/> in the memory, in bytes.</summary>
+    public ulong Offset;
+
+    /// <summary>What devices may do.</summary>
+    public Access Access;
+
+    /// <summary>Where it stands.</summary>
+    public AreaState State;
+
+    /// <summary>Whether it is one of the users for which the memory is pinned.</summary>
+    public bool Pinned;
+
+    /// <summary>Domains whose invalidation a retired area waits for.</summary>
+    public int Waiting;
+
+    /// <summary>Bytes; an area never has 2^64.</summary>
+    public ulong Length => Last - Start + 1;
+
+    /// <summary>The IOVAs.</summary>
+    public AddressRange Range => new(Start, Last);
+
+    /// <summary>Whether IOVAs, length and memory are multiples of <paramref name="alignment"/>.</summary>
+    public bool IsAligned(ulong alignment) =>
+        ((Start | Length | (Memory!.UserAddress + Offset)) & (alignment - 1)) == 0;
+}

@@ -1,0 +1,72 @@
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// What a descriptor stands for. It lives while a descriptor, a call in progress or another open file holds it; then
+/// <see cref="Release"/> undoes everything that was done through it (S1.15).
+/// </summary>
+internal abstract class OpenFile
+{
+    // Descriptors, calls in progress and files that hold this one. 0 is for ever.
+    private int _references = 1;
+
+    /// <summary>Adds a reference, unless the file is gone already.</summary>
+    public bool TryReference()
+    {
+        int seen = Volatile.Read(ref _references);
+        while (seen > 0)
+        {
+            int found = Interlocked.CompareExchange(ref _references, seen + 1, seen);
+            if (found == seen)
+            {
+                return true;
+            }
+
+            seen = found;
+        }
+
+        return false;
+    }
+
+    /// <summary>Drops a reference; the last releases the file.</summary>
+    public void Dereference()
+    {
+        if (Interlocked.Decrement(ref _references) == 0)
+        {
+            Release();
+        }
+    }
+
+    /// <summary>An ioctl with a structure.</summary>
+    public abstract Errno Ioctl(uint request, Span<byte> argument, out int result);
+
+    /// <summary>An ioctl with a number, or with none.</summary>
+    public virtual Errno Ioctl(uint request, nint argument, out int result)
+    {
+        // A structure that is not there: what Linux finds at address 0.
+        result = 0;
+        return Ioctl(request, Span<byte>.Empty, out result);
+    }
+
+    /// <summary>Reads.</summary>
+    public virtual Errno Read(Span<byte> destination, out int count)
+    {
+        count = 0;
+        return Errno.InvalidArgument;
+    }
+
+    /// <summary>Writes.</summary>
+    public virtual Errno Write(ReadOnlySpan<byte> source, out int count)
+    {
+        count = 0;
+        return Errno.InvalidArgument;
+    }
+
+    /// <summary>What could be done without waiting. Files that never wait can always be read and written.</summary>
+    public virtual PollEvents Poll() => PollEvents.In | PollEvents.Out;
+
+    /// <summary>The last reference is gone. Runs once.</summary>
+    protected abstract void Release();
+}

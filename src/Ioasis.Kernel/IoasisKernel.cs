@@ -1,0 +1,283 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+using Microsoft.Extensions.Logging;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// The kernel side of the ABI: what Linux's iommufd and VFIO are to a program, on top of the core. It serves one user
+/// process, whose memory it reaches only through <see cref="IUserMemory"/>. It knows no concrete IOMMU and no bus.
+/// </summary>
+/// <remarks>
+/// Thread-safe. Paths: <c>/dev/iommu</c> and <c>/dev/vfio/devices/vfioN</c>. Nothing that comes in through the ABI makes a
+/// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
+/// </remarks>
+public sealed class IoasisKernel : IKernelAbi
+{
+    private const string IommuPath = "/dev/iommu";
+    private const string DevicePrefix = "/dev/vfio/devices/vfio";
+
+    private readonly ConcurrentDictionary<string, VfioDeviceNode> _devices = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<AddressSpace, byte> _spaces = new();
+    private readonly ClientMemoryPool _memories;
+    private readonly IoasisKernelOptions _options;
+    private int _nextDevice;
+
+    /// <summary>Makes a kernel without devices.</summary>
+    /// <param name="userMemory">The user's memory.</param>
+    /// <param name="options">Limits.</param>
+    public IoasisKernel(IUserMemory userMemory, IoasisKernelOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(userMemory);
+        ArgumentNullException.ThrowIfNull(options);
+        UserMemory = userMemory;
+        _options = options;
+        _memories = new(userMemory, new(options.PinnedMemoryLimit));
+        Descriptors = new(options.DescriptorLimit);
+    }
+
+    /// <summary>What is there now: all zero when every descriptor is closed and nothing leaked.</summary>
+    public KernelAudit Audit => new(
+        Descriptors.Count,
+        _spaces.Count,
+        _spaces.Keys.Sum(static space => (long)space.AreaCount),
+        _memories.Live,
+        _memories.Account.Pages * (long)AddressSpace.PageSize);
+
+    internal IUserMemory UserMemory { get; }
+
+    internal DescriptorTable Descriptors { get; }
+
+    /// <summary>Offers a device of the core to the user.</summary>
+    /// <returns>Path of its character device.</returns>
+    public string AddDevice(IommuDevice device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        int number = Interlocked.Increment(ref _nextDevice) - 1;
+        string path = DevicePrefix + number.ToString(CultureInfo.InvariantCulture);
+        _devices[path] = new(device, path);
+        return path;
+    }
+
+    /// <summary>Takes a device away from the user.</summary>
+    /// <returns>Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while a descriptor has it bound.</returns>
+    public Errno RemoveDevice(string path)
+    {
+        if (!_devices.TryGetValue(path, out VfioDeviceNode? node))
+        {
+            return Errno.NoEntry;
+        }
+
+        using (node.Lock.Acquire())
+        {
+            if (node.IsBound)
+            {
+                return Errno.Busy;
+            }
+
+            // Whoever has it open, but not bound, cannot bind it any more.
+            node.IsBound = true;
+            _ = _devices.TryRemove(path, out _);
+            return Errno.Success;
+        }
+    }
+
+    /// <summary>
+    /// Completes the deferred invalidations that are due. Every call on an address space does that for its own; a platform
+    /// that must keep the time limit without calls does it from a timer.
+    /// </summary>
+    public void Poll()
+    {
+        foreach (AddressSpace space in _spaces.Keys)
+        {
+            space.Poll();
+        }
+    }
+
+    /// <summary>The user process dies: all its descriptors are closed (S1.15).</summary>
+    public void CloseAll()
+    {
+        foreach (OpenFile file in Descriptors.RemoveAll())
+        {
+            file.Dereference();
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Open(string path, OpenFlags flags)
+    {
+        if (path is null)
+        {
+            return -(int)Errno.BadAddress;
+        }
+
+        OpenFile file;
+        if (string.Equals(path, IommuPath, StringComparison.Ordinal))
+        {
+            file = new IommufdFile(this);
+        }
+        else if (_devices.TryGetValue(path, out VfioDeviceNode? node))
+        {
+            file = new VfioDeviceFile(this, node);
+        }
+        else
+        {
+            return -(int)Errno.NoEntry;
+        }
+
+        Errno error = Descriptors.Add(file, out int descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+            return -(int)error;
+        }
+
+        return descriptor;
+    }
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, Span<byte> argument)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        try
+        {
+            Errno error = file!.Ioctl(request, argument, out int result);
+            return error == Errno.Success ? result : -(int)error;
+        }
+        catch (Exception e) when (Contain(e, request))
+        {
+            return -(int)Errno.IoError;
+        }
+        finally
+        {
+            file!.Dereference();
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, nint argument)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        try
+        {
+            Errno error = file!.Ioctl(request, argument, out int result);
+            return error == Errno.Success ? result : -(int)error;
+        }
+        catch (Exception e) when (Contain(e, request))
+        {
+            return -(int)Errno.IoError;
+        }
+        finally
+        {
+            file!.Dereference();
+        }
+    }
+
+    /// <inheritdoc/>
+    public nint Read(int fd, Span<byte> destination)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        Errno error = file!.Read(destination, out int count);
+        file.Dereference();
+        return error == Errno.Success ? count : -(int)error;
+    }
+
+    /// <inheritdoc/>
+    public nint Write(int fd, ReadOnlySpan<byte> source)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        Errno error = file!.Write(source, out int count);
+        file.Dereference();
+        return error == Errno.Success ? count : -(int)error;
+    }
+
+    /// <inheritdoc/>
+    public int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready)
+    {
+        ready = PollEvents.None;
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        // No file of today ever has to wait; those that will (fault queues) bring their own waiting.
+        ready = file!.Poll() & (events | PollEvents.Error | PollEvents.HangUp);
+        file.Dereference();
+        return ready == PollEvents.None ? 0 : 1;
+    }
+
+    /// <inheritdoc/>
+    public int Dup(int fd)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        // The reference of the look-up becomes the new descriptor's.
+        Errno error = Descriptors.Add(file!, out int descriptor);
+        if (error != Errno.Success)
+        {
+            file!.Dereference();
+            return -(int)error;
+        }
+
+        return descriptor;
+    }
+
+    /// <inheritdoc/>
+    public int Close(int fd)
+    {
+        OpenFile? file = Descriptors.Remove(fd);
+        file?.Dereference();
+        return file is null ? -(int)Errno.BadDescriptor : 0;
+    }
+
+    internal AddressSpace NewAddressSpace()
+    {
+        AddressSpace space = new(_memories, _options.LazyInvalidation);
+        _spaces[space] = 0;
+        return space;
+    }
+
+    internal void OnAddressSpaceClosed(AddressSpace space) => _spaces.TryRemove(space, out _);
+
+    // Whatever goes wrong inside stays inside (invariant 7), and is told.
+    private bool Contain(Exception exception, uint request)
+    {
+        _options.Logger.LogError(exception, "ioctl 0x{Request:x} failed inside the kernel", request);
+        return true;
+    }
+}
+
+/// <summary>What a kernel holds for its user.</summary>
+/// <param name="Descriptors">Open descriptors.</param>
+/// <param name="AddressSpaces">Address spaces.</param>
+/// <param name="Areas">Mappings, those included whose invalidation is pending.</param>
+/// <param name="Memories">Pieces of the user's memory that mappings refer to.</param>
+/// <param name="PinnedBytes">Bytes pinned.</param>
+public readonly record struct KernelAudit(int Descriptors, int AddressSpaces, long Areas, long Memories, long PinnedBytes)
+{
+    /// <summary>Whether nothing is held.</summary>
+    public bool IsEmpty => this == default;
+}

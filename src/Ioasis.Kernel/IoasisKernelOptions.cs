@@ -1,0 +1,21 @@
+using Ioasis.Core;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Ioasis.Kernel;
+
+/// <summary>How an <see cref="IoasisKernel"/> treats its user.</summary>
+public sealed record IoasisKernelOptions
+{
+    /// <summary>Bytes that the user may have pinned (Linux: RLIMIT_MEMLOCK), or null for no limit.</summary>
+    public long? PinnedMemoryLimit { get; init; }
+
+    /// <summary>Descriptors that the user may have open (Linux: RLIMIT_NOFILE).</summary>
+    public int DescriptorLimit { get; init; } = 1 << 20;
+
+    /// <summary>Limits of deferred invalidation, and the clock.</summary>
+    public LazyInvalidationOptions LazyInvalidation { get; init; } = new();
+
+    /// <summary>Where log lines go.</summary>
+    public ILogger Logger { get; init; } = NullLogger.Instance;
+}

@@ -1,0 +1,242 @@
+using System.Runtime.InteropServices;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <content>Address spaces.</content>
+internal sealed partial class IommufdFile
+{
+    private const IoasMapFlags KnownMapFlags = IoasMapFlags.FixedIova | IoasMapFlags.Writable | IoasMapFlags.Readable;
+
+    private static Errno AllocCall(IommufdFile file, ref IommuIoasAlloc argument)
+    {
+        if (argument.Flags != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        IoasObject ioas = new(file, file.Kernel.NewAddressSpace());
+        Errno error = file._objects.Add(ioas);
+        if (error != Errno.Success)
+        {
+            file.Kernel.OnAddressSpaceClosed(ioas.Space);
+            return error;
+        }
+
+        argument.OutIoasId = ioas.Id;
+        return Errno.Success;
+    }
+
+    private static Errno MapCall(IommufdFile file, ref IommuIoasMap argument)
+    {
+        if ((argument.Flags & ~KnownMapFlags) != 0 || argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.Iova == ulong.MaxValue || argument.Length == ulong.MaxValue)
+        {
+            return Errno.Overflow;
+        }
+
+        if ((argument.Flags & (IoasMapFlags.Writable | IoasMapFlags.Readable)) == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = ioas!.Space.Map(
+            ref argument.Iova,
+            (argument.Flags & IoasMapFlags.FixedIova) != 0,
+            argument.UserVa,
+            argument.Length,
+            ToAccess(argument.Flags));
+        ioas.Unuse();
+        return error;
+    }
+
+    private static Errno CopyCall(IommufdFile file, ref IommuIoasCopy argument)
+    {
+        if ((argument.Flags & ~KnownMapFlags) != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.Length == ulong.MaxValue
+            || argument.SourceIova == ulong.MaxValue
+            || argument.DestinationIova == ulong.MaxValue)
+        {
+            return Errno.Overflow;
+        }
+
+        if ((argument.Flags & (IoasMapFlags.Writable | IoasMapFlags.Readable)) == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.SourceIoasId, out IoasObject? source);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = file._objects.TryGet(argument.DestinationIoasId, out IoasObject? destination);
+        if (error == Errno.Success)
+        {
+            error = destination!.Space.Copy(
+                source!.Space,
+                argument.SourceIova,
+                argument.Length,
+                ref argument.DestinationIova,
+                (argument.Flags & IoasMapFlags.FixedIova) != 0,
+                ToAccess(argument.Flags));
+            destination.Unuse();
+        }
+
+        source!.Unuse();
+        return error;
+    }
+
+    private static Errno UnmapCall(IommufdFile file, ref IommuIoasUnmap argument)
+    {
+        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        ulong unmapped = 0;
+        if (argument.Iova == 0 && argument.Length == ulong.MaxValue)
+        {
+            error = ioas!.Space.UnmapAll(out unmapped);
+        }
+        else if (argument.Iova == ulong.MaxValue || argument.Length == ulong.MaxValue)
+        {
+            error = Errno.Overflow;
+        }
+        else
+        {
+            error = ioas!.Space.Unmap(argument.Iova, argument.Length, out unmapped);
+        }
+
+        argument.Length = unmapped;
+        ioas!.Unuse();
+        return error;
+    }
+
+    private static Errno RangesCall(IommufdFile file, ref IommuIoasIovaRanges argument)
+    {
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        AddressRange[] ranges = ioas!.Space.GetUsable(out ulong alignment);
+        ioas.Unuse();
+        int count = (int)Math.Min((uint)ranges.Length, argument.NumIovas);
+        ulong address = argument.AllowedIovas;
+        Span<IommuIovaRange> chunk = stackalloc IommuIovaRange[32];
+        for (int done = 0; done < count && error == Errno.Success;)
+        {
+            int part = Math.Min(chunk.Length, count - done);
+            for (int i = 0; i < part; i++)
+            {
+                chunk[i] = new() { Start = ranges[done + i].Start, Last = ranges[done + i].Last };
+            }
+
+            Span<byte> bytes = MemoryMarshal.AsBytes(chunk[..part]);
+            error = file.Kernel.UserMemory.Write(address, bytes);
+            address += (ulong)bytes.Length;
+            done += part;
+        }
+
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        bool tooMany = (uint)ranges.Length > argument.NumIovas;
+        argument.NumIovas = (uint)ranges.Length;
+        argument.OutIovaAlignment = alignment;
+        return tooMany ? Errno.MessageTooLong : Errno.Success;
+    }
+
+    private static Errno AllowCall(IommufdFile file, ref IommuIoasAllowIovas argument)
+    {
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = file.ReadRanges(argument.AllowedIovas, argument.NumIovas, out List<AddressRange> ranges);
+        if (error == Errno.Success)
+        {
+            error = ioas!.Space.Allow(IntervalSet.FromUnsorted(ranges));
+        }
+
+        ioas!.Unuse();
+        return error;
+    }
+
+    private Errno ReadRanges(ulong address, uint count, out List<AddressRange> ranges)
+    {
+        ranges = [];
+        for (uint i = 0; i < count; i++)
+        {
+            IommuIovaRange range = default;
+            Errno error = Injection.Hit(InjectionKind.Allocate);
+            if (error == Errno.Success)
+            {
+                error = Kernel.UserMemory.Read(
+                    address + (16ul * i), MemoryMarshal.AsBytes(new Span<IommuIovaRange>(ref range)));
+            }
+
+            if (error != Errno.Success)
+            {
+                return error;
+            }
+
+            if (range.Start >= range.Last)
+            {
+                return Errno.InvalidArgument;
+            }
+
+            ranges.Add(new(range.Start, range.Last));
+        }
+
+        // No two may overlap; once sorted, it is enough to look at neighbours.
+        List<AddressRange> sorted = [.. ranges];
+        sorted.Sort();
+        for (int i = 1; i < sorted.Count; i++)
+        {
+            if (sorted[i].Start <= sorted[i - 1].Last)
+            {
+                return Errno.InvalidArgument;
+            }
+        }
+
+        return Errno.Success;
+    }
+
+    private static Access ToAccess(IoasMapFlags flags) =>
+        ((flags & IoasMapFlags.Readable) != 0 ? Access.Read : 0) | ((flags & IoasMapFlags.Writable) != 0 ? Access.Write : 0);
+}

@@ -1,0 +1,190 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// An open <c>/dev/iommu</c>: objects by number, and the calls on them. Errors are Linux's, in Linux's order
+/// (docs/abi.md lists both and every difference).
+/// </summary>
+internal sealed partial class IommufdFile : OpenFile
+{
+    private readonly ObjectTable _objects = new();
+
+    // Guards who is attached to what: devices, groups, tables of an address space. Taken before an address space's own lock.
+    private readonly IoLock _attachLock = new();
+    private readonly Dictionary<int, GroupBinding> _groups = [];
+    private ulong _rlimitMode;
+    private IoasObject? _vfioIoas;
+
+    public IommufdFile(IoasisKernel kernel) => Kernel = kernel;
+
+    /// <summary>The kernel.</summary>
+    public IoasisKernel Kernel { get; }
+
+    /// <summary>For audits.</summary>
+    internal ObjectTable Objects => _objects;
+
+    /// <inheritdoc/>
+    public override unsafe Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return request switch
+        {
+            IommufdRequests.IoasMap => Run<IommuIoasMap>(argument, &MapCall),
+            IommufdRequests.IoasUnmap => Run<IommuIoasUnmap>(argument, &UnmapCall),
+            IommufdRequests.Destroy => Run<IommuDestroy>(argument, &DestroyCall),
+            IommufdRequests.IoasAlloc => Run<IommuIoasAlloc>(argument, &AllocCall),
+            IommufdRequests.IoasAllowIovas => Run<IommuIoasAllowIovas>(argument, &AllowCall),
+            IommufdRequests.IoasCopy => Run<IommuIoasCopy>(argument, &CopyCall),
+            IommufdRequests.IoasIovaRanges => Run<IommuIoasIovaRanges>(argument, &RangesCall),
+            IommufdRequests.Option => Run<IommuOption>(argument, &OptionCall),
+            IommufdRequests.VfioIoas => Run<IommuVfioIoas>(argument, &VfioIoasCall),
+            IommufdRequests.HwptAlloc => Run<IommuHwptAlloc>(argument, &HwptAllocCall),
+            IommufdRequests.GetHwInfo => Run<IommuHwInfo>(argument, &HwInfoCall),
+            _ => Errno.NotTypewriter,
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void Release() => _objects.DestroyAll();
+
+    /// <summary>An address space goes: VFIO compatibility must not find it any more.</summary>
+    internal void ForgetVfioIoas(IoasObject ioas) => Interlocked.CompareExchange(ref _vfioIoas, null, ioas);
+
+    // The size rule before, the answer after: also when the call reports an error with an answer (EMSGSIZE).
+    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IommufdFile, ref T, Errno> call)
+        where T : unmanaged, ISizedArgument
+    {
+        Errno error = SizedArgument.Take(argument, out T value);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = call(this, ref value);
+        if (error is Errno.Success or Errno.MessageTooLong)
+        {
+            SizedArgument.Give(argument, value);
+        }
+
+        return error;
+    }
+
+    private static Errno DestroyCall(IommufdFile file, ref IommuDestroy argument) => file._objects.Destroy(argument.Id);
+
+    private static Errno OptionCall(IommufdFile file, ref IommuOption argument)
+    {
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.OptionId == IommuOptionId.RlimitMode)
+        {
+            return file.RlimitMode(ref argument);
+        }
+
+        if (argument.OptionId is not (IommuOptionId.HugePages or IommuOptionId.LazyInvalidation or IommuOptionId.Flush))
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = file._objects.TryGet(argument.ObjectId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = (argument.Operation, argument.OptionId) switch
+        {
+            (IommuOptionOperation.Get, _) => GetOption(ioas!.Space, ref argument),
+            (IommuOptionOperation.Set, _) => SetOption(ioas!.Space, argument),
+            _ => Errno.NotSupported,
+        };
+        ioas!.Unuse();
+        return error;
+    }
+
+    private static Errno GetOption(AddressSpace space, ref IommuOption argument)
+    {
+        argument.Value = argument.OptionId switch
+        {
+            IommuOptionId.HugePages => space.LargePages ? 1u : 0u,
+            IommuOptionId.LazyInvalidation => space.Lazy ? 1u : 0u,
+            _ => (ulong)space.CountPending(),
+        };
+        return Errno.Success;
+    }
+
+    private static Errno SetOption(AddressSpace space, in IommuOption argument)
+    {
+        switch (argument.OptionId, argument.Value)
+        {
+            case (IommuOptionId.HugePages, 0 or 1):
+                return space.SetLargePages(argument.Value == 1);
+            case (IommuOptionId.LazyInvalidation, 0 or 1):
+                space.Lazy = argument.Value == 1;
+                return argument.Value == 1 ? Errno.Success : space.Flush();
+            case (IommuOptionId.Flush, 1):
+                return space.Flush();
+            default:
+                return Errno.InvalidArgument;
+        }
+    }
+
+    private static Errno VfioIoasCall(IommufdFile file, ref IommuVfioIoas argument)
+    {
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        switch (argument.Operation)
+        {
+            case VfioIoasOperation.Get:
+                IoasObject? current = Volatile.Read(ref file._vfioIoas);
+                argument.IoasId = current?.Id ?? argument.IoasId;
+                return current is null ? Errno.NoDevice : Errno.Success;
+            case VfioIoasOperation.Set:
+                Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+                if (error == Errno.Success)
+                {
+                    Volatile.Write(ref file._vfioIoas, ioas);
+                    ioas!.Unuse();
+                }
+
+                return error;
+            case VfioIoasOperation.Clear:
+                Volatile.Write(ref file._vfioIoas, null);
+                return Errno.Success;
+            default:
+                return Errno.NotSupported;
+        }
+    }
+
+    private Errno RlimitMode(ref IommuOption argument)
+    {
+        if (argument.ObjectId != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        switch (argument.Operation)
+        {
+            case IommuOptionOperation.Get:
+                argument.Value = Volatile.Read(ref _rlimitMode);
+                return Errno.Success;
+            case IommuOptionOperation.Set when _objects.Count > 0:
+                return Errno.Busy;
+            case IommuOptionOperation.Set when argument.Value > 1:
+                return Errno.InvalidArgument;
+            case IommuOptionOperation.Set:
+                Volatile.Write(ref _rlimitMode, argument.Value);
+                return Errno.Success;
+            default:
+                return Errno.NotSupported;
+        }
+    }
+}

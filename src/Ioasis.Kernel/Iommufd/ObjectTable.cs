@@ -1,0 +1,149 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// The objects of one descriptor by number, from 1, the lowest free first. <see cref="TryGet"/> is the one place where a
+/// number becomes a referenced object (S1.4); it is an index, not a search (S1.2), and takes no lock.
+/// </summary>
+internal sealed class ObjectTable
+{
+    private readonly IoLock _lock = new();
+    private KernelObject?[] _objects = new KernelObject?[16];
+    private uint _hint = 1;
+    private int _count;
+
+    /// <summary>How many objects there are.</summary>
+    public int Count => Volatile.Read(ref _count);
+
+    /// <summary>Gives an object a number and makes it visible.</summary>
+    public Errno Add(KernelObject added)
+    {
+        if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        using (_lock.Acquire())
+        {
+            uint id = _hint;
+            while (id < (uint)_objects.Length && _objects[id] is not null)
+            {
+                id++;
+            }
+
+            if (id == (uint)_objects.Length)
+            {
+                KernelObject?[] larger = new KernelObject?[_objects.Length * 2];
+                _objects.CopyTo(larger);
+                Volatile.Write(ref _objects, larger);
+            }
+
+            added.Id = id;
+            Volatile.Write(ref _objects[id], added);
+            _hint = id + 1;
+            _count++;
+            return Errno.Success;
+        }
+    }
+
+    /// <summary>Finds an object of a kind and uses it.</summary>
+    /// <returns>Success, or <see cref="Errno.NoEntry"/>: there is none, it is of another kind, or it is going.</returns>
+    public Errno TryGet<T>(uint id, out T? found)
+        where T : KernelObject
+    {
+        KernelObject?[] objects = Volatile.Read(ref _objects);
+        found = id < (uint)objects.Length ? Volatile.Read(ref objects[id]) as T : null;
+        if (found is null || !found.TryUse())
+        {
+            found = null;
+            return Errno.NoEntry;
+        }
+
+        return Errno.Success;
+    }
+
+    /// <summary>Destroys an object by number.</summary>
+    /// <returns>Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while it has a user.</returns>
+    public Errno Destroy(uint id)
+    {
+        KernelObject? going;
+        using (_lock.Acquire())
+        {
+            going = id < (uint)_objects.Length ? _objects[id] : null;
+            if (going is null)
+            {
+                return Errno.NoEntry;
+            }
+
+            if (!going.TryKill())
+            {
+                return Errno.Busy;
+            }
+
+            Forget(going);
+        }
+
+        going.Destroy();
+        return Errno.Success;
+    }
+
+    /// <summary>Destroys an object that the kernel holds, once no call uses it any more.</summary>
+    public void DestroyAndWait(KernelObject going)
+    {
+        going.Kill();
+        using (_lock.Acquire())
+        {
+            Forget(going);
+        }
+
+        going.Destroy();
+    }
+
+    /// <summary>Destroys an object that nobody asked to keep, if it has no user.</summary>
+    public void DestroyIfUnused(KernelObject going)
+    {
+        using (_lock.Acquire())
+        {
+            if (going.Id == 0 || !going.TryKill())
+            {
+                return;
+            }
+
+            Forget(going);
+        }
+
+        going.Destroy();
+    }
+
+    /// <summary>Destroys everything, what builds on others first.</summary>
+    public void DestroyAll()
+    {
+        bool progress = true;
+        while (progress && Count > 0)
+        {
+            progress = false;
+            for (uint id = 1; id < (uint)_objects.Length; id++)
+            {
+                if (_objects[id] is { } going && going.TryKill())
+                {
+                    using (_lock.Acquire())
+                    {
+                        Forget(going);
+                    }
+
+                    going.Destroy();
+                    progress = true;
+                }
+            }
+        }
+    }
+
+    private void Forget(KernelObject gone)
+    {
+        Volatile.Write(ref _objects[gone.Id], null);
+        _hint = Math.Min(_hint, gone.Id);
+        _count--;
+    }
+}
