@@ -1,0 +1,78 @@
+using Ioasis.Primitives;
+using Ioasis.Replay.Input;
+using Ioasis.Replay.Recording;
+
+namespace Ioasis.Replay.DmaLogs;
+
+/// <summary>How a logged access ended.</summary>
+public enum DmaOutcome : byte
+{
+    /// <summary>It reached memory.</summary>
+    Translated,
+
+    /// <summary>It faulted.</summary>
+    Faulted,
+}
+
+/// <summary>One access of a device as the IOMMU's device model logged it.</summary>
+public struct DmaAccess
+{
+    /// <summary>Nanoseconds since the Unix epoch.</summary>
+    public long TimeNs;
+
+    /// <summary>The address that the device used; its offset in the page may be missing.</summary>
+    public ulong Iova;
+
+    /// <summary>What it was translated to; only the bits above <see cref="SizeLog2"/> count.</summary>
+    public ulong Physical;
+
+    /// <summary>Line in the file.</summary>
+    public int Line;
+
+    /// <summary>Device in the log's <see cref="DmaLog.Devices"/>.</summary>
+    public int Device;
+
+    /// <summary>What it did; <see cref="Primitives.Access.None"/> when the log does not say.</summary>
+    public Access Access;
+
+    /// <summary>How it ended.</summary>
+    public DmaOutcome Outcome;
+
+    /// <summary>log2 of the bytes around it that translate alike, 12 or more.</summary>
+    public byte SizeLog2;
+
+    /// <summary>PASID, 0 for none.</summary>
+    public uint Pasid;
+}
+
+/// <summary>An invalidation that the log tells of.</summary>
+/// <param name="TimeNs">Nanoseconds since the Unix epoch.</param>
+/// <param name="Kind">Index into <see cref="DmaLog.InvalidationKinds"/>.</param>
+public readonly record struct LoggedInvalidation(long TimeNs, int Kind);
+
+/// <summary>What a device-side DMA log tells.</summary>
+public sealed class DmaLog
+{
+    internal DmaLog(InputLog input) => Input = input;
+
+    /// <summary>How the reading went.</summary>
+    public InputLog Input { get; }
+
+    /// <summary>Requesters.</summary>
+    public DeviceTable Devices { get; } = new();
+
+    /// <summary>Accesses in the file's order.</summary>
+    public DmaAccess[] Accesses { get; internal set; } = [];
+
+    /// <summary>Times of the marks by number, in nanoseconds since the Unix epoch; of two with one number the later counts.</summary>
+    public IReadOnlyDictionary<int, long> Marks { get; internal set; } = new Dictionary<int, long>();
+
+    /// <summary>Kinds of invalidations, in the words of the specification or of the log.</summary>
+    public IReadOnlyList<string> InvalidationKinds { get; internal set; } = [];
+
+    /// <summary>Invalidations and fences in the file's order.</summary>
+    public IReadOnlyList<LoggedInvalidation> Invalidations { get; internal set; } = [];
+
+    /// <summary>Accesses that faulted.</summary>
+    public int Faults { get; internal set; }
+}

@@ -1,0 +1,125 @@
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Recording;
+
+namespace Ioasis.Replay.Input;
+
+/// <summary>Recognises a recording's format by its first lines.</summary>
+internal static class FormatDetector
+{
+    /// <summary>How much of a file is looked at.</summary>
+    private const int Window = 1 << 17;
+
+    /// <summary>How many lines that tell are enough.</summary>
+    private const int Enough = 50;
+
+    /// <summary>Recognises the format, or says why it cannot.</summary>
+    /// <exception cref="TraceInputException">It is binary, empty, or of no known format.</exception>
+    public static TraceFormat Detect(LineReader lines, string path)
+    {
+        ReadOnlySpan<byte> head = lines.Peek(Window);
+        if (head.IsEmpty)
+        {
+            throw new TraceInputException(TraceInputError.NoEvents, path, null, "is empty: it holds no event");
+        }
+
+        RejectBinary(head, path);
+        int ftrace = 0;
+        int traceCmd = 0;
+        int perf = 0;
+        int dma = 0;
+        bool header = false;
+        int number = 0;
+        int firstUnknown = 0;
+        while (!head.IsEmpty && ftrace + traceCmd + perf + dma < Enough)
+        {
+            int end = head.IndexOf((byte)'\n');
+            ReadOnlySpan<byte> line = end < 0 ? head : head[..end];
+            head = end < 0 ? default : head[(end + 1)..];
+            number++;
+            KernelEvent e = default;
+            switch (KernelLine.Parse(line.TrimEnd((byte)'\r'), ref e))
+            {
+                case KernelLineKind.Event when e.HasGroup:
+                    perf++;
+                    break;
+
+                case KernelLineKind.Event when e.Context == ExecutionContextKind.Unknown || e.IsPadded:
+                    traceCmd++;
+                    break;
+
+                case KernelLineKind.Event:
+                    ftrace++;
+                    break;
+
+                case KernelLineKind.Comment:
+                    header |= line.StartsWith("# tracer:"u8) || line.StartsWith("cpus="u8);
+                    break;
+
+                case KernelLineKind.Lost:
+                    break;
+
+                default:
+                    if (DmaLogLine.TryTime(line, out _, out _))
+                    {
+                        dma++;
+                    }
+                    else if (firstUnknown == 0)
+                    {
+                        firstUnknown = number;
+                    }
+
+                    break;
+            }
+        }
+
+        int kernel = ftrace + traceCmd + perf;
+        if (dma > kernel)
+        {
+            return TraceFormat.DmaLog;
+        }
+
+        if (kernel > 0)
+        {
+            return perf > kernel / 2 ? TraceFormat.PerfScript : traceCmd > kernel / 2 ? TraceFormat.TraceCmd : TraceFormat.Ftrace;
+        }
+
+        if (header)
+        {
+            return TraceFormat.Ftrace;
+        }
+
+        throw new TraceInputException(
+            TraceInputError.UnknownFormat,
+            path,
+            Math.Max(firstUnknown, 1),
+            "the format is not recognised: neither a kernel trace (cat trace, trace-cmd report, perf script) nor a device-side "
+            + "DMA log; --format names it if the file begins with something else");
+    }
+
+    /// <summary>Refuses what is not text, with a hint for the binary files that the recorders write.</summary>
+    /// <exception cref="TraceInputException">It is binary.</exception>
+    public static void RejectBinary(ReadOnlySpan<byte> head, string path)
+    {
+        if (head.StartsWith("\x17\x08\x44tracing"u8))
+        {
+            throw new TraceInputException(
+                TraceInputError.Binary, path, null, "is trace-cmd's binary file; give the text that `trace-cmd report` prints");
+        }
+
+        if (head.StartsWith("PERFILE2"u8) || head.StartsWith("2ELIFREP"u8))
+        {
+            throw new TraceInputException(
+                TraceInputError.Binary, path, null, "is perf's binary file; give the text that `perf script` prints");
+        }
+
+        int at = head.IndexOf((byte)0);
+        if (at >= 0)
+        {
+            throw new TraceInputException(
+                TraceInputError.Binary,
+                path,
+                1 + head[..at].Count((byte)'\n'),
+                "there is a zero byte: this is not a text recording");
+        }
+    }
+}

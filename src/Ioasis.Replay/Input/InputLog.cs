@@ -1,0 +1,154 @@
+namespace Ioasis.Replay.Input;
+
+/// <summary>One line that a report shows.</summary>
+/// <param name="Line">Its number, from 1.</param>
+/// <param name="Text">The line, cut to 200 characters, control characters replaced.</param>
+public sealed record ListedLine(long Line, string Text);
+
+/// <summary>What was met while one file was read: sizes, counts of events, lines that did not parse, losses.</summary>
+public sealed class InputLog
+{
+    /// <summary>How many lines of each kind are kept in full.</summary>
+    public const int Listed = 10;
+
+    private const int ListedLength = 200;
+
+    private readonly List<ListedLine> _unparsed = [];
+    private readonly List<ListedLine> _lost = [];
+    private readonly Dictionary<string, long> _events = new(StringComparer.Ordinal);
+
+    internal InputLog(string path, InputCompression compression, TraceFormat format, bool strict)
+    {
+        Path = path;
+        Compression = compression;
+        Format = format;
+        Strict = strict;
+    }
+
+    /// <summary>The file as the caller named it.</summary>
+    public string Path { get; }
+
+    /// <summary>How it was compressed.</summary>
+    public InputCompression Compression { get; }
+
+    /// <summary>Its format.</summary>
+    public TraceFormat Format { get; }
+
+    /// <summary>Whether a line that does not parse is fatal.</summary>
+    public bool Strict { get; }
+
+    /// <summary>All lines.</summary>
+    public long Lines { get; internal set; }
+
+    /// <summary>Bytes of text.</summary>
+    public long TextBytes { get; internal set; }
+
+    /// <summary>Lines that are events.</summary>
+    public long Events { get; internal set; }
+
+    /// <summary>Events by name.</summary>
+    public IReadOnlyDictionary<string, long> EventsByName => _events;
+
+    /// <summary>Lines that are neither events nor comments nor markers.</summary>
+    public long UnparsedLines { get; private set; }
+
+    /// <summary>The first <see cref="Listed"/> of them.</summary>
+    public IReadOnlyList<ListedLine> FirstUnparsedLines => _unparsed;
+
+    /// <summary>The recorder's markers that events are missing.</summary>
+    public long LostMarkers { get; private set; }
+
+    /// <summary>The first <see cref="Listed"/> of them.</summary>
+    public IReadOnlyList<ListedLine> FirstLostMarkers => _lost;
+
+    /// <summary>How many events the recorder says it lost, by its markers and its header; 0 when it gives no number.</summary>
+    public long LostEvents { get; internal set; }
+
+    /// <summary>Time of the first event in nanoseconds of the file's clock.</summary>
+    public long FirstTimeNs { get; internal set; }
+
+    /// <summary>Time of the latest event in nanoseconds of the file's clock.</summary>
+    public long LastTimeNs { get; internal set; }
+
+    /// <summary>How often an event is earlier than the one before it.</summary>
+    public long BackwardSteps { get; internal set; }
+
+    /// <summary>Events by CPU, the index the CPU; empty for a format without CPUs.</summary>
+    public IReadOnlyList<long> EventsByCpu { get; internal set; } = [];
+
+    internal void SetEvents(string name, long count)
+    {
+        if (count > 0)
+        {
+            _events[name] = count;
+        }
+    }
+
+    /// <summary>Notes the time of an event.</summary>
+    internal void At(long timeNs)
+    {
+        if (Events == 0)
+        {
+            FirstTimeNs = timeNs;
+            LastTimeNs = timeNs;
+        }
+        else if (timeNs < LastTimeNs)
+        {
+            BackwardSteps++;
+        }
+        else
+        {
+            LastTimeNs = timeNs;
+        }
+
+        Events++;
+    }
+
+    internal void Unparsed(long line, ReadOnlySpan<byte> text)
+    {
+        if (Strict)
+        {
+            throw new TraceInputException(
+                TraceInputError.UnparsedLine, Path, line, $"the line does not parse as {Format.Name()}: {Show(text, 80)}");
+        }
+
+        UnparsedLines++;
+        if (_unparsed.Count < Listed)
+        {
+            _unparsed.Add(new(line, Show(text, ListedLength)));
+        }
+    }
+
+    internal void Lost(long line, ReadOnlySpan<byte> text, ulong events)
+    {
+        LostMarkers++;
+        LostEvents += (long)Math.Min(events, long.MaxValue / 2);
+        if (_lost.Count < Listed)
+        {
+            _lost.Add(new(line, Show(text, ListedLength)));
+        }
+    }
+
+    /// <summary>Says that the last line is cut off.</summary>
+    internal TraceInputException Truncated(long line, ReadOnlySpan<byte> text) => new(
+        TraceInputError.Truncated,
+        Path,
+        line,
+        $"the file ends in the middle of a line: \"{Show(text, 80)}\"; it is truncated");
+
+    private static string Show(ReadOnlySpan<byte> text, int length)
+    {
+        if (text.Length > length)
+        {
+            text = text[..length];
+        }
+
+        return string.Create(text.Length, text, static (chars, bytes) =>
+        {
+            for (int i = 0; i < bytes.Length; i++)
+            {
+                chars[i] = bytes[i] is >= 0x20 and < 0x7f ? (char)bytes[i] : bytes[i] == (byte)'\t' ? ' ' : '?';
+            }
+        });
+    }
+}

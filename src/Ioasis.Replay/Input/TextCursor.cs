@@ -1,0 +1,205 @@
+using System.Runtime.CompilerServices;
+
+namespace Ioasis.Replay.Input;
+
+/// <summary>Reads numbers and words from one line of bytes, left to right. Nothing is allocated; a failure moves nothing.</summary>
+internal ref struct TextCursor(ReadOnlySpan<byte> text)
+{
+    private ReadOnlySpan<byte> _rest = text;
+
+    /// <summary>What is still unread.</summary>
+    public readonly ReadOnlySpan<byte> Rest => _rest;
+
+    /// <summary>Skips spaces and tabs.</summary>
+    public void SkipSpaces()
+    {
+        int i = 0;
+        while (i < _rest.Length && (_rest[i] == (byte)' ' || _rest[i] == (byte)'\t'))
+        {
+            i++;
+        }
+
+        _rest = _rest[i..];
+    }
+
+    /// <summary>Skips a literal.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool Skip(scoped ReadOnlySpan<byte> literal)
+    {
+        if (!_rest.StartsWith(literal))
+        {
+            return false;
+        }
+
+        _rest = _rest[literal.Length..];
+        return true;
+    }
+
+    /// <summary>Skips to just behind the next occurrence of a literal.</summary>
+    public bool SkipPast(scoped ReadOnlySpan<byte> literal)
+    {
+        // The fields of an event come in a fixed order: what is looked for mostly stands right here.
+        if (_rest.StartsWith(literal))
+        {
+            _rest = _rest[literal.Length..];
+            return true;
+        }
+
+        int i = _rest.IndexOf(literal);
+        if (i < 0)
+        {
+            return false;
+        }
+
+        _rest = _rest[(i + literal.Length)..];
+        return true;
+    }
+
+    /// <summary>Reads hexadecimal digits, at most 16 significant ones, with or without <c>0x</c>.</summary>
+    public bool TryHex(out ulong value)
+    {
+        ReadOnlySpan<byte> digits = _rest.StartsWith("0x"u8) ? _rest[2..] : _rest;
+        value = 0;
+        int i = 0;
+        while (i < digits.Length)
+        {
+            uint digit = HexDigit(digits[i]);
+            if (digit > 15)
+            {
+                break;
+            }
+
+            if (value >> 60 != 0)
+            {
+                return false;
+            }
+
+            value = (value << 4) | digit;
+            i++;
+        }
+
+        if (i == 0)
+        {
+            return false;
+        }
+
+        _rest = digits[i..];
+        return true;
+    }
+
+    /// <summary>Reads decimal digits of a number up to 2^63-1.</summary>
+    public bool TryDecimal(out ulong value)
+    {
+        value = 0;
+        int i = 0;
+        while (i < _rest.Length)
+        {
+            uint digit = (uint)(_rest[i] - '0');
+            if (digit > 9)
+            {
+                break;
+            }
+
+            if (value > (long.MaxValue - 9ul) / 10)
+            {
+                return false;
+            }
+
+            value = (value * 10) + digit;
+            i++;
+        }
+
+        if (i == 0)
+        {
+            return false;
+        }
+
+        _rest = _rest[i..];
+        return true;
+    }
+
+    /// <summary>Reads <c>seconds.fraction</c> with 1 to 9 digits after the point.</summary>
+    /// <param name="nanoseconds">The time in nanoseconds.</param>
+    public bool TrySeconds(out long nanoseconds)
+    {
+        nanoseconds = 0;
+        TextCursor ahead = this;
+        if (!ahead.TryDecimal(out ulong seconds) || seconds > 9_000_000_000 || !ahead.Skip("."u8)
+            || !ahead.TryFraction(out long fraction))
+        {
+            return false;
+        }
+
+        nanoseconds = ((long)seconds * 1_000_000_000) + fraction;
+        this = ahead;
+        return true;
+    }
+
+    /// <summary>Reads the digits behind a decimal point, 1 to 9 of them, as nanoseconds.</summary>
+    public bool TryFraction(out long nanoseconds)
+    {
+        nanoseconds = 0;
+        int i = 0;
+        while (i < _rest.Length && i <= 9)
+        {
+            uint digit = (uint)(_rest[i] - '0');
+            if (digit > 9)
+            {
+                break;
+            }
+
+            nanoseconds = (nanoseconds * 10) + digit;
+            i++;
+        }
+
+        if (i is 0 or > 9)
+        {
+            return false;
+        }
+
+        _rest = _rest[i..];
+        for (; i < 9; i++)
+        {
+            nanoseconds *= 10;
+        }
+
+        return true;
+    }
+
+    /// <summary>Reads up to the next space, or to the end.</summary>
+    public ReadOnlySpan<byte> Word()
+    {
+        int i = _rest.IndexOf((byte)' ');
+        ReadOnlySpan<byte> word = i < 0 ? _rest : _rest[..i];
+        _rest = _rest[word.Length..];
+        return word;
+    }
+
+    /// <summary>Reads up to <paramref name="end"/>, which is skipped.</summary>
+    public bool TryUntil(byte end, out ReadOnlySpan<byte> word)
+    {
+        int i = _rest.IndexOf(end);
+        if (i < 0)
+        {
+            word = default;
+            return false;
+        }
+
+        word = _rest[..i];
+        _rest = _rest[(i + 1)..];
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint HexDigit(byte c)
+    {
+        uint digit = (uint)(c - '0');
+        if (digit <= 9)
+        {
+            return digit;
+        }
+
+        digit = (uint)((c | 0x20) - 'a');
+        return digit <= 5 ? digit + 10 : uint.MaxValue;
+    }
+}

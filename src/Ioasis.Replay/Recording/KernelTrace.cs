@@ -1,0 +1,133 @@
+using Ioasis.Replay.Input;
+
+namespace Ioasis.Replay.Recording;
+
+/// <summary>What tied a map or an unmap to its device.</summary>
+public enum Evidence : byte
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>The <c>dma_map_phys</c> right behind it.</summary>
+    DmaMapPhys,
+
+    /// <summary>The <c>dma_map_page</c> right behind it.</summary>
+    DmaMapPage,
+
+    /// <summary>The <c>dma_unmap_phys</c> right behind it.</summary>
+    DmaUnmapPhys,
+
+    /// <summary>The <c>dma_unmap_page</c> right behind it.</summary>
+    DmaUnmapPage,
+
+    /// <summary>The <c>dma_alloc</c> right behind it.</summary>
+    DmaAlloc,
+
+    /// <summary>The <c>dma_alloc_pages</c> right behind it.</summary>
+    DmaAllocPages,
+
+    /// <summary>The <c>dma_free</c> right behind it.</summary>
+    DmaFree,
+
+    /// <summary>The <c>dma_free_pages</c> right behind it.</summary>
+    DmaFreePages,
+
+    /// <summary>The <c>dma_map_sg</c> right behind it.</summary>
+    DmaMapSg,
+
+    /// <summary>The <c>dma_unmap_sg</c> right behind it.</summary>
+    DmaUnmapSg,
+
+    /// <summary>The probe <c>iova_link</c> before it.</summary>
+    IovaLink,
+
+    /// <summary>The probe <c>iova_destroy</c> before it.</summary>
+    IovaDestroy,
+
+    /// <summary>The attach behind it: a reserved direct region.</summary>
+    Attach,
+}
+
+/// <summary>How a DMA event finds its map among those of its task that have no device yet.</summary>
+public enum AttributionRule
+{
+    /// <summary>
+    /// The newest whose range is exactly the pages of the DMA event; without one, the tightest that fits, the newest of
+    /// several. An interrupt that unmaps between an unmap and its DMA event does not mislead it.
+    /// </summary>
+    TightestFit,
+
+    /// <summary>The newest that overlaps, as the plain reading of "directly after" goes. For comparison with other tools.</summary>
+    NewestOverlap,
+}
+
+/// <summary>One map or unmap of the recording.</summary>
+public struct MappingEvent
+{
+    /// <summary>Time in nanoseconds of the recorder's clock.</summary>
+    public long TimeNs;
+
+    /// <summary>First IOVA.</summary>
+    public ulong Iova;
+
+    /// <summary>Bytes, not 0.</summary>
+    public ulong Length;
+
+    /// <summary>A map's physical address; an unmap's size that the kernel says it unmapped.</summary>
+    public ulong Value;
+
+    /// <summary>Line in the file.</summary>
+    public int Line;
+
+    /// <summary>Device in the trace's <see cref="KernelTrace.Devices"/>, or -1.</summary>
+    public int Device;
+
+    /// <summary>What named the device.</summary>
+    public Evidence Evidence;
+
+    /// <summary>Whether it is an unmap.</summary>
+    public bool IsUnmap;
+}
+
+/// <summary>A numbered note in the recording, made at the same moment in the kernel's trace and in the DMA log.</summary>
+/// <param name="Number">Its number.</param>
+/// <param name="TimeNs">When, on the recorder's clock.</param>
+/// <param name="Text">What it says.</param>
+/// <param name="Line">Line in the file.</param>
+public readonly record struct TraceMark(int Number, long TimeNs, string Text, int Line);
+
+/// <summary>What a kernel trace tells: its maps and unmaps with their devices, and the notes around them.</summary>
+public sealed class KernelTrace
+{
+    internal KernelTrace(InputLog input) => Input = input;
+
+    /// <summary>How the reading went.</summary>
+    public InputLog Input { get; }
+
+    /// <summary>Devices that the trace names.</summary>
+    public DeviceTable Devices { get; } = new();
+
+    /// <summary>Maps and unmaps in the file's order.</summary>
+    public MappingEvent[] Mappings { get; internal set; } = [];
+
+    /// <summary>Numbered marks; of two with the same number the later counts.</summary>
+    public IReadOnlyDictionary<int, TraceMark> Marks { get; internal set; } = new Dictionary<int, TraceMark>();
+
+    /// <summary>Times of IOTLB invalidations that the trace tells of (x86), in nanoseconds.</summary>
+    public IReadOnlyList<long> Invalidations { get; internal set; } = [];
+
+    /// <summary>Devices that were attached to a domain.</summary>
+    public IReadOnlySet<int> AttachedDevices { get; internal set; } = new HashSet<int>();
+
+    /// <summary>Devices that were added to a group or attached.</summary>
+    public int DevicesInGroupEvents { get; internal set; }
+
+    /// <summary>DMA events and probes by device.</summary>
+    public IReadOnlyDictionary<int, long> DmaEventsByDevice { get; internal set; } = new Dictionary<int, long>();
+
+    /// <summary>Attributions in which the plain reading would have chosen another event.</summary>
+    public long InterruptedPairs { get; internal set; }
+
+    /// <summary>Line of the first of them, 0 without one.</summary>
+    public int FirstInterruptedPair { get; internal set; }
+}

@@ -1,0 +1,73 @@
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
+
+namespace Ioasis.Replay.Recording;
+
+/// <summary>A recording that was read: a kernel trace or a device-side DMA log, never both.</summary>
+public sealed class LoadedRecording
+{
+    internal LoadedRecording(KernelTrace trace) => Trace = trace;
+
+    internal LoadedRecording(DmaLog log) => Log = log;
+
+    /// <summary>The kernel trace, or null.</summary>
+    public KernelTrace? Trace { get; }
+
+    /// <summary>The DMA log, or null.</summary>
+    public DmaLog? Log { get; }
+
+    /// <summary>How the reading went.</summary>
+    public InputLog Input => Trace?.Input ?? Log!.Input;
+}
+
+/// <summary>How a recording is read.</summary>
+public sealed record RecordingReadOptions
+{
+    /// <summary>The format; <see cref="TraceFormat.Unknown"/> to recognise it.</summary>
+    public TraceFormat Format { get; init; }
+
+    /// <summary>Whether a line that does not parse is fatal.</summary>
+    public bool StrictInput { get; init; }
+
+    /// <summary>How DMA events find their maps.</summary>
+    public AttributionRule Attribution { get; init; }
+}
+
+/// <summary>Reads recordings of any format and compression.</summary>
+public static class RecordingReader
+{
+    /// <summary>Reads a file, or standard input for <c>-</c>.</summary>
+    /// <exception cref="TraceInputException">It cannot be read; the message names file and line.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public static LoadedRecording Read(
+        string path, RecordingReadOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        using InputSource source = InputSource.Open(path);
+        return Read(source, options, cancellationToken);
+    }
+
+    /// <summary>Reads an open source.</summary>
+    /// <exception cref="TraceInputException">It cannot be read; the message names file and line.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public static LoadedRecording Read(
+        InputSource source, RecordingReadOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        options ??= new();
+        LineReader lines = new(source);
+        TraceFormat format = options.Format;
+        if (format == TraceFormat.Unknown)
+        {
+            format = FormatDetector.Detect(lines, source.Path);
+        }
+        else
+        {
+            FormatDetector.RejectBinary(lines.Peek(4096), source.Path);
+        }
+
+        InputLog input = new(source.Path, source.Compression, format, options.StrictInput);
+        return format == TraceFormat.DmaLog
+            ? new(DmaLogReader.Read(lines, input, cancellationToken))
+            : new LoadedRecording(KernelTraceReader.Read(lines, input, options.Attribution, cancellationToken));
+    }
+}

@@ -1,0 +1,37 @@
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
+using Ioasis.Replay.Recording;
+
+namespace Ioasis.Replay.Tests;
+
+/// <summary>The recordings in examples/traces, and small ones made up by tests.</summary>
+internal static class Recordings
+{
+    private static readonly Lazy<string> Folder = new(() =>
+    {
+        for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)
+        {
+            string candidate = Path.Combine(at.FullName, "examples", "traces");
+            if (Directory.Exists(candidate))
+            {
+                return candidate;
+            }
+        }
+
+        throw new DirectoryNotFoundException("examples/traces");
+    });
+
+    public static string PathOf(string name) => Path.Combine(Folder.Value, name);
+
+    public static KernelTrace Trace(string name, AttributionRule rule = AttributionRule.TightestFit) =>
+        RecordingReader.Read(PathOf(name), new() { Attribution = rule }, TestContext.Current.CancellationToken).Trace!;
+
+    public static DmaLog Log(string name) =>
+        RecordingReader.Read(PathOf(name), null, TestContext.Current.CancellationToken).Log!;
+
+    public static LoadedRecording Parse(string text, RecordingReadOptions? options = null)
+    {
+        using InputSource source = InputSource.Wrap("made-up", new MemoryStream(System.Text.Encoding.UTF8.GetBytes(text)));
+        return RecordingReader.Read(source, options, TestContext.Current.CancellationToken);
+    }
+}
