@@ -42,7 +42,7 @@ public static class ConformanceRunner
         return total.Topics.Count > 0 ? total : throw new VectorFormatException("no case is in the files and matches the options");
     }
 
-    private static IEnumerable<string> Expand(string path)
+    private static string[] Expand(string path)
     {
         if (!Directory.Exists(path))
         {

@@ -133,7 +133,7 @@ internal static class OutputComparer
             ulong want = Field(store.Bytes, word, low, bits, layout), got = Field(actual, word, low, bits, layout);
             if (((want ^ got) & mask) != 0)
             {
-                bool cause = name == "CAUSE";
+                bool cause = name is "CAUSE";
                 differences.Add(
                     $"record at {place}, {name}",
                     cause ? SpecificationSections.NameOfCause((uint)want) : DifferenceList.Hex(want),

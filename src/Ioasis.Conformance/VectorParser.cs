@@ -176,7 +176,7 @@ internal sealed class VectorParser(string file, int line)
             mask = json.TokenType == JsonTokenType.Null ? mask : Hex(ref json);
             if (Next(ref json))
             {
-                caches = Text(ref json) == "c" ? true : throw Bad("unknown flag of a register read");
+                caches = string.Equals(Text(ref json), "c", StringComparison.Ordinal) ? true : throw Bad("unknown flag of a register read");
                 End(ref json);
             }
         }
@@ -203,7 +203,7 @@ internal sealed class VectorParser(string file, int line)
         string access = ReadText(ref json), kind = ReadText(ref json);
         End(ref json);
         return access is "r" or "w" or "rw" && kind is "av" or "dc"
-            ? new ArmFaultOperation(address, length, access.Contains('r', StringComparison.Ordinal), access.Contains('w', StringComparison.Ordinal), kind == "dc")
+            ? new ArmFaultOperation(address, length, access.Contains('r', StringComparison.Ordinal), access.Contains('w', StringComparison.Ordinal), kind is "dc")
             : throw Bad($"unknown kind of fault \"{access}\" \"{kind}\"");
     }
 
@@ -227,7 +227,7 @@ internal sealed class VectorParser(string file, int line)
         {
             string key = json.GetString()!;
             _ = json.Read();
-            ulong value = key == "a" ? Hex(ref json) : Number(ref json);
+            ulong value = key is "a" ? Hex(ref json) : Number(ref json);
             switch (key)
             {
                 case "d": request.DeviceId = (uint)value; break;
@@ -255,7 +255,7 @@ internal sealed class VectorParser(string file, int line)
         while (NextKey(ref json))
         {
             string key = json.GetString()!;
-            if (key == "mrif")
+            if (key is "mrif")
             {
                 Begin(ref json);
                 response.Mrif = (ReadHex(ref json), (uint)ReadNumber(ref json), ReadHex(ref json));
@@ -302,7 +302,7 @@ internal sealed class VectorParser(string file, int line)
         {
             string key = json.GetString()!;
             _ = json.Read();
-            ulong value = key == "a" ? Hex(ref json) : Number(ref json);
+            ulong value = key is "a" ? Hex(ref json) : Number(ref json);
             message = key switch
             {
                 "c" => message with { Code = (int)value },
@@ -333,7 +333,7 @@ internal sealed class VectorParser(string file, int line)
         while (NextKey(ref json))
         {
             string key = json.GetString()!;
-            if (key == "cache")
+            if (key is "cache")
             {
                 outputs.DependsOnCaches = ReadFlag(ref json);
                 continue;
@@ -352,7 +352,7 @@ internal sealed class VectorParser(string file, int line)
 
     private void ReadOutput(ref Utf8JsonReader json, string key, ExpectedOutputs outputs)
     {
-        if (key == "g")
+        if (key is "g")
         {
             outputs.Messages.Add(Message(ref json));
             return;
