@@ -128,7 +128,7 @@ public sealed class RobustnessTests
         iommu.Write32(RegisterOffset.CommandQueueCsr, 3);
         iommu.Write32(RegisterOffset.FaultQueueCsr, 3);
         iommu.Write32(RegisterOffset.PageRequestQueueCsr, 3);
-        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, RandomPage(random) | (ulong)random.Next(1, 5));
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, RandomPage(random) | (uint)random.Next(1, 5));
     }
 
     private static void Disturb(RiscVIommu iommu, Random random)
@@ -136,7 +136,7 @@ public sealed class RobustnessTests
         switch (random.Next(8))
         {
             case 0:
-                iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, RandomPage(random) | (ulong)random.Next(1, 6));
+                iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, RandomPage(random) | (uint)random.Next(1, 6));
                 break;
             case 1:
                 iommu.Write32(RegisterOffset.CommandQueueTail, (uint)random.Next(16));
@@ -157,7 +157,7 @@ public sealed class RobustnessTests
                 break;
             case 6:
                 iommu.Write64(RegisterOffset.TranslationRequestIova, (ulong)random.NextInt64());
-                iommu.Write64(RegisterOffset.TranslationRequestControl, ((ulong)random.NextInt64() << 1) | 1);
+                iommu.Write64(RegisterOffset.TranslationRequestControl, ((ulong)random.NextInt64() << 1) | 1ul);
                 break;
             default:
                 uint offset = (uint)random.Next(RegisterOffsetEnd / 4) * 4;

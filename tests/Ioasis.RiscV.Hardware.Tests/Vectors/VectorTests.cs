@@ -16,9 +16,12 @@ public sealed class VectorTests
             }
 
             // With IOASIS_TEST_ALL=1: the whole, where it is present.
-            foreach (string file in Repository.FullVectors is { } folder ? Directory.GetFiles(folder, "*.jsonl.gz").Order(StringComparer.Ordinal) : [])
+            if (Repository.FullVectors is { } folder)
             {
-                files.Add(file);
+                foreach (string file in Directory.GetFiles(folder, "*.jsonl.gz").Order(StringComparer.Ordinal))
+                {
+                    files.Add(file);
+                }
             }
 
             return files;
