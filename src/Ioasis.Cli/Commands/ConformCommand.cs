@@ -45,7 +45,7 @@ internal static class ConformCommand
                 CaseId = parsed.GetValue(caseId),
                 MaxDifferences = Math.Max(0, parsed.GetValue(maxDifferences)),
             };
-            if (mode != "all")
+            if (mode is not "all")
             {
                 options = options with { Modes = [Enum.Parse<CachingMode>(mode, ignoreCase: true)] };
             }
