@@ -1,0 +1,254 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.PageTables;
+
+/// <summary>
+/// A radix table: the algorithms, written once over a format and a kind of memory, both known to the JIT. This part holds the
+/// state, the geometry and the access to entries; the others hold an operation each.
+/// </summary>
+/// <typeparam name="TFormat">The format.</typeparam>
+/// <typeparam name="TMemory">How table pages are reached.</typeparam>
+public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
+    where TFormat : struct, IPageTableFormat
+    where TMemory : struct, ITableMemory
+{
+    private const int GranuleLog2 = 12;
+    private const ulong Granule = 1ul << GranuleLog2;
+    private const ulong GranuleMask = Granule - 1;
+
+    private readonly TMemory _memory;
+    private readonly IPageAllocator _pages;
+    private readonly ulong _root;
+    private readonly ulong _preset;
+    private readonly ulong _outputLast;
+    private readonly ulong _leafSizes;
+    private readonly bool _memoryTypes;
+    private readonly bool _hardwareDirty;
+    private readonly int _node;
+    private long _tableBytes;
+    private int _disposed;
+
+    internal PageTable(PageTableOptions options, TMemory memory, IPageAllocator pages, PhysicalAddress root)
+    {
+        _memory = memory;
+        _pages = pages;
+        _preset = TFormat.Preset(options);
+        _memoryTypes = options.MemoryTypes;
+        _hardwareDirty = options.HardwareDirty;
+        _node = options.Node;
+        int outputBits = Math.Min(TFormat.OutputBits, options.PhysicalAddressBits);
+        _outputLast = (1ul << outputBits) - 1;
+        ulong permitted = options.LeafSizes | Granule;
+        for (int level = 0; level < TFormat.Levels && (permitted & (1ul << ShiftOf(level))) != 0; level++)
+        {
+            _leafSizes |= 1ul << ShiftOf(level);
+        }
+
+        if (options.Napot)
+        {
+            _leafSizes |= permitted & (1ul << TFormat.ContiguousLog2);
+        }
+
+        Root = root;
+        _root = _memory.Open(root.Value, 1ul << RootSizeLog2);
+        _tableBytes = 1L << RootSizeLog2;
+    }
+
+    /// <inheritdoc/>
+    public override PageTableFormat Format => TFormat.Format;
+
+    /// <inheritdoc/>
+    public override PhysicalAddress Root { get; }
+
+    /// <inheritdoc/>
+    public override AddressRange Aperture => new(0, ApertureLast);
+
+    /// <inheritdoc/>
+    public override ulong PageSizes => _leafSizes;
+
+    /// <inheritdoc/>
+    public override long TableBytes => Volatile.Read(ref _tableBytes);
+
+    private static ulong ApertureLast => (1ul << TFormat.ApertureBits) - 1;
+
+    private static int RootLevel => TFormat.Levels - 1;
+
+    private static int RootSizeLog2 => TFormat.RootIndexBits + TFormat.EntrySizeLog2;
+
+    private static int TableSizeLog2 => TFormat.IndexBits + TFormat.EntrySizeLog2;
+
+    private static ulong IndexMask => (1ul << TFormat.IndexBits) - 1;
+
+    private static int ContiguousEntries => TFormat.ContiguousLog2 == 0 ? 1 : 1 << (TFormat.ContiguousLog2 - GranuleLog2);
+
+    // Whether the run helpers can be used: 8-byte entries at host addresses.
+    private static bool IsBulk => TMemory.IsDirect && TFormat.EntrySizeLog2 == 3;
+
+    private bool UsesContiguous => TFormat.ContiguousLog2 != 0 && (_leafSizes & (1ul << TFormat.ContiguousLog2)) != 0;
+
+    /// <inheritdoc/>
+    public override void Release(ref InvalidationGather gather)
+    {
+        foreach ((PhysicalAddress address, int sizeLog2) in gather.FreedTables)
+        {
+            _pages.Free(address, sizeLog2);
+        }
+
+        gather.Clear();
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        // Without the owner's word that nothing walks the table, its pages are lost rather than reused.
+        if (!disposing || Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
+
+        FreeTree(_root, RootLevel);
+        _pages.Free(Root, RootSizeLog2);
+        _tableBytes = 0;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int ShiftOf(int level) => GranuleLog2 + (level * TFormat.IndexBits);
+
+    // The aperture is checked before, so that the index of the root needs no mask.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int IndexOf(ulong iova, int level) =>
+        (int)(level == RootLevel ? iova >> ShiftOf(level) : (iova >> ShiftOf(level)) & IndexMask);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong LocationOf(ulong table, int index) => table + ((ulong)index << TFormat.EntrySizeLog2);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong ReadEntry(ulong location) =>
+        TFormat.EntrySizeLog2 == 3 ? _memory.Read64(location) : _memory.Read32(location);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void WriteEntry(ulong location, ulong entry)
+    {
+        if (TFormat.EntrySizeLog2 == 3)
+        {
+            _memory.Write64(location, entry);
+        }
+        else
+        {
+            _memory.Write32(location, entry);
+        }
+    }
+
+    private ulong ExchangeEntry(ulong location, ulong expected, ulong desired) => TFormat.EntrySizeLog2 == 3
+        ? _memory.CompareExchange64(location, expected, desired)
+        : _memory.CompareExchange32(location, expected, desired);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong OpenTable(ulong entry) => _memory.Open(TFormat.TableAddress(entry));
+
+    // Checks what Map and Unmap have in common.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Errno CheckRange(ulong start, ulong length)
+    {
+        if (((start | length) & GranuleMask) != 0 || length == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        return start > ApertureLast || length - 1 > ApertureLast - start ? Errno.OutOfRange : Errno.Success;
+    }
+
+    private Errno Finish(Errno error) => !TMemory.IsDirect && _memory.HasFailed ? Errno.IoError : error;
+
+    // Frees all tables below a table, but not the table.
+    private void FreeTree(ulong table, int level)
+    {
+        if (level == 0 || table == 0)
+        {
+            return;
+        }
+
+        int count = 1 << (level == RootLevel ? TFormat.RootIndexBits : TFormat.IndexBits);
+        for (int i = 0; i < count; i++)
+        {
+            ulong entry = ReadEntry(LocationOf(table, i));
+            if (TFormat.IsTable(entry))
+            {
+                FreeTree(OpenTable(entry), level - 1);
+                _pages.Free(new(TFormat.TableAddress(entry)), TableSizeLog2);
+            }
+        }
+    }
+
+    // Pages for tables are taken before anything is changed, and wait in a list that links them through their first 8 bytes:
+    // the link is aligned to 4 KiB, so that it is not a present entry, whatever the size of entries.
+    private ref struct SparePages
+    {
+        private readonly PageTable<TFormat, TMemory> _owner;
+        private ulong _head;
+        private int _count;
+
+        public SparePages(PageTable<TFormat, TMemory> owner) => _owner = owner;
+
+        public Errno Reserve(int count)
+        {
+            while (_count < count)
+            {
+                if (!_owner._pages.TryAllocate(TableSizeLog2, _owner._node, out PhysicalAddress page))
+                {
+                    Free();
+                    return Errno.OutOfMemory;
+                }
+
+                Push(page.Value);
+            }
+
+            return Errno.Success;
+        }
+
+        public void Push(ulong page)
+        {
+            // The last one has no link and is zero as the others will be.
+            if (_head != 0)
+            {
+                _owner._memory.Write64(_owner._memory.Open(page), _head);
+            }
+
+            _head = page;
+            _count++;
+        }
+
+        // Takes a page, all zero.
+        public bool TryPop(out ulong page, out ulong table)
+        {
+            page = _head;
+            table = 0;
+            if (_count == 0)
+            {
+                return false;
+            }
+
+            table = _owner._memory.Open(page);
+            _count--;
+            _head = 0;
+            if (_count > 0)
+            {
+                _head = _owner._memory.Read64(table);
+                _owner._memory.Write64(table, 0);
+            }
+
+            return table != 0;
+        }
+
+        public void Free()
+        {
+            while (_count > 0 && TryPop(out ulong page, out _))
+            {
+                _owner._pages.Free(new(page), TableSizeLog2);
+            }
+        }
+    }
+}
