@@ -99,8 +99,26 @@ public abstract class PagingDomain : Domain
     /// Takes a range out of the tables. Until <see cref="Sync"/> has returned for the gather, devices may still reach the
     /// pages: neither the IOVAs nor the memory may be reused. Holes are skipped. A leaf larger than the range is split.
     /// </summary>
-    /// <returns>Bytes that were mapped and are no more.</returns>
+    /// <returns>
+    /// Bytes that were mapped and are no more; 0 also if a leaf had to be split and there was no memory for it.
+    /// </returns>
     public abstract ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather);
+
+    /// <summary>As <see cref="Unmap"/>, and says why when it could not be done.</summary>
+    /// <param name="iova">Aligned to the granule.</param>
+    /// <param name="length">Bytes, a multiple of the granule, not 0.</param>
+    /// <param name="gather">Gets what must be invalidated.</param>
+    /// <param name="unmapped">Bytes that were mapped and are no more.</param>
+    /// <returns>
+    /// Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.OutOfRange"/>
+    /// outside the aperture; <see cref="Errno.OutOfMemory"/> if a leaf had to be split and there was no table for it: then
+    /// nothing has changed.
+    /// </returns>
+    public virtual Errno TryUnmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
+    {
+        unmapped = Unmap(iova, length, ref gather);
+        return Errno.Success;
+    }
 
     /// <summary>
     /// Invalidates what the gather holds in every IOMMU to which the domain is attached, waits for it to complete, frees the

@@ -10,6 +10,7 @@ public sealed class IommuGroup
 {
     private readonly IoLock _lock = new();
     private readonly List<IommuDevice> _devices = [];
+    private readonly Dictionary<uint, Domain> _pasids = [];
     private object? _owner;
     private int _ownerCount;
 
@@ -72,33 +73,102 @@ public sealed class IommuGroup
         ArgumentNullException.ThrowIfNull(next);
         using (_lock.Acquire())
         {
-            Domain current = Domain;
-            if (ReferenceEquals(current, next))
+            Errno error = Switch(Pasid.None, next, Domain);
+            if (error == Errno.Success)
             {
-                return Errno.Success;
+                Domain = next;
             }
 
-            for (int i = 0; i < _devices.Count; i++)
-            {
-                Errno error = _devices[i].Iommu.SetDomain(_devices[i], Pasid.None, next, current);
-                if (error != Errno.Success)
-                {
-                    while (--i >= 0)
-                    {
-                        _ = _devices[i].Iommu.SetDomain(_devices[i], Pasid.None, current, next);
-                    }
-
-                    return error;
-                }
-            }
-
-            Domain = next;
-            return Errno.Success;
+            return error;
         }
     }
 
     /// <summary>Attaches the group to the blocked domain.</summary>
     public Errno Detach() => Attach(BlockedDomain.Instance);
+
+    /// <summary>Attaches one PASID of every device of the group, which is attached to nothing (S4.17). All or nothing.</summary>
+    /// <param name="pasid">1 to 2^20-1.</param>
+    /// <param name="next">What to attach to.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> if the PASID is 0 or more than a device or its IOMMU has;
+    /// <see cref="Errno.Busy"/> if it is attached; <see cref="Errno.NotSupported"/> if a device has no PASIDs; others.
+    /// </returns>
+    public Errno AttachPasid(Pasid pasid, Domain next)
+    {
+        ArgumentNullException.ThrowIfNull(next);
+        if (!pasid.IsPresent)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        using (_lock.Acquire())
+        {
+            if (_pasids.ContainsKey(pasid.Value))
+            {
+                return Errno.Busy;
+            }
+
+            Errno error = Switch(pasid, next, BlockedDomain.Instance);
+            if (error == Errno.Success)
+            {
+                _pasids.Add(pasid.Value, next);
+            }
+
+            return error;
+        }
+    }
+
+    /// <summary>Switches a PASID that is attached to something else. All or nothing.</summary>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if the PASID is not attached; or the driver's error.</returns>
+    public Errno ReplacePasid(Pasid pasid, Domain next)
+    {
+        ArgumentNullException.ThrowIfNull(next);
+        using (_lock.Acquire())
+        {
+            if (!_pasids.TryGetValue(pasid.Value, out Domain? current))
+            {
+                return Errno.InvalidArgument;
+            }
+
+            Errno error = Switch(pasid, next, current);
+            if (error == Errno.Success)
+            {
+                _pasids[pasid.Value] = next;
+            }
+
+            return error;
+        }
+    }
+
+    /// <summary>Detaches a PASID: its DMA faults. Harmless if it is not attached.</summary>
+    /// <returns>Success, or the driver's error: then the PASID is still attached.</returns>
+    public Errno DetachPasid(Pasid pasid)
+    {
+        using (_lock.Acquire())
+        {
+            if (!_pasids.TryGetValue(pasid.Value, out Domain? current))
+            {
+                return Errno.Success;
+            }
+
+            Errno error = Switch(pasid, BlockedDomain.Instance, current);
+            if (error == Errno.Success)
+            {
+                _ = _pasids.Remove(pasid.Value);
+            }
+
+            return error;
+        }
+    }
+
+    /// <summary>What a PASID is attached to; <see cref="BlockedDomain"/> if it is not.</summary>
+    public Domain GetPasidDomain(Pasid pasid)
+    {
+        using (_lock.Acquire())
+        {
+            return _pasids.GetValueOrDefault(pasid.Value, BlockedDomain.Instance);
+        }
+    }
 
     internal Errno Add(IommuDevice device)
     {
@@ -110,14 +180,17 @@ public sealed class IommuGroup
                 return error;
             }
 
-            if (!ReferenceEquals(Domain, BlockedDomain.Instance))
+            // What the group is attached to holds for the newcomer too; its release undoes whatever succeeded.
+            error = SwitchOne(device, Pasid.None, Domain, BlockedDomain.Instance);
+            foreach ((uint pasid, Domain domain) in _pasids)
             {
-                error = device.Iommu.SetDomain(device, Pasid.None, Domain, BlockedDomain.Instance);
-                if (error != Errno.Success)
-                {
-                    device.Iommu.ReleaseDevice(device);
-                    return error;
-                }
+                error = error == Errno.Success ? SwitchOne(device, new(pasid), domain, BlockedDomain.Instance) : error;
+            }
+
+            if (error != Errno.Success)
+            {
+                device.Iommu.ReleaseDevice(device);
+                return error;
             }
 
             _devices.Add(device);
@@ -137,5 +210,27 @@ public sealed class IommuGroup
             device.Iommu.ReleaseDevice(device);
             return true;
         }
+    }
+
+    private static Errno SwitchOne(IommuDevice device, Pasid pasid, Domain next, Domain current) =>
+        ReferenceEquals(next, current) ? Errno.Success : device.Iommu.SetDomain(device, pasid, next, current);
+
+    private Errno Switch(Pasid pasid, Domain next, Domain current)
+    {
+        for (int i = 0; i < _devices.Count; i++)
+        {
+            Errno error = SwitchOne(_devices[i], pasid, next, current);
+            if (error != Errno.Success)
+            {
+                while (--i >= 0)
+                {
+                    _ = SwitchOne(_devices[i], pasid, current, next);
+                }
+
+                return error;
+            }
+        }
+
+        return Errno.Success;
     }
 }

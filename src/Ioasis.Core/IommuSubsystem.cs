@@ -92,4 +92,20 @@ public sealed class IommuSubsystem
             }
         }
     }
+
+    /// <summary>
+    /// Removes every device behind an IOMMU, so that its driver can be disposed of (S4.3). Nobody may add devices behind it
+    /// any more.
+    /// </summary>
+    public void RemoveIommu(IommuInstance iommu)
+    {
+        ArgumentNullException.ThrowIfNull(iommu);
+        foreach (IommuDevice device in _devices.Values)
+        {
+            if (ReferenceEquals(device.Iommu, iommu))
+            {
+                RemoveDevice(device);
+            }
+        }
+    }
 }
