@@ -1,0 +1,17 @@
+namespace Ioasis.RiscV.Driver;
+
+/// <summary>
+/// One domain in one IOMMU (S4.1): the PSCID under which that IOMMU caches the domain's translations. It lives while a device
+/// (or a PASID of one) behind the IOMMU is attached to the domain, and holds the IOMMU itself, not a device (S4.3).
+/// </summary>
+internal sealed class Bond(RiscVPagingDomain domain, RiscVIommuInstance iommu, uint pscid)
+{
+    public RiscVPagingDomain Domain { get; } = domain;
+
+    public RiscVIommuInstance Iommu { get; } = iommu;
+
+    public uint Pscid { get; } = pscid;
+
+    /// <summary>Attachments that use it; changed under the domain's lock (S4.5).</summary>
+    public int Attachments { get; set; }
+}

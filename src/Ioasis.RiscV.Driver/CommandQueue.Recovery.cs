@@ -1,0 +1,164 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Microsoft.Extensions.Logging;
+
+namespace Ioasis.RiscV.Driver;
+
+/// <content>
+/// What happens when the queue stops (CQMF, CMD_TO, CMD_ILL, or silence; section 6.15). Commands before the one at the head
+/// may have completed, timed out or been aborted, so that everything since the last fence that completed goes in again.
+/// First as it was; when that stops without progress, invalidations of everything take the place of the commands; when that
+/// stops too, the batches are lost and their waiters get an error. Nothing is ever taken for completed.
+/// </content>
+internal sealed unsafe partial class CommandQueue
+{
+    private const int PlainAttempts = 2;
+
+    private ulong _completedAtRecovery = ulong.MaxValue;
+    private int _attempts;
+    private long _recoveries;
+    private long _failures;
+    private long _failedAt;
+
+    /// <summary>Times that the queue was restarted.</summary>
+    public long Recoveries => Volatile.Read(ref _recoveries);
+
+    /// <summary>Times that batches were lost.</summary>
+    public long Failures => Volatile.Read(ref _failures);
+
+    private void Recover(uint csr)
+    {
+        if (_completed != _completedAtRecovery)
+        {
+            _completedAtRecovery = _completed;
+            _attempts = 0;
+        }
+
+        _attempts++;
+        Command culprit = _head == _tail ? default : _copy[(uint)_head & _mask];
+        _logger.LogError(
+            "{Name}: command queue stopped ({Why}) at {Opcode} {Low:x16} {High:x16}; attempt {Attempt}, {Count} commands since the last fence",
+            _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts, _tail - _completed);
+
+        bool plain = _attempts <= PlainAttempts;
+        if (_attempts > PlainAttempts + 1 || !Restart(plain))
+        {
+            GiveUp();
+        }
+        else
+        {
+            _ = Interlocked.Increment(ref _recoveries);
+        }
+    }
+
+    private static string Describe(uint csr) =>
+        (csr & QueueCsr.MemoryFaultBit) != 0 ? "CQMF: a memory access of the queue faulted"
+        : (csr & QueueCsr.CommandIllegalBit) != 0 ? "CMD_ILL: an illegal or unsupported command"
+        : (csr & QueueCsr.CommandTimeoutBit) != 0 ? "CMD_TO: a command timed out"
+        : (csr & QueueCsr.OnBit) == 0 ? "the queue is off"
+        : "no progress in the time allowed";
+
+    // Off, on (which puts the head to 0 and clears the errors), and everything since the last completed fence again.
+    private bool Restart(bool plain)
+    {
+        if (!TurnOff() || !TurnOn())
+        {
+            return false;
+        }
+
+        uint slot = 0;
+        ulong count = _tail - _completed;
+        if (count != 0 && !plain && count + 3 < _size)
+        {
+            if (!Store(slot++, Command.InvalidateDeviceDirectory(null))
+                || !Store(slot++, Command.InvalidateFirstStage(null, null, null))
+                || (_hasSecondStage && !Store(slot++, Command.InvalidateSecondStage(null, null))))
+            {
+                return false;
+            }
+        }
+
+        _origin = _completed - slot;
+        _head = _origin;
+        bool substitute = slot != 0;
+        for (ulong position = _completed; position != _tail; position++)
+        {
+            Command command = _copy[(uint)position & _mask];
+            bool subsumed = substitute && command.Opcode is (CommandOpcode.Iotinval or CommandOpcode.Iodir);
+            if (!Store(Slot(position), subsumed ? Command.Fence() : command))
+            {
+                return false;
+            }
+        }
+
+        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_tail));
+        return true;
+    }
+
+    private void GiveUp()
+    {
+        _logger.LogCritical(
+            "{Name}: command queue given up; {Count} commands are lost and their callers get EIO", _name, _tail - _completed);
+
+        // Neighbours are joined, so that a queue that stays dead does not make the list grow.
+        bool joins = _lost.Length > 0 && _lost[^1].To == _completed;
+        Volatile.Write(ref _lost, joins ? [.. _lost[..^1], (_lost[^1].From, _tail)] : [.. _lost, (_completed, _tail)]);
+
+        _failed = true;
+        _failedAt = _hardware.Time.GetTimestamp();
+        _head = _tail;
+        _ = Interlocked.Increment(ref _failures);
+        Volatile.Write(ref _completed, _tail);
+    }
+
+    // A queue that was given up is tried again, not more often than the time-out, and starts with a clean slate: whatever was
+    // lost is covered by invalidating everything.
+    private bool TryRevive()
+    {
+        if (_hardware.Time.GetElapsedTime(_failedAt) < _hardware.Timeout)
+        {
+            return false;
+        }
+
+        _failedAt = _hardware.Time.GetTimestamp();
+        _attempts = 0;
+        _completedAtRecovery = ulong.MaxValue;
+        if (!TurnOff() || !TurnOn())
+        {
+            return false;
+        }
+
+        _origin = _tail;
+        _head = _tail;
+        _failed = false;
+        bool isPut = Put(_tail++, Command.InvalidateDeviceDirectory(null))
+            && Put(_tail++, Command.InvalidateFirstStage(null, null, null))
+            && (!_hasSecondStage || Put(_tail++, Command.InvalidateSecondStage(null, null)))
+            && Put(_tail++, Command.Fence());
+        if (!isPut)
+        {
+            _failed = true;
+            return false;
+        }
+
+        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_tail));
+        _logger.LogWarning("{Name}: command queue is tried again", _name);
+        return true;
+    }
+
+    private bool TurnOn()
+    {
+        _registers.Write32(RegisterOffset.CommandQueueTail, 0);
+        _registers.Write32(
+            RegisterOffset.CommandQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | ErrorBits);
+        return _hardware.WaitFor32(
+            RegisterOffset.CommandQueueCsr, QueueCsr.OnBit | QueueCsr.BusyBit | ErrorBits, QueueCsr.OnBit, out _);
+    }
+
+    private bool TurnOff()
+    {
+        _registers.Write32(RegisterOffset.CommandQueueCsr, 0);
+        return _hardware.WaitFor32(RegisterOffset.CommandQueueCsr, QueueCsr.OnBit | QueueCsr.BusyBit, 0, out _);
+    }
+}

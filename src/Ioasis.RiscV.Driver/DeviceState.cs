@@ -1,0 +1,42 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.RiscV.Driver;
+
+/// <summary>What a context points at.</summary>
+/// <param name="IsValid">Whether DMA goes through at all.</param>
+/// <param name="FirstStage">The <c>fsc</c> field: mode and root table; 0 passes addresses unchanged.</param>
+/// <param name="Bond">The bond, if there is a first stage.</param>
+internal readonly record struct ContextTarget(bool IsValid, ulong FirstStage, Bond? Bond)
+{
+    /// <summary>An invalid context: every DMA faults.</summary>
+    public static ContextTarget Blocked => default;
+
+    /// <summary>Addresses pass unchanged.</summary>
+    public static ContextTarget Identity => new(true, 0, null);
+
+    public uint Pscid => Bond?.Pscid ?? 0;
+}
+
+/// <summary>What the driver knows of a device: where its contexts lie and what they point at now.</summary>
+internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, ProcessDirectory? processes)
+{
+    public IommuDevice Device { get; } = device;
+
+    public uint Id { get; } = device.Id.Value;
+
+    public PhysicalAddress Context { get; } = context;
+
+    /// <summary>The process directory of a device that sends PASIDs, else null.</summary>
+    public ProcessDirectory? Processes { get; } = processes;
+
+    /// <summary>Excludes changes of the contexts.</summary>
+    public IoLock Lock { get; } = new();
+
+    /// <summary>What each PASID is attached to; 0 are requests without one. Blocked is not listed.</summary>
+    public Dictionary<uint, ContextTarget> Attached { get; } = [];
+
+    /// <summary>The device was released: nothing may be attached any more.</summary>
+    public bool IsGone { get; set; }
+}

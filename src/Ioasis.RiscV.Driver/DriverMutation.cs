@@ -1,0 +1,35 @@
+namespace Ioasis.RiscV.Driver;
+
+/// <summary>
+/// Mistakes that the driver makes on purpose when a test asks for them, to show that the tests would find them. They are the
+/// ones that such a driver is likely to have.
+/// </summary>
+[Flags]
+internal enum DriverMutation
+{
+    None = 0,
+
+    /// <summary>An unmap is not followed by an invalidation (invariant 1).</summary>
+    SkipInvalidationAfterUnmap = 1,
+
+    /// <summary>The bond is published only after the hardware can load its PSCID (S4.7).</summary>
+    BondAfterContext = 2,
+
+    /// <summary>A detach does not invalidate the device context.</summary>
+    SkipDirectoryInvalidation = 4,
+
+    /// <summary>A PSCID is given back without its flush (S4.8).</summary>
+    PscidFreedBeforeFlush = 8,
+
+    /// <summary>One invalidation for each device instead of each bond (S4.4).</summary>
+    InvalidatePerDevice = 16,
+
+    /// <summary>Table pages are freed before the invalidation (S4.14).</summary>
+    TablesFreedBeforeFence = 32,
+
+    /// <summary>A command queue error counts as completion (S4.15).</summary>
+    ErrorIsCompletion = 64,
+
+    /// <summary>A context that was invalid is made valid without a command (an emulator would not notice; section 7.3.8).</summary>
+    SkipInvalidationOfNewContext = 128,
+}

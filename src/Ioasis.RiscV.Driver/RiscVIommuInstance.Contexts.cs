@@ -1,0 +1,410 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Microsoft.Extensions.Logging;
+
+namespace Ioasis.RiscV.Driver;
+
+/// <content>
+/// Devices and what they are attached to. A blocked device has an invalid context, so that its DMA faults with "DDT entry not
+/// valid" (258), or "PDT entry not valid" (266) for a device that sends PASIDs: causes that no failed translation has. A
+/// device that can send PASIDs has a process directory from the beginning, with its requests without PASID as process 0
+/// (<c>tc.DPE</c>), so that attaching a PASID never touches the context that other PASIDs run on.
+/// </content>
+public sealed partial class RiscVIommuInstance
+{
+    /// <inheritdoc/>
+    protected override Errno ProbeDevice(IommuDevice device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        using (_lifeLock.Acquire())
+        {
+            return _disposed ? Errno.NoDevice : Probe(device);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void ReleaseDevice(IommuDevice device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+
+        // Not while the IOMMU goes: that takes every device out by itself, and the directory with them.
+        using (_lifeLock.Acquire())
+        {
+            if (device.DriverData is DeviceState state && _devices.TryRemove(state.Id, out _))
+            {
+                device.DriverData = null;
+                Forget(state, isOff: false);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        if (device.DriverData is not DeviceState state)
+        {
+            return Errno.NoDevice;
+        }
+
+        if (pasid.Value != 0 && (state.Processes is null || pasid.Value >> state.Processes.IdentifierBits != 0))
+        {
+            return state.Processes is null ? Errno.NotSupported : Errno.InvalidArgument;
+        }
+
+        using (state.Lock.Acquire())
+        {
+            if (state.IsGone)
+            {
+                return Errno.NoDevice;
+            }
+
+            PhysicalAddress context = state.Context;
+            if (state.Processes is not null)
+            {
+                Errno found = state.Processes.TryGetContext(pasid.Value, device.Node, out context);
+                if (found != Errno.Success)
+                {
+                    return found;
+                }
+            }
+
+            ContextTarget old = state.Attached.GetValueOrDefault(pasid.Value);
+            Errno error = TryGetTarget(next, out ContextTarget target);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
+
+            if ((Mutations & DriverMutation.PscidFreedBeforeFlush) != 0)
+            {
+                old.Bond?.Domain.Release(old.Bond);
+            }
+
+            error = Switch(state, pasid.Value, context, old, target, out bool isClean);
+            if (error != Errno.Success)
+            {
+                GiveBack(target.Bond, isClean);
+                return error;
+            }
+
+            if ((Mutations & DriverMutation.BondAfterContext) != 0)
+            {
+                target.Bond?.Domain.Publish(target.Bond);
+            }
+
+            if (target.IsValid)
+            {
+                state.Attached[pasid.Value] = target;
+            }
+            else
+            {
+                _ = state.Attached.Remove(pasid.Value);
+            }
+
+            // The hardware is switched and flushed: only now may the bond go (S4.8).
+            if ((Mutations & DriverMutation.PscidFreedBeforeFlush) == 0)
+            {
+                old.Bond?.Domain.Release(old.Bond);
+            }
+
+            return Errno.Success;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
+        _options.MsiWindow is { } window ? [new(window, ReservedRegionKind.SoftwareMsi, Access.Write)] : [];
+
+    /// <inheritdoc/>
+    public override Errno TryAllocatePagingDomain(
+        IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        domain = null;
+        if (options.DirtyTracking || options.NestParent)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = RiscVPagingDomain.TryCreate(this, _pages, ChooseMode(), device.Node, out RiscVPagingDomain? made);
+        domain = made;
+        return error;
+    }
+
+    private Errno Probe(IommuDevice device)
+    {
+        Errno error = _directory!.TryGetContext(device.Id.Value, device.Node, out PhysicalAddress context);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        ProcessDirectory? processes = null;
+        int levels = device.PasidBits > 0 ? ProcessDirectory.LevelsFor(_capabilities, device.PasidBits) : 0;
+        if (levels > 0)
+        {
+            error = ProcessDirectory.TryCreate(_memory, _pages, device.Node, levels, out processes);
+            if (error == Errno.Success)
+            {
+                // The context of requests without PASID, so that attaching them needs no memory.
+                error = processes!.TryGetContext(0, device.Node, out _);
+            }
+        }
+
+        DeviceState state = new(device, context, processes);
+        bool added = false;
+        if (error == Errno.Success)
+        {
+            added = _devices.TryAdd(state.Id, state);
+            error = added ? Errno.Success : Errno.Exists;
+        }
+
+        if (error == Errno.Success && processes is not null)
+        {
+            error = WriteDirectoryContext(state);
+        }
+
+        if (error != Errno.Success)
+        {
+            if (added)
+            {
+                _ = _devices.TryRemove(state.Id, out _);
+            }
+
+            processes?.Free();
+            return error;
+        }
+
+        device.DriverData = state;
+        return Errno.Success;
+    }
+
+    /// <summary>Whether the IOMMU can walk tables of a mode.</summary>
+    internal bool Supports(PagingMode mode) => mode switch
+    {
+        PagingMode.Sv39 => _capabilities.Sv39,
+        PagingMode.Sv48 => _capabilities.Sv48,
+        _ => _capabilities.Sv57,
+    };
+
+    private PagingMode ChooseMode()
+    {
+        PagingMode[] byPreference = _options.PreferredMode switch
+        {
+            PagingMode.Sv39 => [PagingMode.Sv39, PagingMode.Sv48, PagingMode.Sv57],
+            PagingMode.Sv48 => [PagingMode.Sv48, PagingMode.Sv39, PagingMode.Sv57],
+            _ => [PagingMode.Sv57, PagingMode.Sv48, PagingMode.Sv39],
+        };
+        return Array.Find(byPreference, Supports);
+    }
+
+    // The bond is visible to invalidators before the hardware can load its PSCID (S4.7).
+    private Errno TryGetTarget(Domain next, out ContextTarget target)
+    {
+        target = ContextTarget.Blocked;
+        switch (next)
+        {
+            case BlockedDomain:
+                return Errno.Success;
+            case IdentityDomain:
+                target = ContextTarget.Identity;
+                return Errno.Success;
+            case RiscVPagingDomain domain:
+                Errno error = domain.Acquire(this, out Bond? bond);
+                if (error == Errno.Success)
+                {
+                    target = new(true, domain.FirstStage, bond);
+                }
+
+                return error;
+            default:
+                return Errno.InvalidArgument;
+        }
+    }
+
+    // The fields of a context cannot be changed together, and the hardware may read them in any order, so that a context which
+    // is valid becomes invalid first, and everything that was cached through it goes, before it becomes valid again.
+    private Errno Switch(
+        DeviceState state, uint pasid, PhysicalAddress context, ContextTarget old, ContextTarget next, out bool isClean)
+    {
+        isClean = true;
+        if (old.IsValid)
+        {
+            Errno error = Write(state, context, ContextTarget.Blocked);
+            if (error == Errno.Success)
+            {
+                error = Invalidate(state, pasid, old);
+            }
+
+            if (error != Errno.Success)
+            {
+                _ = Write(state, context, old);
+                return error;
+            }
+        }
+
+        if (next.IsValid)
+        {
+            // No invalid entry was cached, but an emulated IOMMU may want to be told (section 7.3.9).
+            Errno error = Write(state, context, next);
+            if (error == Errno.Success && (Mutations & DriverMutation.SkipInvalidationOfNewContext) == 0)
+            {
+                error = Invalidate(state, pasid, ContextTarget.Blocked);
+            }
+
+            if (error != Errno.Success)
+            {
+                // The hardware may have seen the new context: what it took from there must go too.
+                isClean = Write(state, context, ContextTarget.Blocked) == Errno.Success
+                    && Invalidate(state, pasid, next) == Errno.Success;
+                _ = Write(state, context, old);
+                return error;
+            }
+        }
+
+        return Errno.Success;
+    }
+
+    private Errno Write(DeviceState state, PhysicalAddress context, in ContextTarget target) =>
+        state.Processes is null ? WriteDeviceContext(context, target) : WriteProcessContext(context, target);
+
+    // V is written last and cleared first; each write is single-copy atomic and they are seen in order.
+    private Errno WriteDeviceContext(PhysicalAddress context, in ContextTarget target)
+    {
+        bool written = Store(context + DeviceContextOffset.TranslationControl, 0);
+        if (written && target.IsValid)
+        {
+            written = Store(context + DeviceContextOffset.Iohgatp, 0)
+                && Store(
+                    context + DeviceContextOffset.TranslationAttributes,
+                    (ulong)target.Pscid << DeviceTranslationAttributes.PscidShift)
+                && Store(context + DeviceContextOffset.FirstStageContext, target.FirstStage)
+                && Store(context + DeviceContextOffset.TranslationControl, DeviceTranslationControl.ValidBit);
+        }
+
+        return written ? Errno.Success : Errno.IoError;
+    }
+
+    private Errno WriteProcessContext(PhysicalAddress context, in ContextTarget target)
+    {
+        bool written = Store(context + ProcessContextOffset.TranslationAttributes, 0);
+        if (written && target.IsValid)
+        {
+            written = Store(context + ProcessContextOffset.FirstStageContext, target.FirstStage)
+                && Store(
+                    context + ProcessContextOffset.TranslationAttributes,
+                    ((ulong)target.Pscid << ProcessTranslationAttributes.PscidShift) | ProcessTranslationAttributes.ValidBit);
+        }
+
+        return written ? Errno.Success : Errno.IoError;
+    }
+
+    private Errno WriteDirectoryContext(DeviceState state)
+    {
+        PhysicalAddress context = state.Context;
+        bool written = Store(context + DeviceContextOffset.TranslationControl, 0)
+            && Store(context + DeviceContextOffset.Iohgatp, 0)
+            && Store(context + DeviceContextOffset.TranslationAttributes, 0)
+            && Store(context + DeviceContextOffset.FirstStageContext, state.Processes!.Pointer)
+            && Store(
+                context + DeviceContextOffset.TranslationControl,
+                DeviceTranslationControl.ValidBit | DeviceTranslationControl.PdtValidBit
+                    | DeviceTranslationControl.DefaultProcessBit);
+        Errno error = written ? _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]) : Errno.IoError;
+        if (error != Errno.Success)
+        {
+            _ = Store(context + DeviceContextOffset.TranslationControl, 0);
+            _ = _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]);
+        }
+
+        return error;
+    }
+
+    private bool Store(PhysicalAddress address, ulong value) => _memory.Write64(address, value) == MemoryStatus.Success;
+
+    // Sections 7.3.1 and 7.3.2, by what the context was before the change.
+    private Errno Invalidate(DeviceState state, uint pasid, in ContextTarget old)
+    {
+        if ((Mutations & DriverMutation.SkipDirectoryInvalidation) != 0)
+        {
+            return Errno.Success;
+        }
+
+        Command directory = state.Processes is null
+            ? Command.InvalidateDeviceDirectory(state.Id)
+            : Command.InvalidateProcessDirectory(state.Id, pasid);
+        if (old.Bond is null)
+        {
+            return _commands!.SubmitAndWait([directory]);
+        }
+
+        _ = Interlocked.Increment(ref _addressSpaceFlushes);
+        return _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, old.Pscid, null)]);
+    }
+
+    // Takes a device out: its contexts become invalid, and what was cached through them goes. If the IOMMU is off, there is
+    // nothing left to tell it. If it does not answer, what it may still use is never given back.
+    private void Forget(DeviceState state, bool isOff)
+    {
+        using (state.Lock.Acquire())
+        {
+            state.IsGone = true;
+            Errno error = Store(state.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
+            if (!isOff && error == Errno.Success)
+            {
+                error = InvalidateReleased(state);
+            }
+
+            bool isFlushed = isOff || error is Errno.Success or Errno.NoDevice;
+            foreach (ContextTarget target in state.Attached.Values)
+            {
+                GiveBack(target.Bond, isFlushed);
+            }
+
+            state.Attached.Clear();
+            if (isFlushed)
+            {
+                state.Processes?.Free();
+            }
+            else
+            {
+                if (state.Processes is not null)
+                {
+                    _quarantinedDirectories.Add(state.Processes);
+                }
+
+                _options.Logger.LogCritical(
+                    "{Name}: device {Device:x6} was removed but the IOMMU did not confirm it ({Error})", Name, state.Id, error);
+            }
+        }
+    }
+
+    // A bond that the hardware may still know stays until the IOMMU is off, and its PSCID and its domain's tables with it.
+    private void GiveBack(Bond? bond, bool isFlushed)
+    {
+        if (bond is not null && isFlushed)
+        {
+            bond.Domain.Release(bond);
+        }
+        else if (bond is not null)
+        {
+            _quarantine.Add(bond);
+        }
+    }
+
+    private Errno InvalidateReleased(DeviceState state)
+    {
+        Command directory = Command.InvalidateDeviceDirectory(state.Id);
+        if (state.Processes is not null)
+        {
+            return _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, null, null)]);
+        }
+
+        return state.Attached.GetValueOrDefault(0u).Bond is { } bond
+            ? _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, bond.Pscid, null)])
+            : _commands!.SubmitAndWait([directory]);
+    }
+}
