@@ -1,0 +1,282 @@
+using Ioasis.Core;
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+using Microsoft.Extensions.Logging;
+
+namespace Ioasis.Driver.Tests;
+
+/// <summary>How a rig is put together.</summary>
+internal sealed record RigOptions
+{
+    public ulong Capabilities { get; init; } = RiscVIommuOptions.FullCapabilities;
+
+    public CachingMode Caching { get; init; } = CachingMode.Hostile;
+
+    public IommuMode MaxMode { get; init; } = IommuMode.ThreeLevel;
+
+    public RiscVDriverOptions Driver { get; init; } = new();
+
+    public Func<IRegisterWindow, IRegisterWindow> Registers { get; init; } = window => window;
+
+    public Func<IPhysicalMemory, IPhysicalMemory> DriverMemory { get; init; } = memory => memory;
+
+    public Func<RiscVIommuOptions, RiscVIommuOptions> Hardware { get; init; } = options => options;
+}
+
+/// <summary>Memory, one hostile IOMMU, its driver and the core: everything below the kernel side.</summary>
+internal sealed class Rig : IDisposable
+{
+    public const ulong Page = 4096;
+    private const ulong PoolStart = 1ul << 32;
+    private const ulong PoolLast = (1ul << 33) - 1;
+
+    private readonly bool _ownsMemory;
+
+    public Rig(RigOptions? options = null, Rig? sharesMemoryWith = null)
+    {
+        options ??= new();
+        Memory = sharesMemoryWith?.Memory ?? new SparsePhysicalMemory();
+        Pages = sharesMemoryWith?.Pages ?? new RangePageAllocator(Memory, new(PoolStart, PoolLast));
+        DriverMemory = sharesMemoryWith?.DriverMemory ?? options.DriverMemory(Memory);
+        Core = sharesMemoryWith?.Core ?? new IommuSubsystem();
+        _ownsMemory = sharesMemoryWith is null;
+        Lines = new();
+        Hardware = new(
+            options.Hardware(new RiscVIommuOptions
+            {
+                Capabilities = options.Capabilities,
+                Caching = options.Caching,
+                MaxMode = options.MaxMode,
+                CollectStatistics = true,
+            }),
+            Memory,
+            Lines);
+        Registers = options.Registers(Hardware);
+        ProbeResult = RiscVIommuInstance.TryProbe(
+            Registers, DriverMemory, Pages, options.Driver with { FaultSink = Sink, Logger = Log }, out RiscVIommuInstance? driver);
+        _driver = driver;
+    }
+
+    private readonly RiscVIommuInstance? _driver;
+
+    public SparsePhysicalMemory Memory { get; }
+
+    public IPhysicalMemory DriverMemory { get; }
+
+    public RangePageAllocator Pages { get; }
+
+    public IommuSubsystem Core { get; }
+
+    public RiscVIommu Hardware { get; }
+
+    public IRegisterWindow Registers { get; }
+
+    public InterruptLines Lines { get; }
+
+    public RecordingSink Sink { get; } = new();
+
+    public RecordingLogger Log { get; } = new();
+
+    public Errno ProbeResult { get; }
+
+    public RiscVIommuInstance Driver => _driver ?? throw new InvalidOperationException($"probe failed: {ProbeResult}\n{Log}");
+
+    public IommuDevice AddDevice(uint id, int pasidBits = 0, int? group = null)
+    {
+        Core.TryAddDevice(
+            Driver, new(id), $"{Driver.Name}-{id:x6}", group, new IommuDeviceOptions { PasidBits = pasidBits },
+            out IommuDevice? device).ShouldBe(Errno.Success);
+        return device!;
+    }
+
+    public RiscVPagingDomain NewDomain(IommuDevice device)
+    {
+        Driver.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
+        return (RiscVPagingDomain)domain!;
+    }
+
+    /// <summary>Makes the DMA and lets the driver handle the interrupts that it raises.</summary>
+    public DmaTranslation Dma(IommuDevice device, ulong iova, bool write = false, Pasid pasid = default)
+    {
+        DmaFlags flags = (write ? DmaFlags.Write : DmaFlags.None) | (pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None);
+        Hardware.Translate(new(device.Id, new(iova), flags, DmaKind.Untranslated, pasid), out DmaTranslation translation);
+        HandleInterrupts();
+        return translation;
+    }
+
+    /// <summary>Asserts that a DMA reaches an address.</summary>
+    public void ShouldReach(IommuDevice device, ulong iova, ulong address, bool write = false, Pasid pasid = default)
+    {
+        DmaTranslation translation = Dma(device, iova, write, pasid);
+        translation.Status.ShouldBe(DmaStatus.Success, $"IOVA {iova:x}");
+        translation.Address.ShouldBe(new PhysicalAddress(address));
+    }
+
+    /// <summary>Asserts that a DMA is refused and reported with a cause.</summary>
+    public IommuFault ShouldFault(
+        IommuDevice device, ulong iova, FaultCause cause, bool write = false, Pasid pasid = default)
+    {
+        Sink.Faults.Clear();
+        Dma(device, iova, write, pasid).Status.ShouldNotBe(DmaStatus.Success, $"IOVA {iova:x} was translated");
+        IommuFault fault = Sink.Faults.ShouldHaveSingleItem();
+        ((FaultCause)fault.Cause).ShouldBe(cause);
+        fault.DeviceId.ShouldBe(device.Id);
+        return fault;
+    }
+
+    public void HandleInterrupts()
+    {
+        for (int round = 0; round < 16 && Lines.TryTake(out int vector); round++)
+        {
+            Driver.HandleInterrupt(vector);
+        }
+    }
+
+    public void Dispose()
+    {
+        _driver?.Dispose();
+        if (_ownsMemory)
+        {
+            Memory.Dispose();
+        }
+    }
+}
+
+/// <summary>Interrupt wires whose levels a test looks at.</summary>
+internal sealed class InterruptLines : IInterruptLines
+{
+    private readonly bool[] _levels = new bool[16];
+
+    public int Raised { get; private set; }
+
+    public void SetLevel(int vector, bool asserted)
+    {
+        lock (_levels)
+        {
+            Raised += asserted && !_levels[vector] ? 1 : 0;
+            _levels[vector] = asserted;
+        }
+    }
+
+    public bool TryTake(out int vector)
+    {
+        lock (_levels)
+        {
+            vector = Array.IndexOf(_levels, true);
+            return vector >= 0;
+        }
+    }
+}
+
+internal sealed class RecordingSink : IIommuFaultSink
+{
+    public List<IommuFault> Faults { get; } = [];
+
+    public int Lost { get; private set; }
+
+    public void OnFault(in IommuFault fault) => Faults.Add(fault);
+
+    public void OnFaultsLost() => Lost++;
+}
+
+internal sealed class RecordingLogger : ILogger
+{
+    private readonly List<(LogLevel Level, string Text)> _lines = [];
+
+    public IReadOnlyList<(LogLevel Level, string Text)> Lines
+    {
+        get
+        {
+            lock (_lines)
+            {
+                return [.. _lines];
+            }
+        }
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        lock (_lines)
+        {
+            _lines.Add((logLevel, formatter(state, exception)));
+        }
+    }
+
+    public override string ToString() => string.Join('\n', Lines.Select(line => $"{line.Level}: {line.Text}"));
+}
+
+/// <summary>A clock that a test moves; it also creeps forward with each look, so that waits end.</summary>
+internal sealed class ManualTime(long creepTicks = 0) : TimeProvider
+{
+    private long _now;
+
+    public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+    public override long GetTimestamp() => Interlocked.Add(ref _now, creepTicks);
+
+    public void Advance(TimeSpan by) => Interlocked.Add(ref _now, by.Ticks);
+}
+
+/// <summary>A register window that hands everything on; tests override what they want to spoil or watch.</summary>
+internal class RegisterDecorator(IRegisterWindow inner) : IRegisterWindow
+{
+    protected IRegisterWindow Inner { get; } = inner;
+
+    public virtual uint Read32(uint offset) => Inner.Read32(offset);
+
+    public virtual ulong Read64(uint offset) => Inner.Read64(offset);
+
+    public virtual void Write32(uint offset, uint value) => Inner.Write32(offset, value);
+
+    public virtual void Write64(uint offset, ulong value) => Inner.Write64(offset, value);
+}
+
+/// <summary>A memory that hands everything on and gives no pointers, so that every access passes it.</summary>
+internal class MemoryDecorator(IPhysicalMemory inner) : IPhysicalMemory
+{
+    protected IPhysicalMemory Inner { get; } = inner;
+
+    public virtual MemoryStatus Read(PhysicalAddress address, Span<byte> destination) => Inner.Read(address, destination);
+
+    public virtual MemoryStatus Write(PhysicalAddress address, ReadOnlySpan<byte> source) => Inner.Write(address, source);
+
+    public virtual MemoryStatus Read64(PhysicalAddress address, out ulong value) => Inner.Read64(address, out value);
+
+    public virtual MemoryStatus Write64(PhysicalAddress address, ulong value) => Inner.Write64(address, value);
+
+    public virtual MemoryStatus Read32(PhysicalAddress address, out uint value) => Inner.Read32(address, out value);
+
+    public virtual MemoryStatus Write32(PhysicalAddress address, uint value) => Inner.Write32(address, value);
+
+    public virtual MemoryStatus CompareExchange64(
+        PhysicalAddress address, ulong expected, ulong desired, out ulong observed) =>
+        Inner.CompareExchange64(address, expected, desired, out observed);
+
+    public virtual nint TryGetHostPointer(PhysicalAddress address, ulong length) => 0;
+}
+
+/// <summary>Shortcuts that tests read well with.</summary>
+internal static class DomainExtensions
+{
+    public static void ShouldMap(this PagingDomain domain, ulong iova, ulong address, ulong length = Rig.Page) =>
+        domain.Map(new(iova), new(address), length, Access.ReadWrite).ShouldBe(Errno.Success);
+
+    /// <summary>Unmaps and synchronises.</summary>
+    public static void ShouldUnmap(this PagingDomain domain, ulong iova, ulong length = Rig.Page)
+    {
+        InvalidationGather gather = default;
+        domain.Unmap(new(iova), length, ref gather).ShouldBe(length);
+        domain.Sync(ref gather).ShouldBe(Errno.Success);
+        gather.IsEmpty.ShouldBeTrue();
+    }
+}
