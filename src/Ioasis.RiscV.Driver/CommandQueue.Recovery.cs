@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>
-/// What happens when the queue stops (CQMF, CMD_TO, CMD_ILL, or silence; section 6.15). Commands before the one at the head
+/// What happens when the queue stops (CQMF, CMD_TO, CMD_ILL, or silence; section 5.15). Commands before the one at the head
 /// may have completed, timed out or been aborted, so that everything since the last fence that completed goes in again.
 /// First as it was; when that stops without progress, invalidations of everything take the place of the commands; when that
 /// stops too, the batches are lost and their waiters get an error. Nothing is ever taken for completed.

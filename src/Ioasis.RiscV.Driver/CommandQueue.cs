@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
-/// The command queue (section 4.1). Commands go in by batches, each closed by a fence; a batch is complete when the head has
+/// The command queue (section 3.1). Commands go in by batches, each closed by a fence; a batch is complete when the head has
 /// passed its fence, and in no other case (S4.15).
 /// </summary>
 /// <remarks>

@@ -5,9 +5,9 @@ using Ioasis.RiscV.Architecture;
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
-/// A directory of contexts: one to three levels of 4 KiB tables (sections 3.1 and 3.2). Tables come into being with the first
+/// A directory of contexts: one to three levels of 4 KiB tables (sections 2.1 and 2.2). Tables come into being with the first
 /// context below them and go all together. A non-leaf entry goes from invalid to valid once and never changes again, which
-/// needs no invalidation, because the specification forbids caching of invalid entries (section 7.3.8, S4.6).
+/// needs no invalidation, because the specification forbids caching of invalid entries (section 6.3.8, S4.6).
 /// </summary>
 internal abstract class DirectoryTree
 {
@@ -147,7 +147,7 @@ internal abstract class DirectoryTree
     }
 }
 
-/// <summary>The directory of devices of one IOMMU (section 3.1).</summary>
+/// <summary>The directory of devices of one IOMMU (section 2.1).</summary>
 internal sealed class DeviceDirectory : DirectoryTree
 {
     private readonly bool _extended;
@@ -185,7 +185,7 @@ internal sealed class DeviceDirectory : DirectoryTree
     protected override int IndexOf(uint identifier, int level) => DeviceDirectoryIndex.At(identifier, level, _extended);
 }
 
-/// <summary>The directory of processes of one device (section 3.2).</summary>
+/// <summary>The directory of processes of one device (section 2.2).</summary>
 internal sealed class ProcessDirectory : DirectoryTree
 {
     private ProcessDirectory(IPhysicalMemory memory, IPageAllocator pages, PhysicalAddress root, int levels)

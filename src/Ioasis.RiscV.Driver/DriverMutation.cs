@@ -30,6 +30,6 @@ internal enum DriverMutation
     /// <summary>A command queue error counts as completion (S4.15).</summary>
     ErrorIsCompletion = 64,
 
-    /// <summary>A context that was invalid is made valid without a command (an emulator would not notice; section 7.3.8).</summary>
+    /// <summary>A context that was invalid is made valid without a command (an emulator would not notice; section 6.3.9).</summary>
     SkipInvalidationOfNewContext = 128,
 }

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
-/// The fault queue (section 4.2). Records are read in order and handed to the sink. After an overflow the queue is drained
+/// The fault queue (section 3.2). Records are read in order and handed to the sink. After an overflow the queue is drained
 /// before reporting is switched on again, and the sink is told that records are missing. A flood is logged up to a rate.
 /// </summary>
 internal sealed class FaultQueue

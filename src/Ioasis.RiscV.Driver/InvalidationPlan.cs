@@ -5,7 +5,7 @@ using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Driver;
 
-/// <summary>Which commands an unmap needs in one IOMMU (sections 4.1.1, 7.3.5, 8.2, 8.3; S4.13).</summary>
+/// <summary>Which commands an unmap needs in one IOMMU (sections 3.1.1, 6.3.5, 8.2, 8.3; S4.13).</summary>
 internal static class InvalidationPlan
 {
     /// <summary>Most commands that a plan can have, whatever the limit.</summary>

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
-/// The page-request queue (section 4.3). Nobody in the core resolves page requests yet, so that each group that asks for a
+/// The page-request queue (section 3.3). Nobody in the core resolves page requests yet, so that each group that asks for a
 /// response gets "invalid request" (the PCIe code that tells the device not to retry); a device never waits for ever.
 /// </summary>
 internal sealed class PageRequestQueue

@@ -18,7 +18,7 @@ public enum PagingMode
     Sv57 = 57,
 }
 
-/// <summary>A message that the platform gives to the IOMMU for one of its interrupt vectors (section 6.26, "msi_cfg_tbl").</summary>
+/// <summary>A message that the platform gives to the IOMMU for one of its interrupt vectors (section 5.29, "msi_cfg_tbl").</summary>
 /// <param name="Address">Where the message is stored; 4-byte aligned.</param>
 /// <param name="Data">What is stored.</param>
 public readonly record struct MsiMessage(PhysicalAddress Address, uint Data);
@@ -34,7 +34,7 @@ public sealed record RiscVDriverOptions
     /// </summary>
     public PagingMode PreferredMode { get; init; } = PagingMode.Sv48;
 
-    /// <summary>Whether domains use 64 KiB leaves (Svnapot), which every IOMMU must support (section 6.3).</summary>
+    /// <summary>Whether domains use 64 KiB leaves (Svnapot), which every IOMMU must support (section 5.3).</summary>
     public bool UseNapot { get; init; } = true;
 
     /// <summary>log2 of the entries of the command queue, 3 to 15; the hardware may have room for fewer.</summary>

@@ -248,7 +248,7 @@ public sealed partial class RiscVIommuInstance
 
         if (next.IsValid)
         {
-            // No invalid entry was cached, but an emulated IOMMU may want to be told (section 7.3.9).
+            // No invalid entry was cached, but an emulated IOMMU may want to be told (section 6.3.9).
             Errno error = Write(state, context, next);
             if (error == Errno.Success && (Mutations & DriverMutation.SkipInvalidationOfNewContext) == 0)
             {
@@ -325,7 +325,7 @@ public sealed partial class RiscVIommuInstance
 
     private bool Store(PhysicalAddress address, ulong value) => _memory.Write64(address, value) == MemoryStatus.Success;
 
-    // Sections 7.3.1 and 7.3.2, by what the context was before the change.
+    // Sections 6.3.1 and 6.3.2, by what the context was before the change.
     private Errno Invalidate(DeviceState state, uint pasid, in ContextTarget old)
     {
         if ((Mutations & DriverMutation.SkipDirectoryInvalidation) != 0)

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Ioasis.RiscV.Driver;
 
-/// <content>Taking an IOMMU over and giving it back, in the order of section 7.2.</content>
+/// <content>Taking an IOMMU over and giving it back, in the order of section 6.2.</content>
 public sealed partial class RiscVIommuInstance
 {
     private const ulong AnyFirstStage =
@@ -139,7 +139,7 @@ public sealed partial class RiscVIommuInstance
 
         CommandLimit = Math.Min(_options.InvalidationCommandLimit, _commands?.BatchLimit ?? 1);
 
-        // The caches keep what an earlier owner's tables said, also while the IOMMU is off (section 6.5).
+        // The caches keep what an earlier owner's tables said, also while the IOMMU is off (section 5.5).
         if (error == Errno.Success)
         {
             error = InvalidateEverything();
@@ -197,12 +197,12 @@ public sealed partial class RiscVIommuInstance
             return true;
         }
 
-        // The PPN must not change on the way to Off (section 6.5).
+        // The PPN must not change on the way to Off (section 5.5).
         _hardware.Registers.Write64(register, (value & ~modeMask) | (ulong)IommuMode.Off);
         return _hardware.WaitFor64(register, DeviceDirectoryTablePointer.BusyBit | modeMask, (ulong)IommuMode.Off, out _);
     }
 
-    // Little-endian, 64-bit second stages, and the way of interrupts; only while everything is off (section 6.4).
+    // Little-endian, 64-bit second stages, and the way of interrupts; only while everything is off (section 5.4).
     private Errno ConfigureFeatures()
     {
         bool canWire = _capabilities.Igs != InterruptGeneration.Msi;
@@ -269,7 +269,7 @@ public sealed partial class RiscVIommuInstance
         return _commands!.SubmitAndWait(_capabilities.Has(anySecondStage) ? commands : commands[..2]);
     }
 
-    // The most levels that the hardware keeps when it is asked (WARL, section 6.5).
+    // The most levels that the hardware keeps when it is asked (WARL, section 5.5).
     private Errno EnableDirectory()
     {
         const uint register = RegisterOffset.DeviceDirectoryTablePointer;

@@ -7,9 +7,9 @@ using Ioasis.RiscV.Architecture;
 namespace Ioasis.RiscV.Driver;
 
 // This project is the driver of the RISC-V IOMMU (riscv-non-isa/riscv-iommu 1.0). It sees registers, memory and interrupts,
-// never a model of the hardware, and orders its writes and commands as chapter 7 of the specification asks.
+// never a model of the hardware, and orders its writes and commands as chapter 6 of the specification asks.
 //
-// What it assumes of caching (S4.6): entries whose V bit is 0 are not cached (section 7.3.8), so that making an entry valid
+// What it assumes of caching (S4.6): entries whose V bit is 0 are not cached (section 6.3.8), so that making an entry valid
 // needs no invalidation before the hardware may use it. Everything else may be cached for ever, in any combination, until an
 // invalidation that covers it has completed.
 
@@ -65,7 +65,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     /// <summary>What the driver can do with this IOMMU: what the hardware has and the driver uses.</summary>
     public override IommuCapabilities Capabilities { get; }
 
-    /// <summary>The <c>capabilities</c> register (section 6.3).</summary>
+    /// <summary>The <c>capabilities</c> register (section 5.3).</summary>
     public ulong CapabilitiesRegister => _capabilities.Value;
 
     /// <summary>Levels of the device directory, 1 to 3.</summary>
@@ -118,7 +118,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     internal IPhysicalMemory Memory => _memory;
 
     /// <summary>
-    /// The IOMMU raised an interrupt (section 7.4). It reads the causes that are pending and handles them all, whatever the
+    /// The IOMMU raised an interrupt (section 6.5). It reads the causes that are pending and handles them all, whatever the
     /// vector, because vectors may be shared. It may be called from any thread, also from inside a register access of the
     /// driver, if the hardware has no lock of its own held.
     /// </summary>

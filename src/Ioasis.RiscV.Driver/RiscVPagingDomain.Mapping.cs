@@ -22,7 +22,7 @@ public sealed partial class RiscVPagingDomain
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Entries that were invalid are not cached (section 7.3.8, S4.6), so that there is nothing to invalidate, unless a large
+    /// Entries that were invalid are not cached (section 6.3.8, S4.6), so that there is nothing to invalidate, unless a large
     /// leaf took the place of an empty table.
     /// </remarks>
     public override Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access)
