@@ -7,7 +7,7 @@ namespace Ioasis.Conformance;
 /// <param name="caching">How reports name the caching of the model.</param>
 /// <param name="createModel">Builds a model over a memory; what it does goes to the outputs.</param>
 internal sealed class CaseReplayer(
-    string caching, Func<ResetParameters, IReadOnlyList<string>, ReplayMemory, ObservedOutputs, IModelUnderTest> createModel) : IDisposable
+    string caching, Func<ResetParameters, ReplayMemory, ObservedOutputs, IModelUnderTest> createModel) : IDisposable
 {
     private readonly ReplayMemory _memory = new();
     private readonly ObservedOutputs _observed = new();
@@ -33,7 +33,7 @@ internal sealed class CaseReplayer(
             _observed.Clear();
             _tags.Clear();
             _parameters = vectorCase.Parameters with { };
-            _model = createModel(_parameters, vectorCase.Needs, _memory, _observed);
+            _model = createModel(_parameters, _memory, _observed);
         }
 
         _model.SetStepping(vectorCase.IsStepped);

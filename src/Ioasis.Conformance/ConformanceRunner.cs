@@ -58,7 +58,7 @@ public static class ConformanceRunner
         ConformanceReport report = new(options.Modes);
         CaseReplayer[] replayers = [.. options.Modes.Select(mode => new CaseReplayer(
             mode.ToString().ToLowerInvariant(),
-            (parameters, needs, memory, outputs) => new HardwareModel(parameters, needs, memory, outputs, mode)))];
+            (parameters, memory, outputs) => new HardwareModel(parameters, memory, outputs, mode)))];
         try
         {
             List<VectorCase> chain = [];

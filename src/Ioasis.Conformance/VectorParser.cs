@@ -455,10 +455,10 @@ internal sealed class VectorParser(string file, int line)
     private bool ReadFlag(ref Utf8JsonReader json) => ReadNumber(ref json) != 0;
 
     private uint ReadOffset(ref Utf8JsonReader json) =>
-        ReadNumber(ref json) is var offset and <= 4095 ? (uint)offset : throw Bad("a register offset is 0 to 4095");
+        ReadNumber(ref json) is var offset and <= 0xffff ? (uint)offset : throw Bad("a register offset has 16 bits");
 
     private int ReadSize(ref Utf8JsonReader json) =>
-        ReadNumber(ref json) is var size and (4 or 8) ? (int)size : throw Bad("a register access has 4 or 8 bytes");
+        ReadNumber(ref json) is var size and >= 1 and <= 8 ? (int)size : throw Bad("a register access has 1 to 8 bytes");
 
     private ulong ReadHex(ref Utf8JsonReader json)
     {

@@ -21,19 +21,10 @@ public sealed partial class RiscVIommu
 
     private ulong CyclesMask => CounterMask & CyclesCounter.CounterMask;
 
-    private void ResetMonitor()
-    {
-        _eventCounters = _capabilities.Hpm ? Math.Max(0, Options.HpmCounters - 1) : 0;
-        _cyclesStart = Options.CycleSource?.Invoke() ?? 0;
-    }
+    private void ResetMonitor() => _cyclesStart = Options.CycleSource?.Invoke() ?? 0;
 
     private ulong ReadMonitor(uint offset)
     {
-        if (!_capabilities.Hpm)
-        {
-            return 0;
-        }
-
         using (_monitorLock.Acquire())
         {
             switch (offset)
@@ -94,18 +85,24 @@ public sealed partial class RiscVIommu
                     break;
             }
 
-            uint active = 0;
-            for (int i = 0; i < _eventCounters; i++)
-            {
-                if ((_inhibit >> (i + 1) & 1) == 0)
-                {
-                    ulong id = _selectors[i] & EventSelector.EventIdMask;
-                    active |= id < 32 ? 1u << (int)id : 0;
-                }
-            }
-
-            Volatile.Write(ref _activeEvents, active & ~1u);
+            SelectActiveEvents();
         }
+    }
+
+    // Which events some counter counts, so that all others cost next to nothing.
+    private void SelectActiveEvents()
+    {
+        uint active = 0;
+        for (int i = 0; i < _eventCounters && _capabilities.Hpm; i++)
+        {
+            if ((_inhibit >> (i + 1) & 1) == 0)
+            {
+                ulong id = _selectors[i] & EventSelector.EventIdMask;
+                active |= id < 32 ? 1u << (int)id : 0;
+            }
+        }
+
+        Volatile.Write(ref _activeEvents, active & ~1u);
     }
 
     // An event that does not exist leaves the old one in place (WARL).

@@ -274,7 +274,7 @@ public sealed partial class RiscVIommu
             return;
         }
 
-        uint writable = (_capabilities.End && _bigEndianWritable ? Architecture.FeaturesControl.BigEndianBit : 0)
+        uint writable = (_capabilities.End ? Architecture.FeaturesControl.BigEndianBit : 0)
             | (_capabilities.Igs == InterruptGeneration.Both ? Architecture.FeaturesControl.WiredInterruptsBit : 0)
             | (Options.GxlWritable ? Architecture.FeaturesControl.GxlBit : 0);
         _fctl = (_fctl & ~writable) | (value & writable);
@@ -284,6 +284,11 @@ public sealed partial class RiscVIommu
     // A mode that is reserved or too deep, or a change from one directory depth to another, leaves everything as it is (section 5.5).
     private void WriteDirectoryPointer(ulong value)
     {
+        if ((_ddtp & DeviceDirectoryTablePointer.BusyBit) != 0)
+        {
+            return;
+        }
+
         IommuMode mode = (IommuMode)(value & DeviceDirectoryTablePointer.ModeMask);
         bool shallow = mode is IommuMode.Off or IommuMode.Bare || _configuration.Mode is IommuMode.Off or IommuMode.Bare;
         if (mode > Options.MaxMode || mode > IommuMode.ThreeLevel || !shallow)
@@ -347,6 +352,11 @@ public sealed partial class RiscVIommu
     {
         const uint Errors = QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit;
         uint csr = queue.Csr;
+        if ((csr & QueueCsr.BusyBit) != 0)
+        {
+            return;
+        }
+
         bool enable = (value & QueueCsr.EnableBit) != 0;
         if (enable && (csr & QueueCsr.EnableBit) == 0)
         {

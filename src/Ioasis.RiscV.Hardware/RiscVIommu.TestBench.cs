@@ -68,7 +68,6 @@ public sealed partial class RiscVIommu
         {
             Options = Validate(options) with { Capabilities = _capabilities.Value };
             AdoptOptions();
-            _eventCounters = _capabilities.Hpm ? Math.Max(0, Options.HpmCounters - 1) : 0;
         }
     }
 }

@@ -97,6 +97,8 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
         _capabilities = new(Options.Capabilities);
         _physicalMask = (1ul << _capabilities.PhysicalAddressSize) - 1;
         _bigEndianWritable = Options.BigEndianWritable ?? _capabilities.End;
+        _eventCounters = Math.Max(0, Options.HpmCounters - 1);
+        SelectActiveEvents();
     }
 
     private static RiscVIommuOptions Validate(RiscVIommuOptions options)

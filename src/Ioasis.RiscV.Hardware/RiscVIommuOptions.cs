@@ -81,7 +81,7 @@ public sealed record RiscVIommuOptions
     /// <summary>Whether <c>fctl.GXL</c> is writable (section 5.4).</summary>
     public bool GxlWritable { get; init; }
 
-    /// <summary>Whether <c>fctl.BE</c> is writable and <c>DC.tc.SBE</c> may be either; null: as <c>capabilities.END</c> says.</summary>
+    /// <summary>Whether <c>DC.tc.SBE</c> may differ from <c>fctl.BE</c> (section 2.1.3.1); null: as <c>capabilities.END</c> says.</summary>
     public bool? BigEndianWritable { get; init; }
 
     /// <summary>Reset value of <c>ddtp.iommu_mode</c>: Off or Bare (section 5.2).</summary>

@@ -27,7 +27,7 @@ public sealed class ReplayerTests
     {
         int planted = 0;
         using CaseReplayer replayer = new(
-            "none", (parameters, needs, memory, outputs) => new HardwareModel(parameters, needs, memory, outputs, CachingMode.None));
+            "none", (parameters, memory, outputs) => new HardwareModel(parameters, memory, outputs, CachingMode.None));
         foreach (VectorCase vectorCase in VectorReader.ReadFile(Path.Combine(Repository.CommittedVectors, topic)).Take(25))
         {
             for (int i = 0; i < vectorCase.Operations.Count; i++)
@@ -62,8 +62,8 @@ public sealed class ReplayerTests
     [InlineData("""{"id":"a","t":"b","o":[]}""", "the case has no reset parameters")]
     [InlineData("""{"id":"a","t":"b","p":{"cap":"10"}}""", "the case has no operations")]
     [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["w","0","123"]]}""", "a string of bytes has an odd length")]
-    [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["rd",0,3,"0"]]}""", "a register access has 4 or 8 bytes")]
-    [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["wr",5000,4,"0"]]}""", "a register offset is 0 to 4095")]
+    [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["rd",0,9,"0"]]}""", "a register access has 1 to 8 bytes")]
+    [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["wr",70000,4,"0"]]}""", "a register offset has 16 bits")]
     [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["f","0",8,"x","av"]]}""", "unknown kind of fault")]
     [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["wr",8,4,"0",{"q":[[1]]}]]}""", "unknown output \"q\"")]
     [InlineData("""{"id":"a","t":"b","p":{"cap":"10"},"o":[["tr",{"d":1,"a":"0"}""", "is not JSON")]

@@ -1,0 +1,74 @@
+using BenchmarkDotNet.Attributes;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Hardware;
+
+namespace Ioasis.Benchmarks.Hardware;
+
+/// <summary>Translations of one thread: hits, and walks of every request with warm directory caches.</summary>
+[MemoryDiagnoser]
+[DisassemblyDiagnoser(maxDepth: 4)]
+public class TranslationBenchmarks
+{
+    private HardwareBed _bed = null!;
+    private RiscVIommu _iommu = null!;
+    private DmaRequest[] _requests = [];
+
+    /// <summary>The tables.</summary>
+    [Params(Stages.Sv39, Stages.Sv39OverSv39x4, Stages.Sv48OverSv48x4)]
+    public Stages Stages { get; set; }
+
+    /// <summary>Entries of the IOTLB; 0: every request walks.</summary>
+    [Params(1024, 0)]
+    public int IotlbEntries { get; set; }
+
+    /// <summary>Builds the tables.</summary>
+    [GlobalSetup]
+    public void Setup()
+    {
+        _bed = new(Stages, new() { IotlbEntries = IotlbEntries });
+        _iommu = _bed.Iommu;
+        Random random = new(2);
+        _requests = new DmaRequest[HardwareBed.PageCount];
+        for (int i = 0; i < _requests.Length; i++)
+        {
+            _requests[i] = new(new(HardwareBed.Device), _bed.Pages[random.Next(HardwareBed.PageCount)] + (ulong)random.Next(4096));
+        }
+
+        foreach (Iova page in _bed.Pages)
+        {
+            _iommu.Translate(new(new(HardwareBed.Device), page), out DmaTranslation translation);
+            if (translation.Status != DmaStatus.Success)
+            {
+                throw new InvalidOperationException($"{page}: {translation}");
+            }
+        }
+    }
+
+    /// <summary>Frees the memory.</summary>
+    [GlobalCleanup]
+    public void Cleanup() => _bed.Dispose();
+
+    /// <summary>One page again and again.</summary>
+    [Benchmark(Baseline = true)]
+    public ulong OnePage()
+    {
+        DmaRequest request = _requests[7];
+        _iommu.Translate(request, out DmaTranslation translation);
+        return translation.Address.Value;
+    }
+
+    /// <summary>512 pages in random order.</summary>
+    [Benchmark(OperationsPerInvoke = HardwareBed.PageCount)]
+    public ulong RandomPages()
+    {
+        ulong sum = 0;
+        foreach (ref readonly DmaRequest request in _requests.AsSpan())
+        {
+            _iommu.Translate(request, out DmaTranslation translation);
+            sum += translation.Address.Value;
+        }
+
+        return sum;
+    }
+}
