@@ -17,7 +17,8 @@ internal sealed class AreaTree<T>
 {
     internal const int Fanout = 32;
 
-    private readonly Stack<Node> _pool = [];
+    private readonly Stack<Node> _freeLeaves = [];
+    private readonly Stack<Node> _freeInner = [];
     private Node _root = new(isLeaf: true);
 
     /// <summary>How many ranges there are.</summary>
@@ -323,22 +324,13 @@ internal sealed class AreaTree<T>
         return right;
     }
 
-    private Node Rent(bool isLeaf)
-    {
-        // Leaves and inner nodes are pooled alike: a node gets its other array when it first needs it.
-        if (!_pool.TryPop(out Node? node))
-        {
-            return new(isLeaf);
-        }
-
-        node.Become(isLeaf);
-        return node;
-    }
+    private Node Rent(bool isLeaf) =>
+        (isLeaf ? _freeLeaves : _freeInner).TryPop(out Node? node) ? node : new(isLeaf);
 
     private void Return(Node node)
     {
         node.Truncate(0);
-        _pool.Push(node);
+        (node.Children is null ? _freeLeaves : _freeInner).Push(node);
     }
 
     private static bool Visit(Node node, Func<AddressRange, T, bool> visit)
@@ -411,32 +403,19 @@ internal sealed class AreaTree<T>
         }
     }
 
-    private sealed class Node
+    private sealed class Node(bool isLeaf)
     {
         public readonly ulong[] Starts = new ulong[Fanout];
         public readonly ulong[] Lasts = new ulong[Fanout];
-        public ulong[]? Holes;
-        public Node[]? Children;
-        public T?[]? Values;
+
+        // Of inner nodes.
+        public readonly ulong[]? Holes = isLeaf ? null : new ulong[Fanout];
+        public readonly Node[]? Children = isLeaf ? null : new Node[Fanout];
+
+        // Of leaves.
+        public readonly T?[]? Values = isLeaf ? new T?[Fanout] : null;
+
         public int Count;
-        private Node[]? _spareChildren;
-
-        public Node(bool isLeaf) => Become(isLeaf);
-
-        public void Become(bool isLeaf)
-        {
-            if (isLeaf)
-            {
-                _spareChildren = Children ?? _spareChildren;
-                Children = null;
-                Values ??= new T?[Fanout];
-            }
-            else
-            {
-                Holes ??= new ulong[Fanout];
-                Children ??= _spareChildren ?? new Node[Fanout];
-            }
-        }
 
         public int FirstWithLastAtLeast(ulong address)
         {

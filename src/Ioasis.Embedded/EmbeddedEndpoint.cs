@@ -1,0 +1,88 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Embedded;
+
+/// <summary>A device that does DMA through the platform's IOMMU.</summary>
+public sealed class EmbeddedEndpoint
+{
+    internal EmbeddedEndpoint(IommuDevice device, string devicePath, IDmaPort port)
+    {
+        Device = device;
+        DevicePath = devicePath;
+        Port = port;
+    }
+
+    /// <summary>The requester ID.</summary>
+    public DeviceId Id => Device.Id;
+
+    /// <summary>The device as the core knows it.</summary>
+    public IommuDevice Device { get; }
+
+    /// <summary>The character device by which a client opens it.</summary>
+    public string DevicePath { get; }
+
+    /// <summary>
+    /// Where the device's requests go. Each request names its own requester, as on a bus; interrupts that it causes are
+    /// handled before the call returns.
+    /// </summary>
+    public IDmaPort Port { get; }
+
+    /// <summary>Reads memory as the device.</summary>
+    public DmaStatus Read(Iova address, Span<byte> destination) => Port.Read(new DmaRequest(Id, address), destination);
+
+    /// <summary>Writes memory as the device.</summary>
+    public DmaStatus Write(Iova address, ReadOnlySpan<byte> source) =>
+        Port.Write(new DmaRequest(Id, address, DmaFlags.Write), source);
+
+    /// <summary>Translates an address as the device, without accessing memory.</summary>
+    public DmaTranslation Translate(Iova address, bool write)
+    {
+        Port.Translate(new DmaRequest(Id, address, write ? DmaFlags.Write : DmaFlags.None), out DmaTranslation translation);
+        return translation;
+    }
+}
+
+/// <summary>Properties of an endpoint.</summary>
+public sealed record EmbeddedEndpointOptions
+{
+    /// <summary>The name, unique on the platform; null for one made of the requester ID.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>The group that it shares, or null for one of its own.</summary>
+    public int? GroupId { get; init; }
+
+    /// <summary>PASID bits that it can send, 0 to 20.</summary>
+    public int PasidBits { get; init; }
+
+    /// <summary>IOVAs that are not free to map.</summary>
+    public IReadOnlyList<ReservedRegion> ReservedRegions { get; init; } = [];
+}
+
+/// <summary>The IOMMU's port, followed by its interrupts.</summary>
+internal sealed class InterruptingPort(IDmaPort port, InterruptController interrupts) : IDmaPort
+{
+    /// <inheritdoc/>
+    public void Translate(in DmaRequest request, out DmaTranslation translation)
+    {
+        port.Translate(request, out translation);
+        interrupts.Run();
+    }
+
+    /// <inheritdoc/>
+    public DmaStatus Read(in DmaRequest request, Span<byte> destination)
+    {
+        DmaStatus status = port.Read(request, destination);
+        interrupts.Run();
+        return status;
+    }
+
+    /// <inheritdoc/>
+    public DmaStatus Write(in DmaRequest request, ReadOnlySpan<byte> source)
+    {
+        DmaStatus status = port.Write(request, source);
+        interrupts.Run();
+        return status;
+    }
+}

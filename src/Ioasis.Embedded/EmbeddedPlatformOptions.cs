@@ -1,0 +1,78 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Ioasis.Embedded;
+
+/// <summary>What an <see cref="EmbeddedPlatform"/> is made of. The defaults give a full-featured IOMMU for this process.</summary>
+public sealed record EmbeddedPlatformOptions
+{
+    /// <summary>The paging mode of new page tables.</summary>
+    public PagingMode Mode { get; init; } = PagingMode.Sv48;
+
+    /// <summary>What the IOMMU caches.</summary>
+    public CachingMode Caching { get; init; } = CachingMode.Realistic;
+
+    /// <summary>Entries of the IOTLB in <see cref="CachingMode.Realistic"/>.</summary>
+    public int IotlbEntries { get; init; } = 1024;
+
+    /// <summary>Ways of a set of the IOTLB.</summary>
+    public int IotlbWays { get; init; } = 16;
+
+    /// <summary>Device contexts that the IOMMU caches.</summary>
+    public int DdtCacheEntries { get; init; } = 256;
+
+    /// <summary>Process contexts that the IOMMU caches.</summary>
+    public int PdtCacheEntries { get; init; } = 1024;
+
+    /// <summary>Whether the IOMMU counts what it does.</summary>
+    public bool CollectStatistics { get; init; }
+
+    /// <summary>Everything else of the IOMMU; the properties above replace its own.</summary>
+    public RiscVIommuOptions Hardware { get; init; } = new();
+
+    /// <summary>Everything else of the driver; <see cref="Mode"/>, clock, log and fault sink replace its own.</summary>
+    public RiscVDriverOptions Driver { get; init; } = new();
+
+    /// <summary>
+    /// The memory that clients map; null for this process's own, which needs Linux. <see cref="IdentityUserMemory"/> makes the
+    /// platform's physical memory itself the clients' memory.
+    /// </summary>
+    public IUserMemory? UserMemory { get; init; }
+
+    /// <summary>Bits of physical address, 42 to 56. This process's own memory needs 56.</summary>
+    public int PhysicalBits { get; init; } = SparsePhysicalMemory.MaxPhysicalBits;
+
+    /// <summary>Physical memory that is set aside for tables and queues; its start is 4 KiB aligned.</summary>
+    public AddressRange TableMemory { get; init; } = new(1ul << 40, (1ul << 41) - 1);
+
+    /// <summary>Bytes that clients may have pinned, or null for no limit.</summary>
+    public long? PinnedMemoryLimit { get; init; }
+
+    /// <summary>Limits of deferred invalidation; the clock is <see cref="TimeProvider"/>.</summary>
+    public LazyInvalidationOptions LazyInvalidation { get; init; } = new();
+
+    /// <summary>Fault records that are kept until they are read; more are dropped and counted.</summary>
+    public int FaultCapacity { get; init; } = 65536;
+
+    /// <summary>The clock of everything.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Where log lines go.</summary>
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+
+    /// <summary>For tests: the driver does not invalidate after an unmap.</summary>
+    internal bool SkipInvalidationAfterUnmap { get; init; }
+
+    /// <summary>For tests: one bit of one leaf comes out wrong.</summary>
+    internal LeafBitFlip? LeafBitFlip { get; init; }
+}
+
+/// <summary>A defect for tests: one bit of one page-table entry is written wrongly.</summary>
+/// <param name="LeafWrite">Which write of a leaf entry, from 1.</param>
+/// <param name="Bit">Which bit, 0 to 63.</param>
+internal sealed record LeafBitFlip(long LeafWrite, int Bit);

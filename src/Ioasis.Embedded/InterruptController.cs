@@ -1,0 +1,57 @@
+using System.Numerics;
+using Ioasis.Platform;
+
+namespace Ioasis.Embedded;
+
+/// <summary>
+/// The platform's wires: remembers which are asserted, and runs the handler when somebody asks. The handler never runs inside
+/// the device that raised the interrupt, and a program with one thread sees everything in one order.
+/// </summary>
+internal sealed class InterruptController : IInterruptLines
+{
+    private readonly Lock _lock = new();
+    private int _asserted;
+
+    /// <summary>What handles a vector.</summary>
+    public Action<int>? Handler { get; set; }
+
+    /// <inheritdoc/>
+    public void SetLevel(int vector, bool asserted)
+    {
+        if (asserted)
+        {
+            _ = Interlocked.Or(ref _asserted, 1 << vector);
+        }
+        else
+        {
+            _ = Interlocked.And(ref _asserted, ~(1 << vector));
+        }
+    }
+
+    /// <summary>Handles what is asserted. Costs one read if nothing is.</summary>
+    public void Run()
+    {
+        if (Volatile.Read(ref _asserted) != 0)
+        {
+            RunAll();
+        }
+    }
+
+    private void RunAll()
+    {
+        lock (_lock)
+        {
+            // A level that its handler cannot lower must not hang us: every vector gets a bounded number of turns.
+            for (int turn = 0; turn < 64; turn++)
+            {
+                int asserted = Volatile.Read(ref _asserted);
+                if (asserted == 0)
+                {
+                    return;
+                }
+
+                Handler?.Invoke(BitOperations.TrailingZeroCount(asserted));
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+
+namespace Ioasis.Embedded;
+
+/// <summary>
+/// This process's own memory by address, accessed through the operating system, so that an address where nothing is gives an
+/// error and not a crash: what a client gives us is never dereferenced (invariant 7). Linux only.
+/// </summary>
+internal sealed unsafe partial class ProcessMemory
+{
+    private const int PopulateRead = 22;
+    private const int PopulateWrite = 23;
+    private const ulong PageMask = 4095;
+
+    private readonly int _process = Environment.ProcessId;
+    private readonly bool _canPopulate;
+
+    /// <summary>Prepares access.</summary>
+    /// <exception cref="PlatformNotSupportedException">It is not Linux, or the system forbids a process to read itself so.</exception>
+    public ProcessMemory()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            throw new PlatformNotSupportedException(
+                "Mapping this process's own memory needs Linux; elsewhere give the platform a UserMemory.");
+        }
+
+        ulong probe = 0;
+        if (Read((ulong)&probe, new Span<byte>(&probe, 1)) != Errno.Success)
+        {
+            throw new PlatformNotSupportedException("process_vm_readv on this process itself is not permitted here.");
+        }
+
+        // Before Linux 5.14 there is no such advice; its error is that of memory which forbids the access.
+        _canPopulate = MemoryAdvise((void*)((ulong)&probe & ~PageMask), (nuint)PageMask + 1, PopulateWrite) == 0;
+    }
+
+    /// <summary>Copies from an address.</summary>
+    public Errno Read(ulong address, Span<byte> destination)
+    {
+        fixed (byte* buffer = destination)
+        {
+            IoVector local = new(buffer, (nuint)destination.Length);
+            IoVector remote = new((void*)address, (nuint)destination.Length);
+            return destination.Length == 0 || ProcessVmReadV(_process, &local, 1, &remote, 1, 0) == destination.Length
+                ? Errno.Success
+                : Errno.BadAddress;
+        }
+    }
+
+    /// <summary>Copies to an address.</summary>
+    public Errno Write(ulong address, ReadOnlySpan<byte> source)
+    {
+        fixed (byte* buffer = source)
+        {
+            IoVector local = new(buffer, (nuint)source.Length);
+            IoVector remote = new((void*)address, (nuint)source.Length);
+            return source.Length == 0 || ProcessVmWriteV(_process, &local, 1, &remote, 1, 0) == source.Length
+                ? Errno.Success
+                : Errno.BadAddress;
+        }
+    }
+
+    /// <summary>
+    /// Makes sure that a range is there and can be accessed, as pinning does: the pages are faulted in. Where the system cannot
+    /// do that, it is only made sure that they are there.
+    /// </summary>
+    public Errno Populate(ulong address, ulong length, bool writable)
+    {
+        ulong start = address & ~PageMask;
+        ulong last = address + (length - 1);
+        if (last < address)
+        {
+            return Errno.BadAddress;
+        }
+
+        ulong bytes = (last | PageMask) - start + 1;
+        if (!_canPopulate)
+        {
+            return Touch(start, bytes);
+        }
+
+        return MemoryAdvise((void*)start, (nuint)bytes, writable ? PopulateWrite : PopulateRead) == 0
+            ? Errno.Success
+            : Errno.BadAddress;
+    }
+
+    private Errno Touch(ulong start, ulong bytes)
+    {
+        byte value = 0;
+        for (ulong offset = 0; offset < bytes; offset += PageMask + 1)
+        {
+            if (Read(start + offset, new Span<byte>(ref value)) != Errno.Success)
+            {
+                return Errno.BadAddress;
+            }
+        }
+
+        return Errno.Success;
+    }
+
+    [LibraryImport("libc", EntryPoint = "process_vm_readv")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint ProcessVmReadV(
+        int process, IoVector* local, nuint localCount, IoVector* remote, nuint remoteCount, nuint flags);
+
+    [LibraryImport("libc", EntryPoint = "process_vm_writev")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint ProcessVmWriteV(
+        int process, IoVector* local, nuint localCount, IoVector* remote, nuint remoteCount, nuint flags);
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int MemoryAdvise(void* address, nuint length, int advice);
+
+    private readonly struct IoVector(void* start, nuint length)
+    {
+        public readonly void* Start = start;
+        public readonly nuint Length = length;
+    }
+}

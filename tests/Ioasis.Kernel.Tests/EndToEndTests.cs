@@ -1,0 +1,361 @@
+using System.Runtime.InteropServices;
+using Ioasis.Client;
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+
+namespace Ioasis.Kernel.Tests;
+
+/// <summary>The whole way: client, ABI, kernel, core, driver, page tables, hardware model, memory.</summary>
+public sealed class EndToEndTests
+{
+    public static TheoryData<PagingMode, CachingMode> Machines { get; } = new MatrixTheoryData<PagingMode, CachingMode>(
+        [PagingMode.Sv39, PagingMode.Sv48, PagingMode.Sv57], [CachingMode.None, CachingMode.Realistic, CachingMode.Hostile]);
+
+    private sealed class Machine : IDisposable
+    {
+        public Machine(EmbeddedPlatformOptions options, EmbeddedEndpointOptions? endpoint = null)
+        {
+            Platform = new(options);
+            Endpoint = Platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), endpoint);
+            Iommu = IommuFd.Open(Platform.Kernel);
+            Device = VfioDevice.Open(Platform.Kernel, Endpoint.DevicePath);
+            _ = Device.Bind(Iommu);
+            Space = Iommu.AllocateAddressSpace();
+            _ = Device.Attach(Space);
+        }
+
+        public EmbeddedPlatform Platform { get; }
+
+        public EmbeddedEndpoint Endpoint { get; }
+
+        public IommuFd Iommu { get; }
+
+        public VfioDevice Device { get; }
+
+        public IoAddressSpace Space { get; }
+
+        public void Dispose()
+        {
+            Device.Dispose();
+            Space.Dispose();
+            Iommu.Dispose();
+            Platform.Audit.ShouldBe(default);
+            Platform.Dispose();
+            Platform.TableBytes.ShouldBe(0);
+        }
+    }
+
+    private static unsafe ulong Allocate(int bytes, int alignment = 4096)
+    {
+        void* memory = NativeMemory.AlignedAlloc((nuint)bytes, (nuint)alignment);
+        new Span<byte>(memory, bytes).Clear();
+        return (ulong)memory;
+    }
+
+    private static unsafe Span<byte> At(ulong address, int bytes) => new((void*)address, bytes);
+
+    private static unsafe void Free(ulong address) => NativeMemory.AlignedFree((void*)address);
+
+    [Theory]
+    [MemberData(nameof(Machines))]
+    public void Dma_reaches_exactly_the_mapped_page_and_faults_after_the_unmap(PagingMode mode, CachingMode caching)
+    {
+        using Machine machine = new(new() { Mode = mode, Caching = caching });
+        ulong buffer = Allocate(3 * 4096);
+        At(buffer, 3 * 4096).Fill(0x55);
+        Iova iova = new(0x1234_5000);
+        machine.Space.Map(buffer + 4096, 4096, iova, Access.ReadWrite);
+
+        machine.Endpoint.Write(iova + 8, "hello"u8).ShouldBe(DmaStatus.Success);
+        At(buffer + 4096 + 8, 5).ToArray().ShouldBe("hello"u8.ToArray());
+        At(buffer, 4096).ToArray().ShouldAllBe(static value => value == 0x55);
+        At(buffer + 8192, 4096).ToArray().ShouldAllBe(static value => value == 0x55);
+        byte[] read = new byte[5];
+        machine.Endpoint.Read(iova + 8, read).ShouldBe(DmaStatus.Success);
+        read.ShouldBe("hello"u8.ToArray());
+        machine.Platform.TryDequeueFault(out _).ShouldBeFalse();
+
+        machine.Space.Unmap(iova, 4096).ShouldBe(4096ul);
+        machine.Endpoint.Read(iova + 8, read).ShouldNotBe(DmaStatus.Success);
+        machine.Endpoint.Write(iova + 8, read).ShouldNotBe(DmaStatus.Success);
+        machine.Platform.TryDequeueFault(out IommuFault fault).ShouldBeTrue();
+        (fault.DeviceId, fault.Iova, fault.Access, fault.Reason)
+            .ShouldBe((machine.Endpoint.Id, iova + 8, Access.Read, IommuFaultReason.NotMapped));
+        machine.Platform.TryDequeueFault(out fault).ShouldBeTrue();
+        fault.Access.ShouldBe(Access.Write);
+        machine.Platform.TryDequeueFault(out _).ShouldBeFalse();
+        Free(buffer);
+    }
+
+    [Theory]
+    [MemberData(nameof(Machines))]
+    public void A_random_history_of_maps_and_unmaps_is_what_devices_see(PagingMode mode, CachingMode caching)
+    {
+        using Machine machine = new(new()
+        {
+            Mode = mode,
+            Caching = caching,
+            UserMemory = new IdentityUserMemory(),
+        });
+        Random random = new(42);
+        SortedList<ulong, (ulong Length, ulong Physical, Access Access)> live = [];
+        for (int step = 0; step < 3000; step++)
+        {
+            ulong length = random.Next(4) switch
+            {
+                0 => 4096,
+                1 => (ulong)random.Next(1, 64) << 12,
+                2 => 0x10000,
+                _ => 2ul << 20,
+            };
+            ulong iova = (ulong)random.Next(1 << 14) << 12;
+            if (length >= 2 << 20)
+            {
+                iova &= ~((2ul << 20) - 1);
+            }
+
+            if (random.Next(3) > 0)
+            {
+                ulong physical = ((ulong)random.Next(1 << 20) << 12) & ~(length >= 2 << 20 ? (2ul << 20) - 1 : 0xfff);
+                Access access = random.Next(3) switch { 0 => Access.Read, 1 => Access.ReadWrite, _ => Access.Read | Access.Write };
+                bool free = live.All(area => area.Key + area.Value.Length <= iova || iova + length <= area.Key);
+                machine.Space.TryMap(physical, length, new(iova), access).ShouldBe(free ? Errno.Success : Errno.Exists);
+                if (free)
+                {
+                    live.Add(iova, (length, physical, access));
+                }
+            }
+            else if (live.Count > 0)
+            {
+                int victim = random.Next(live.Count);
+                machine.Space.Unmap(new(live.Keys[victim]), live.Values[victim].Length).ShouldBe(live.Values[victim].Length);
+                live.RemoveAt(victim);
+            }
+
+            // Somewhere inside a live area, and somewhere at random.
+            for (int probe = 0; probe < 4; probe++)
+            {
+                ulong address = (ulong)random.NextInt64(1L << 27);
+                if (probe < 2 && live.Count > 0)
+                {
+                    int which = random.Next(live.Count);
+                    address = live.Keys[which] + (ulong)random.NextInt64((long)live.Values[which].Length);
+                }
+
+                bool write = random.Next(2) == 0;
+                DmaTranslation translation = machine.Endpoint.Translate(new(address), write);
+                var area = live.FirstOrDefault(entry => entry.Key <= address && address - entry.Key < entry.Value.Length);
+                bool expected = area.Value.Length > 0
+                    && (area.Value.Access & (write ? Access.Write : Access.Read)) != 0;
+                (translation.Status == DmaStatus.Success).ShouldBe(expected, $"step {step}, 0x{address:x}");
+                if (expected)
+                {
+                    translation.Address.Value.ShouldBe(area.Value.Physical + (address - area.Key));
+                }
+            }
+        }
+
+        machine.Space.UnmapAll().ShouldBe((ulong)live.Values.Sum(static area => (long)area.Length));
+    }
+
+    [Fact]
+    public void Without_its_invalidation_the_driver_is_caught_by_hostile_caching()
+    {
+        foreach (bool skip in (bool[])[false, true])
+        {
+            using Machine machine = new(new()
+            {
+                Caching = CachingMode.Hostile,
+                UserMemory = new IdentityUserMemory(),
+                SkipInvalidationAfterUnmap = skip,
+            });
+            machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+            machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
+            _ = machine.Space.Unmap(new(0x5000), 4096);
+            (machine.Endpoint.Translate(new(0x5000), true).Status == DmaStatus.Success).ShouldBe(skip);
+        }
+    }
+
+    [Theory]
+    [InlineData(10)]
+    [InlineData(20)]
+    public void A_flipped_bit_of_a_leaf_sends_dma_elsewhere(int bit)
+    {
+        using Machine machine = new(new()
+        {
+            UserMemory = new IdentityUserMemory(),
+            LeafBitFlip = new(3, bit),
+        });
+        for (ulong i = 0; i < 5; i++)
+        {
+            machine.Space.Map(0x10000 + (i << 12), 4096, new(0x100000 + (i << 12)), Access.ReadWrite);
+        }
+
+        machine.Platform.HasFlippedLeafBit.ShouldBeTrue();
+        for (ulong i = 0; i < 5; i++)
+        {
+            ulong expected = (0x10000 + (i << 12)) ^ (i == 2 ? 1ul << (bit + 2) : 0);
+            machine.Endpoint.Translate(new(0x100000 + (i << 12)), false).Address.Value.ShouldBe(expected);
+        }
+    }
+
+    [Fact]
+    public void Memory_that_the_client_frees_while_it_is_mapped_gives_faults_and_no_crash()
+    {
+        using Machine machine = new(new());
+        ulong region = MapAnonymous(16 * 4096);
+        machine.Space.Map(region, 16 * 4096, new(0x100000), Access.ReadWrite);
+        machine.Endpoint.Write(new(0x100000), "before"u8).ShouldBe(DmaStatus.Success);
+        UnmapMemory(region, 16 * 4096);
+        byte[] buffer = new byte[64];
+        machine.Endpoint.Read(new(0x100000), buffer).ShouldNotBe(DmaStatus.Success);
+        machine.Endpoint.Write(new(0x105000), buffer).ShouldNotBe(DmaStatus.Success);
+        machine.Space.Unmap(new(0x100000), 16 * 4096).ShouldBe(16ul * 4096);
+
+        // And memory that was never there, or may not be written, is refused when it is mapped.
+        machine.Space.TryMap(region, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.TryMap(0x1000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.TryMap(0xffff_8000_0000_0000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.TryMap(1ul << 54, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+    }
+
+    [Fact]
+    public void Read_only_memory_of_the_client_can_be_mapped_to_read_only()
+    {
+        using Machine machine = new(new());
+        ulong region = MapAnonymous(4096);
+        Protect(region, 4096, 1);
+        machine.Space.TryMap(region, 4096, new(0x100000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        machine.Space.Map(region, 4096, new(0x100000), Access.Read);
+        byte[] buffer = new byte[16];
+        machine.Endpoint.Read(new(0x100000), buffer).ShouldBe(DmaStatus.Success);
+        machine.Endpoint.Write(new(0x100000), buffer).ShouldNotBe(DmaStatus.Success);
+        UnmapMemory(region, 4096);
+    }
+
+    [Fact]
+    public void Attach_detach_and_replace_take_effect_for_dma_at_once()
+    {
+        using Machine machine = new(new() { Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
+        using IoAddressSpace other = machine.Iommu.AllocateAddressSpace();
+        machine.Space.Map(0x10000, 4096, new(0x1000), Access.ReadWrite);
+        other.Map(0x20000, 4096, new(0x1000), Access.ReadWrite);
+        machine.Endpoint.Translate(new(0x1000), true).Address.Value.ShouldBe(0x10000ul);
+        _ = machine.Device.Attach(other);
+        machine.Endpoint.Translate(new(0x1000), true).Address.Value.ShouldBe(0x20000ul);
+        machine.Device.Detach();
+        machine.Endpoint.Translate(new(0x1000), true).Status.ShouldNotBe(DmaStatus.Success);
+        _ = machine.Device.Attach(machine.Space);
+        machine.Endpoint.Translate(new(0x1000), true).Address.Value.ShouldBe(0x10000ul);
+    }
+
+    [Fact]
+    public void Devices_do_not_see_each_others_spaces()
+    {
+        using Machine machine = new(new() { Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
+        EmbeddedEndpoint second = machine.Platform.AddEndpoint(DeviceId.FromPci(0, 0, 4, 0));
+        using VfioDevice device = VfioDevice.Open(machine.Platform.Kernel, second.DevicePath);
+        _ = device.Bind(machine.Iommu);
+        using IoAddressSpace space = machine.Iommu.AllocateAddressSpace();
+        _ = device.Attach(space);
+        machine.Space.Map(0x10000, 4096, new(0x1000), Access.ReadWrite);
+        space.Map(0x20000, 4096, new(0x1000), Access.Read);
+        machine.Endpoint.Translate(new(0x1000), false).Address.Value.ShouldBe(0x10000ul);
+        second.Translate(new(0x1000), false).Address.Value.ShouldBe(0x20000ul);
+        second.Translate(new(0x1000), true).Status.ShouldNotBe(DmaStatus.Success);
+        _ = machine.Space.Unmap(new(0x1000), 4096);
+        machine.Endpoint.Translate(new(0x1000), false).Status.ShouldNotBe(DmaStatus.Success);
+        second.Translate(new(0x1000), false).Address.Value.ShouldBe(0x20000ul);
+    }
+
+    [Fact]
+    public void Lazy_unmaps_are_reachable_until_the_flush_and_never_after()
+    {
+        using Machine machine = new(new() { Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
+        machine.Space.SetLazyInvalidation(true);
+        machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
+        _ = machine.Space.Unmap(new(0x5000), 4096);
+        machine.Endpoint.Translate(new(0x5000), true).Address.Value.ShouldBe(0x10000ul);
+        machine.Platform.Audit.PinnedBytes.ShouldBe(4096);
+        machine.Space.Flush();
+        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldNotBe(DmaStatus.Success);
+        machine.Platform.Audit.PinnedBytes.ShouldBe(0);
+    }
+
+    [Fact]
+    public void A_reserved_region_of_the_platform_is_in_the_ranges_and_a_direct_one_passes_unchanged()
+    {
+        using Machine machine = new(
+            new() { UserMemory = new IdentityUserMemory() },
+            new()
+            {
+                ReservedRegions =
+                [
+                    new(new(0x2800_0000, 0x28ff_ffff), ReservedRegionKind.Msi),
+                    new(new(0x7000_0000, 0x7000_1fff), ReservedRegionKind.Direct),
+                ],
+            });
+        machine.Space.GetIovaRanges().ShouldNotContain(static range => range.Overlaps(new(0x2800_0000, 0x28ff_ffff)));
+        machine.Endpoint.Translate(new(0x7000_1234), true).Address.Value.ShouldBe(0x7000_1234ul);
+        machine.Space.TryMap(0x1000, 4096, new(0x7000_0000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        machine.Device.Detach();
+        machine.Endpoint.Translate(new(0x7000_1234), true).Status.ShouldNotBe(DmaStatus.Success);
+    }
+
+    [Fact]
+    public void A_gibibyte_is_mapped_with_few_leaves()
+    {
+        using Machine machine = new(new() { UserMemory = new IdentityUserMemory() });
+        long before = machine.Platform.TableBytes;
+        machine.Space.Map(1ul << 30, 1ul << 30, new(1ul << 30), Access.ReadWrite);
+        (machine.Platform.TableBytes - before).ShouldBeLessThanOrEqualTo(3 * 4096);
+        machine.Endpoint.Translate(new((1ul << 30) + 0x1234_5678), true).Address.Value.ShouldBe((1ul << 30) + 0x1234_5678);
+    }
+
+    [Fact]
+    public void A_platform_that_is_disposed_with_everything_open_leaves_no_table()
+    {
+        EmbeddedPlatform platform = new(new() { UserMemory = new IdentityUserMemory() });
+        EmbeddedEndpoint endpoint = platform.AddEndpoint(new(8));
+        IommuFd iommu = IommuFd.Open(platform.Kernel);
+        VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
+        _ = device.Bind(iommu);
+        IoAddressSpace space = iommu.AllocateAddressSpace();
+        _ = device.Attach(space);
+        space.Map(0x10000, 1 << 20, new(0x10000), Access.Read);
+        platform.Dispose();
+        platform.Audit.ShouldBe(default);
+        platform.TableBytes.ShouldBe(0);
+        device.Dispose();
+        space.Dispose();
+        iommu.Dispose();
+    }
+
+    private static ulong MapAnonymous(nuint length)
+    {
+        nint address = mmap(0, length, 3, 0x22, -1, 0);
+        address.ShouldNotBe(-1);
+        return (ulong)address;
+    }
+
+    private static void UnmapMemory(ulong address, nuint length) => munmap((nint)address, length).ShouldBe(0);
+
+    private static void Protect(ulong address, nuint length, int protection) =>
+        mprotect((nint)address, length, protection).ShouldBe(0);
+
+#pragma warning disable SYSLIB1054, CA5392, MA0084 // Three calls of libc, for tests.
+    [DllImport("libc")]
+    private static extern nint mmap(nint address, nuint length, int protection, int flags, int descriptor, nint offset);
+
+    [DllImport("libc")]
+    private static extern int munmap(nint address, nuint length);
+
+    [DllImport("libc")]
+    private static extern int mprotect(nint address, nuint length, int protection);
+#pragma warning restore SYSLIB1054, CA5392, MA0084
+}
