@@ -162,24 +162,6 @@ public sealed class EndToEndTests
         machine.Space.UnmapAll().ShouldBe((ulong)live.Values.Sum(static area => (long)area.Length));
     }
 
-    [Fact]
-    public void Without_its_invalidation_the_driver_is_caught_by_hostile_caching()
-    {
-        foreach (bool skip in (bool[])[false, true])
-        {
-            using Machine machine = new(new()
-            {
-                Caching = CachingMode.Hostile,
-                UserMemory = new IdentityUserMemory(),
-                SkipInvalidationAfterUnmap = skip,
-            });
-            machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
-            machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
-            _ = machine.Space.Unmap(new(0x5000), 4096);
-            (machine.Endpoint.Translate(new(0x5000), true).Status == DmaStatus.Success).ShouldBe(skip);
-        }
-    }
-
     [Theory]
     [InlineData(10)]
     [InlineData(20)]
@@ -270,21 +252,6 @@ public sealed class EndToEndTests
         _ = machine.Space.Unmap(new(0x1000), 4096);
         machine.Endpoint.Translate(new(0x1000), false).Status.ShouldNotBe(DmaStatus.Success);
         second.Translate(new(0x1000), false).Address.Value.ShouldBe(0x20000ul);
-    }
-
-    [Fact]
-    public void Lazy_unmaps_are_reachable_until_the_flush_and_never_after()
-    {
-        using Machine machine = new(new() { Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
-        machine.Space.SetLazyInvalidation(true);
-        machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
-        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
-        _ = machine.Space.Unmap(new(0x5000), 4096);
-        machine.Endpoint.Translate(new(0x5000), true).Address.Value.ShouldBe(0x10000ul);
-        machine.Platform.Audit.PinnedBytes.ShouldBe(4096);
-        machine.Space.Flush();
-        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldNotBe(DmaStatus.Success);
-        machine.Platform.Audit.PinnedBytes.ShouldBe(0);
     }
 
     [Fact]
