@@ -118,7 +118,10 @@ internal sealed class CarrierPool : IDisposable
         (carrier ?? new Carrier(this)).Start(thread);
     }
 
-    /// <summary>Ends the carriers that are idle: after a run that was cut off nothing thread-local shall survive.</summary>
+    /// <summary>
+    /// Ends the carriers that are idle and waits until they are gone: after a run that was cut off nothing thread-local
+    /// shall survive, nor shall anybody wait for what their threads were in the middle of.
+    /// </summary>
     public void Dispose()
     {
         lock (_idle)
@@ -134,12 +137,14 @@ internal sealed class CarrierPool : IDisposable
     {
         private readonly CarrierPool _pool;
         private readonly SemaphoreSlim _work = new(0);
+        private readonly Thread _osThread;
         private LogicalThread? _thread;
 
         public Carrier(CarrierPool pool)
         {
             _pool = pool;
-            new Thread(Loop, 1 << 20) { IsBackground = true, Name = "logical thread" }.Start();
+            _osThread = new(Loop, 1 << 20) { IsBackground = true, Name = "logical thread" };
+            _osThread.Start();
         }
 
         public void Start(LogicalThread thread)
@@ -152,6 +157,7 @@ internal sealed class CarrierPool : IDisposable
         {
             _thread = null;
             _ = _work.Release();
+            _osThread.Join();
         }
 
         private void Loop()
@@ -166,6 +172,7 @@ internal sealed class CarrierPool : IDisposable
                 }
 
                 thread.Execute();
+                _thread = null;
                 lock (_pool._idle)
                 {
                     _pool._idle.Push(this);

@@ -56,15 +56,19 @@ public sealed class ScheduleExplorer : IDisposable
         for (int level = 0; level < levels.Length && failure is null; level++)
         {
             List<Item> items = levels[level];
-            if (level > 1)
-            {
-                Shuffle(items, order);
-            }
 
+            // What may not fit the budget is sampled from all over instead of tried from the front.
+            bool sample = level > 1 || items.Count > _options.MaxSchedules - schedules;
             int next = 0;
             for (; next < items.Count && failure is null && schedules < _options.MaxSchedules && watch.Elapsed < _options.TimeBudget; next++)
             {
                 schedules++;
+                if (sample)
+                {
+                    int other = order.Next(next, items.Count);
+                    (items[next], items[other]) = (items[other], items[next]);
+                }
+
                 Item item = items[next];
                 items[next] = default;
                 failure = RunAndExpand(item, level, levels);
@@ -103,15 +107,6 @@ public sealed class ScheduleExplorer : IDisposable
             LongestRun = _longest,
             Failure = failure is null ? null : Shorten(failure),
         };
-    }
-
-    private static void Shuffle(List<Item> items, Random order)
-    {
-        for (int i = items.Count - 1; i > 0; i--)
-        {
-            int j = order.Next(i + 1);
-            (items[i], items[j]) = (items[j], items[i]);
-        }
     }
 
     // Runs a schedule and queues those that depart from it once more, after its last departure.

@@ -1,0 +1,166 @@
+using System.Globalization;
+using System.Reflection;
+using Ioasis.Core;
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
+
+namespace Ioasis.Driver.Tests.Schedules;
+
+/// <summary>
+/// Memory, hostile IOMMUs, their drivers and the core, put together anew for each run, with the oracle at every access. Its
+/// threads are calls of the core that run against each other, and devices that do DMA all the while.
+/// </summary>
+internal abstract class DriverScenario : Scenario
+{
+    /// <summary>An IOVA in each of three tables of 4 KiB leaves.</summary>
+    public const ulong X = 0x4020_0000;
+
+    public const ulong Y = 0x4020_1000;
+
+    public const ulong Z = 0x4060_0000;
+
+    /// <summary>Pages that domains map.</summary>
+    public const ulong P1 = 0x10_0000;
+
+    public const ulong P2 = 0x10_1000;
+
+    public const ulong P3 = 0x10_2000;
+
+    private const ulong PoolStart = 1ul << 32;
+    private const ulong PoolEnd = PoolStart + (1ul << 24);
+
+    private static readonly Dictionary<ulong, string> s_registers = typeof(RegisterOffset)
+        .GetFields(BindingFlags.Public | BindingFlags.Static)
+        .Where(static field => field.FieldType == typeof(uint) && !string.Equals(field.Name, nameof(RegisterOffset.PageSize), StringComparison.Ordinal))
+        .GroupBy(static field => (ulong)(uint)field.GetValue(null)!)
+        .ToDictionary(static group => group.Key, static group => group.First().Name);
+
+    private readonly PagedMemory _memory = new();
+    private readonly IPageAllocator _pages;
+    private readonly WatchedMemory _driverMemory;
+    private readonly List<RiscVIommu> _models = [];
+    private readonly RangePageAllocator _pool;
+
+    protected DriverScenario(DriverMutation mutations, int iommus = 1, CachingMode caching = CachingMode.Hostile)
+    {
+        Oracle = new(PoolStart, PoolEnd);
+        _pool = new(_memory, new(PoolStart, PoolEnd - 1));
+        _pages = new OraclePages(_pool, Oracle);
+        _driverMemory = new(new OracleMemory(_memory, Oracle.DriverAccess));
+        HardwareMemory = new(_memory, Oracle.HardwareAccess);
+        for (int i = 0; i < iommus; i++)
+        {
+            RiscVIommu model = new(
+                new()
+                {
+                    // The base format of contexts, no ATS: fewer steps that tell nothing here.
+                    Capabilities = RiscVIommuOptions.FullCapabilities & ~(Capabilities.MsiFlatBit | Capabilities.MsiMrifBit | Capabilities.AtsBit),
+                    Caching = caching,
+                    MaxMode = IommuMode.OneLevel,
+                },
+                HardwareMemory);
+            _models.Add(model);
+            RiscVIommuInstance.TryProbe(
+                new WatchedRegisters(model),
+                _driverMemory,
+                _pages,
+                new()
+                {
+                    Name = string.Create(CultureInfo.InvariantCulture, $"iommu{i}"),
+                    PreferredMode = PagingMode.Sv39,
+                    CommandQueueSizeLog2 = 5,
+                    FaultQueueSizeLog2 = 5,
+                    TimeProvider = Time,
+                    Mutations = mutations,
+                },
+                out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
+            Drivers.Add(driver!);
+        }
+    }
+
+    public Oracle Oracle { get; }
+
+    protected IommuSubsystem Core { get; } = new();
+
+    protected IReadOnlyList<RiscVIommu> Models => _models;
+
+    protected List<RiscVIommuInstance> Drivers { get; } = [];
+
+    protected Ioasis.Testing.ManualTime Time { get; } = new();
+
+    protected OracleMemory HardwareMemory { get; }
+
+    protected long AllocatedBytes => _pool.AllocatedBytes;
+
+    public override void CheckAlways() => Oracle.Violation.ShouldBeNull();
+
+    /// <summary>Nobody gets on: only the clock can help, for waits that have a limit.</summary>
+    public override bool OnIdle()
+    {
+        Time.Advance(TimeSpan.FromMilliseconds(250));
+        return true;
+    }
+
+    public override string? Describe(InjectionKind kind, ulong detail) => kind switch
+    {
+        InjectionKind.RegisterRead or InjectionKind.RegisterWrite => s_registers.GetValueOrDefault(detail),
+        _ => null,
+    };
+
+    protected IommuDevice AddDevice(uint id, int iommu = 0, int pasidBits = 0)
+    {
+        Core.TryAddDevice(
+            Drivers[iommu], new(id), string.Create(CultureInfo.InvariantCulture, $"device{id}"), null,
+            new() { PasidBits = pasidBits }, out IommuDevice? device).ShouldBe(Errno.Success);
+        return device!;
+    }
+
+    protected RiscVPagingDomain NewDomain(IommuDevice device, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
+    {
+        device.Iommu.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
+        foreach ((ulong iova, ulong page) in mappings)
+        {
+            domain!.Map(new(iova), new(page), 4096, Access.ReadWrite).ShouldBe(Errno.Success);
+        }
+
+        return (RiscVPagingDomain)domain!;
+    }
+
+    /// <summary>Unmaps, synchronises, and takes the page from everybody.</summary>
+    protected void UnmapAndRevoke(PagingDomain domain, ulong iova, ulong page, ulong length = 4096)
+    {
+        InvalidationGather gather = default;
+        domain.Unmap(new(iova), length, ref gather).ShouldBe(4096ul);
+        domain.Sync(ref gather).ShouldBe(Errno.Success);
+        Oracle.Revoke(page);
+    }
+
+    /// <summary>A DMA write of a device.</summary>
+    protected DmaStatus Dma(IommuDevice device, ulong iova, Pasid pasid = default)
+    {
+        Oracle.Requester = device.Id.Value;
+        RiscVIommu model = _models[Drivers.FindIndex(driver => ReferenceEquals(driver, device.Iommu))];
+        DmaFlags flags = pasid.IsPresent ? DmaFlags.Write | DmaFlags.PasidValid : DmaFlags.Write;
+        DmaStatus status = model.Write(new(device.Id, new(iova), flags, DmaKind.Untranslated, pasid), [1, 2, 3, 4]);
+        Oracle.Requester = null;
+        Note(string.Create(CultureInfo.InvariantCulture, $"DMA of {device.Name} to 0x{iova:x}: {status}"));
+        return status;
+    }
+
+    /// <summary>A device that does DMA again and again until it is told to stop, and once more.</summary>
+    protected void DmaUntil(Func<bool> stop, Action access)
+    {
+        while (!stop())
+        {
+            access();
+            _ = Injection.Hit(InjectionKind.Wait);
+        }
+
+        access();
+    }
+}

@@ -1,0 +1,81 @@
+using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
+
+namespace Ioasis.Driver.Tests.Schedules;
+
+/// <summary>
+/// Every order of the calls that meet in the driver, as far as the budget goes: no device reaches memory that was taken from
+/// it, nothing is reused too early, nobody waits for ever.
+/// </summary>
+[Collection(ScheduleCollection.Name)]
+public sealed class DriverScheduleTests
+{
+    private static ExplorerOptions Options { get; } = new()
+    {
+        // For most every order with one preemption, and some with two.
+        MaxSchedules = ExplorerOptions.All ? 400_000 : 3000,
+        TimeBudget = TimeSpan.FromSeconds(30),
+        RandomSchedules = ExplorerOptions.All ? 20_000 : 150,
+    };
+
+    [Fact]
+    [Trait("Requirement", "S4.7")]
+    public void Attach_against_unmap() => Holds(static () => new AttachAgainstUnmap());
+
+    [Fact]
+    public void Detach_against_map() => Holds(static () => new DetachAgainstMap());
+
+    [Fact]
+    public void Replace_against_invalidate() => Holds(static () => new ReplaceAgainstInvalidate());
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    public void A_PSCID_given_back_against_one_taken() => Holds(static () => new PscidReuse());
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [Trait("Requirement", "S4.10")]
+    public void Two_attaches_of_one_domain(int iommus) => Holds(() => new TwoAttaches(iommus));
+
+    [Fact]
+    [Trait("Requirement", "S4.17")]
+    public void A_PASID_freed_against_DMA_in_flight() => Holds(static () => new PasidFree());
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(8)]
+    [Trait("Requirement", "S4.3")]
+    public void Unplug_against_invalidate(int pasidBits) => Holds(() => new UnplugAgainstInvalidate(pasidBits: pasidBits));
+
+    [Theory]
+    [InlineData(RemovalVariant.DevicesFirst)]
+    [InlineData(RemovalVariant.DriverOnly)]
+    [InlineData(RemovalVariant.Unplug)]
+    [Trait("Requirement", "S4.3")]
+    public void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant));
+
+    [Theory]
+    [InlineData(QueueTrouble.Unreadable)]
+    [InlineData(QueueTrouble.UnreadableForLong)]
+    [InlineData(QueueTrouble.Illegal)]
+    [Trait("Requirement", "S4.15")]
+    public void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) => Holds(() => new QueueFailure(trouble));
+
+    [Fact]
+    [Trait("Requirement", "S4.14")]
+    public void Table_pages_given_back_against_a_map() => Holds(static () => new TablesAgainstMap());
+
+    [Fact]
+    public void Maps_and_unmaps_of_neighbours() => Holds(static () => new Neighbours());
+
+    [Fact]
+    public void Lazy_flush_against_reuse_of_the_IOVA() => Holds(static () => new LazyFlushAgainstReuse());
+
+    private static void Holds(Func<Scenario> create)
+    {
+        ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
+        result.CompletedBound.ShouldBeGreaterThanOrEqualTo(0);
+        TestContext.Current.TestOutputHelper?.WriteLine(result.ToString());
+    }
+}

@@ -1,0 +1,200 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
+
+namespace Ioasis.Driver.Tests.Schedules;
+
+/// <summary>A device is removed while its domain is unmapped and invalidated and while it does DMA (S4.3).</summary>
+internal sealed class UnplugAgainstInvalidate : DriverScenario
+{
+    private readonly IommuDevice _device;
+    private readonly IommuDevice _staying;
+    private readonly RiscVPagingDomain _domain;
+    private bool _gone;
+
+    public UnplugAgainstInvalidate(DriverMutation mutations = default, int pasidBits = 0)
+        : base(mutations)
+    {
+        _device = AddDevice(1, pasidBits: pasidBits);
+        _staying = AddDevice(2);
+        _domain = NewDomain(_device, (X, P1), (Y, P2));
+        _device.Group.Attach(_domain).ShouldBe(Errno.Success);
+        _staying.Group.Attach(_domain).ShouldBe(Errno.Success);
+        Dma(_device, X);
+        Dma(_staying, X);
+        AddThread("unplug", () =>
+        {
+            Core.RemoveDevice(_device);
+            Oracle.Revoke(P2, _device);
+            _gone = true;
+        });
+        AddThread("unmap", () => UnmapAndRevoke(_domain, X, P1));
+        AddThread("device", () => DmaUntil(() => _gone, () =>
+        {
+            Dma(_device, Y);
+            Dma(_staying, X);
+        }));
+    }
+
+    public override void CheckAtEnd()
+    {
+        Drivers[0].Statistics.PscidsInUse.ShouldBe(1);
+        _domain.BondCount.ShouldBe(1);
+        Dma(_staying, X).ShouldNotBe(DmaStatus.Success);
+        Dma(_staying, Y).ShouldBe(DmaStatus.Success);
+        CheckAlways();
+    }
+}
+
+/// <summary>What else happens while an IOMMU is removed.</summary>
+public enum RemovalVariant
+{
+    /// <summary>The devices are removed by the core first, as they should; another device is attached meanwhile.</summary>
+    DevicesFirst,
+
+    /// <summary>The driver is disposed of with devices attached; another is attached meanwhile.</summary>
+    DriverOnly,
+
+    /// <summary>The driver is disposed of and an attached device is unplugged meanwhile.</summary>
+    Unplug,
+}
+
+/// <summary>An IOMMU is removed while a device behind it is attached, a domain is unmapped and devices do DMA.</summary>
+internal sealed class IommuRemoval : DriverScenario
+{
+    private readonly IommuDevice _attached;
+    private readonly IommuDevice _attaching;
+    private readonly RiscVPagingDomain _domain;
+    private bool _removed;
+
+    public IommuRemoval(RemovalVariant variant, DriverMutation mutations = default)
+        : base(mutations)
+    {
+        _attached = AddDevice(1);
+        _attaching = AddDevice(2);
+        _domain = NewDomain(_attached, (X, P1), (Y, P2));
+        _attached.Group.Attach(_domain).ShouldBe(Errno.Success);
+        Dma(_attached, X);
+        AddThread("remove", () =>
+        {
+            if (variant == RemovalVariant.DevicesFirst)
+            {
+                Core.RemoveIommu(Drivers[0]);
+            }
+
+            Drivers[0].Dispose();
+            Oracle.Revoke(P2);
+            _removed = true;
+        });
+        AddThread("unmap", () => UnmapAndRevoke(_domain, X, P1));
+        if (variant == RemovalVariant.Unplug)
+        {
+            AddThread("unplug", () => Core.RemoveDevice(_attached));
+        }
+        else
+        {
+            AddThread("attach", () => _attaching.Group.Attach(_domain).ShouldBeOneOf(Errno.Success, Errno.NoDevice));
+        }
+
+        AddThread("device", () => DmaUntil(() => _removed, () =>
+        {
+            Dma(_attached, X);
+            Dma(_attached, Y);
+            Dma(_attaching, Y);
+        }));
+    }
+
+    public override void CheckAtEnd()
+    {
+        // Nothing of the IOMMU is left, and the domain is as useful as before.
+        _domain.BondCount.ShouldBe(0);
+        AllocatedBytes.ShouldBe(_domain.TableBytes);
+        UnmapAndRevoke(_domain, Y, P2);
+        _domain.Dispose();
+        AllocatedBytes.ShouldBe(0);
+        CheckAlways();
+    }
+}
+
+/// <summary>How the command queue is made to stop.</summary>
+public enum QueueTrouble
+{
+    /// <summary>The memory of a command does not answer once (CQMF).</summary>
+    Unreadable,
+
+    /// <summary>It does not answer for more than the driver's first attempts to restart.</summary>
+    UnreadableForLong,
+
+    /// <summary>A command reaches the hardware with an opcode that there is not (CMD_ILL).</summary>
+    Illegal,
+}
+
+/// <summary>
+/// The command queue stops in the middle of invalidations of two threads, and its interrupt is handled besides. Each of the
+/// two gets success only if its invalidation was done (S4.15).
+/// </summary>
+internal sealed class QueueFailure : DriverScenario
+{
+    private readonly IommuDevice _device;
+    private readonly RiscVPagingDomain _domain;
+    private readonly ulong _queue;
+    private int _unmapped;
+    private int _failures;
+    private bool _spoils;
+
+    public QueueFailure(QueueTrouble trouble, DriverMutation mutations = default)
+        : base(mutations)
+    {
+        _device = AddDevice(1);
+        _domain = NewDomain(_device, (X, P1), (Z, P3));
+        _device.Group.Attach(_domain).ShouldBe(Errno.Success);
+        Dma(_device, X);
+        Dma(_device, Z);
+        _queue = PpnField.ToAddress(Models[0].Read64(RegisterOffset.CommandQueueBase));
+        HardwareMemory.FailsToRead = address =>
+        {
+            bool fails = _failures > 0 && (address & ~0xffful) == _queue;
+            _failures -= fails ? 1 : 0;
+            return fails;
+        };
+        HardwareMemory.Spoil = (address, value) =>
+        {
+            bool spoils = _spoils && (address & ~0xffful) == _queue && (address & 15) == 0;
+            _spoils &= !spoils;
+            return spoils ? value | CommandBits.OpcodeMask : value;
+        };
+        AddThread("unmap1", () =>
+        {
+            UnmapAndRevoke(_domain, X, P1);
+            _unmapped++;
+        });
+        AddThread("unmap2", () =>
+        {
+            UnmapAndRevoke(_domain, Z, P3);
+            _unmapped++;
+        });
+        AddThread("trouble", () =>
+        {
+            _ = Injection.Hit(InjectionKind.Allocate);
+            _failures = trouble switch { QueueTrouble.Unreadable => 1, QueueTrouble.UnreadableForLong => 3, _ => 0 };
+            _spoils = trouble == QueueTrouble.Illegal;
+            Note("the next commands are in trouble");
+            _ = Injection.Hit(InjectionKind.Allocate);
+            Drivers[0].HandleInterrupt(0);
+        });
+        AddThread("device", () => DmaUntil(() => _unmapped == 2, () =>
+        {
+            Dma(_device, X);
+            Dma(_device, Z);
+        }));
+    }
+
+    public override void CheckAtEnd()
+    {
+        Dma(_device, X).ShouldNotBe(DmaStatus.Success);
+        Dma(_device, Z).ShouldNotBe(DmaStatus.Success);
+        CheckAlways();
+    }
+}

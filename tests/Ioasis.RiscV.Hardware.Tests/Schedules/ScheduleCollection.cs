@@ -1,0 +1,11 @@
+namespace Ioasis.RiscV.Hardware.Tests.Schedules;
+
+/// <summary>
+/// Explored schedules run alone: a fence waits for the accesses of every thread of the process, also for those of a thread
+/// that another exploration has put to sleep.
+/// </summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class ScheduleCollection
+{
+    public const string Name = "schedules";
+}
