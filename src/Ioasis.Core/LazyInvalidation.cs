@@ -107,8 +107,17 @@ public sealed class LazyInvalidation
         _underWay.Entries = new Entry[_capacity];
     }
 
-    /// <summary>Unmaps whose release has not run.</summary>
-    public int PendingCount => Volatile.Read(ref _pending.Count) + Volatile.Read(ref _underWay.Count);
+    /// <summary>Unmaps whose release has not run. Without the lock it may be too large for a moment, never too small.</summary>
+    public int PendingCount
+    {
+        get
+        {
+            // Not the sum of the two batches: a flush that fails moves entries from one to the other, and a reader who looks
+            // at each at the wrong moment would see none, and let a map over what still waits.
+            long released = Volatile.Read(ref _released);
+            return (int)(Volatile.Read(ref _deferred) - released);
+        }
+    }
 
     /// <summary>What the queue did so far.</summary>
     public LazyInvalidationStatistics Statistics => new(
