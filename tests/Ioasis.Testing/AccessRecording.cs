@@ -41,7 +41,7 @@ public sealed class AccessRecording
         LogicalThread? thread = Injection.Current as LogicalThread;
         if (length <= 8)
         {
-            thread?.Annotate(value);
+            thread?.Annotate(kind, address, value);
         }
 
         if (recording is not null)

@@ -67,7 +67,7 @@ internal sealed class LogicalThread(ScheduleRun run, int index, string name, Act
     public void Note(string text) => run.Note(this, text);
 
     /// <summary>The value of the access that was just made.</summary>
-    public void Annotate(ulong value) => run.Annotate(this, value);
+    public void Annotate(InjectionKind kind, ulong detail, ulong value) => run.Annotate(this, kind, detail, value);
 
     public void Left() => run.Left();
 

@@ -168,11 +168,11 @@ internal sealed class ScheduleRun
     public void Note(LogicalThread thread, string text) => _events.Add(new(thread.Index, InjectionKind.Wait, 0, text));
 
     /// <summary>The value that the access just made had.</summary>
-    public void Annotate(LogicalThread thread, ulong value)
+    public void Annotate(LogicalThread thread, InjectionKind kind, ulong detail, ulong value)
     {
         for (int i = _events.Count - 1; i >= 0; i--)
         {
-            if (_events[i].Thread == thread.Index && _events[i].Text is null)
+            if (_events[i].Thread == thread.Index && _events[i].Kind == kind && _events[i].Detail == detail)
             {
                 _events[i] = _events[i] with { Value = value };
                 return;

@@ -58,6 +58,7 @@ public sealed class DriverScheduleTests
     [Theory]
     [InlineData(QueueTrouble.Unreadable)]
     [InlineData(QueueTrouble.UnreadableForLong)]
+    [InlineData(QueueTrouble.GivenUp)]
     [InlineData(QueueTrouble.Illegal)]
     [Trait("Requirement", "S4.15")]
     public void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) => Holds(() => new QueueFailure(trouble));

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -127,6 +128,9 @@ public enum QueueTrouble
     /// <summary>It does not answer for more than the driver's first attempts to restart.</summary>
     UnreadableForLong,
 
+    /// <summary>It does not answer until the driver has given the queue up; those who wait are told, and try again later.</summary>
+    GivenUp,
+
     /// <summary>A command reaches the hardware with an opcode that there is not (CMD_ILL).</summary>
     Illegal,
 }
@@ -167,18 +171,18 @@ internal sealed class QueueFailure : DriverScenario
         };
         AddThread("unmap1", () =>
         {
-            UnmapAndRevoke(_domain, X, P1);
+            Unmap(X, P1);
             _unmapped++;
         });
         AddThread("unmap2", () =>
         {
-            UnmapAndRevoke(_domain, Z, P3);
+            Unmap(Z, P3);
             _unmapped++;
         });
         AddThread("trouble", () =>
         {
             _ = Injection.Hit(InjectionKind.Allocate);
-            _failures = trouble switch { QueueTrouble.Unreadable => 1, QueueTrouble.UnreadableForLong => 3, _ => 0 };
+            _failures = trouble switch { QueueTrouble.Unreadable => 1, QueueTrouble.UnreadableForLong => 3, QueueTrouble.GivenUp => 6, _ => 0 };
             _spoils = trouble == QueueTrouble.Illegal;
             Note("the next commands are in trouble");
             _ = Injection.Hit(InjectionKind.Allocate);
@@ -196,5 +200,23 @@ internal sealed class QueueFailure : DriverScenario
         Dma(_device, X).ShouldNotBe(DmaStatus.Success);
         Dma(_device, Z).ShouldNotBe(DmaStatus.Success);
         CheckAlways();
+    }
+
+    // An unmap whose invalidation failed has changed the table, but the page still belongs to the device.
+    private void Unmap(ulong iova, ulong page)
+    {
+        InvalidationGather gather = default;
+        _domain.Unmap(new(iova), 4096, ref gather).ShouldBe(4096ul);
+        Errno error = _domain.Sync(ref gather);
+        for (int attempt = 0; error == Errno.IoError && attempt < 20; attempt++)
+        {
+            Note("the invalidation failed");
+            Time.Advance(TimeSpan.FromMilliseconds(300));
+            _ = Injection.Hit(InjectionKind.Wait);
+            error = _domain.Sync(ref gather);
+        }
+
+        error.ShouldBe(Errno.Success);
+        Oracle.Revoke(page);
     }
 }
