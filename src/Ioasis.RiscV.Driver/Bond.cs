@@ -1,3 +1,5 @@
+using Ioasis.Core;
+
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
@@ -14,4 +16,7 @@ internal sealed class Bond(RiscVPagingDomain domain, RiscVIommuInstance iommu, u
 
     /// <summary>Attachments that use it; changed under the domain's lock (S4.5).</summary>
     public int Attachments { get; set; }
+
+    /// <summary>For a mutation: the device that made the bond. The driver itself never keeps it (S4.3).</summary>
+    public IommuDevice? MadeBy { get; set; }
 }

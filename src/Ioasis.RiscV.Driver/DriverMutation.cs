@@ -32,4 +32,10 @@ internal enum DriverMutation
 
     /// <summary>A context that was invalid is made valid without a command (an emulator would not notice; section 6.3.9).</summary>
     SkipInvalidationOfNewContext = 128,
+
+    /// <summary>An invalidation finds the IOMMU through the device that made the bond, which may be gone (S4.3).</summary>
+    DeviceFollowedAfterUnplug = 256,
+
+    /// <summary>The root of a domain is made at its first attach, without a lock (S4.10).</summary>
+    RootMadeByAttach = 512,
 }

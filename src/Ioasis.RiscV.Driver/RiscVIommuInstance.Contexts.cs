@@ -78,6 +78,11 @@ public sealed partial class RiscVIommuInstance
                 return error;
             }
 
+            if (Mutations != DriverMutation.None && target.Bond is { MadeBy: null } fresh)
+            {
+                fresh.MadeBy = device;
+            }
+
             if ((Mutations & DriverMutation.PscidFreedBeforeFlush) != 0)
             {
                 old.Bond?.Domain.Release(old.Bond);
@@ -216,7 +221,7 @@ public sealed partial class RiscVIommuInstance
                 Errno error = domain.Acquire(this, out Bond? bond);
                 if (error == Errno.Success)
                 {
-                    target = new(true, domain.FirstStage, bond);
+                    target = new(true, domain.FirstStageFor(Mutations), bond);
                 }
 
                 return error;

@@ -174,23 +174,6 @@ public sealed partial class RiscVPagingDomain
         return count;
     }
 
-    // Whether a mutation takes the place of the invalidation.
-    private static bool IsMutated(Bond bond, in InvalidationGather gather)
-    {
-        DriverMutation mutations = bond.Iommu.Mutations;
-        if ((mutations & DriverMutation.InvalidatePerDevice) != 0)
-        {
-            Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-            for (int i = 1; i < bond.Attachments; i++)
-            {
-                int count = Plan(bond, gather, commands);
-                _ = bond.Iommu.Commands.SubmitAndWait(commands[..count]);
-            }
-        }
-
-        return (mutations & DriverMutation.SkipInvalidationAfterUnmap) != 0;
-    }
-
     private void FreeTables(in InvalidationGather gather)
     {
         foreach ((PhysicalAddress table, int sizeLog2) in gather.FreedTables)

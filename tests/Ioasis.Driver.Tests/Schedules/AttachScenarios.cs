@@ -12,10 +12,16 @@ internal sealed class AttachAgainstUnmap : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _unmapped;
 
-    public AttachAgainstUnmap(DriverMutation mutations = default)
+    public AttachAgainstUnmap(DriverMutation mutations = default, bool keepsInvalidContexts = false)
         : base(mutations)
     {
         _device = AddDevice(1);
+        if (keepsInvalidContexts)
+        {
+            KeepInvalidContexts();
+            Dma(_device, X);
+        }
+
         _domain = NewDomain(_device, (X, P1), (Y, P2));
         AddThread("attach", () => _device.Group.Attach(_domain).ShouldBe(Errno.Success));
         AddThread("unmap", () =>

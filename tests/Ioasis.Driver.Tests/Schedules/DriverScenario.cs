@@ -112,6 +112,34 @@ internal abstract class DriverScenario : Scenario
         _ => null,
     };
 
+    /// <summary>
+    /// From now on the hardware is like an emulator that keeps contexts which it found invalid until an IODIR command
+    /// (section 6.3.9 tells drivers to reckon with those).
+    /// </summary>
+    protected void KeepInvalidContexts()
+    {
+        ulong directory = PpnField.ToAddress(Models[0].Read64(RegisterOffset.DeviceDirectoryTablePointer));
+        ulong queue = PpnField.ToAddress(Models[0].Read64(RegisterOffset.CommandQueueBase));
+        HashSet<ulong> kept = [];
+        HardwareMemory.Spoil = (address, value) =>
+        {
+            ulong page = address & ~0xffful;
+            if (page == directory && (address & 31) == DeviceContextOffset.TranslationControl
+                && (kept.Contains(address) || (value & DeviceTranslationControl.ValidBit) == 0))
+            {
+                _ = kept.Add(address);
+                return 0;
+            }
+
+            if (page == queue && (address & 15) == 0 && (CommandOpcode)(value & CommandBits.OpcodeMask) == CommandOpcode.Iodir)
+            {
+                kept.Clear();
+            }
+
+            return value;
+        };
+    }
+
     protected IommuDevice AddDevice(uint id, int iommu = 0, int pasidBits = 0)
     {
         Core.TryAddDevice(

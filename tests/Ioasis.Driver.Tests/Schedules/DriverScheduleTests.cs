@@ -18,9 +18,13 @@ public sealed class DriverScheduleTests
         RandomSchedules = ExplorerOptions.All ? 20_000 : 150,
     };
 
-    [Fact]
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.6")]
     [Trait("Requirement", "S4.7")]
-    public void Attach_against_unmap() => Holds(static () => new AttachAgainstUnmap());
+    public void Attach_against_unmap(bool keepsInvalidContexts) =>
+        Holds(() => new AttachAgainstUnmap(keepsInvalidContexts: keepsInvalidContexts));
 
     [Fact]
     public void Detach_against_map() => Holds(static () => new DetachAgainstMap());
