@@ -28,25 +28,6 @@ public sealed class RevocationTests
         _ = ScheduleExplorer.Explore(() => new Revocation(Path.FirstStage, Change.LeafToNewPage, caching, devices: 2, warm: false), Options()).ShouldHold();
 
     [Theory]
-    [InlineData(Path.FirstStage, Change.LeafToNewPage, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.FirstStage, Change.LeafCleared, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.FirstStage, Change.TableFreed, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.FirstStage, Change.ContextCleared, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.FirstStage, Change.ContextToOtherTables, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.SecondStage, Change.LeafToNewPage, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.SecondStage, Change.TableFreed, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.BothStages, Change.LeafToNewPage, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.Process, Change.ContextToOtherTables, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.Process, Change.LeafCleared, Mistake.NoInvalidation, 0)]
-    [InlineData(Path.FirstStage, Change.LeafToNewPage, Mistake.WrongAddressSpace, 0)]
-    [InlineData(Path.SecondStage, Change.LeafToNewPage, Mistake.WrongAddressSpace, 0)]
-    [InlineData(Path.FirstStage, Change.ContextCleared, Mistake.WrongAddressSpace, 0)]
-    [InlineData(Path.Process, Change.ContextCleared, Mistake.WrongAddressSpace, 0)]
-    public void Hostile_caches_find_a_missing_or_wrong_invalidation_without_any_preemption(Path path, Change change, Mistake mistake, int preemptions) =>
-        ScheduleExplorer.Explore(() => new Revocation(path, change, CachingMode.Hostile, mistake), Options()).ShouldFail()
-            .Preemptions.ShouldBe(preemptions);
-
-    [Theory]
     [InlineData(CachingMode.None)]
     [InlineData(CachingMode.Realistic)]
     [InlineData(CachingMode.Hostile)]
@@ -60,11 +41,6 @@ public sealed class RevocationTests
             failure.Trace.ShouldContain("preempts device");
         }
     }
-
-    [Fact]
-    public void An_invalidation_before_the_change_is_found() =>
-        ScheduleExplorer.Explore(static () => new Revocation(Path.FirstStage, Change.LeafToNewPage, CachingMode.Hostile, Mistake.InvalidatedBeforeChange), Options())
-            .ShouldFail().Kind.ShouldBeOneOf(FailureKind.Invariant, FailureKind.Exception);
 
     [Theory]
     [InlineData(CachingMode.None)]

@@ -25,7 +25,6 @@ public sealed class UpdateTests
     [InlineData(CachingMode.None, Harvest.NoFence)]
     [InlineData(CachingMode.Hostile, Harvest.NoFence)]
     [InlineData(CachingMode.None, Harvest.NotAtomic)]
-    [InlineData(CachingMode.Hostile, Harvest.NoInvalidation)]
     public void A_write_that_escapes_is_found(CachingMode caching, Harvest harvest) =>
         _ = ScheduleExplorer.Explore(
             () => new DirtyTracking(caching, harvest), s_options with { MaxSchedules = 20_000 }).ShouldFail();
