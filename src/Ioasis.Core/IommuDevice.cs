@@ -16,6 +16,9 @@ public sealed class IommuDevice
         Group = group;
         Node = options.Node;
         PasidBits = options.PasidBits;
+        Ats = options.Ats;
+        PageRequests = options.PageRequests;
+        PageResponsesNeedPasid = options.PageResponsesNeedPasid;
         _platformRegions = [.. options.ReservedRegions ?? []];
     }
 
@@ -37,6 +40,15 @@ public sealed class IommuDevice
     /// <summary>PASID bits that the device can send, 0 if it sends none.</summary>
     public int PasidBits { get; }
 
+    /// <summary>Whether it caches translations itself (PCIe ATS).</summary>
+    public bool Ats { get; }
+
+    /// <summary>Whether it sends page requests (PCIe PRI).</summary>
+    public bool PageRequests { get; }
+
+    /// <summary>Whether responses to its page requests carry the PASID of the request.</summary>
+    public bool PageResponsesNeedPasid { get; }
+
     /// <summary>For the driver: its own state of the device, set when it is probed.</summary>
     public object? DriverData { get; set; }
 
@@ -52,6 +64,17 @@ public readonly record struct IommuDeviceOptions()
 
     /// <summary>PASID bits that the device can send.</summary>
     public int PasidBits { get; init; }
+
+    /// <summary>
+    /// It caches translations itself (PCIe ATS) and answers invalidation requests. Its cache is empty when it is added.
+    /// </summary>
+    public bool Ats { get; init; }
+
+    /// <summary>It sends page requests (PCIe PRI). Only with <see cref="Ats"/>.</summary>
+    public bool PageRequests { get; init; }
+
+    /// <summary>Its page-request capability has "PRG response PASID required" set.</summary>
+    public bool PageResponsesNeedPasid { get; init; }
 
     /// <summary>Reserved regions that the platform's firmware tells of.</summary>
     public IReadOnlyList<ReservedRegion>? ReservedRegions { get; init; }

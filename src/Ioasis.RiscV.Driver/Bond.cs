@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Primitives;
 
 namespace Ioasis.RiscV.Driver;
 
@@ -19,4 +20,17 @@ internal sealed class Bond(RiscVPagingDomain domain, RiscVIommuInstance iommu, u
 
     /// <summary>For a mutation: the device that made the bond. The driver itself never keeps it (S4.3).</summary>
     public IommuDevice? MadeBy { get; set; }
+}
+
+/// <summary>
+/// One device, or one PASID of it, that caches translations of a domain itself (S4.5): besides the IOMMU, it has to be told of
+/// every unmap.
+/// </summary>
+internal sealed class AtsBond(RiscVIommuInstance iommu, DeviceState device, Pasid pasid)
+{
+    public RiscVIommuInstance Iommu { get; } = iommu;
+
+    public DeviceState Device { get; } = device;
+
+    public Pasid Pasid { get; } = pasid;
 }

@@ -9,7 +9,8 @@ namespace Ioasis.RiscV.Driver;
 /// What happens when the queue stops (CQMF, CMD_TO, CMD_ILL, or silence; section 5.15). Commands before the one at the head
 /// may have completed, timed out or been aborted, so that everything since the last fence that completed goes in again.
 /// First as it was; when that stops without progress, invalidations of everything take the place of the commands; when that
-/// stops too, the batches are lost and their waiters get an error. Nothing is ever taken for completed.
+/// stops too, the batches are lost and their waiters get an error. Where only a device did not answer, its invalidations are
+/// dropped instead, and who asked for them is told. Nothing is ever taken for completed.
 /// </content>
 internal sealed unsafe partial class CommandQueue
 {
@@ -42,7 +43,14 @@ internal sealed unsafe partial class CommandQueue
             _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts, _tail - _completed);
 
         bool plain = _attempts <= PlainAttempts;
-        if (_attempts > PlainAttempts + 1 || !Restart(plain))
+        bool isDevice = (csr & ErrorBits) == QueueCsr.CommandTimeoutBit;
+        if (isDevice && !plain)
+        {
+            // The head is at the fence that noticed; the batches up to it had all the time that there is.
+            DropDeviceInvalidations(_head + 1);
+        }
+
+        if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(plain || isDevice))
         {
             GiveUp();
         }
@@ -96,14 +104,40 @@ internal sealed unsafe partial class CommandQueue
         return true;
     }
 
+    // Puts fences in the place of ATS invalidations, and marks the batches that they were in.
+    private void DropDeviceInvalidations(ulong end)
+    {
+        bool any = false;
+        for (ulong position = _completed; position != end && position != _tail; position++)
+        {
+            ref Command command = ref _copy[(uint)position & _mask];
+            if (command.Opcode == CommandOpcode.Ats && command.Function == CommandFunction.AtsInval)
+            {
+                any = true;
+                command = Command.Fence();
+            }
+            else if (command.Opcode == CommandOpcode.Iofence)
+            {
+                if (any)
+                {
+                    Volatile.Write(ref _lost, [.. _lost, (position, position + 1, Errno.TimedOut)]);
+                }
+
+                any = false;
+            }
+        }
+    }
+
     private void GiveUp()
     {
         _logger.LogCritical(
             "{Name}: command queue given up; {Count} commands are lost and their callers get EIO", _name, _tail - _completed);
 
         // Neighbours are joined, so that a queue that stays dead does not make the list grow.
-        bool joins = _lost.Length > 0 && _lost[^1].To == _completed;
-        Volatile.Write(ref _lost, joins ? [.. _lost[..^1], (_lost[^1].From, _tail)] : [.. _lost, (_completed, _tail)]);
+        bool joins = _lost.Length > 0 && _lost[^1].To == _completed && _lost[^1].Result == Errno.IoError;
+        Volatile.Write(
+            ref _lost,
+            joins ? [.. _lost[..^1], (_lost[^1].From, _tail, Errno.IoError)] : [.. _lost, (_completed, _tail, Errno.IoError)]);
 
         _failed = true;
         _failedAt = _hardware.Time.GetTimestamp();

@@ -37,11 +37,12 @@ internal sealed unsafe partial class CommandQueue
     private readonly ulong* _host;
     private readonly Command[] _copy;
     private readonly long[] _counts = new long[(int)CommandOpcode.Ats * 2 + 2];
-    private (ulong From, ulong To)[] _lost = [];
+    private (ulong From, ulong To, Errno Result)[] _lost = [];
     private ulong _origin;
     private ulong _tail;
     private ulong _head;
     private ulong _completed;
+    private ulong _afterAts;
     private bool _failed;
     private bool _closed;
 
@@ -139,7 +140,8 @@ internal sealed unsafe partial class CommandQueue
 
     /// <summary>Waits until the fence of a ticket has completed, recovering the queue where it stops.</summary>
     /// <returns>
-    /// Success only if the fence completed; <see cref="Errno.IoError"/> if the queue had to be given up;
+    /// Success only if the fence completed; <see cref="Errno.TimedOut"/> if it did, but a device did not answer an ATS
+    /// invalidation of the batch; <see cref="Errno.IoError"/> if the queue had to be given up;
     /// <see cref="Errno.NoDevice"/> if it was closed.
     /// </returns>
     public Errno Wait(ulong ticket)
@@ -176,7 +178,7 @@ internal sealed unsafe partial class CommandQueue
                     Recover(csr);
                     start = _hardware.Time.GetTimestamp();
                 }
-                else if (_hardware.Time.GetElapsedTime(start) >= _hardware.Timeout)
+                else if (_hardware.Time.GetElapsedTime(start) >= Patience)
                 {
                     Recover(csr);
                     start = _hardware.Time.GetTimestamp();
@@ -282,6 +284,10 @@ internal sealed unsafe partial class CommandQueue
         foreach (ref readonly Command command in commands)
         {
             _counts[((int)command.Opcode * 2) + command.Function]++;
+            if (command.Opcode == CommandOpcode.Ats)
+            {
+                _afterAts = position;
+            }
         }
 
         _counts[(int)CommandOpcode.Iofence * 2]++;
@@ -290,6 +296,9 @@ internal sealed unsafe partial class CommandQueue
         _registers.Write32(RegisterOffset.CommandQueueTail, Slot(position));
         return Errno.Success;
     }
+
+    // While devices are asked to invalidate, the fence takes as long as they do.
+    private TimeSpan Patience => _completed < _afterAts ? _hardware.AtsTimeout : _hardware.Timeout;
 
     private Errno WaitForSpace(uint needed)
     {
@@ -314,7 +323,7 @@ internal sealed unsafe partial class CommandQueue
 
             uint csr = _registers.Read32(RegisterOffset.CommandQueueCsr);
             if ((csr & ErrorBits) != 0 || (csr & QueueCsr.OnBit) == 0
-                || _hardware.Time.GetElapsedTime(start) >= _hardware.Timeout)
+                || _hardware.Time.GetElapsedTime(start) >= Patience)
             {
                 Recover(csr);
                 start = _hardware.Time.GetTimestamp();
@@ -384,14 +393,11 @@ internal sealed unsafe partial class CommandQueue
             return false;
         }
 
-        if (Volatile.Read(ref _failures) != 0)
+        foreach ((ulong from, ulong to, Errno error) in Volatile.Read(ref _lost))
         {
-            foreach ((ulong from, ulong to) in Volatile.Read(ref _lost))
+            if (ticket > from && ticket <= to)
             {
-                if (ticket > from && ticket <= to)
-                {
-                    result = Errno.IoError;
-                }
+                result = error;
             }
         }
 

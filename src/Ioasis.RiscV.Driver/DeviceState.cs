@@ -8,7 +8,8 @@ namespace Ioasis.RiscV.Driver;
 /// <param name="IsValid">Whether DMA goes through at all.</param>
 /// <param name="FirstStage">The <c>fsc</c> field: mode and root table; 0 passes addresses unchanged.</param>
 /// <param name="Bond">The bond, if there is a first stage.</param>
-internal readonly record struct ContextTarget(bool IsValid, ulong FirstStage, Bond? Bond)
+/// <param name="Ats">The bond of the device itself, if it caches translations.</param>
+internal readonly record struct ContextTarget(bool IsValid, ulong FirstStage, Bond? Bond, AtsBond? Ats = null)
 {
     /// <summary>An invalid context: every DMA faults.</summary>
     public static ContextTarget Blocked => default;
@@ -30,6 +31,12 @@ internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, P
 
     /// <summary>The process directory of a device that sends PASIDs, else null.</summary>
     public ProcessDirectory? Processes { get; } = processes;
+
+    /// <summary>Whether the device may cache translations. Then its context stays valid, and its process contexts change.</summary>
+    public bool HasAts { get; init; }
+
+    /// <summary>The device did not answer invalidations: its context is invalid until it is removed.</summary>
+    public bool IsIsolated { get; set; }
 
     /// <summary>Excludes changes of the contexts.</summary>
     public IoLock Lock { get; } = new();

@@ -6,7 +6,7 @@ using Ioasis.RiscV.Architecture;
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>The registers of one IOMMU with the clock: reads, writes, and waits that always end.</summary>
-internal sealed class HardwareAccess(IRegisterWindow registers, TimeProvider time, TimeSpan timeout)
+internal sealed class HardwareAccess(IRegisterWindow registers, TimeProvider time, TimeSpan timeout, TimeSpan atsTimeout)
 {
     private const int SpinsBeforeYield = 64;
 
@@ -15,6 +15,8 @@ internal sealed class HardwareAccess(IRegisterWindow registers, TimeProvider tim
     public TimeProvider Time { get; } = time;
 
     public TimeSpan Timeout { get; } = timeout;
+
+    public TimeSpan AtsTimeout { get; } = atsTimeout;
 
     /// <summary>Polls until the bits under <paramref name="mask"/> are <paramref name="expected"/>, or the time is up.</summary>
     public bool WaitFor32(uint offset, uint mask, uint expected, out uint value)

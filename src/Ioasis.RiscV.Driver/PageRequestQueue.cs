@@ -1,3 +1,4 @@
+using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -19,6 +20,7 @@ internal sealed class PageRequestQueue
     private readonly IPageAllocator _pages;
     private readonly RiscVDriverOptions _options;
     private readonly CommandQueue _commands;
+    private readonly Func<uint, IommuDevice?> _findDevice;
     private readonly IoLock _lock = new();
     private readonly PhysicalAddress _base;
     private readonly int _bytesLog2;
@@ -35,7 +37,8 @@ internal sealed class PageRequestQueue
         int bytesLog2,
         int sizeLog2,
         RiscVDriverOptions options,
-        CommandQueue commands)
+        CommandQueue commands,
+        Func<uint, IommuDevice?> findDevice)
     {
         _hardware = hardware;
         _memory = memory;
@@ -44,6 +47,7 @@ internal sealed class PageRequestQueue
         _bytesLog2 = bytesLog2;
         _options = options;
         _commands = commands;
+        _findDevice = findDevice;
         _mask = (1u << sizeLog2) - 1;
     }
 
@@ -57,6 +61,7 @@ internal sealed class PageRequestQueue
         IPageAllocator pages,
         RiscVDriverOptions options,
         CommandQueue commands,
+        Func<uint, IommuDevice?> findDevice,
         out PageRequestQueue? queue)
     {
         queue = null;
@@ -73,7 +78,7 @@ internal sealed class PageRequestQueue
         registers.Write32(RegisterOffset.PageRequestQueueHead, 0);
         registers.Write32(
             RegisterOffset.PageRequestQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | ErrorBits);
-        PageRequestQueue made = new(hardware, memory, pages, start, bytesLog2, sizeLog2, options, commands);
+        PageRequestQueue made = new(hardware, memory, pages, start, bytesLog2, sizeLog2, options, commands, findDevice);
         if (!hardware.WaitFor32(RegisterOffset.PageRequestQueueCsr, QueueCsr.OnBit | QueueCsr.BusyBit, QueueCsr.OnBit, out _))
         {
             made.Close();
@@ -171,8 +176,9 @@ internal sealed class PageRequestQueue
         ulong group = (payload >> PageRequestPayload.GroupShift) & PageRequestPayload.GroupMask;
         ulong response = (group << PageRequestPayload.ResponseGroupShift)
             | ((ulong)PageResponseCode.InvalidRequest << PageRequestPayload.ResponseCodeShift);
+        bool withPasid = record.HasProcess && _findDevice(record.DeviceId) is { PageResponsesNeedPasid: true };
         Command command = Command.AtsPageResponse(
-            record.DeviceId & 0xffff, record.DeviceId >> 16, record.HasProcess ? record.ProcessId : null, response);
+            record.DeviceId & 0xffff, record.DeviceId >> 16, withPasid ? record.ProcessId : null, response);
         if (_commands.Submit([command], out _) != Errno.Success)
         {
             _options.Logger.LogError("{Name}: no response to a page request of {Device:x6}", _options.Name, record.DeviceId);

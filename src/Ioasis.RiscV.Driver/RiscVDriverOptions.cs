@@ -65,6 +65,12 @@ public sealed record RiscVDriverOptions
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>
+    /// Longest wait for a device to answer an ATS invalidation, as long as the IOMMU itself has not given up: PCIe grants the
+    /// device 60 s and half of that again.
+    /// </summary>
+    public TimeSpan AtsTimeout { get; init; } = TimeSpan.FromSeconds(100);
+
+    /// <summary>
     /// Most invalidation commands for one unmap in one IOMMU, 1 to 64; a range that needs more becomes one invalidation of
     /// the address space (S4.13).
     /// </summary>

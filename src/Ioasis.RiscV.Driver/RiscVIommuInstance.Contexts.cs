@@ -10,7 +10,8 @@ namespace Ioasis.RiscV.Driver;
 /// Devices and what they are attached to. A blocked device has an invalid context, so that its DMA faults with "DDT entry not
 /// valid" (258), or "PDT entry not valid" (266) for a device that sends PASIDs: causes that no failed translation has. A
 /// device that can send PASIDs has a process directory from the beginning, with its requests without PASID as process 0
-/// (<c>tc.DPE</c>), so that attaching a PASID never touches the context that other PASIDs run on.
+/// (<c>tc.DPE</c>), so that attaching a PASID never touches the context that other PASIDs run on. So has a device that caches
+/// translations: an invalid device context would not let its invalidation completions through (section 2.1.2.1).
 /// </content>
 public sealed partial class RiscVIommuInstance
 {
@@ -49,9 +50,14 @@ public sealed partial class RiscVIommuInstance
             return Errno.NoDevice;
         }
 
-        if (pasid.Value != 0 && (state.Processes is null || pasid.Value >> state.Processes.IdentifierBits != 0))
+        if (pasid.Value != 0 && (state.Processes is null || device.PasidBits == 0))
         {
-            return state.Processes is null ? Errno.NotSupported : Errno.InvalidArgument;
+            return Errno.NotSupported;
+        }
+
+        if (pasid.Value != 0 && pasid.Value >> Math.Min(state.Processes!.IdentifierBits, device.PasidBits) != 0)
+        {
+            return Errno.InvalidArgument;
         }
 
         using (state.Lock.Acquire())
@@ -72,7 +78,7 @@ public sealed partial class RiscVIommuInstance
             }
 
             ContextTarget old = state.Attached.GetValueOrDefault(pasid.Value);
-            Errno error = TryGetTarget(next, out ContextTarget target);
+            Errno error = TryGetTarget(state, pasid, next, out ContextTarget target);
             if (error != Errno.Success)
             {
                 return error;
@@ -85,13 +91,13 @@ public sealed partial class RiscVIommuInstance
 
             if ((Mutations & DriverMutation.PscidFreedBeforeFlush) != 0)
             {
-                old.Bond?.Domain.Release(old.Bond);
+                GiveBack(old, isFlushed: true);
             }
 
             error = Switch(state, pasid.Value, context, old, target, out bool isClean);
             if (error != Errno.Success)
             {
-                GiveBack(target.Bond, isClean);
+                GiveBack(target, isClean);
                 return error;
             }
 
@@ -112,7 +118,7 @@ public sealed partial class RiscVIommuInstance
             // The hardware is switched and flushed: only now may the bond go (S4.8).
             if ((Mutations & DriverMutation.PscidFreedBeforeFlush) == 0)
             {
-                old.Bond?.Domain.Release(old.Bond);
+                GiveBack(old, isFlushed: true);
             }
 
             return Errno.Success;
@@ -148,7 +154,8 @@ public sealed partial class RiscVIommuInstance
         }
 
         ProcessDirectory? processes = null;
-        int levels = device.PasidBits > 0 ? ProcessDirectory.LevelsFor(_capabilities, device.PasidBits) : 0;
+        bool wantsAts = device.Ats && _capabilities.Ats;
+        int levels = device.PasidBits > 0 || wantsAts ? ProcessDirectory.LevelsFor(_capabilities, device.PasidBits) : 0;
         if (levels > 0)
         {
             error = ProcessDirectory.TryCreate(_memory, _pages, device.Node, levels, out processes);
@@ -159,7 +166,7 @@ public sealed partial class RiscVIommuInstance
             }
         }
 
-        DeviceState state = new(device, context, processes);
+        DeviceState state = new(device, context, processes) { HasAts = wantsAts && processes is not null };
         bool added = false;
         if (error == Errno.Success)
         {
@@ -207,9 +214,14 @@ public sealed partial class RiscVIommuInstance
     }
 
     // The bond is visible to invalidators before the hardware can load its PSCID (S4.7).
-    private Errno TryGetTarget(Domain next, out ContextTarget target)
+    private Errno TryGetTarget(DeviceState state, Pasid pasid, Domain next, out ContextTarget target)
     {
         target = ContextTarget.Blocked;
+        if (state.IsIsolated && next is not BlockedDomain)
+        {
+            return Errno.IoError;
+        }
+
         switch (next)
         {
             case BlockedDomain:
@@ -221,7 +233,12 @@ public sealed partial class RiscVIommuInstance
                 Errno error = domain.Acquire(this, out Bond? bond);
                 if (error == Errno.Success)
                 {
-                    target = new(true, domain.FirstStageFor(Mutations), bond);
+                    AtsBond? ats = state.HasAts ? new(this, state, pasid) : null;
+                    target = new(true, domain.FirstStageFor(Mutations), bond, ats);
+                    if (ats is not null)
+                    {
+                        domain.AddAts(ats);
+                    }
                 }
 
                 return error;
@@ -317,7 +334,7 @@ public sealed partial class RiscVIommuInstance
             && Store(
                 context + DeviceContextOffset.TranslationControl,
                 DeviceTranslationControl.ValidBit | DeviceTranslationControl.PdtValidBit
-                    | DeviceTranslationControl.DefaultProcessBit);
+                    | DeviceTranslationControl.DefaultProcessBit | AtsControl(state));
         Errno error = written ? _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]) : Errno.IoError;
         if (error != Errno.Success)
         {
@@ -326,6 +343,14 @@ public sealed partial class RiscVIommuInstance
         }
 
         return error;
+    }
+
+    private static ulong AtsControl(DeviceState state)
+    {
+        bool requests = state.HasAts && state.Device.PageRequests;
+        return (state.HasAts ? DeviceTranslationControl.EnableAtsBit : 0)
+            | (requests ? DeviceTranslationControl.EnablePriBit : 0)
+            | (requests && state.Device.PageResponsesNeedPasid ? DeviceTranslationControl.PrgResponsePasidRequiredBit : 0);
     }
 
     private bool Store(PhysicalAddress address, ulong value) => _memory.Write64(address, value) == MemoryStatus.Success;
@@ -341,13 +366,48 @@ public sealed partial class RiscVIommuInstance
         Command directory = state.Processes is null
             ? Command.InvalidateDeviceDirectory(state.Id)
             : Command.InvalidateProcessDirectory(state.Id, pasid);
+        Errno error;
         if (old.Bond is null)
         {
-            return _commands!.SubmitAndWait([directory]);
+            error = _commands!.SubmitAndWait([directory]);
+        }
+        else
+        {
+            _ = Interlocked.Increment(ref _addressSpaceFlushes);
+            error = _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, old.Pscid, null)]);
         }
 
-        _ = Interlocked.Increment(ref _addressSpaceFlushes);
-        return _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, old.Pscid, null)]);
+        if (error != Errno.Success || !old.IsValid || !state.HasAts || state.IsIsolated)
+        {
+            return error;
+        }
+
+        // The IOMMU gives out nothing of the old address space any more; now the device forgets what it got.
+        error = _commands!.SubmitAndWait([AtsInvalidation.For(state.Id, new(pasid), AtsInvalidation.Everything)]);
+        return error == Errno.TimedOut ? Isolate(state) : error;
+    }
+
+    /// <summary>Cuts off a device that does not answer invalidations: translated or not, its DMA is refused (260 or 258).</summary>
+    internal Errno Isolate(DeviceState state)
+    {
+        using (state.Lock.Acquire())
+        {
+            if (state.IsGone)
+            {
+                return Errno.Success;
+            }
+
+            _options.Logger.LogCritical(
+                "{Name}: device {Device:x6} does not answer ATS invalidations and is cut off", Name, state.Id);
+            if (!Store(state.Context + DeviceContextOffset.TranslationControl, 0))
+            {
+                return Errno.IoError;
+            }
+
+            Errno error = _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]);
+            state.IsIsolated = error == Errno.Success;
+            return error;
+        }
     }
 
     // Takes a device out: its contexts become invalid, and what was cached through them goes. If the IOMMU is off, there is
@@ -366,7 +426,7 @@ public sealed partial class RiscVIommuInstance
             bool isFlushed = isOff || error is Errno.Success or Errno.NoDevice;
             foreach (ContextTarget target in state.Attached.Values)
             {
-                GiveBack(target.Bond, isFlushed);
+                GiveBack(target, isFlushed);
             }
 
             state.Attached.Clear();
@@ -388,16 +448,25 @@ public sealed partial class RiscVIommuInstance
     }
 
     // A bond that the hardware may still know stays until the IOMMU is off, and its PSCID and its domain's tables with it.
-    private void GiveBack(Bond? bond, bool isFlushed)
+    private void GiveBack(in ContextTarget target, bool isFlushed)
     {
-        if (bond is not null && isFlushed)
+        if (target.Bond is not { } bond)
         {
-            bond.Domain.Release(bond);
+            return;
         }
-        else if (bond is not null)
+
+        if (!isFlushed)
         {
-            _quarantine.Add(bond);
+            _quarantine.Add(target);
+            return;
         }
+
+        if (target.Ats is { } ats)
+        {
+            bond.Domain.RemoveAts(ats);
+        }
+
+        bond.Domain.Release(bond);
     }
 
     private Errno InvalidateReleased(DeviceState state)

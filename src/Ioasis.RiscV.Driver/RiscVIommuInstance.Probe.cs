@@ -76,6 +76,7 @@ public sealed partial class RiscVIommuInstance
         && options.InvalidationCommandLimit is >= 1 and <= 64
         && options.PscidBits is >= 1 and <= 20
         && options.CommandTimeout > TimeSpan.Zero
+        && options.AtsTimeout > TimeSpan.Zero
         && Enum.IsDefined(options.PreferredMode);
 
     // The first thing that stands in the way, in words; null if nothing does.
@@ -134,7 +135,7 @@ public sealed partial class RiscVIommuInstance
 
         if (error == Errno.Success && _capabilities.Ats)
         {
-            error = PageRequestQueue.TryCreate(_hardware, _memory, _pages, _options, _commands!, out _pageRequests);
+            error = PageRequestQueue.TryCreate(_hardware, _memory, _pages, _options, _commands!, FindDevice, out _pageRequests);
         }
 
         CommandLimit = Math.Min(_options.InvalidationCommandLimit, _commands?.BatchLimit ?? 1);
@@ -318,9 +319,9 @@ public sealed partial class RiscVIommuInstance
         _devices.Clear();
         if (off)
         {
-            while (_quarantine.TryTake(out Bond? bond))
+            while (_quarantine.TryTake(out ContextTarget target))
             {
-                bond.Domain.Release(bond);
+                GiveBack(target, isFlushed: true);
             }
 
             while (_quarantinedDirectories.TryTake(out ProcessDirectory? directory))

@@ -23,7 +23,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private readonly Capabilities _capabilities;
     private readonly PscidAllocator _pscids;
     private readonly ConcurrentDictionary<uint, DeviceState> _devices = new();
-    private readonly ConcurrentBag<Bond> _quarantine = [];
+    private readonly ConcurrentBag<ContextTarget> _quarantine = [];
     private readonly ConcurrentBag<ProcessDirectory> _quarantinedDirectories = [];
     private readonly IoLock _lifeLock = new();
     private DeviceDirectory? _directory;
@@ -42,7 +42,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         RiscVDriverOptions options,
         Capabilities capabilities)
     {
-        _hardware = new(registers, options.TimeProvider, options.CommandTimeout);
+        _hardware = new(registers, options.TimeProvider, options.CommandTimeout, options.AtsTimeout);
         _memory = memory;
         _pages = pages;
         _options = options;
@@ -52,7 +52,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         Capabilities = new()
         {
             PasidBits = ProcessDirectory.BitsOf(pasidLevels),
-            Ats = false,
+            Ats = capabilities.Ats && pasidLevels > 0,
             PageRequests = false,
             DirtyTracking = false,
             Nesting = false,

@@ -63,6 +63,12 @@ public sealed partial class RiscVPagingDomain
             }
 
             Errno error = bonds.Length == 1 ? InvalidateIn(bonds[0], gather) : InvalidateInAll(bonds, gather);
+            AtsBond[] devices = Volatile.Read(ref _atsBonds);
+            if (error == Errno.Success && devices.Length > 0)
+            {
+                error = InvalidateInDevices(devices, gather.Range);
+            }
+
             if (error != Errno.Success)
             {
                 return error;
@@ -160,6 +166,42 @@ public sealed partial class RiscVPagingDomain
         if (rented is not null)
         {
             System.Buffers.ArrayPool<ulong>.Shared.Return(rented);
+        }
+
+        return result;
+    }
+
+    // The IOMMUs have completed, so that devices fetch nothing stale again (section 6.3.7). A device that does not answer is cut
+    // off: then it reaches nothing, stale or not.
+    private static Errno InvalidateInDevices(AtsBond[] devices, AddressRange range)
+    {
+        ulong payload = AtsInvalidation.PayloadFor(range);
+        ulong[] tickets = new ulong[devices.Length];
+        Errno result = Errno.Success;
+        for (int i = 0; i < devices.Length; i++)
+        {
+            Command command = AtsInvalidation.For(devices[i].Device.Id, devices[i].Pasid, payload);
+            Errno error = devices[i].Device.IsIsolated
+                ? Errno.NoDevice
+                : devices[i].Iommu.Commands.Submit([command], out tickets[i]);
+            if (error is not (Errno.Success or Errno.NoDevice))
+            {
+                result = error;
+            }
+        }
+
+        for (int i = 0; i < devices.Length; i++)
+        {
+            Errno error = tickets[i] == 0 ? Errno.Success : devices[i].Iommu.Commands.Wait(tickets[i]);
+            if (error == Errno.TimedOut)
+            {
+                error = devices[i].Iommu.Isolate(devices[i].Device);
+            }
+
+            if (error is not (Errno.Success or Errno.NoDevice))
+            {
+                result = error;
+            }
         }
 
         return result;

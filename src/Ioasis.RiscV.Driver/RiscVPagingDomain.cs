@@ -24,6 +24,7 @@ public sealed partial class RiscVPagingDomain : PagingDomain
 
     // Replaced, never changed: invalidators read it without a lock.
     private Bond[] _bonds = [];
+    private AtsBond[] _atsBonds = [];
     private bool _disposed;
 
     private RiscVPagingDomain(
@@ -119,6 +120,26 @@ public sealed partial class RiscVPagingDomain : PagingDomain
         // follows this barrier, sees the cleared entries. The barrier of the unmap is in Sync.
         Interlocked.MemoryBarrier();
         return Errno.Success;
+    }
+
+    /// <summary>Makes sure that a device which caches translations is told of every unmap from now on (S4.5, S4.7).</summary>
+    internal void AddAts(AtsBond bond)
+    {
+        using (_bondLock.Acquire())
+        {
+            Volatile.Write(ref _atsBonds, [.. _atsBonds, bond]);
+        }
+
+        Interlocked.MemoryBarrier();
+    }
+
+    /// <summary>The device has forgotten everything: it need not be told any more.</summary>
+    internal void RemoveAts(AtsBond bond)
+    {
+        using (_bondLock.Acquire())
+        {
+            Volatile.Write(ref _atsBonds, Array.FindAll(_atsBonds, b => b != bond));
+        }
     }
 
     /// <summary>For a mutation: publishes a bond late.</summary>

@@ -1,0 +1,308 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+
+namespace Ioasis.Driver.Tests;
+
+/// <summary>Devices that cache translations themselves are told of every unmap, or are cut off.</summary>
+[Trait("Requirement", "S4.5")]
+public class AtsTests
+{
+    private const ulong Iova = 0x10_0000;
+    private const ulong Target = 0x8000_0000;
+
+    [Theory]
+    [InlineData(0u)]
+    [InlineData(9u)]
+    public void A_device_forgets_what_is_unmapped(uint pasidValue)
+    {
+        using AtsRig rig = new();
+        Pasid pasid = new(pasidValue);
+        IommuDevice device = rig.AddDevice(0x1_0010, pasidBits: 8);
+        PagingDomain domain = rig.NewDomain(device);
+        domain.ShouldMap(Iova, Target, 0x4000);
+        rig.Attach(device, pasid, domain).ShouldBe(Errno.Success);
+        DeviceCache cache = rig.CacheOf(device);
+        cache.Fetch(Iova, pasid).ShouldBeTrue();
+        cache.Fetch(Iova + 0x3000, pasid).ShouldBeTrue();
+        cache.Access(Iova, pasid).Status.ShouldBe(DmaStatus.Success);
+        domain.ShouldUnmap(Iova);
+        cache.Knows(Iova, pasid).ShouldBeFalse();
+        cache.Knows(Iova + 0x3000, pasid).ShouldBeTrue();
+        cache.Fetch(Iova, pasid).ShouldBeFalse();
+        domain.ShouldUnmap(Iova + 0x1000, 0x3000);
+        cache.Knows(Iova + 0x3000, pasid).ShouldBeFalse();
+        rig.Driver.Statistics.AtsInvalidations.ShouldBe(2);
+    }
+
+    [Fact]
+    public void Every_device_of_a_domain_is_told_and_others_are_not()
+    {
+        using AtsRig rig = new();
+        IommuDevice[] caching = [rig.AddDevice(0x10), rig.AddDevice(0x18)];
+        IommuDevice plain = rig.AddDevice(0x20, ats: false);
+        PagingDomain domain = rig.NewDomain(plain);
+        domain.ShouldMap(Iova, Target);
+        foreach (IommuDevice device in (IommuDevice[])[.. caching, plain])
+        {
+            device.Group.Attach(domain).ShouldBe(Errno.Success);
+        }
+
+        caching.ShouldAllBe(device => rig.CacheOf(device).Fetch(Iova, Pasid.None));
+        RiscVDriverStatistics before = rig.Driver.Statistics;
+        domain.ShouldUnmap(Iova);
+        (rig.Driver.Statistics.AtsInvalidations - before.AtsInvalidations).ShouldBe(2);
+        (rig.Driver.Statistics.FirstStageInvalidations - before.FirstStageInvalidations).ShouldBe(1);
+        caching.ShouldAllBe(device => !rig.CacheOf(device).Knows(Iova, Pasid.None));
+        caching[0].Group.Detach().ShouldBe(Errno.Success);
+        before = rig.Driver.Statistics;
+        domain.ShouldMap(Iova, Target);
+        domain.ShouldUnmap(Iova);
+        (rig.Driver.Statistics.AtsInvalidations - before.AtsInvalidations).ShouldBe(1);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    public void A_device_that_is_detached_or_switched_has_forgotten_the_old_domain()
+    {
+        using AtsRig rig = new();
+        IommuDevice device = rig.AddDevice(0x10);
+        PagingDomain first = rig.NewDomain(device);
+        PagingDomain second = rig.NewDomain(device);
+        first.ShouldMap(Iova, Target);
+        second.ShouldMap(Iova, Target + 0x10_0000);
+        DeviceCache cache = rig.CacheOf(device);
+        device.Group.Attach(first).ShouldBe(Errno.Success);
+        cache.Fetch(Iova, Pasid.None).ShouldBeTrue();
+        device.Group.Attach(second).ShouldBe(Errno.Success);
+        cache.Knows(Iova, Pasid.None).ShouldBeFalse();
+        cache.Fetch(Iova, Pasid.None).ShouldBeTrue();
+        cache.Access(Iova, Pasid.None).Address.Value.ShouldBe(Target + 0x10_0000);
+        device.Group.Attach(IdentityDomain.Instance).ShouldBe(Errno.Success);
+        cache.Knows(Iova, Pasid.None).ShouldBeFalse();
+        cache.Fetch(0xdead_b000, Pasid.None).ShouldBeTrue();
+        device.Group.Detach().ShouldBe(Errno.Success);
+        cache.Knows(0xdead_b000, Pasid.None).ShouldBeFalse();
+        cache.Fetch(Iova, Pasid.None).ShouldBeFalse();
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.15")]
+    public void A_device_that_does_not_answer_is_cut_off_and_everybody_else_goes_on()
+    {
+        using AtsRig rig = new();
+        IommuDevice mute = rig.AddDevice(0x10);
+        IommuDevice good = rig.AddDevice(0x18);
+        PagingDomain domain = rig.NewDomain(good);
+        domain.ShouldMap(Iova, Target, 0x2000);
+        mute.Group.Attach(domain).ShouldBe(Errno.Success);
+        good.Group.Attach(domain).ShouldBe(Errno.Success);
+        rig.CacheOf(mute).Fetch(Iova, Pasid.None).ShouldBeTrue();
+        rig.CacheOf(good).Fetch(Iova, Pasid.None).ShouldBeTrue();
+        rig.CacheOf(mute).Answers = false;
+        domain.ShouldUnmap(Iova);
+
+        // It still knows the address, but nothing of it goes through any more.
+        rig.CacheOf(mute).Knows(Iova, Pasid.None).ShouldBeTrue();
+        rig.CacheOf(mute).Access(Iova, Pasid.None).Status.ShouldNotBe(DmaStatus.Success);
+        rig.Hardware.Translate(new(mute.Id, new(Iova + 0x1000)), out DmaTranslation plain);
+        plain.Status.ShouldNotBe(DmaStatus.Success);
+        rig.Log.ToString().ShouldContain("is cut off");
+        rig.CacheOf(good).Knows(Iova, Pasid.None).ShouldBeFalse();
+        rig.CacheOf(good).Fetch(Iova + 0x1000, Pasid.None).ShouldBeTrue();
+        domain.ShouldUnmap(Iova + 0x1000);
+        rig.CacheOf(good).Knows(Iova + 0x1000, Pasid.None).ShouldBeFalse();
+        rig.Driver.Statistics.QueueFailures.ShouldBe(0);
+        mute.Group.Attach(IdentityDomain.Instance).ShouldBe(Errno.IoError);
+        mute.Group.Detach().ShouldBe(Errno.Success);
+        rig.Core.RemoveDevice(mute);
+        rig.Core.RemoveDevice(good);
+        rig.Driver.Statistics.PscidsInUse.ShouldBe(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.15")]
+    public void A_device_that_answers_the_second_time_is_kept()
+    {
+        using AtsRig rig = new();
+        IommuDevice device = rig.AddDevice(0x10);
+        PagingDomain domain = rig.NewDomain(device);
+        domain.ShouldMap(Iova, Target, 0x2000);
+        device.Group.Attach(domain).ShouldBe(Errno.Success);
+        rig.CacheOf(device).Fetch(Iova, Pasid.None).ShouldBeTrue();
+        rig.CacheOf(device).Misses = 1;
+        domain.ShouldUnmap(Iova);
+        rig.CacheOf(device).Knows(Iova, Pasid.None).ShouldBeFalse();
+        rig.CacheOf(device).Fetch(Iova + 0x1000, Pasid.None).ShouldBeTrue();
+        rig.Driver.Statistics.QueueRecoveries.ShouldBe(1);
+    }
+
+    [Theory]
+    [Trait("Requirement", "S4.17")]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_page_request_that_nobody_resolves_is_answered_as_invalid(bool needsPasid)
+    {
+        using AtsRig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, pageRequests: true, responsesNeedPasid: needsPasid);
+        PagingDomain domain = rig.NewDomain(device);
+        device.Group.AttachPasid(new(5), domain).ShouldBe(Errno.Success);
+        ulong payload = Iova | PageRequestPayload.ReadBit | (0x55ul << PageRequestPayload.GroupShift);
+        rig.Hardware.HandlePageRequest(new(PcieMessageCode.PageRequest, 0x10, 0, new(5), payload));
+        rig.HandleInterrupts();
+        rig.Responses.ShouldBeEmpty();
+        rig.Hardware.HandlePageRequest(new(PcieMessageCode.PageRequest, 0x10, 0, new(5), payload | PageRequestPayload.LastBit));
+        rig.HandleInterrupts();
+        PcieMessage response = rig.Responses.ShouldHaveSingleItem();
+        response.RequesterId.ShouldBe((ushort)0x10);
+        response.Pasid.ShouldBe(needsPasid ? new Pasid(5) : Pasid.Invalid);
+        (response.Payload >> PageRequestPayload.ResponseGroupShift & 0x1ff).ShouldBe(0x55ul);
+        (response.Payload >> PageRequestPayload.ResponseCodeShift & 0xf).ShouldBe((ulong)PageResponseCode.InvalidRequest);
+        rig.Driver.Statistics.PageRequests.ShouldBe(2);
+    }
+
+    [Theory]
+    [InlineData(0x1000ul, 0x1ffful, 0x1000ul)]
+    [InlineData(0x1000ul, 0x1fff_fffful, 0x0fff_f800ul)]
+    [InlineData(0x2000ul, 0x3ffful, 0x2800ul)]
+    [InlineData(0x4000ul, 0x7ffful, 0x5800ul)]
+    [InlineData(0ul, ulong.MaxValue, AtsInvalidation.Everything)]
+    public void The_payload_is_the_smallest_aligned_range(ulong start, ulong last, ulong payload) =>
+        AtsInvalidation.PayloadFor(new(start, last)).ShouldBe(payload);
+
+    /// <summary>An IOMMU with devices that cache.</summary>
+    private sealed class AtsRig : IPcieLink, IDisposable
+    {
+        private readonly SparsePhysicalMemory _memory = new();
+        private readonly InterruptLines _lines = new();
+        private readonly Dictionary<DeviceId, DeviceCache> _caches = [];
+
+        public AtsRig()
+        {
+            RangePageAllocator pages = new(_memory, new(1ul << 32, (1ul << 33) - 1));
+            Hardware = new(new() { Caching = CachingMode.Hostile }, _memory, _lines, null, this);
+            RiscVIommuInstance.TryProbe(Hardware, _memory, pages, new() { Logger = Log }, out RiscVIommuInstance? driver)
+                .ShouldBe(Errno.Success);
+            Driver = driver!;
+        }
+
+        public RiscVIommu Hardware { get; }
+
+        public RiscVIommuInstance Driver { get; }
+
+        public IommuSubsystem Core { get; } = new();
+
+        public RecordingLogger Log { get; } = new();
+
+        public List<PcieMessage> Responses { get; } = [];
+
+        public IommuDevice AddDevice(
+            uint id, int pasidBits = 0, bool ats = true, bool pageRequests = false, bool responsesNeedPasid = false)
+        {
+            IommuDeviceOptions options = new()
+            {
+                PasidBits = pasidBits,
+                Ats = ats,
+                PageRequests = pageRequests,
+                PageResponsesNeedPasid = responsesNeedPasid,
+            };
+            Core.TryAddDevice(Driver, new(id), $"{id:x}", null, options, out IommuDevice? device).ShouldBe(Errno.Success);
+            _caches[device!.Id] = new(Hardware, device.Id);
+            return device;
+        }
+
+        public PagingDomain NewDomain(IommuDevice device)
+        {
+            Driver.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
+            return domain!;
+        }
+
+        public Errno Attach(IommuDevice device, Pasid pasid, PagingDomain domain) =>
+            pasid.IsPresent ? device.Group.AttachPasid(pasid, domain) : device.Group.Attach(domain);
+
+        public DeviceCache CacheOf(IommuDevice device) => _caches[device.Id];
+
+        public void SendInvalidationRequest(in PcieMessage message) => _caches[message.Device].Invalidate(message);
+
+        public void SendPageRequestGroupResponse(in PcieMessage message) => Responses.Add(message);
+
+        public void HandleInterrupts()
+        {
+            for (int round = 0; round < 16 && _lines.TryTake(out int vector); round++)
+            {
+                Driver.HandleInterrupt(vector);
+            }
+        }
+
+        public void Dispose()
+        {
+            Driver.Dispose();
+            _memory.Dispose();
+        }
+    }
+
+    /// <summary>The cache of a device: it keeps what it is given until it is told to forget.</summary>
+    private sealed class DeviceCache(RiscVIommu iommu, DeviceId id)
+    {
+        private readonly Dictionary<(ulong Page, uint Pasid), PhysicalAddress> _pages = [];
+
+        public bool Answers { get; set; } = true;
+
+        public int Misses { get; set; }
+
+        public bool Fetch(ulong iova, Pasid pasid)
+        {
+            iommu.Translate(
+                new(id, new(iova), Flags(pasid), DmaKind.TranslationRequest, pasid), out DmaTranslation translation);
+            if (translation.Status != DmaStatus.Success || (translation.Flags & DmaTranslationFlags.Read) == 0)
+            {
+                return false;
+            }
+
+            _pages[(iova >> 12, pasid.Value)] = translation.Address;
+            return true;
+        }
+
+        public bool Knows(ulong iova, Pasid pasid) => _pages.ContainsKey((iova >> 12, pasid.Value));
+
+        public DmaTranslation Access(ulong iova, Pasid pasid)
+        {
+            PhysicalAddress address = _pages[(iova >> 12, pasid.Value)];
+            iommu.Translate(
+                new(id, new(address.Value), Flags(pasid), DmaKind.Translated, pasid), out DmaTranslation translation);
+            return translation;
+        }
+
+        public void Invalidate(in PcieMessage message)
+        {
+            if (!Answers || Misses-- > 0)
+            {
+                iommu.HandleInvalidationTimeout(1u << message.Tag);
+                return;
+            }
+
+            ulong page = message.Payload >> 12;
+            int pagesLog2 = (message.Payload & AtsInvalidatePayload.RangeBit) == 0
+                ? 0
+                : System.Numerics.BitOperations.TrailingZeroCount(~page) + 1;
+            uint pasid = message.HasPasid ? message.Pasid.Value : 0;
+            foreach ((ulong Page, uint Pasid) key in _pages.Keys.ToList())
+            {
+                if (key.Pasid == pasid && (key.Page >> pagesLog2) == (page >> pagesLog2))
+                {
+                    _ = _pages.Remove(key);
+                }
+            }
+
+            ulong payload = (1ul << 32) | (1ul << message.Tag);
+            iommu.HandleInvalidationCompletion(new(
+                PcieMessageCode.InvalidationCompletion, message.RequesterId, message.Segment, Pasid.Invalid, payload))
+                .ShouldBeTrue();
+        }
+
+        private static DmaFlags Flags(Pasid pasid) => pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None;
+    }
+}
