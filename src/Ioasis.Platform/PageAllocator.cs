@@ -21,7 +21,8 @@ public interface IPageAllocator
 }
 
 /// <summary>
-/// A page allocator over a range of physical memory that is set aside for it: a bump pointer and a free list a size.
+/// A page allocator over a range of physical memory that is set aside for it: a bump pointer and a free list a size. When
+/// the range is used up, larger free pieces are split; pieces are never joined again.
 /// It passes the injection point <see cref="InjectionKind.Allocate"/>.
 /// </summary>
 public sealed class RangePageAllocator : IPageAllocator
@@ -34,6 +35,7 @@ public sealed class RangePageAllocator : IPageAllocator
     private readonly Lock _lock = new();
     private readonly Stack<ulong>[] _free = new Stack<ulong>[MaxLog2 - MinLog2 + 1];
     private ulong _next;
+    private bool _exhausted;
     private long _allocatedBytes;
 
     /// <summary>Makes an allocator.</summary>
@@ -69,39 +71,21 @@ public sealed class RangePageAllocator : IPageAllocator
             return false;
         }
 
-        ulong size = 1ul << sizeLog2;
-        bool recycled;
+        ulong start;
         lock (_lock)
         {
-            recycled = _free[sizeLog2 - MinLog2].TryPop(out ulong start);
-            if (!recycled)
+            if (!_free[sizeLog2 - MinLog2].TryPop(out start) && !TryBump(sizeLog2, out start)
+                && !TrySplit(sizeLog2, out start))
             {
-                start = (_next + (size - 1)) & ~(size - 1);
-                if (start < _next || start > _range.Last || size - 1 > _range.Last - start)
-                {
-                    return false;
-                }
-
-                // What alignment skips is not lost: it goes to the free lists.
-                for (ulong gap = _next; gap < start;)
-                {
-                    int log2 = Math.Min(MaxLog2, System.Numerics.BitOperations.TrailingZeroCount(gap));
-                    _free[log2 - MinLog2].Push(gap);
-                    gap += 1ul << log2;
-                }
-
-                _next = start + size;
+                return false;
             }
 
-            _allocatedBytes += (long)size;
-            address = new(start);
+            _allocatedBytes += 1L << sizeLog2;
         }
 
-        if (recycled)
-        {
-            Zero(address, size);
-        }
-
+        // Fresh memory too: the range may have been used before it was ours.
+        address = new(start);
+        Zero(address, 1ul << sizeLog2);
         return true;
     }
 
@@ -116,12 +100,56 @@ public sealed class RangePageAllocator : IPageAllocator
         }
     }
 
+    // Takes memory that was never handed out.
+    private bool TryBump(int sizeLog2, out ulong start)
+    {
+        ulong size = 1ul << sizeLog2;
+        start = (_next + (size - 1)) & ~(size - 1);
+        if (_exhausted || start < _next || start > _range.Last || size - 1 > _range.Last - start)
+        {
+            return false;
+        }
+
+        // What alignment skips is not lost: it goes to the free lists.
+        for (ulong gap = _next; gap < start;)
+        {
+            int log2 = Math.Min(MaxLog2, System.Numerics.BitOperations.TrailingZeroCount(gap));
+            _free[log2 - MinLog2].Push(gap);
+            gap += 1ul << log2;
+        }
+
+        // The range may end at 2^64-1.
+        _next = start + size;
+        _exhausted = _next == 0;
+        return true;
+    }
+
+    // Takes the first part of a larger free piece and frees the rest.
+    private bool TrySplit(int sizeLog2, out ulong start)
+    {
+        for (int log2 = sizeLog2 + 1; log2 <= MaxLog2; log2++)
+        {
+            if (_free[log2 - MinLog2].TryPop(out start))
+            {
+                while (--log2 >= sizeLog2)
+                {
+                    _free[log2 - MinLog2].Push(start + (1ul << log2));
+                }
+
+                return true;
+            }
+        }
+
+        start = 0;
+        return false;
+    }
+
     private unsafe void Zero(PhysicalAddress address, ulong size)
     {
         nint pointer = _memory.TryGetHostPointer(address, size);
         if (pointer != 0)
         {
-            new Span<byte>((void*)pointer, checked((int)size)).Clear();
+            System.Runtime.InteropServices.NativeMemory.Clear((void*)pointer, (nuint)size);
             return;
         }
 

@@ -24,6 +24,10 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
     private const int TopShift = ChunkShift + MiddleBits;
     private const ulong ChunkMask = (1ul << ChunkShift) - 1;
 
+    private const nuint Alignment = 4096;
+
+    // What was allocated, for the release: the chunks and tables are aligned pieces of these.
+    private readonly List<nint> _blocks = [];
     private byte*** _top;
     private long _chunks;
 
@@ -181,6 +185,7 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public nint TryGetHostPointer(PhysicalAddress address, ulong length) =>
         length == 0 || !InRange(address.Value, length) || (address.Value & ChunkMask) + length > (1ul << ChunkShift)
             ? 0
@@ -229,7 +234,7 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
         return chunk;
     }
 
-    private static nint Publish(ref nint slot, nuint bytes, out bool added)
+    private nint Publish(ref nint slot, nuint bytes, out bool added)
     {
         added = false;
         nint present = Volatile.Read(ref slot);
@@ -238,13 +243,19 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return present;
         }
 
-        nint fresh = (nint)NativeMemory.AlignedAlloc(bytes, 4096);
-        NativeMemory.Clear((void*)fresh, bytes);
+        // Zeroed by the allocator and not by us: the host commits a page of it only when it is first written.
+        nint block = (nint)NativeMemory.AllocZeroed(bytes + Alignment);
+        nint fresh = (block + (nint)(Alignment - 1)) & ~(nint)(Alignment - 1);
         present = Interlocked.CompareExchange(ref slot, fresh, 0);
         if (present != 0)
         {
-            NativeMemory.AlignedFree((void*)fresh);
+            NativeMemory.Free((void*)block);
             return present;
+        }
+
+        lock (_blocks)
+        {
+            _blocks.Add(block);
         }
 
         added = true;
@@ -253,32 +264,18 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
 
     private void Release()
     {
-        byte*** top = _top;
-        if (top == null)
+        if (_top == null)
         {
             return;
         }
 
+        NativeMemory.Free(_top);
         _top = null;
-        for (ulong i = 0; i < Math.Max(1, Limit >> TopShift); i++)
+        foreach (nint block in _blocks)
         {
-            byte** middle = top[i];
-            if (middle == null)
-            {
-                continue;
-            }
-
-            for (int j = 0; j < 1 << MiddleBits; j++)
-            {
-                if (middle[j] != null)
-                {
-                    NativeMemory.AlignedFree(middle[j]);
-                }
-            }
-
-            NativeMemory.AlignedFree(middle);
+            NativeMemory.Free((void*)block);
         }
 
-        NativeMemory.Free(top);
+        _blocks.Clear();
     }
 }
