@@ -13,15 +13,19 @@ namespace Ioasis.Kernel;
 /// process, whose memory it reaches only through <see cref="IUserMemory"/>. It knows no concrete IOMMU and no bus.
 /// </summary>
 /// <remarks>
-/// Thread-safe. Paths: <c>/dev/iommu</c> and <c>/dev/vfio/devices/vfioN</c>. Nothing that comes in through the ABI makes a
+/// Thread-safe. Paths: <c>/dev/iommu</c>, <c>/dev/vfio/devices/vfioN</c>, <c>/dev/vfio/vfio</c>,
+/// <c>/dev/vfio/GROUP</c>. Nothing that comes in through the ABI makes a
 /// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
 /// </remarks>
 public sealed class IoasisKernel : IKernelAbi
 {
     private const string IommuPath = "/dev/iommu";
+    private const string ContainerPath = "/dev/vfio/vfio";
+    private const string GroupPrefix = "/dev/vfio/";
     private const string DevicePrefix = "/dev/vfio/devices/vfio";
 
     private readonly ConcurrentDictionary<string, VfioDeviceNode> _devices = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, VfioGroupNode> _groups = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<AddressSpace, byte> _spaces = new();
     private readonly ClientMemoryPool _memories;
     private readonly IoasisKernelOptions _options;
@@ -59,7 +63,11 @@ public sealed class IoasisKernel : IKernelAbi
         ArgumentNullException.ThrowIfNull(device);
         int number = Interlocked.Increment(ref _nextDevice) - 1;
         string path = DevicePrefix + number.ToString(CultureInfo.InvariantCulture);
-        _devices[path] = new(device, path);
+        VfioGroupNode group = _groups.GetOrAdd(
+            GroupPrefix + device.Group.Id.ToString(CultureInfo.InvariantCulture),
+            static (_, added) => new(added),
+            device.Group);
+        _devices[path] = new(device, path, group);
         return path;
     }
 
@@ -82,6 +90,11 @@ public sealed class IoasisKernel : IKernelAbi
             // Whoever has it open, but not bound, cannot bind it any more.
             node.IsBound = true;
             _ = _devices.TryRemove(path, out _);
+            if (!_devices.Values.Any(other => other.Group == node.Group))
+            {
+                _ = _groups.TryRemove(GroupPrefix + node.Device.Group.Id.ToString(CultureInfo.InvariantCulture), out _);
+            }
+
             return Errno.Success;
         }
     }
@@ -123,6 +136,26 @@ public sealed class IoasisKernel : IKernelAbi
         else if (_devices.TryGetValue(path, out VfioDeviceNode? node))
         {
             file = new VfioDeviceFile(this, node);
+        }
+        else if (string.Equals(path, ContainerPath, StringComparison.Ordinal))
+        {
+            file = new VfioContainerFile(this);
+        }
+        else if (_groups.TryGetValue(path, out VfioGroupNode? group))
+        {
+            // One file at a time, and not while a device of the group is bound by its own character device.
+            if (!group.TryOpen())
+            {
+                return -(int)Errno.Busy;
+            }
+
+            if (_devices.Values.Any(other => other.Group == group && other.IsBound))
+            {
+                group.Close();
+                return -(int)Errno.Busy;
+            }
+
+            file = new VfioGroupFile(this, group);
         }
         else
         {

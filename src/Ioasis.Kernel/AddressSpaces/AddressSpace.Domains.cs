@@ -202,6 +202,66 @@ internal sealed partial class AddressSpace
         }
     }
 
+    /// <summary>Page sizes that every domain has; all bits without a domain.</summary>
+    public ulong GetPageSizes()
+    {
+        using (_lock.Acquire())
+        {
+            ulong sizes = ulong.MaxValue;
+            foreach (AddressSpaceDomain domain in _domains)
+            {
+                sizes &= domain.Domain.PageSizes;
+            }
+
+            return sizes;
+        }
+    }
+
+    /// <summary>Whether something is mapped in a range.</summary>
+    public bool IsMapped(AddressRange range)
+    {
+        using (_lock.Acquire())
+        {
+            return FindOverlap(range, out bool retired) is not null && !retired;
+        }
+    }
+
+    /// <summary>
+    /// Unmaps by VFIO's rules. Version 2: neither end of the range may lie within a mapping. Version 1: a mapping that begins
+    /// before the range ends the call, one that reaches beyond it goes whole.
+    /// </summary>
+    /// <returns>Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/>; <see cref="Errno.IoError"/>.</returns>
+    public Errno UnmapByVfioRules(AddressRange range, bool isVersion2, out ulong unmapped, out int mappings)
+    {
+        unmapped = 0;
+        mappings = 0;
+        using (_lock.Acquire())
+        {
+            int before = _liveCount;
+            Area? first = FindLive(range.Start);
+            Area? last = FindLive(range.Last);
+            if (isVersion2)
+            {
+                if ((first is not null && first.Start != range.Start) || (last is not null && last.Last != range.Last))
+                {
+                    return Errno.InvalidArgument;
+                }
+            }
+            else if (first is not null && first.Start < range.Start)
+            {
+                return Errno.Success;
+            }
+            else if (last is not null)
+            {
+                range = new(range.Start, last.Last);
+            }
+
+            Errno error = UnmapRange(range.Start, range.Last, lazy: false, out unmapped);
+            mappings = before - _liveCount;
+            return error == Errno.NoEntry ? Errno.Success : error;
+        }
+    }
+
     /// <summary>Reads the usable IOVAs and the alignment at one moment.</summary>
     public AddressRange[] GetUsable(out ulong alignment)
     {
@@ -326,6 +386,9 @@ internal sealed partial class AddressSpace
 
             return true;
         });
+
+    private Area? FindLive(ulong iova) =>
+        _areas.FindOverlap(iova, iova, out _, out _) is { State: AreaState.Live } area ? area : null;
 
     private Errno FlushAll()
     {

@@ -32,6 +32,7 @@ internal sealed partial class AddressSpace : ILazyRelease
     private readonly IovaLimits _limits = new();
     private readonly ClientMemoryPool _memories;
     private readonly LazyInvalidationOptions _lazyOptions;
+    private int _liveCount;
     private bool _largePages = true;
     private bool _lazy;
     private ulong _alignment = 1;
@@ -363,6 +364,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         area.Waiting = 0;
         area.Pinned = false;
         area.State = AreaState.Live;
+        _liveCount++;
         if (_domains.Count > 0)
         {
             Errno error = Fill(area);
@@ -382,6 +384,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         Errno error = area.Memory!.Pin();
         if (error != Errno.Success)
         {
+            _liveCount--;
             Recycle(area);
             return error;
         }
@@ -479,6 +482,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         foreach (Area area in _unmapping)
         {
             area.State = AreaState.Retired;
+            _liveCount--;
             area.Waiting = domains;
             if (domains == 0)
             {

@@ -107,7 +107,7 @@ internal sealed partial class IommufdFile
                 group.Table = null;
             }
 
-            table.RemoveDirectRegions(device);
+            table.Direct.Remove(device);
             table.Ioas.Space.ReleaseRegions(device);
             table.Unuse();
         }
@@ -373,7 +373,7 @@ internal sealed partial class IommufdFile
         {
             DeviceObject member = group.Attached[prepared];
             error = sameSpace
-                ? table.AddDirectRegions(member.Device.GetReservedRegions(), member)
+                ? table.Direct.Add(member.Device.GetReservedRegions(), member)
                 : Prepare(member, table);
             if (error != Errno.Success)
             {
@@ -416,7 +416,7 @@ internal sealed partial class IommufdFile
         Errno error = table.Ioas.Space.ReserveRegions(regions, device);
         if (error == Errno.Success)
         {
-            error = table.AddDirectRegions(regions, device);
+            error = table.Direct.Add(regions, device);
             if (error != Errno.Success)
             {
                 table.Ioas.Space.ReleaseRegions(device);
@@ -428,7 +428,7 @@ internal sealed partial class IommufdFile
 
     private static void Unprepare(DeviceObject device, PageTableObject table, bool regions)
     {
-        table.RemoveDirectRegions(device);
+        table.Direct.Remove(device);
         if (regions)
         {
             table.Ioas.Space.ReleaseRegions(device);

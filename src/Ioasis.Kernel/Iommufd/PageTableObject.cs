@@ -11,15 +11,13 @@ internal sealed class PageTableObject : KernelObject
 {
     private readonly IommufdFile _owner;
     private readonly AddressSpaceDomain _inSpace;
-    private readonly UnmapBatch _directBatch;
-    private readonly List<(AddressRange Range, Access Access, object Owner)> _direct = [];
 
     private PageTableObject(
         IommufdFile owner, IoasObject ioas, PagingDomain domain, AddressSpaceDomain inSpace, HwptTraits traits)
     {
         _owner = owner;
         _inSpace = inSpace;
-        _directBatch = new(domain);
+        Direct = new(domain);
         Ioas = ioas;
         Domain = domain;
         Traits = traits;
@@ -64,66 +62,8 @@ internal sealed class PageTableObject : KernelObject
         return Errno.Success;
     }
 
-    /// <summary>Maps the regions that a device needs one to one, as far as another device has not had them mapped.</summary>
-    public Errno AddDirectRegions(IReadOnlyList<ReservedRegion> regions, object owner)
-    {
-        foreach (ReservedRegion region in regions)
-        {
-            if (region.Kind != ReservedRegionKind.Direct)
-            {
-                continue;
-            }
-
-            // Whole pages, for a table cannot say less.
-            ulong mask = AddressSpace.PageSize - 1;
-            AddressRange range = new(region.Range.Start & ~mask, region.Range.Last | mask);
-            IntervalSet missing = Covered().Complement(range);
-            foreach (AddressRange piece in missing)
-            {
-                Errno error = Domain.Map(new(piece.Start), new(piece.Start), piece.Length, region.Access);
-                if (error != Errno.Success)
-                {
-                    foreach (AddressRange undo in missing)
-                    {
-                        if (undo.Start < piece.Start)
-                        {
-                            _ = _directBatch.Unmap(new(undo.Start), undo.Length);
-                        }
-                    }
-
-                    _ = _directBatch.Complete();
-                    RemoveDirectRegions(owner);
-                    return error == Errno.OutOfRange ? Errno.InvalidArgument : error;
-                }
-            }
-
-            _direct.Add((range, region.Access, owner));
-        }
-
-        return Errno.Success;
-    }
-
-    /// <summary>Unmaps what only <paramref name="owner"/> needed one to one.</summary>
-    public void RemoveDirectRegions(object owner)
-    {
-        List<AddressRange> gone = [.. _direct.Where(entry => ReferenceEquals(entry.Owner, owner)).Select(static e => e.Range)];
-        if (gone.Count == 0)
-        {
-            return;
-        }
-
-        _ = _direct.RemoveAll(entry => ReferenceEquals(entry.Owner, owner));
-        IntervalSet covered = Covered();
-        foreach (AddressRange range in gone)
-        {
-            foreach (AddressRange piece in covered.Complement(range))
-            {
-                _ = _directBatch.Unmap(new(piece.Start), piece.Length);
-            }
-        }
-
-        _ = _directBatch.Complete();
-    }
+    /// <summary>The one-to-one mappings that its devices need. Under the attach lock.</summary>
+    public DirectMappings Direct { get; }
 
     /// <inheritdoc/>
     public override void Destroy()
@@ -133,8 +73,6 @@ internal sealed class PageTableObject : KernelObject
         Domain.Dispose();
         Ioas.Unuse();
     }
-
-    private IntervalSet Covered() => IntervalSet.FromUnsorted(_direct.Select(static entry => entry.Range));
 }
 
 /// <summary>How a page table was made.</summary>

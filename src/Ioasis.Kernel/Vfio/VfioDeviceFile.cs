@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -32,7 +30,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
         {
             VfioRequests.DeviceAttachIommufdPt => Attach(argument),
             VfioRequests.DeviceDetachIommufdPt => Detach(argument),
-            VfioRequests.DeviceGetInfo => GetInfo(argument),
+            VfioRequests.DeviceGetInfo => VfioDeviceNode.GetInfo(argument),
             _ => Errno.NotTypewriter,
         };
     }
@@ -56,7 +54,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
     private Errno Bind(Span<byte> argument)
     {
-        Errno error = Take(argument, VfioDeviceBindIommufd.MinimumSize, out VfioDeviceBindIommufd bind);
+        Errno error = ArgszArgument.Take(argument, VfioDeviceBindIommufd.MinimumSize, out VfioDeviceBindIommufd bind);
         if (error != Errno.Success)
         {
             return error;
@@ -72,6 +70,12 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             if (node.IsBound)
             {
                 return Errno.InvalidArgument;
+            }
+
+            // The two ways to a device exclude each other.
+            if (node.Group.IsOpen)
+            {
+                return Errno.Busy;
             }
 
             if (!kernel.Descriptors.TryGet(bind.Iommufd, out OpenFile? file))
@@ -97,14 +101,14 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             _iommu = iommu;
             Volatile.Write(ref _bound, bound);
             bind.OutDeviceId = bound!.Id;
-            Give(argument, bind, VfioDeviceBindIommufd.MinimumSize);
+            _ = ArgszArgument.Give(argument, bind, VfioDeviceBindIommufd.MinimumSize);
             return Errno.Success;
         }
     }
 
     private Errno Attach(Span<byte> argument)
     {
-        Errno error = Take(argument, VfioDeviceAttachIommufdPt.MinimumSize, out VfioDeviceAttachIommufdPt attach);
+        Errno error = ArgszArgument.Take(argument, VfioDeviceAttachIommufdPt.MinimumSize, out VfioDeviceAttachIommufdPt attach);
         if (error != Errno.Success)
         {
             return error;
@@ -127,7 +131,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         if (error == Errno.Success)
         {
-            Give(argument, attach, VfioDeviceAttachIommufdPt.MinimumSize);
+            _ = ArgszArgument.Give(argument, attach, VfioDeviceAttachIommufdPt.MinimumSize);
         }
 
         return error;
@@ -135,7 +139,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
     private Errno Detach(Span<byte> argument)
     {
-        Errno error = Take(argument, VfioDeviceDetachIommufdPt.MinimumSize, out VfioDeviceDetachIommufdPt detach);
+        Errno error = ArgszArgument.Take(argument, VfioDeviceDetachIommufdPt.MinimumSize, out VfioDeviceDetachIommufdPt detach);
         if (error != Errno.Success)
         {
             return error;
@@ -156,47 +160,4 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             return _iommu!.Detach(_bound!);
         }
     }
-
-    private static Errno GetInfo(Span<byte> argument)
-    {
-        Errno error = Take(argument, VfioDeviceInfo.MinimumSize, out VfioDeviceInfo info);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        if (info.Argsz < VfioDeviceInfo.MinimumSize)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        // A bare DMA endpoint: no registers, no interrupts.
-        uint size = Math.Min(info.Argsz, (uint)Unsafe.SizeOf<VfioDeviceInfo>());
-        if (size > (uint)argument.Length)
-        {
-            return Errno.BadAddress;
-        }
-
-        info = new() { Argsz = info.Argsz, Flags = VfioDeviceFlags.Platform };
-        Give(argument, info, (int)size);
-        return Errno.Success;
-    }
-
-    // VFIO's own rule: the oldest version is read, whatever argsz says; a later field counts if a flag says so.
-    private static Errno Take<T>(ReadOnlySpan<byte> argument, int minimum, out T value)
-        where T : unmanaged
-    {
-        value = default;
-        if (argument.Length < minimum)
-        {
-            return Errno.BadAddress;
-        }
-
-        argument[..minimum].CopyTo(MemoryMarshal.AsBytes(new Span<T>(ref value)));
-        return Errno.Success;
-    }
-
-    private static void Give<T>(Span<byte> argument, in T value, int bytes)
-        where T : unmanaged =>
-        MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value))[..bytes].CopyTo(argument);
 }

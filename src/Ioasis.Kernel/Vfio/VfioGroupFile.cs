@@ -1,0 +1,194 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// An open <c>/dev/vfio/N</c>: a group on its way into a container. It keeps the container alive that it is in, and its
+/// close takes it out again.
+/// </summary>
+internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : OpenFile
+{
+    private readonly Platform.IoLock _lock = new();
+    private VfioContainerFile? _container;
+    private int _devices;
+
+    /// <summary>The group.</summary>
+    public IommuGroup Group => node.Group;
+
+    /// <inheritdoc/>
+    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        using (_lock.Acquire())
+        {
+            return request switch
+            {
+                VfioRequests.GroupGetStatus => GetStatus(argument),
+                VfioRequests.GroupSetContainer => SetContainer(argument),
+                VfioRequests.GroupUnsetContainer => UnsetContainer(),
+                VfioRequests.GroupGetDeviceFd => GetDevice(argument, out result),
+                _ => Errno.NotTypewriter,
+            };
+        }
+    }
+
+    /// <summary>A device of the group was closed.</summary>
+    internal void OnDeviceClosed()
+    {
+        _ = Interlocked.Decrement(ref _devices);
+        Dereference();
+    }
+
+    /// <inheritdoc/>
+    protected override void Release()
+    {
+        if (_container is not null)
+        {
+            _ = Leave();
+        }
+
+        node.Close();
+    }
+
+    private Errno GetStatus(Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, 8, out VfioGroupStatus status);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (status.Argsz < 8)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        status.Flags = VfioGroupFlags.None;
+        if (_container is not null)
+        {
+            status.Flags = VfioGroupFlags.Viable | VfioGroupFlags.ContainerSet;
+        }
+        else if (Group.ClaimDma(this) == Errno.Success)
+        {
+            Group.ReleaseDma(this);
+            status.Flags = VfioGroupFlags.Viable;
+        }
+
+        return ArgszArgument.Give(argument, status, 8);
+    }
+
+    private Errno SetContainer(Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, sizeof(int), out int descriptor);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (descriptor < 0 || _container is not null)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))
+        {
+            return Errno.BadDescriptor;
+        }
+
+        if (file is not VfioContainerFile container)
+        {
+            file!.Dereference();
+            return Errno.InvalidArgument;
+        }
+
+        error = Group.ClaimDma(this);
+        if (error == Errno.Success)
+        {
+            error = container.Add(this);
+            if (error != Errno.Success)
+            {
+                Group.ReleaseDma(this);
+            }
+        }
+
+        if (error != Errno.Success)
+        {
+            container.Dereference();
+            return error;
+        }
+
+        // The reference of the look-up stays while the group is in the container.
+        _container = container;
+        return Errno.Success;
+    }
+
+    private Errno UnsetContainer() =>
+        _container is null ? Errno.InvalidArgument
+        : Volatile.Read(ref _devices) > 0 ? Errno.Busy
+        : Leave();
+
+    private Errno Leave()
+    {
+        _container!.Remove(this);
+        Group.ReleaseDma(this);
+        _container.Dereference();
+        _container = null;
+        return Errno.Success;
+    }
+
+    private Errno GetDevice(Span<byte> argument, out int descriptor)
+    {
+        descriptor = 0;
+        int end = argument.IndexOf((byte)0);
+        if (end < 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (_container is not { HasIommu: true })
+        {
+            return Errno.InvalidArgument;
+        }
+
+        string name = Encoding.UTF8.GetString(argument[..end]);
+        if (!Group.Devices.Any(device => string.Equals(device.Name, name, StringComparison.Ordinal)))
+        {
+            return Errno.NoDevice;
+        }
+
+        // The device's file holds the group's: the call in progress proves that it is there.
+        _ = TryReference();
+        _ = Interlocked.Increment(ref _devices);
+        VfioGroupDeviceFile file = new(this);
+        Errno error = kernel.Descriptors.Add(file, out descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+        }
+
+        return error;
+    }
+}
+
+/// <summary>A device that was opened through its group: it needs no bind, and cannot be attached by itself.</summary>
+internal sealed class VfioGroupDeviceFile(VfioGroupFile group) : OpenFile
+{
+    /// <inheritdoc/>
+    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return request switch
+        {
+            VfioRequests.DeviceGetInfo => VfioDeviceNode.GetInfo(argument),
+            VfioRequests.DeviceBindIommufd => Errno.InvalidArgument,
+            _ => Errno.NotTypewriter,
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void Release() => group.OnDeviceClosed();
+}
