@@ -184,6 +184,12 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
         return MemoryStatus.Success;
     }
 
+    /// <summary>
+    /// The host address of the chunk (2^<see cref="ChunkShift"/> bytes, aligned) around an address, or 0 if nothing was ever stored
+    /// there or the address does not exist. Unlike <see cref="TryGetHostPointer"/> it brings nothing into being. A chunk stays where it is.
+    /// </summary>
+    public nint FindChunk(PhysicalAddress address) => address.Value < Limit ? (nint)Find(address.Value) : 0;
+
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public nint TryGetHostPointer(PhysicalAddress address, ulong length) =>

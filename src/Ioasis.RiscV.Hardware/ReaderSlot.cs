@@ -28,7 +28,15 @@ internal sealed class ReaderSlot
     [FieldOffset(128)]
     private Thread _owner;
 
-    private ReaderSlot(Thread owner) => _owner = owner;
+    private ReaderSlot(Thread owner, int index)
+    {
+        _owner = owner;
+        Index = index;
+    }
+
+    /// <summary>A small number of this thread's own, while it lives.</summary>
+    [field: FieldOffset(80)]
+    public int Index { get; }
 
     /// <summary>The slot of this thread.</summary>
     public static ReaderSlot Current
@@ -112,7 +120,7 @@ internal sealed class ReaderSlot
                 }
             }
 
-            ReaderSlot fresh = new(Thread.CurrentThread);
+            ReaderSlot fresh = new(Thread.CurrentThread, s_slots.Length);
             ReaderSlot[] slots = [.. s_slots, fresh];
             Volatile.Write(ref s_slots, slots);
             Interlocked.MemoryBarrierProcessWide();

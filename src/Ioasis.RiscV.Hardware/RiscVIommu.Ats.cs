@@ -206,7 +206,8 @@ public sealed partial class RiscVIommu
             return Fail(ref request, FaultCause.TransactionTypeDisallowed);
         }
 
-        if (!LocateDevice(configuration, ref request, out DeviceContextData device))
+        request.FillSequence = Volatile.Read(ref _invalidationSequence);
+        if (!LocateDevice(configuration, ref request, out _, out DeviceContextData device))
         {
             return false;
         }

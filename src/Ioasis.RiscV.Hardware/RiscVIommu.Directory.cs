@@ -12,12 +12,16 @@ public sealed partial class RiscVIommu
         context = default;
         bool extended = _capabilities.MsiFlat;
         ulong table = configuration.DirectoryRoot;
-        for (int level = (int)configuration.Mode - (int)IommuMode.OneLevel; level > 0; level--)
+        int level = (int)configuration.Mode - (int)IommuMode.OneLevel;
+        StartDeviceWalk(request, ref level, ref table);
+        for (; level > 0; level--)
         {
             if (!ReadDeviceDirectoryEntry(configuration, ref request, level, ref table))
             {
                 return false;
             }
+
+            RememberDeviceTable(request, level, table);
         }
 
         CountEvent(request, HpmEvent.DeviceDirectoryWalk);
@@ -39,6 +43,7 @@ public sealed partial class RiscVIommu
             return false;
         }
 
+        RememberDevice(request, context);
         if (IsMisconfigured(configuration, context))
         {
             request.Cause = FaultCause.DdtEntryMisconfigured;
@@ -182,12 +187,16 @@ public sealed partial class RiscVIommu
     {
         context = default;
         ulong table = TablePointer.Address(device.FirstStageContext);
-        for (int level = TablePointer.Mode(device.FirstStageContext) - 1; level > 0; level--)
+        int level = TablePointer.Mode(device.FirstStageContext) - 1;
+        StartProcessWalk(request, ref level, ref table);
+        for (; level > 0; level--)
         {
             if (!ReadProcessDirectoryEntry(configuration, ref request, device, level, ref table))
             {
                 return false;
             }
+
+            RememberProcessTable(request, level, table);
         }
 
         ulong address = table + ((ulong)ProcessDirectoryIndex.At(request.ProcessId, 0) * ProcessContextOffset.Size);
@@ -214,17 +223,15 @@ public sealed partial class RiscVIommu
             return false;
         }
 
-        // Process-context configuration checks (section 2.2.4).
-        if (context.Has(ProcessTranslationAttributes.ReservedMask)
-            || (context.FirstStageContext & TablePointer.ReservedMask) != 0
-            || !IsSupportedFirstStage(TablePointer.Mode(context.FirstStageContext), device.Has(DeviceTranslationControl.SxlBit)))
-        {
-            request.Cause = FaultCause.PdtEntryMisconfigured;
-            return false;
-        }
-
-        return true;
+        RememberProcess(request, context);
+        return !IsMisconfigured(device, context) || Fail(ref request, FaultCause.PdtEntryMisconfigured);
     }
+
+    // Process-context configuration checks (section 2.2.4).
+    private bool IsMisconfigured(in DeviceContextData device, in ProcessContextData context) =>
+        context.Has(ProcessTranslationAttributes.ReservedMask)
+        || (context.FirstStageContext & TablePointer.ReservedMask) != 0
+        || !IsSupportedFirstStage(TablePointer.Mode(context.FirstStageContext), device.Has(DeviceTranslationControl.SxlBit));
 
     private bool ReadProcessDirectoryEntry(
         Configuration configuration, ref Request request, in DeviceContextData device, int level, ref ulong table)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -10,11 +11,86 @@ public sealed partial class RiscVIommu
     private const int PageShift = 12;
 
     /// <inheritdoc/>
-    public void Translate(in DmaRequest request, out DmaTranslation translation) => TranslateSlowly(request, out translation);
+    public void Translate(in DmaRequest request, out DmaTranslation translation)
+    {
+        if (TryTranslateFast(request, out ulong address, out ulong value, out int sizeLog2))
+        {
+            translation = new(
+                new(address),
+                DmaStatus.Success,
+                (byte)sizeLog2,
+                (byte)(value >> IotlbValue.PbmtShift & IotlbValue.PbmtMask),
+                (value & IotlbValue.MsiBit) != 0 ? DmaTranslationFlags.Msi : 0);
+            return;
+        }
+
+        TranslateSlowly(request, out translation);
+    }
+
+    // An untranslated request whose context and page are cached and that is permitted: no lock, no allocation, no shared line written.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryTranslateFast(in DmaRequest dma, out ulong address, out ulong value, out int sizeLog2)
+    {
+        ulong iova = dma.Address.Value;
+        value = 0;
+        sizeLog2 = 0;
+        address = 0;
+        ulong key = dma.Device.Value;
+        DmaFlags flags = dma.Flags;
+        if ((flags & DmaFlags.PasidValid) != 0)
+        {
+            key |= ((ulong)(dma.Pasid.Value & Pasid.MaxValue) << 24) | (1ul << 44);
+        }
+
+        if (dma.Kind != DmaKind.Untranslated || dma.Device.Value > DeviceId.MaxValue || Volatile.Read(ref _activeEvents) != 0
+            || Volatile.Read(ref _configuration).Mode < IommuMode.OneLevel
+            || FindContext(key) is not { } context)
+        {
+            return false;
+        }
+
+        const DmaFlags Supervisor = DmaFlags.PasidValid | DmaFlags.Privileged;
+        int permission = (flags & Supervisor) == Supervisor ? context.SupervisorShift : IotlbValue.UserShift;
+        if (permission < 0)
+        {
+            return false;
+        }
+
+        if (context.IsPassThrough)
+        {
+            address = iova & context.PassThroughMask;
+            sizeLog2 = context.PassThroughSizeLog2;
+        }
+        else
+        {
+            permission += (flags & DmaFlags.Write) != 0 ? IotlbValue.WriteOffset
+                : (flags & DmaFlags.Execute) != 0 ? IotlbValue.ExecuteOffset
+                : IotlbValue.ReadOffset;
+            if (((iova + context.RangeBias) & context.RangeMask) != 0
+                || _iotlb is not { } iotlb
+                || !iotlb.TryFind(context.Space!, iova, out value, out sizeLog2)
+                || (value >> permission & 1) == 0)
+            {
+                return false;
+            }
+
+            ulong offset = (1ul << sizeLog2) - 1;
+            address = (value & IotlbValue.AddressMask & ~offset) | (iova & offset);
+        }
+
+        context.Counters?.CountHit();
+        return true;
+    }
 
     private void TranslateSlowly(in DmaRequest dma, out DmaTranslation translation)
     {
         EnterAccess(out ReaderSlot? slot);
+        if (TryWalkFast(dma, out translation))
+        {
+            ExitAccess(slot);
+            return;
+        }
+
         Request request = MakeRequest(dma);
         bool translated = Process(ref request, out Outcome outcome);
         ExitAccess(slot);
@@ -47,15 +123,10 @@ public sealed partial class RiscVIommu
         {
             int length = PieceLength(piece.Address, destination.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out Outcome outcome);
-            MemoryStatus access = MemoryStatus.AccessFault;
-            if (translated && !outcome.IsMrif)
-            {
-                access = _memory.Read(new(outcome.Address), destination[..length]);
-            }
-
+            bool translated = TranslateInside(piece, out Request inner, out ulong address);
+            MemoryStatus access = translated ? _memory.Read(new(address), destination[..length]) : MemoryStatus.AccessFault;
             ExitAccess(slot);
-            DmaStatus status = EndAccess(inner, outcome, translated, access);
+            DmaStatus status = EndAccess(inner, translated, access);
             if (status != DmaStatus.Success)
             {
                 return status;
@@ -76,15 +147,10 @@ public sealed partial class RiscVIommu
         {
             int length = PieceLength(piece.Address, source.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out Outcome outcome);
-            MemoryStatus access = MemoryStatus.AccessFault;
-            if (translated && !outcome.IsMrif)
-            {
-                access = _memory.Write(new(outcome.Address), source[..length]);
-            }
-
+            bool translated = TranslateInside(piece, out Request inner, out ulong address);
+            MemoryStatus access = translated ? _memory.Write(new(address), source[..length]) : MemoryStatus.AccessFault;
             ExitAccess(slot);
-            DmaStatus status = EndAccess(inner, outcome, translated, access);
+            DmaStatus status = EndAccess(inner, translated, access);
             if (status != DmaStatus.Success)
             {
                 return status;
@@ -100,19 +166,31 @@ public sealed partial class RiscVIommu
     private static int PieceLength(Iova address, int left) =>
         (int)Math.Min((ulong)left, (1ul << PageShift) - (address.Value & ((1ul << PageShift) - 1)));
 
-    private bool TranslateInside(in DmaRequest dma, out Request request, out Outcome outcome)
+    // An interrupt file in memory is no place that a device's bytes go to: such an address counts as one where nothing answers.
+    private bool TranslateInside(in DmaRequest dma, out Request request, out ulong address)
     {
-        request = MakeRequest(dma);
-        bool translated = Process(ref request, out outcome);
+        bool translated;
+        if (TryTranslateFast(dma, out address, out _, out _))
+        {
+            request = default;
+            translated = true;
+        }
+        else
+        {
+            request = MakeRequest(dma);
+            translated = Process(ref request, out Outcome outcome);
+            address = outcome.IsMrif ? ulong.MaxValue : outcome.Address;
+        }
+
         _ = Injection.Hit(InjectionKind.MemoryRead);
         return translated;
     }
 
-    private DmaStatus EndAccess(in Request request, in Outcome outcome, bool translated, MemoryStatus access)
+    private DmaStatus EndAccess(in Request request, bool translated, MemoryStatus access)
     {
         if (!translated)
         {
-            return Conclude(request, outcome, translated: false).Status;
+            return Conclude(request, default, translated: false).Status;
         }
 
         RaiseOverflow();

@@ -46,8 +46,7 @@ public sealed partial class RiscVIommu
         ulong file = Extract(address >> 12, device.MsiAddressMask & GuestPageMask);
         ulong entryAddress = TablePointer.Address(device.Msiptp) | (file * MsiPageTableEntry.Size);
         Span<ulong> entry = stackalloc ulong[2];
-        request.MemoryReads++;
-        switch (ReadDoublewords(entryAddress, configuration.BigEndian, entry))
+        switch (ReadInterruptFile(configuration, ref request, device, address >> 12, entryAddress, entry))
         {
             case MemoryStatus.AccessFault:
                 request.Cause = FaultCause.MsiPteLoadAccessFault;

@@ -279,6 +279,7 @@ public sealed partial class RiscVIommu
             | (Options.GxlWritable ? Architecture.FeaturesControl.GxlBit : 0);
         _fctl = (_fctl & ~writable) | (value & writable);
         PublishConfiguration();
+        ForgetContexts();
     }
 
     // A mode that is reserved or too deep, or a change from one directory depth to another, leaves everything as it is (section 5.5).
@@ -298,6 +299,7 @@ public sealed partial class RiscVIommu
 
         _ddtp = (ulong)mode | (value & WritablePpn);
         PublishConfiguration();
+        ForgetContexts();
 
         // Transactions in flight finish with the old configuration before software sees the new one.
         if (mode == IommuMode.Off)

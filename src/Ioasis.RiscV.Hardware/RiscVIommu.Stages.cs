@@ -71,7 +71,8 @@ public sealed partial class RiscVIommu
             ulong size = BareSize(
                 _capabilities.Sv57 || _capabilities.Sv48, _capabilities.Sv39, _capabilities.Sv32, sxl,
                 Options.BareFirstStageSize, Options.BareFirstStageSizeSv32);
-            leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
+            leaf.SizeLog2 = (int)ulong.Log2(size);
+            leaf.SpanLog2 = 63;
             leaf.WasDirty = true;
             leaf.Address = request.Iova;
             leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.GlobalBit
@@ -87,9 +88,33 @@ public sealed partial class RiscVIommu
 
         bool bigEndian = device.Has(DeviceTranslationControl.FirstStageBigEndianBit);
         ulong table = TablePointer.Address(stage.Iosatp);
-        ulong global = 0;
+        SpaceKey space = new(request.HasGscid, request.Gscid, request.HasPscid, request.Pscid);
+        int level = scheme.Levels - 1;
+        StartWalk(space, isFirstStage: true, request.Iova, ref level, ref table, out WalkStart start);
+        if (start.HasLeaf)
+        {
+            // A cached leaf answers, unless its A or D would have to be set in memory.
+            ulong missing = MissingBits(start.Leaf, request.IsWrite);
+            if (!IsFirstStagePermitted(request, stage, start.Leaf)
+                || (missing != 0 && !device.Has(DeviceTranslationControl.FirstStageAdUpdateBit)))
+            {
+                return StageStatus.PageFault;
+            }
+
+            if (missing == 0)
+            {
+                leaf = MakeLeaf(start.Leaf | (start.IsGlobal ? PageTableEntry.GlobalBit : 0), request.Iova, level, scheme);
+                leaf.WasDirty = true;
+                return StageStatus.Success;
+            }
+
+            level = scheme.Levels - 1;
+            start = default;
+        }
+
+        ulong global = start.IsGlobal ? PageTableEntry.GlobalBit : 0;
         int retries = 0;
-        for (int level = scheme.Levels - 1; level >= 0;)
+        while (level >= 0)
         {
             // The address of the entry, through the second stage if there is one.
             ulong entryAddress = table + scheme.EntryOffset(request.Iova, level);
@@ -129,12 +154,20 @@ public sealed partial class RiscVIommu
                 }
 
                 global |= entry & PageTableEntry.GlobalBit;
+                RememberEntry(request, space, isFirstStage: true, request.Iova, entry, level, scheme, global != 0);
                 table = PpnField.ToAddress(entry);
                 level--;
                 continue;
             }
 
-            if (!IsFirstStagePermitted(request, stage, entry) || !IsAligned(entry, level, scheme))
+            if (!IsAligned(entry, level, scheme))
+            {
+                return StageStatus.PageFault;
+            }
+
+            bool isGlobal = ((global | entry) & PageTableEntry.GlobalBit) != 0;
+            RememberEntry(request, space, isFirstStage: true, request.Iova, entry, level, scheme, isGlobal);
+            if (!IsFirstStagePermitted(request, stage, entry))
             {
                 return StageStatus.PageFault;
             }
@@ -171,6 +204,7 @@ public sealed partial class RiscVIommu
                 }
 
                 entry |= update;
+                RememberEntry(request, space, isFirstStage: true, request.Iova, entry, level, scheme, isGlobal);
             }
 
             leaf = MakeLeaf(entry | global, request.Iova, level, scheme);
@@ -192,7 +226,8 @@ public sealed partial class RiscVIommu
             ulong size = BareSize(
                 _capabilities.Sv57x4 || _capabilities.Sv48x4, _capabilities.Sv39x4, _capabilities.Sv32x4, configuration.Gxl,
                 Options.BareSecondStageSize, Options.BareSecondStageSizeSv32);
-            leaf.SizeLog2 = leaf.SpanLog2 = (int)ulong.Log2(size);
+            leaf.SizeLog2 = (int)ulong.Log2(size);
+            leaf.SpanLog2 = 63;
             leaf.WasDirty = true;
             leaf.Address = (Options.Deviations & ReferenceDeviations.BareAddress56Bits) != 0 ? address & ((1ul << 56) - 1) : address;
             leaf.Pte = PageTableEntry.LeafMask | PageTableEntry.UserBit | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit;
@@ -210,8 +245,33 @@ public sealed partial class RiscVIommu
 
         ulong table = TablePointer.Address(device.Iohgatp);
         bool bigEndian = configuration.BigEndian;
+
+        // An implicit access that may have to update a first-stage PTE counts as a store.
+        bool stores = access.IsWrite || (access.IsImplicit && device.Has(DeviceTranslationControl.FirstStageAdUpdateBit));
+        SpaceKey space = new(HasGscid: true, device.Gscid, HasPscid: false, 0);
+        int level = scheme.Levels - 1;
+        StartWalk(space, isFirstStage: false, address, ref level, ref table, out WalkStart start);
+        if (start.HasLeaf)
+        {
+            ulong missing = MissingBits(start.Leaf, stores);
+            if (!IsSecondStagePermitted(access, start.Leaf)
+                || (missing != 0 && !device.Has(DeviceTranslationControl.SecondStageAdUpdateBit)))
+            {
+                return StageStatus.GuestPageFault;
+            }
+
+            if (missing == 0)
+            {
+                leaf = MakeLeaf(start.Leaf, address, level, scheme);
+                leaf.WasDirty = true;
+                return StageStatus.Success;
+            }
+
+            level = scheme.Levels - 1;
+        }
+
         int retries = 0;
-        for (int level = scheme.Levels - 1; level >= 0;)
+        while (level >= 0)
         {
             CountEvent(request, HpmEvent.SecondStageWalk);
             ulong entryAddress = table + scheme.EntryOffset(address, level);
@@ -233,18 +293,23 @@ public sealed partial class RiscVIommu
                     return StageStatus.GuestPageFault;
                 }
 
+                RememberEntry(request, space, isFirstStage: false, address, entry, level, scheme, isGlobal: false);
                 table = PpnField.ToAddress(entry);
                 level--;
                 continue;
             }
 
-            if (!IsSecondStagePermitted(access, entry) || !IsAligned(entry, level, scheme))
+            if (!IsAligned(entry, level, scheme))
             {
                 return StageStatus.GuestPageFault;
             }
 
-            // An implicit access that may have to update a first-stage PTE counts as a store.
-            bool stores = access.IsWrite || (access.IsImplicit && device.Has(DeviceTranslationControl.FirstStageAdUpdateBit));
+            RememberEntry(request, space, isFirstStage: false, address, entry, level, scheme, isGlobal: false);
+            if (!IsSecondStagePermitted(access, entry))
+            {
+                return StageStatus.GuestPageFault;
+            }
+
             ulong update = MissingBits(entry, stores);
             if (update != 0)
             {
@@ -271,6 +336,7 @@ public sealed partial class RiscVIommu
                 }
 
                 entry |= update;
+                RememberEntry(request, space, isFirstStage: false, address, entry, level, scheme, isGlobal: false);
             }
 
             leaf = MakeLeaf(entry, address, level, scheme);

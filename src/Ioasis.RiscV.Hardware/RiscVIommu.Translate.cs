@@ -69,7 +69,15 @@ public sealed partial class RiscVIommu
             return Fail(ref request, FaultCause.TransactionTypeDisallowed);
         }
 
-        if (!LocateDevice(configuration, ref request, out DeviceContextData device))
+        request.FillSequence = Volatile.Read(ref _invalidationSequence);
+        ulong key = TranslationContext.KeyOf(request.DeviceId, request.HadProcess, request.ProcessId);
+        if (request.Kind != DmaKind.Translated && FindContext(key) is { } known)
+        {
+            return UseContext(ref request, known)
+                && TranslateStages(configuration, ref request, known.Device, known.Device.Data, known.Stage, known.Space, ref outcome);
+        }
+
+        if (!LocateDevice(configuration, ref request, out CachedDevice? cached, out DeviceContextData device))
         {
             return false;
         }
@@ -81,19 +89,47 @@ public sealed partial class RiscVIommu
         }
 
         // Steps 8 and 9.
-        bool t2gpa = device.Has(DeviceTranslationControl.T2gpaBit);
-        if (request.Kind == DmaKind.Translated && !t2gpa)
+        if (request.Kind == DmaKind.Translated && !device.Has(DeviceTranslationControl.T2gpaBit))
         {
             outcome.Address = request.Iova;
             return true;
         }
 
-        if (!LocateFirstStage(configuration, ref request, device, out FirstStage stage))
+        if (!LocateFirstStage(configuration, ref request, device, out ResolvedProcess process))
         {
             return false;
         }
 
-        return TranslateStages(configuration, ref request, device, stage, ref outcome);
+        AddressSpace? space = request.Kind == DmaKind.Translated
+            ? cached?.GuestSpace
+            : AddContext(request, cached, process)?.Space;
+        return TranslateStages(configuration, ref request, cached, device, process.Stage, space, ref outcome);
+    }
+
+    // Steps 7 to 16 of a request whose context is in the directory caches.
+    private static bool UseContext(ref Request request, TranslationContext context)
+    {
+        ref readonly DeviceContextData device = ref context.Device.Data;
+        request.DisableFaults = device.Has(DeviceTranslationControl.DisableTranslationFaultsBit);
+        if ((request.Kind == DmaKind.TranslationRequest && !device.Has(DeviceTranslationControl.EnableAtsBit))
+            || (request.Supervisor && context.SupervisorShift < 0))
+        {
+            return Fail(ref request, FaultCause.TransactionTypeDisallowed);
+        }
+
+        request.HasProcess |= context.UsesDefaultProcess;
+        request.Pscid = context.Pscid;
+        Identify(ref request, context.Stage, device);
+        return true;
+    }
+
+    // Identifiers of the address space; those that are not used read 0.
+    private static void Identify(ref Request request, in FirstStage stage, in DeviceContextData device)
+    {
+        request.HasPscid = !stage.IsBare;
+        request.Pscid = request.HasPscid ? request.Pscid : 0;
+        request.HasGscid = device.HasSecondStage;
+        request.Gscid = request.HasGscid ? device.Gscid : 0;
     }
 
     private static bool Fail(ref Request request, FaultCause cause)
@@ -126,59 +162,113 @@ public sealed partial class RiscVIommu
 
     // Steps 9 to 16: which page table translates.
     private bool LocateFirstStage(
-        Configuration configuration, ref Request request, in DeviceContextData device, out FirstStage stage)
+        Configuration configuration, ref Request request, in DeviceContextData device, out ResolvedProcess process)
     {
-        stage = default;
+        process = default;
+        process.AllowsSupervisor = true;
         if (request.Kind == DmaKind.Translated)
         {
             // The address is a guest physical one already.
         }
         else if (!device.Has(DeviceTranslationControl.PdtValidBit))
         {
-            stage.Iosatp = device.FirstStageContext;
-            request.Pscid = (uint)(device.TranslationAttributes >> DeviceTranslationAttributes.PscidShift)
+            process.Stage.Iosatp = device.FirstStageContext;
+            process.Pscid = (uint)(device.TranslationAttributes >> DeviceTranslationAttributes.PscidShift)
                 & (uint)DeviceTranslationAttributes.PscidMask;
         }
         else
         {
             if (!request.HasProcess && device.Has(DeviceTranslationControl.DefaultProcessBit))
             {
+                process.UsesDefaultProcess = true;
                 request.HasProcess = true;
                 request.ProcessId = 0;
-                request.PrivilegedRequested = false;
             }
 
             if (request.HasProcess && TablePointer.Mode(device.FirstStageContext) != Pdtp.ModeBare)
             {
-                if (!WalkProcessDirectory(configuration, ref request, device, out ProcessContextData process))
+                if (!LocateProcess(configuration, ref request, device, out ProcessContextData context))
                 {
                     return false;
                 }
 
-                if (request.PrivilegedRequested && !process.Has(ProcessTranslationAttributes.EnableSupervisorBit))
+                process.HasProcessContext = true;
+                process.AllowsSupervisor = context.Has(ProcessTranslationAttributes.EnableSupervisorBit);
+                if (request.Supervisor && !process.AllowsSupervisor)
                 {
                     return Fail(ref request, FaultCause.TransactionTypeDisallowed);
                 }
 
-                stage.Iosatp = process.FirstStageContext;
-                stage.SupervisorUserMemory = process.Has(ProcessTranslationAttributes.SupervisorUserMemoryBit);
-                request.Pscid = (uint)(process.TranslationAttributes >> ProcessTranslationAttributes.PscidShift)
+                process.Stage.Iosatp = context.FirstStageContext;
+                process.Stage.SupervisorUserMemory = context.Has(ProcessTranslationAttributes.SupervisorUserMemoryBit);
+                process.Pscid = (uint)(context.TranslationAttributes >> ProcessTranslationAttributes.PscidShift)
                     & (uint)ProcessTranslationAttributes.PscidMask;
             }
         }
 
-        request.HasPscid = !stage.IsBare;
-        request.Pscid = request.HasPscid ? request.Pscid : 0;
-        request.HasGscid = device.HasSecondStage;
-        request.Gscid = request.HasGscid ? device.Gscid : 0;
+        request.Pscid = process.Pscid;
+        Identify(ref request, process.Stage, device);
         return true;
     }
 
     // Steps 17 to 20.
     private bool TranslateStages(
+        Configuration configuration,
+        ref Request request,
+        CachedDevice? cached,
+        in DeviceContextData device,
+        in FirstStage stage,
+        AddressSpace? space,
+        ref Outcome outcome)
+    {
+        if (space is not null && TryIotlb(request, stage, space, ref outcome))
+        {
+            cached?.Counters?.CountHit();
+            return true;
+        }
+
+        CountEvent(request, HpmEvent.TlbMiss);
+        bool translated = WalkStages(configuration, ref request, device, stage, ref outcome);
+        cached?.Counters?.CountMiss(request.MemoryReads);
+        if (translated && space is not null)
+        {
+            FillIotlb(request, space, cached?.Counters, outcome, stage);
+        }
+
+        return translated;
+    }
+
+    // A hit outside of the fast path: the request is counted, or translated by a guest physical address.
+    private bool TryIotlb(in Request request, in FirstStage stage, AddressSpace space, ref Outcome outcome)
+    {
+        int shift = !request.Supervisor ? IotlbValue.UserShift
+            : stage.SupervisorUserMemory ? IotlbValue.SupervisorSumShift : IotlbValue.SupervisorShift;
+        int operation = request.IsWrite ? IotlbValue.WriteOffset : request.IsExecute ? IotlbValue.ExecuteOffset : IotlbValue.ReadOffset;
+
+        // The debug interface reports the size of the page, which an entry of the IOTLB does not tell (section 5.26): it walks.
+        if (_iotlb is not { } iotlb || request.Kind == DmaKind.TranslationRequest || request.ForDebug
+            || !IsInTagRange(request.Iova, stage.IsBare)
+            || !iotlb.TryFind(space, request.Iova, out ulong value, out int sizeLog2)
+            || (value >> (shift + operation) & 1) == 0)
+        {
+            return false;
+        }
+
+        ulong offset = (1ul << sizeLog2) - 1;
+        outcome.Address = (value & IotlbValue.AddressMask & ~offset) | (request.Iova & offset);
+        outcome.SizeLog2 = outcome.SpanLog2 = sizeLog2;
+        outcome.Pbmt = (int)(value >> IotlbValue.PbmtShift & IotlbValue.PbmtMask);
+        outcome.IsMsi = (value & IotlbValue.MsiBit) != 0;
+        return true;
+    }
+
+    // The IOTLB's keys have 59 bits of address; what is sign-extended beyond them, or 0, loses nothing.
+    private static bool IsInTagRange(ulong address, bool isGuestPhysical) =>
+        isGuestPhysical ? address >> 59 == 0 : (ulong)((long)(address << 5) >> 5) == address;
+
+    private bool WalkStages(
         Configuration configuration, ref Request request, in DeviceContextData device, in FirstStage stage, ref Outcome outcome)
     {
-        CountEvent(request, HpmEvent.TlbMiss);
         StageStatus status = WalkFirstStage(configuration, ref request, device, stage, out outcome.First);
         if (status != StageStatus.Success)
         {

@@ -78,6 +78,11 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
         _lines = lines;
         _msiSink = msiSink;
         _link = link;
+        bool realistic = options.Caching == CachingMode.Realistic;
+        _devices = new(realistic ? options.DdtCacheEntries : 0);
+        _contexts = new(realistic && options.DdtCacheEntries > 0 ? options.DdtCacheEntries + options.PdtCacheEntries : 0);
+        _iotlb = realistic && options.IotlbEntries > 0 ? new(options.IotlbEntries, options.IotlbWays, options.IotlbReplacement) : null;
+        _hostile = options.Caching == CachingMode.Hostile ? new() : null;
         AdoptOptions();
         ResetRegisters();
     }
@@ -97,6 +102,9 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
         _capabilities = new(Options.Capabilities);
         _physicalMask = (1ul << _capabilities.PhysicalAddressSize) - 1;
         _bigEndianWritable = Options.BigEndianWritable ?? _capabilities.End;
+        _bareSecondStageSizeLog2 = (byte)ulong.Log2(BareSize(
+            _capabilities.Sv57x4 || _capabilities.Sv48x4, _capabilities.Sv39x4, _capabilities.Sv32x4, narrow: false,
+            Options.BareSecondStageSize, Options.BareSecondStageSizeSv32));
         _eventCounters = Math.Max(0, Options.HpmCounters - 1);
         SelectActiveEvents();
     }

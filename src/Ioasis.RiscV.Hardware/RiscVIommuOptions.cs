@@ -49,8 +49,14 @@ public enum ReferenceDeviations
     /// <summary>An address that passes two Bare stages loses its bits from 56 up (section 2.1.3: "No translation").</summary>
     BareAddress56Bits = 4,
 
+    /// <summary>
+    /// ATS translation requests leave no page-table leaf and no MSI PTE in a cache. The text lets them (section 2.8), and the recordings change such
+    /// entries without an invalidation.
+    /// </summary>
+    AtsFillsNoCache = 8,
+
     /// <summary>All of them.</summary>
-    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits,
+    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits | AtsFillsNoCache,
 }
 
 /// <summary>What an embedder chooses when it makes a <see cref="RiscVIommu"/>: what the specification leaves to implementations.</summary>

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Hardware;
@@ -27,13 +29,169 @@ public enum CommandKind
     AtsPageResponse,
 }
 
+/// <summary>What one device did to the caches.</summary>
+/// <param name="Device">The device.</param>
+/// <param name="Hits">Requests that the IOTLB answered, and those that need no translation.</param>
+/// <param name="Misses">Requests that walked page tables.</param>
+/// <param name="Evictions">Live entries of the IOTLB that had to go for entries of this device.</param>
+/// <param name="WalkReads">Memory reads of its requests that missed: directories and page tables.</param>
+public readonly record struct DeviceStatistics(DeviceId Device, long Hits, long Misses, long Evictions, long WalkReads);
+
+/// <summary>Commands of one kind.</summary>
+/// <param name="Kind">The kind.</param>
+/// <param name="Executed">How many were executed.</param>
+/// <param name="RemovedEntries">IOTLB entries that they removed.</param>
+public readonly record struct CommandStatistics(CommandKind Kind, long Executed, long RemovedEntries);
+
+/// <summary>A snapshot of counts since the IOMMU was made. Totals are sums over <see cref="Devices"/>.</summary>
+/// <param name="Devices">By device ID.</param>
+/// <param name="Commands">One element for each kind.</param>
+/// <param name="Faults">By cause; also those that were not recorded in the fault queue.</param>
+public sealed record IommuStatistics(
+    IReadOnlyList<DeviceStatistics> Devices,
+    IReadOnlyList<CommandStatistics> Commands,
+    IReadOnlyDictionary<FaultCause, long> Faults)
+{
+    /// <summary>Requests that the IOTLB answered, and those that need no translation.</summary>
+    public long Hits => Devices.Sum(d => d.Hits);
+
+    /// <summary>Requests that walked page tables.</summary>
+    public long Misses => Devices.Sum(d => d.Misses);
+
+    /// <summary>Live entries that had to go for others.</summary>
+    public long Evictions => Devices.Sum(d => d.Evictions);
+
+    /// <summary>Memory reads of requests that missed.</summary>
+    public long WalkReads => Devices.Sum(d => d.WalkReads);
+
+    /// <summary>Memory reads of an average miss; 0 without any.</summary>
+    public double ReadsPerWalk => Misses == 0 ? 0 : (double)WalkReads / Misses;
+}
+
+/// <summary>
+/// A device's counts, in stripes of one cache line: a thread adds to its own, so that threads do not slow each other down.
+/// </summary>
+internal sealed class DeviceCounters(uint deviceId)
+{
+    private const int StripeCount = 16;
+    private const int StripeLength = 8;
+    private const int Hits = 0;
+    private const int Misses = 1;
+    private const int Evictions = 2;
+    private const int WalkReads = 3;
+
+    // One stripe before and after, so that no neighbour shares a line.
+    private readonly long[] _counts = new long[(StripeCount + 2) * StripeLength];
+
+    public uint DeviceId { get; } = deviceId;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void CountHit() => Add(Hits, 1);
+
+    public void CountMiss(int reads)
+    {
+        Add(Misses, 1);
+        Add(WalkReads, reads);
+    }
+
+    public void CountEviction() => Add(Evictions, 1);
+
+    public DeviceStatistics Snapshot() =>
+        new(new(DeviceId), Sum(Hits), Sum(Misses), Sum(Evictions), Sum(WalkReads));
+
+    // The last stripe is for all threads that have none of their own.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Add(int counter, long amount)
+    {
+        int stripe = ReaderSlot.Current.Index;
+        if (stripe < StripeCount - 1)
+        {
+            _counts[((stripe + 1) * StripeLength) + counter] += amount;
+        }
+        else
+        {
+            Interlocked.Add(ref _counts[(StripeCount * StripeLength) + counter], amount);
+        }
+    }
+
+    private long Sum(int counter)
+    {
+        long sum = 0;
+        for (int stripe = 1; stripe <= StripeCount; stripe++)
+        {
+            sum += Volatile.Read(ref _counts[(stripe * StripeLength) + counter]);
+        }
+
+        return sum;
+    }
+}
+
 /// <content>Statistics.</content>
 public sealed partial class RiscVIommu
 {
     private readonly long[] _commandCounts = new long[(int)CommandKind.AtsPageResponse + 1];
+    private readonly long[] _commandRemovals = new long[(int)CommandKind.AtsPageResponse + 1];
     private readonly long[] _faultCounts = new long[(int)FaultCause.PageTableDataCorruption + 1];
 
-    private void CountCommand(CommandKind kind) => _commandCounts[(int)kind]++;
+    // Under the cache lock.
+    private readonly Dictionary<uint, DeviceCounters> _deviceCounters = [];
+
+    /// <summary>
+    /// Takes a snapshot of the statistics. Commands and faults are always counted; hits, misses, evictions and walks if
+    /// <see cref="RiscVIommuOptions.CollectStatistics"/> is on.
+    /// </summary>
+    public IommuStatistics GetStatistics()
+    {
+        DeviceStatistics[] devices;
+        using (_cacheLock.Acquire())
+        {
+            devices = [.. _deviceCounters.Values.Select(counters => counters.Snapshot()).OrderBy(d => d.Device.Value)];
+        }
+
+        using (_lock.Acquire())
+        {
+            CommandStatistics[] commands = new CommandStatistics[_commandCounts.Length];
+            for (int i = 0; i < commands.Length; i++)
+            {
+                commands[i] = new((CommandKind)i, _commandCounts[i], _commandRemovals[i]);
+            }
+
+            Dictionary<FaultCause, long> faults = [];
+            for (int cause = 0; cause < _faultCounts.Length; cause++)
+            {
+                if (_faultCounts[cause] != 0)
+                {
+                    faults[(FaultCause)cause] = _faultCounts[cause];
+                }
+            }
+
+            return new(devices, commands, faults);
+        }
+    }
+
+    // Register lock held.
+    private void CountCommand(CommandKind kind, int removed = 0)
+    {
+        _commandCounts[(int)kind]++;
+        _commandRemovals[(int)kind] += removed;
+    }
 
     private void CountFault(FaultCause cause) => _faultCounts[(int)cause]++;
+
+    // Cache lock held.
+    private DeviceCounters? CountersOf(uint deviceId)
+    {
+        if (!Options.CollectStatistics)
+        {
+            return null;
+        }
+
+        if (!_deviceCounters.TryGetValue(deviceId, out DeviceCounters? counters))
+        {
+            counters = new(deviceId);
+            _deviceCounters.Add(deviceId, counters);
+        }
+
+        return counters;
+    }
 }

@@ -61,6 +61,9 @@ internal struct Request
 
     /// <summary>Memory reads made for the request.</summary>
     public int MemoryReads;
+
+    /// <summary>Caches may be filled only if no invalidation happened since this number was read.</summary>
+    public long FillSequence;
 }
 
 /// <summary>A device context as it is in memory (section 2.1.2), in this machine's byte order.</summary>

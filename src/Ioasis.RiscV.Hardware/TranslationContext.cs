@@ -1,0 +1,177 @@
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware;
+
+/// <summary>A cached device context, with what follows from it.</summary>
+internal sealed class CachedDevice(uint deviceId, in DeviceContextData data, AddressSpace? guestSpace, DeviceCounters? counters)
+{
+    public readonly DeviceContextData Data = data;
+
+    public uint DeviceId { get; } = deviceId;
+
+    /// <summary>The space of translated requests with T2GPA: no first stage.</summary>
+    public AddressSpace? GuestSpace { get; } = guestSpace;
+
+    public DeviceCounters? Counters { get; } = counters;
+}
+
+/// <summary>
+/// All that a request of one device and process needs before its address is looked at: steps 1 to 16 of section 2.3, done once.
+/// Immutable; the directory caches of the model consist of these.
+/// </summary>
+internal sealed class TranslationContext
+{
+    /// <summary>See <see cref="KeyOf"/>.</summary>
+    public readonly ulong Key;
+
+    /// <summary>IOVAs with any of these bits after adding <see cref="RangeBias"/> are out of the first stage's range.</summary>
+    public readonly ulong RangeMask;
+    public readonly ulong RangeBias;
+
+    /// <summary>Where translations are cached; null if nothing translates.</summary>
+    public readonly AddressSpace? Space;
+    public readonly DeviceCounters? Counters;
+
+    /// <summary>Position in <see cref="IotlbValue"/> of the permissions of a supervisor; negative without ENS.</summary>
+    public readonly int SupervisorShift;
+
+    /// <summary>Neither stage translates.</summary>
+    public readonly bool IsPassThrough;
+    public readonly byte PassThroughSizeLog2;
+    public readonly ulong PassThroughMask;
+
+    public readonly CachedDevice Device;
+    public readonly FirstStage Stage;
+    public readonly uint Pscid;
+    public readonly bool UsesDefaultProcess;
+    public readonly bool HasProcessContext;
+
+    /// <summary>Tables of 64-bit little-endian entries in the first stage and no MSI page table: see <c>TryWalkFast</c>.</summary>
+    public readonly bool HasPlainTables;
+    public readonly int FirstLevels;
+    public readonly ulong FirstRoot;
+
+    /// <summary>0 if the second stage is Bare.</summary>
+    public readonly int SecondLevels;
+    public readonly ulong SecondRoot;
+
+    /// <summary>What a second-stage leaf must have for the page of a first-stage table.</summary>
+    public readonly ulong ImplicitRight;
+
+    public TranslationContext(ulong key, CachedDevice device, in ResolvedProcess process, AddressSpace? space, int passThroughSizeLog2, ulong passThroughMask)
+    {
+        Key = key;
+        Device = device;
+        Counters = device.Counters;
+        Stage = process.Stage;
+        Pscid = process.Pscid;
+        UsesDefaultProcess = process.UsesDefaultProcess;
+        HasProcessContext = process.HasProcessContext;
+        Space = space;
+        IsPassThrough = process.Stage.IsBare && !device.Data.HasSecondStage;
+        PassThroughSizeLog2 = (byte)passThroughSizeLog2;
+        PassThroughMask = passThroughMask;
+        SupervisorShift = !process.AllowsSupervisor ? -1
+            : process.Stage.SupervisorUserMemory ? IotlbValue.SupervisorSumShift : IotlbValue.SupervisorShift;
+
+        bool plain = !process.Stage.IsBare && !device.Data.Has(DeviceTranslationControl.SxlBit | DeviceTranslationControl.FirstStageBigEndianBit);
+        HasPlainTables = plain && TablePointer.Mode(device.Data.Msiptp) == Msiptp.ModeOff;
+        FirstLevels = plain ? 3 + TablePointer.Mode(process.Stage.Iosatp) - Iosatp.ModeSv39 : 0;
+        FirstRoot = TablePointer.Address(process.Stage.Iosatp);
+        SecondLevels = device.Data.HasSecondStage ? 3 + TablePointer.Mode(device.Data.Iohgatp) - Iohgatp.ModeSv39x4 : 0;
+        SecondRoot = TablePointer.Address(device.Data.Iohgatp);
+        ImplicitRight = PageTableEntry.ValidBit | PageTableEntry.ReadBit | PageTableEntry.UserBit | PageTableEntry.AccessedBit
+            | (device.Data.Has(DeviceTranslationControl.FirstStageAdUpdateBit) ? PageTableEntry.WriteBit | PageTableEntry.DirtyBit : 0);
+
+        // Canonical: sign-extended Sv39 to Sv57, zero-extended Sv32; else the second stage's width, at most 59 bits.
+        bool sxl = device.Data.Has(DeviceTranslationControl.SxlBit);
+        if (process.Stage.IsBare)
+        {
+            RangeMask = ~((1ul << 59) - 1);
+        }
+        else if (sxl)
+        {
+            RangeMask = ~0xffff_fffful;
+        }
+        else
+        {
+            int bits = 39 + (9 * (TablePointer.Mode(process.Stage.Iosatp) - Iosatp.ModeSv39));
+            RangeBias = 1ul << (bits - 1);
+            RangeMask = ~((1ul << bits) - 1);
+        }
+    }
+
+    /// <summary>device_id, process_id and whether there is one.</summary>
+    public static ulong KeyOf(uint deviceId, bool hasProcess, uint processId) =>
+        hasProcess ? deviceId | ((ulong)processId << 24) | (1ul << 44) : deviceId;
+
+    /// <summary>The device of a key.</summary>
+    public uint DeviceId => (uint)Key & 0xff_ffff;
+}
+
+/// <summary>The first stage of a request, and where it came from (steps 9 to 16 of section 2.3).</summary>
+internal struct ResolvedProcess
+{
+    public FirstStage Stage;
+    public uint Pscid;
+
+    /// <summary>The request had no process_id and uses process 0 (DPE).</summary>
+    public bool UsesDefaultProcess;
+
+    /// <summary>A process context was read.</summary>
+    public bool HasProcessContext;
+
+    /// <summary>Supervisor requests are allowed: ENS, or no process context.</summary>
+    public bool AllowsSupervisor;
+}
+
+/// <summary>A hash table of immutable objects, two ways each; a full pair loses its older one. Read without locks.</summary>
+internal sealed class ContextTable<T>
+    where T : class
+{
+    private readonly T?[] _slots;
+    private readonly int _shift;
+
+    public ContextTable(int entries)
+    {
+        int size = entries == 0 ? 0 : Math.Max(2, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)entries));
+        _slots = new T?[size];
+        _shift = 64 - System.Numerics.BitOperations.Log2((uint)Math.Max(2, size));
+    }
+
+    public T?[] Slots => _slots;
+
+    public bool IsEmpty => _slots.Length == 0;
+
+    /// <summary>The first of the two places for a key; the other is its neighbour (index ^ 1).</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+    public int IndexOf(ulong key) => (int)((key * 0x9e37_79b9_7f4a_7c15) >> _shift);
+
+    /// <summary>Puts an entry in, under the cache lock.</summary>
+    public void Add(ulong key, T entry)
+    {
+        int index = IndexOf(key);
+        T? displaced = _slots[index];
+        if (displaced is not null)
+        {
+            Volatile.Write(ref _slots[index ^ 1], displaced);
+        }
+
+        Volatile.Write(ref _slots[index], entry);
+    }
+
+    /// <summary>Removes what matches, under the cache lock.</summary>
+    public void RemoveWhere(Func<T, bool> matches)
+    {
+        for (int i = 0; i < _slots.Length; i++)
+        {
+            if (_slots[i] is { } entry && matches(entry))
+            {
+                Volatile.Write(ref _slots[i], null);
+            }
+        }
+    }
+
+    /// <summary>Removes everything, under the cache lock.</summary>
+    public void Clear() => Array.Clear(_slots);
+}
