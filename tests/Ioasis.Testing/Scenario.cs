@@ -43,6 +43,9 @@ public abstract class Scenario : IDisposable
     /// <summary>What the detail of a point is called in a trace; null for the number.</summary>
     public virtual string? Describe(InjectionKind kind, ulong detail) => null;
 
+    /// <summary>Name of the logical thread that calls; null outside of the explorer.</summary>
+    public static string? RunningThread => (Injection.Current as LogicalThread)?.Name;
+
     /// <summary>Writes a remark of the running logical thread into the trace. Does nothing outside of the explorer.</summary>
     public static void Note(string text) => (Injection.Current as LogicalThread)?.Note(text);
 

@@ -76,6 +76,7 @@ internal abstract class DriverScenario : Scenario
                     CommandQueueSizeLog2 = 5,
                     FaultQueueSizeLog2 = 5,
                     TimeProvider = Time,
+                    FaultSink = Sink,
                     Mutations = mutations,
                 },
                 out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
@@ -94,6 +95,8 @@ internal abstract class DriverScenario : Scenario
     protected Ioasis.Testing.ManualTime Time { get; } = new();
 
     protected OracleMemory HardwareMemory { get; }
+
+    protected RecordingSink Sink { get; } = new();
 
     protected long AllocatedBytes => _pool.AllocatedBytes;
 

@@ -77,6 +77,29 @@ public sealed class DriverScheduleTests
     [Fact]
     public void Lazy_flush_against_reuse_of_the_IOVA() => Holds(static () => new LazyFlushAgainstReuse());
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_switch_that_fails_at_any_step_against_unmap(bool fromBlocked)
+    {
+        int failed = 0;
+        for (int step = 1, reached = 1; reached > 0; step++)
+        {
+            reached = 0;
+            int current = step;
+            ScheduleExplorer.Explore(
+                () => new FailingReplace(current, fromBlocked, () => reached++),
+                Options with { MaxSchedules = ExplorerOptions.All ? 100_000 : 400, RandomSchedules = 50 }).ShouldHold();
+            failed += reached > 0 ? 1 : 0;
+        }
+
+        failed.ShouldBe(fromBlocked ? 2 : 3);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.16")]
+    public void Faults_against_unplug() => Holds(static () => new FaultsAgainstUnplug());
+
     private static void Holds(Func<Scenario> create)
     {
         ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
