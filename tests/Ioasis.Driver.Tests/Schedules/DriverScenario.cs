@@ -46,7 +46,7 @@ internal abstract class DriverScenario : Scenario
     private readonly List<RiscVIommu> _models = [];
     private readonly RangePageAllocator _pool;
 
-    protected DriverScenario(DriverMutation mutations, int iommus = 1, CachingMode caching = CachingMode.Hostile)
+    protected DriverScenario(DriverMutation mutations, int iommus = 1, bool ats = false)
     {
         Oracle = new(PoolStart, PoolEnd);
         _pool = new(_memory, new(PoolStart, PoolEnd - 1));
@@ -58,12 +58,14 @@ internal abstract class DriverScenario : Scenario
             RiscVIommu model = new(
                 new()
                 {
-                    // The base format of contexts, no ATS: fewer steps that tell nothing here.
-                    Capabilities = RiscVIommuOptions.FullCapabilities & ~(Capabilities.MsiFlatBit | Capabilities.MsiMrifBit | Capabilities.AtsBit),
-                    Caching = caching,
+                    // The base format of contexts, and ATS only on request: fewer steps that tell nothing here.
+                    Capabilities = RiscVIommuOptions.FullCapabilities
+                        & ~(Capabilities.MsiFlatBit | Capabilities.MsiMrifBit | (ats ? 0 : Capabilities.AtsBit)),
+                    Caching = CachingMode.Hostile,
                     MaxMode = IommuMode.OneLevel,
                 },
-                HardwareMemory);
+                HardwareMemory,
+                link: new Link(this));
             _models.Add(model);
             RiscVIommuInstance.TryProbe(
                 new WatchedRegisters(model),
@@ -75,7 +77,9 @@ internal abstract class DriverScenario : Scenario
                     PreferredMode = PagingMode.Sv39,
                     CommandQueueSizeLog2 = 5,
                     FaultQueueSizeLog2 = 5,
+                    PageRequestQueueSizeLog2 = 4,
                     TimeProvider = Time,
+                    AtsTimeout = TimeSpan.FromSeconds(3),
                     FaultSink = Sink,
                     Mutations = mutations,
                 },
@@ -143,11 +147,16 @@ internal abstract class DriverScenario : Scenario
         };
     }
 
-    protected IommuDevice AddDevice(uint id, int iommu = 0, int pasidBits = 0)
+    /// <summary>An IOMMU asks a device to forget translations.</summary>
+    protected virtual void OnInvalidationRequest(in PcieMessage message)
+    {
+    }
+
+    protected IommuDevice AddDevice(uint id, int iommu = 0, int pasidBits = 0, bool ats = false)
     {
         Core.TryAddDevice(
             Drivers[iommu], new(id), string.Create(CultureInfo.InvariantCulture, $"device{id}"), null,
-            new() { PasidBits = pasidBits }, out IommuDevice? device).ShouldBe(Errno.Success);
+            new() { PasidBits = pasidBits, Ats = ats }, out IommuDevice? device).ShouldBe(Errno.Success);
         return device!;
     }
 
@@ -193,5 +202,14 @@ internal abstract class DriverScenario : Scenario
         }
 
         access();
+    }
+
+    private sealed class Link(DriverScenario scenario) : IPcieLink
+    {
+        public void SendInvalidationRequest(in PcieMessage message) => scenario.OnInvalidationRequest(message);
+
+        public void SendPageRequestGroupResponse(in PcieMessage message)
+        {
+        }
     }
 }

@@ -96,6 +96,19 @@ public sealed class DriverScheduleTests
         failed.ShouldBe(fromBlocked ? 2 : 3);
     }
 
+    [Theory]
+    [InlineData(Revocation.Unmap, Answer.Proper)]
+    [InlineData(Revocation.Replace, Answer.Proper)]
+    [InlineData(Revocation.Detach, Answer.Proper)]
+    [InlineData(Revocation.Unplug, Answer.Proper)]
+    [InlineData(Revocation.Unmap, Answer.Never)]
+    [InlineData(Revocation.Detach, Answer.Never)]
+    [InlineData(Revocation.Unplug, Answer.Never)]
+    [InlineData(Revocation.Unmap, Answer.Silence)]
+    [Trait("Requirement", "S4.5")]
+    public void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
+        Holds(() => new RevokeFromCachingDevice(revocation, answer));
+
     [Fact]
     [Trait("Requirement", "S4.16")]
     public void Faults_against_unplug() => Holds(static () => new FaultsAgainstUnplug());
