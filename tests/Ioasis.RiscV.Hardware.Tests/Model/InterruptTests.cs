@@ -1,0 +1,100 @@
+using Ioasis.Platform;
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.RiscV.Hardware.Tests.Model;
+
+/// <summary>Wires and messages (sections 5.18, 5.28, 5.29), and that their receiver may come straight back.</summary>
+public sealed class InterruptTests
+{
+    private const ulong FaultQueue = 0x10_0000;
+
+    [Fact]
+    public void A_wire_is_asserted_while_a_pending_bit_selects_it_and_its_handler_may_access_registers()
+    {
+        using SparsePhysicalMemory memory = new();
+        Wires wires = new();
+        RiscVIommu iommu = new(new() { FeaturesControl = FeaturesControl.WiredInterruptsBit }, memory, lines: wires);
+        EnableFaultQueue(iommu);
+        iommu.Write64(RegisterOffset.InterruptCauseToVector, 5ul << InterruptCauseToVector.FaultQueueShift);
+        wires.OnAssert = () =>
+        {
+            iommu.Read32(RegisterOffset.FaultQueueTail).ShouldBe(1u);
+            iommu.Write32(RegisterOffset.FaultQueueHead, 1);
+            iommu.Write32(RegisterOffset.InterruptPendingStatus, (uint)InterruptPending.FaultQueue);
+        };
+
+        iommu.Translate(new(new(1), new(0x1000)), out DmaTranslation translation);
+        translation.Status.ShouldBe(DmaStatus.UnsupportedRequest);
+        wires.Seen.ShouldBe([(5, true), (5, false)]);
+        iommu.Read32(RegisterOffset.InterruptPendingStatus).ShouldBe(0u);
+    }
+
+    [Fact]
+    public void A_message_is_held_back_while_masked_and_sent_when_the_mask_goes()
+    {
+        using SparsePhysicalMemory memory = new();
+        Messages messages = new();
+        RiscVIommu iommu = new(new(), memory, msiSink: messages);
+        EnableFaultQueue(iommu);
+        iommu.Write64(RegisterOffset.MsiConfigurationTable, 0x2000_0004);
+        iommu.Write32(RegisterOffset.MsiConfigurationTable + MsiConfiguration.DataOffset, 42);
+        iommu.Write32(RegisterOffset.MsiConfigurationTable + MsiConfiguration.VectorControlOffset, MsiConfiguration.MaskedBit);
+
+        iommu.Translate(new(new(1), new(0x1000)), out _);
+        messages.Seen.ShouldBeEmpty();
+        iommu.Write32(RegisterOffset.MsiConfigurationTable + MsiConfiguration.VectorControlOffset, 0);
+        messages.Seen.ShouldBe([(0x2000_0004, 42)]);
+    }
+
+    [Fact]
+    public void A_message_that_nothing_takes_is_a_fault_of_its_own()
+    {
+        using SparsePhysicalMemory memory = new();
+        Messages messages = new() { Status = MemoryStatus.AccessFault };
+        RiscVIommu iommu = new(new(), memory, msiSink: messages);
+        EnableFaultQueue(iommu);
+        iommu.Write64(RegisterOffset.MsiConfigurationTable, 0x2000_0004);
+
+        iommu.Translate(new(new(1), new(0x1000)), out _);
+        iommu.Read32(RegisterOffset.FaultQueueTail).ShouldBe(2u);
+        memory.Read64(new(FaultQueue + 32), out ulong header);
+        memory.Read64(new(FaultQueue + 48), out ulong iotval);
+        new FaultRecord(header, 0, iotval, 0).Cause.ShouldBe(FaultCause.MsiWriteAccessFault);
+        iotval.ShouldBe(0x2000_0004ul);
+    }
+
+    private static void EnableFaultQueue(RiscVIommu iommu)
+    {
+        iommu.Write64(RegisterOffset.FaultQueueBase, PpnField.FromAddress(FaultQueue) | 4);
+        iommu.Write32(RegisterOffset.FaultQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit);
+    }
+
+    private sealed class Wires : IInterruptLines
+    {
+        public List<(int Vector, bool Asserted)> Seen { get; } = [];
+
+        public Action? OnAssert { get; set; }
+
+        public void SetLevel(int vector, bool asserted)
+        {
+            Seen.Add((vector, asserted));
+            if (asserted)
+            {
+                OnAssert?.Invoke();
+            }
+        }
+    }
+
+    private sealed class Messages : IMsiSink
+    {
+        public List<(ulong Address, uint Data)> Seen { get; } = [];
+
+        public MemoryStatus Status { get; init; } = MemoryStatus.Success;
+
+        public MemoryStatus Send(Primitives.PhysicalAddress address, uint data)
+        {
+            Seen.Add((address.Value, data));
+            return Status;
+        }
+    }
+}
