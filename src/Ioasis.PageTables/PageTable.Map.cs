@@ -71,10 +71,10 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     private Errno MapRange(ulong start, ulong last, ulong address, ulong attributes, ref InvalidationGather gather)
     {
         MapPlan plan = new() { Delta = address - start, Attributes = attributes };
-        Errno error = Survey(ref plan, _root, RootLevel, start, last);
+        Errno error = Finish(Survey(ref plan, _root, RootLevel, start, last));
         if (error != Errno.Success)
         {
-            return Finish(error);
+            return error;
         }
 
         SparePages spare = new(this);

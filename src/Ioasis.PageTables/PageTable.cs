@@ -238,6 +238,11 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
             {
                 _head = _owner._memory.Read64(table);
                 _owner._memory.Write64(table, 0);
+                if (!TMemory.IsDirect && _owner._memory.HasFailed)
+                {
+                    // The link is lost, and with it the pages: better than pages that are not ours.
+                    (_head, _count) = (0, 0);
+                }
             }
 
             return table != 0;

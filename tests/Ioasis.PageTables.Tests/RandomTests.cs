@@ -1,70 +1,76 @@
+using FsCheck;
+using FsCheck.Fluent;
 using Ioasis.Primitives;
 
 namespace Ioasis.PageTables.Tests;
 
+/// <summary>Any sequence of maps and unmaps, against the model.</summary>
 public sealed class RandomTests
 {
     [Theory]
     [MemberData(nameof(TableCase.All), MemberType = typeof(TableCase))]
-    public void Random_maps_and_unmaps_leave_what_the_model_says(TableCase what)
+    public void Any_maps_and_unmaps_leave_what_the_model_says(TableCase what)
     {
-        Random random = new(20_25);
-        for (int round = 0; round < 4; round++)
+        Geometry geometry = Geometry.Of(what.Format);
+        Prop.ForAll(Step(geometry).ArrayOf().ToArbitrary(), steps =>
         {
             using TableBench bench = new(what);
             PageModel model = new(what);
-            for (int step = 0; step < 40; step++)
+            foreach (Operation step in steps)
             {
-                (ulong iova, ulong address, ulong length) = RandomRange(random, bench.Geometry);
-                if (random.Next(3) != 0)
+                if (step.IsMap)
                 {
-                    Access access = (Access)random.Next(1, 8);
-                    Access expected = (access & Access.Write) != 0 ? access | Access.Read : access;
-                    bench.Map(iova, address, length, access).ShouldBe(model.Map(iova, address, length, expected));
+                    Access expected = (step.Access & Access.Write) != 0 ? step.Access | Access.Read : step.Access;
+                    bench.Map(step.Iova, step.Address, step.Length, step.Access)
+                        .ShouldBe(model.Map(step.Iova, step.Address, step.Length, expected));
                 }
                 else
                 {
-                    bench.Unmap(iova, length).ShouldBe(model.Unmap(iova, length));
-                }
-
-                if (step % 8 == 0)
-                {
-                    model.ShouldBeTheSameAs(bench);
+                    bench.Unmap(step.Iova, step.Length).ShouldBe(model.Unmap(step.Iova, step.Length));
                 }
             }
 
             model.ShouldBeTheSameAs(bench);
             bench.Allocator.AllocatedBytes.ShouldBe(bench.Table.TableBytes);
-        }
+            bench.Unmap(0, 1ul << geometry.ApertureBits);
+            bench.Table.TableBytes.ShouldBe(1L << geometry.RootLog2);
+        }).Check(Config.QuickThrowOnFailure.WithMaxTest(what.Memory == MemoryKind.Sparse ? 30 : 10).WithEndSize(30));
     }
 
     // Ranges that meet often: near the start of one of four spots, with lengths around every leaf size.
-    internal static (ulong Iova, ulong Address, ulong Length) RandomRange(Random random, Geometry geometry)
-    {
-        int level = random.Next(geometry.LeafLog2.Length);
-        int log2 = geometry.LeafLog2[level];
-        ulong unit = 1ul << log2;
-        ulong length = unit * (ulong)random.Next(1, 5);
-        if (random.Next(2) == 0)
-        {
-            length += (ulong)random.Next(0, 40) << 12;
-        }
+    private static Gen<Operation> Step(Geometry geometry) =>
+        from isMap in Gen.Elements(true, true, false)
+        from level in Gen.Choose(0, geometry.Levels - 1)
+        from units in Gen.Choose(1, 4)
+        from extraPages in Gen.Frequency((1, Gen.Constant(0)), (1, Gen.Choose(0, 40)))
+        from spot in Gen.Choose(0, 3)
+        from unitOffset in Gen.Choose(0, 2)
+        from pageOffset in Gen.Frequency((1, Gen.Constant(0)), (2, Gen.Choose(0, 40)))
+        from agreesLess in Gen.Frequency((3, Gen.Constant(false)), (1, Gen.Constant(true)))
+        from addressUnits in Gen.Choose(0, 1)
+        from access in Gen.Choose(1, 7)
+        select Make(geometry, isMap, level, units, extraPages, spot, unitOffset, pageOffset, agreesLess, addressUnits, access);
 
-        ulong spot = (ulong)random.Next(4) << (geometry.ApertureBits - 2);
-        ulong iova = spot + unit * (ulong)random.Next(3) + ((ulong)random.Next(0, 3) * (ulong)random.Next(20) << 12);
+    private static Operation Make(
+        Geometry geometry, bool isMap, int level, int units, int extraPages, int spot, int unitOffset, int pageOffset,
+        bool agreesLess, int addressUnits, int access)
+    {
+        ulong unit = 1ul << geometry.LeafLog2[level];
+        ulong length = (unit * (ulong)units) + ((ulong)extraPages << 12);
+        ulong iova = ((ulong)spot << (geometry.ApertureBits - 2)) + (unit * (ulong)unitOffset) + ((ulong)pageOffset << 12);
+        length = Math.Min(length, (1ul << geometry.ApertureBits) - iova);
 
         // The physical address agrees with the IOVA modulo the leaf size, or only modulo the size below: 512 times the leaves.
-        ulong agreed = level > 0 && random.Next(4) == 0 ? 1ul << geometry.LeafLog2[level - 1] : unit;
-        ulong address = unit * (ulong)random.Next(2) + (iova & (agreed - 1));
-        ulong aperture = 1ul << geometry.ApertureBits;
-        length = Math.Min(length, aperture - iova);
+        ulong agreed = level > 0 && agreesLess ? 1ul << geometry.LeafLog2[level - 1] : unit;
         ulong output = 1ul << geometry.OutputBits;
-        if (address >= output || length > output - address)
-        {
-            address = iova & (unit - 1) & (output - 1);
-            length = Math.Min(length, output - address);
-        }
+        ulong address = ((unit * (ulong)addressUnits) + (iova & (agreed - 1))) & (output - 1);
+        length = Math.Min(length, output - address);
+        return new(isMap, iova, address, length, (Access)access);
+    }
 
-        return (iova, address, length);
+    private sealed record Operation(bool IsMap, ulong Iova, ulong Address, ulong Length, Access Access)
+    {
+        public override string ToString() =>
+            $"{(IsMap ? "map" : "unmap")} 0x{Iova:x} + 0x{Length:x} -> 0x{Address:x} {Access}";
     }
 }
