@@ -255,6 +255,39 @@ public sealed class EndToEndTests
     }
 
     [Fact]
+    public void Without_its_invalidation_the_driver_is_caught_by_hostile_caching()
+    {
+        foreach (bool skip in (bool[])[false, true])
+        {
+            using Machine machine = new(new()
+            {
+                Caching = CachingMode.Hostile,
+                UserMemory = new IdentityUserMemory(),
+                SkipInvalidationAfterUnmap = skip,
+            });
+            machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+            machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
+            _ = machine.Space.Unmap(new(0x5000), 4096);
+            (machine.Endpoint.Translate(new(0x5000), true).Status == DmaStatus.Success).ShouldBe(skip);
+        }
+    }
+
+    [Fact]
+    public void Lazy_unmaps_are_reachable_until_the_flush_and_never_after()
+    {
+        using Machine machine = new(new() { Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
+        machine.Space.SetLazyInvalidation(true);
+        machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
+        _ = machine.Space.Unmap(new(0x5000), 4096);
+        machine.Endpoint.Translate(new(0x5000), true).Address.Value.ShouldBe(0x10000ul);
+        machine.Platform.Audit.PinnedBytes.ShouldBe(4096);
+        machine.Space.Flush();
+        machine.Endpoint.Translate(new(0x5000), true).Status.ShouldNotBe(DmaStatus.Success);
+        machine.Platform.Audit.PinnedBytes.ShouldBe(0);
+    }
+
+    [Fact]
     public void A_reserved_region_of_the_platform_is_in_the_ranges_and_a_direct_one_passes_unchanged()
     {
         using Machine machine = new(

@@ -4,6 +4,8 @@ using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Ioasis.Kernel.Tests;
 
@@ -17,7 +19,8 @@ internal sealed class Rig
         FakeIommu? iommu = null,
         long? pinnedLimit = null,
         int descriptorLimit = 1 << 20,
-        LazyInvalidationOptions? lazy = null)
+        LazyInvalidationOptions? lazy = null,
+        ILogger? logger = null)
     {
         Memory = memory ?? new();
         Iommu = iommu ?? new();
@@ -29,6 +32,7 @@ internal sealed class Rig
                 PinnedMemoryLimit = pinnedLimit,
                 DescriptorLimit = descriptorLimit,
                 LazyInvalidation = lazy ?? new() { TimeProvider = new ManualTime() },
+                Logger = logger ?? NullLogger.Instance,
             });
     }
 
