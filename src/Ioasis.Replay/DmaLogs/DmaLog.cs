@@ -38,8 +38,11 @@ public struct DmaAccess
     /// <summary>How it ended.</summary>
     public DmaOutcome Outcome;
 
-    /// <summary>log2 of the bytes around it that translate alike, 12 or more.</summary>
+    /// <summary>log2 of the bytes around it that translate alike, 12 or more; or <see cref="UnknownSize"/>.</summary>
     public byte SizeLog2;
+
+    /// <summary>The log has the start of a leaf, and not the leaf's size.</summary>
+    public const byte UnknownSize = 0;
 
     /// <summary>PASID, 0 for none.</summary>
     public uint Pasid;
@@ -48,7 +51,26 @@ public struct DmaAccess
 /// <summary>An invalidation that the log tells of.</summary>
 /// <param name="TimeNs">Nanoseconds since the Unix epoch.</param>
 /// <param name="Kind">Index into <see cref="DmaLog.InvalidationKinds"/>.</param>
-public readonly record struct LoggedInvalidation(long TimeNs, int Kind);
+/// <param name="BeforeAccess">How many accesses come before it in the log.</param>
+/// <param name="Scope">What of the IOTLB it names.</param>
+/// <param name="Domain">The domain or address space (PSCID) that it names.</param>
+/// <param name="Address">The first address that it names.</param>
+/// <param name="SizeLog2">log2 of the bytes that it names.</param>
+public readonly record struct LoggedInvalidation(
+    long TimeNs, int Kind, int BeforeAccess, InvalidationScope Scope, uint Domain, ulong Address, byte SizeLog2);
+
+/// <summary>What of the IOTLB a logged invalidation names.</summary>
+public enum InvalidationScope : byte
+{
+    /// <summary>Nothing: a fence, a directory, an interrupt table, or something that the log does not tell enough of.</summary>
+    Other,
+
+    /// <summary>Addresses of one domain.</summary>
+    Pages,
+
+    /// <summary>A whole domain.</summary>
+    Domain,
+}
 
 /// <summary>What a device-side DMA log tells.</summary>
 public sealed class DmaLog
@@ -72,6 +94,9 @@ public sealed class DmaLog
 
     /// <summary>Invalidations and fences in the file's order.</summary>
     public IReadOnlyList<LoggedInvalidation> Invalidations { get; internal set; } = [];
+
+    /// <summary>Devices by domain, where the log tells (x86).</summary>
+    public IReadOnlyDictionary<uint, int> DomainDevices { get; internal set; } = new Dictionary<uint, int>();
 
     /// <summary>Accesses that faulted.</summary>
     public int Faults { get; internal set; }

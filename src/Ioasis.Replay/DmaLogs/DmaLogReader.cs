@@ -17,6 +17,7 @@ internal sealed class DmaLogReader
     private readonly Dictionary<int, long> _marks = [];
     private readonly List<LoggedInvalidation> _invalidations = [];
     private readonly List<string> _kinds = [];
+    private readonly Dictionary<uint, int> _domains = [];
     private readonly EventNames _names = new();
     private PendingFault _fault;
     private PendingPage _page;
@@ -75,6 +76,7 @@ internal sealed class DmaLogReader
         reader._log.Marks = reader._marks;
         reader._log.Invalidations = reader._invalidations;
         reader._log.InvalidationKinds = reader._kinds;
+        reader._log.DomainDevices = reader._domains;
         return reader._log;
     }
 
@@ -157,12 +159,12 @@ internal sealed class DmaLogReader
         if (name.SequenceEqual("riscv_iommu_cmd"u8))
         {
             // ID: command low high
-            if (!cursor.SkipPast("command "u8) || !cursor.TryHex(out ulong low) || !cursor.Skip(" "u8) || !cursor.TryHex(out _))
+            if (!cursor.SkipPast("command "u8) || !cursor.TryHex(out ulong low) || !cursor.Skip(" "u8) || !cursor.TryHex(out ulong high))
             {
                 return false;
             }
 
-            Invalidation(timeNs, RiscVCommand(low));
+            RiscVInvalidation(timeNs, low, high);
             return true;
         }
 
@@ -229,10 +231,16 @@ internal sealed class DmaLogReader
                 return false;
             }
 
+            int device = _log.Devices.Intern(new DeviceId((uint)source));
+            if (cursor.SkipPast("domain "u8) && cursor.TryHex(out ulong domain))
+            {
+                _domains[(uint)domain] = device;
+            }
+
             _page = new()
             {
                 Pending = true,
-                Device = _log.Devices.Intern(new DeviceId((uint)source)),
+                Device = device,
                 Iova = iova,
                 Permission = (Access)(entry & 3),
             };
@@ -263,7 +271,7 @@ internal sealed class DmaLogReader
 
         if (name.StartsWith("vtd_inv_desc_"u8))
         {
-            Invalidation(timeNs, Encoding.ASCII.GetString(name["vtd_inv_desc_"u8.Length..]));
+            IntelInvalidation(timeNs, name["vtd_inv_desc_"u8.Length..], cursor);
         }
 
         return true;
@@ -296,7 +304,7 @@ internal sealed class DmaLogReader
                 Line = line,
                 Device = index,
                 Outcome = faulted ? DmaOutcome.Faulted : DmaOutcome.Translated,
-                SizeLog2 = 12,
+                SizeLog2 = DmaAccess.UnknownSize,
             });
             return true;
         }
@@ -364,7 +372,36 @@ internal sealed class DmaLogReader
         }
     }
 
-    private void Invalidation(long timeNs, string kind)
+    // A command: opcode in bits 0 to 6, func3 in 7 to 9, AV in 10, PSCID in 12 to 31, PSCV in 32 of the first word; the address in
+    // bits 10 to 61 of the second (RISC-V IOMMU specification, section 3.1.1).
+    private void RiscVInvalidation(long timeNs, ulong low, ulong high)
+    {
+        bool firstStage = (low & 0x3ff) == 1;
+        bool address = (low & (1ul << 10)) != 0;
+        bool space = (low & (1ul << 32)) != 0;
+        InvalidationScope scope = !firstStage || !space ? InvalidationScope.Other : address ? InvalidationScope.Pages : InvalidationScope.Domain;
+        Invalidation(timeNs, RiscVCommand(low), scope, (uint)(low >> 12) & 0xfffff, (high >> 10) << 12, 12);
+    }
+
+    // iotlb invalidate domain 0x… addr 0x… mask 0x…, iotlb invalidate whole domain 0x…
+    private void IntelInvalidation(long timeNs, ReadOnlySpan<byte> kind, TextCursor cursor)
+    {
+        InvalidationScope scope = InvalidationScope.Other;
+        ulong domain = 0;
+        ulong address = 0;
+        ulong mask = 0;
+        if (kind.StartsWith("iotlb"u8) && cursor.SkipPast("domain "u8) && cursor.TryHex(out domain))
+        {
+            scope = kind.EndsWith("domain"u8) ? InvalidationScope.Domain
+                : cursor.SkipPast("addr "u8) && cursor.TryHex(out address) && cursor.SkipPast("mask "u8) && cursor.TryHex(out mask)
+                    ? InvalidationScope.Pages : InvalidationScope.Other;
+        }
+
+        Invalidation(timeNs, Encoding.ASCII.GetString(kind), scope, (uint)domain, address, (byte)Math.Min(12 + mask, 52));
+    }
+
+    private void Invalidation(
+        long timeNs, string kind, InvalidationScope scope = InvalidationScope.Other, uint domain = 0, ulong address = 0, byte sizeLog2 = 12)
     {
         int index = _kinds.IndexOf(kind);
         if (index < 0)
@@ -373,7 +410,7 @@ internal sealed class DmaLogReader
             _kinds.Add(kind);
         }
 
-        _invalidations.Add(new(timeNs, index));
+        _invalidations.Add(new(timeNs, index, _accesses.Count, scope, domain, address, sizeLog2));
     }
 
     // Opcode in bits 0 to 6, func3 in bits 7 to 9, AV in bit 10 (RISC-V IOMMU specification, section 3.1).

@@ -15,7 +15,13 @@ public enum DmaClass : byte
     /// </summary>
     WithinTolerance,
 
-    /// <summary>The log says that it faulted, and nothing was mapped.</summary>
+    /// <summary>
+    /// Its device was attached before the kernel trace began, and the trace does not map its page before it: the mapping was
+    /// learned from the log. Later accesses to the page must agree with the first, until the trace unmaps it.
+    /// </summary>
+    MappedBefore,
+
+    /// <summary>The log says that it faulted.</summary>
     RecordedFault,
 
     /// <summary>It was made before the first or after the last event of the kernel trace: what was mapped then is not known.</summary>
@@ -39,6 +45,9 @@ public struct ScheduledDma
 
     /// <summary>Its class.</summary>
     public DmaClass Class;
+
+    /// <summary>log2 of the block whose start the logged physical address is: bits below do not count.</summary>
+    public byte SizeLog2;
 }
 
 /// <summary>
@@ -77,7 +86,7 @@ public sealed class DmaSchedule
     /// <param name="log">The log.</param>
     /// <param name="alignment">How the clocks are tied.</param>
     /// <param name="toleranceSeconds">How far an access may lie from its mapping's life.</param>
-    public static DmaSchedule Make(MappingPlan plan, DmaLog log, ClockAlignment alignment, double toleranceSeconds)
+    public static DmaSchedule Make(MappingPlan plan, DmaLog log, ClockTie alignment, double toleranceSeconds)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(log);
@@ -100,14 +109,14 @@ public sealed class DmaSchedule
     /// <param name="device">The device that most belong to.</param>
     /// <returns>For each event of the trace a device or -1; null if the log shows nothing.</returns>
     internal static int[]? FindUsers(
-        MappingPlan plan, DmaLog log, ClockAlignment alignment, double toleranceSeconds, out int device)
+        MappingPlan plan, DmaLog log, ClockTie alignment, double toleranceSeconds, out int device)
     {
         DmaSchedule schedule = new(plan);
         int[] devices = schedule.Devices(log);
         return schedule.Vote(log, devices, alignment, toleranceSeconds, out device);
     }
 
-    private int[]? Vote(DmaLog log, int[] devices, ClockAlignment alignment, double tolerance, out int device)
+    private int[]? Vote(DmaLog log, int[] devices, ClockTie alignment, double tolerance, out int device)
     {
         device = -1;
         int rest = _plan.RestDevice;
@@ -237,7 +246,7 @@ public sealed class DmaSchedule
         areas.Add(area);
     }
 
-    private void Run(DmaLog log, int[] devices, ClockAlignment alignment, double tolerance)
+    private void Run(DmaLog log, int[] devices, ClockTie alignment, double tolerance)
     {
         ReadOnlySpan<MappingEvent> events = _plan.Trace.Mappings;
         int[] lastStep = LastSteps(events.Length);
@@ -264,7 +273,7 @@ public sealed class DmaSchedule
 
             int device = devices[access.Device];
             ref ScheduledDma scheduled = ref result[i];
-            scheduled = new() { Access = i, Device = device, AfterStep = position == 0 ? -1 : lastStep[position - 1] };
+            scheduled = new() { Access = i, Device = device, AfterStep = position == 0 ? -1 : lastStep[position - 1], SizeLog2 = Math.Max(access.SizeLog2, (byte)12) };
             if (access.Outcome == DmaOutcome.Faulted)
             {
                 scheduled.Class = DmaClass.RecordedFault;
@@ -286,9 +295,18 @@ public sealed class DmaSchedule
                 residuals.Add(distance);
                 scheduled.Class = DmaClass.WithinTolerance;
             }
+            else if (_plan.Areas[area].MapEvent < _plan.Trace.MappedBefore)
+            {
+                scheduled.Class = DmaClass.MappedBefore;
+            }
 
             // Between the map and the end of its area, whatever the clocks say.
             ref readonly Area mapping = ref _plan.Areas[area];
+            if (access.SizeLog2 == DmaAccess.UnknownSize)
+            {
+                scheduled.SizeLog2 = BlockOf(mapping, access);
+            }
+
             int first = _mapStep[area];
             int last = mapping.EndEvent < 0 ? _plan.Steps.Length - 1 : _endStep[area] - 1;
             scheduled.AfterStep = Math.Clamp(scheduled.AfterStep, first, Math.Max(first, last));
@@ -377,11 +395,46 @@ public sealed class DmaSchedule
     private bool Matches(int index, in DmaAccess access)
     {
         ref readonly Area area = ref _plan.Areas[index];
+        if (access.SizeLog2 == DmaAccess.UnknownSize)
+        {
+            return BlockOf(area, access) != 0;
+        }
+
         ulong page = access.Iova & ~4095ul;
         ulong mask = ~((1ul << access.SizeLog2) - 1);
         return access.SizeLog2 <= 12
             ? area.Physical + (page - area.Start) == (access.Physical & ~4095ul)
             : ((area.Physical + (page - area.Start)) & mask) == (access.Physical & mask);
+    }
+
+    /// <summary>
+    /// AMD's log has the start of the leaf, and does not tell its size, which may be any power of two: log2 of the aligned block
+    /// of the area around the access that starts at the logged address, or 0 if there is none.
+    /// </summary>
+    private static byte BlockOf(in Area area, in DmaAccess access)
+    {
+        for (int log2 = 12; log2 < 48; log2++)
+        {
+            ulong mask = (1ul << log2) - 1;
+            ulong start = access.Iova & ~mask;
+            if (start < area.Start || (start | mask) - area.Start >= area.Length)
+            {
+                return 0;
+            }
+
+            ulong physical = area.Physical + (start - area.Start);
+            if ((physical & mask) != 0)
+            {
+                return 0;
+            }
+
+            if (physical == (access.Physical & ~4095ul))
+            {
+                return (byte)log2;
+            }
+        }
+
+        return 0;
     }
 
     /// <summary>Sorts by step; the log's order stays among equals.</summary>

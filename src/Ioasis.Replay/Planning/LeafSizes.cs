@@ -35,6 +35,33 @@ internal static class LeafSizes
         return false;
     }
 
+    /// <summary>Counts leaves by log2 of their size.</summary>
+    public static void Count(ulong iova, ulong physical, ulong length, Action<int, long> add)
+    {
+        if (length <= 1 << 15)
+        {
+            add(12, (long)(length >> 12));
+            return;
+        }
+
+        while (length > 0)
+        {
+            // As many leaves of one size as fit before a larger one does.
+            int size = Largest(iova, physical, length);
+            ulong leaves = 0;
+            do
+            {
+                leaves++;
+                iova += 1ul << size;
+                physical += 1ul << size;
+                length -= 1ul << size;
+            }
+            while (length > 0 && Largest(iova, physical, length) == size);
+
+            add(size, (long)leaves);
+        }
+    }
+
     private static int Largest(ulong iova, ulong physical, ulong length)
     {
         foreach (int log2 in Log2)

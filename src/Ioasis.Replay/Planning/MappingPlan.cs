@@ -139,9 +139,6 @@ public enum PlanOddity
     /// <summary>An unmap without a device found live mappings of several at its IOVA, and took the one that it covers best.</summary>
     UnmapAmbiguous,
 
-    /// <summary>An unmap's device has no mapping there but exactly one other has: it was taken.</summary>
-    UnmapOfOtherDevice,
-
     /// <summary>An IOVA is mapped again after an unmap.</summary>
     IovaReuse,
 

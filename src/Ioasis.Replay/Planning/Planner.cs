@@ -198,17 +198,16 @@ public sealed class Planner
         ulong last = e.Iova + (e.Length - 1);
         if (device < 0 || !FindOverlaps(_live[device], e.Iova, last))
         {
-            int count = FindOwner(e.Iova, last, out int owner);
+            // An event that names its device is believed: its mapping is older than the recording, or its map was lost.
+            int owner = -1;
+            int count = e.Device >= 0 ? 0 : FindOwner(e.Iova, last, out owner);
             if (count == 0)
             {
                 _plan.Oddities.Add(PlanOddity.UnmapOfUnknown, e.Line);
                 return;
             }
 
-            _plan.Oddities.Add(
-                count > 1 ? PlanOddity.UnmapAmbiguous
-                : e.Device >= 0 ? PlanOddity.UnmapOfOtherDevice : PlanOddity.UnmapByUniqueIova,
-                e.Line);
+            _plan.Oddities.Add(count > 1 ? PlanOddity.UnmapAmbiguous : PlanOddity.UnmapByUniqueIova, e.Line);
             device = owner;
             FindOverlaps(_live[device], e.Iova, last);
         }

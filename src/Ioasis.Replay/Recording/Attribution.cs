@@ -63,7 +63,7 @@ internal sealed class Attribution(KernelTrace trace, AttributionRule rule)
     }
 
     /// <summary>An event that stands for one map or unmap: <c>dma_map_phys</c>, <c>dma_unmap_phys</c> and their old names.</summary>
-    public void ClaimOne(List<int> pending, ulong address, ulong size, int device, Evidence evidence, int line)
+    public void ClaimOne(List<int> pending, ulong address, ulong size, int device, Evidence evidence, int line, int cpu)
     {
         Span<MappingEvent> mappings = CollectionsMarshal.AsSpan(_mappings);
         ulong end = address + Math.Max(size, 1);
@@ -97,6 +97,11 @@ internal sealed class Attribution(KernelTrace trace, AttributionRule rule)
             ref MappingEvent m = ref mappings[pending[best]];
             m.Device = device;
             m.Evidence = evidence;
+            if (m.Cpu != cpu && trace.Migrations++ == 0)
+            {
+                trace.FirstMigration = line;
+            }
+
             if (best != newest && trace.InterruptedPairs++ == 0)
             {
                 trace.FirstInterruptedPair = line;

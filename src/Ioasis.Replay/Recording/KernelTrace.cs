@@ -46,6 +46,9 @@ public enum Evidence : byte
 
     /// <summary>The attach behind it: a reserved direct region.</summary>
     Attach,
+
+    /// <summary>It was learned from accesses in a DMA log.</summary>
+    DmaLog,
 }
 
 /// <summary>How a DMA event finds its map among those of its task that have no device yet.</summary>
@@ -82,6 +85,9 @@ public struct MappingEvent
     /// <summary>Device in the trace's <see cref="KernelTrace.Devices"/>, or -1.</summary>
     public int Device;
 
+    /// <summary>CPU that logged it.</summary>
+    public ushort Cpu;
+
     /// <summary>What named the device.</summary>
     public Evidence Evidence;
 
@@ -99,16 +105,28 @@ public readonly record struct TraceMark(int Number, long TimeNs, string Text, in
 /// <summary>What a kernel trace tells: its maps and unmaps with their devices, and the notes around them.</summary>
 public sealed class KernelTrace
 {
-    internal KernelTrace(InputLog input) => Input = input;
+    internal KernelTrace(InputLog input)
+        : this(input, new())
+    {
+    }
+
+    private KernelTrace(InputLog input, DeviceTable devices)
+    {
+        Input = input;
+        Devices = devices;
+    }
 
     /// <summary>How the reading went.</summary>
     public InputLog Input { get; }
 
     /// <summary>Devices that the trace names.</summary>
-    public DeviceTable Devices { get; } = new();
+    public DeviceTable Devices { get; }
 
     /// <summary>Maps and unmaps in the file's order.</summary>
     public MappingEvent[] Mappings { get; internal set; } = [];
+
+    /// <summary>How many of <see cref="Mappings"/>, at the front, were put there for what was mapped before the recording began.</summary>
+    public int MappedBefore { get; private set; }
 
     /// <summary>Numbered marks; of two with the same number the later counts.</summary>
     public IReadOnlyDictionary<int, TraceMark> Marks { get; internal set; } = new Dictionary<int, TraceMark>();
@@ -130,4 +148,26 @@ public sealed class KernelTrace
 
     /// <summary>Line of the first of them, 0 without one.</summary>
     public int FirstInterruptedPair { get; internal set; }
+
+    /// <summary>Maps and unmaps whose task was on another CPU when the event came that names their device.</summary>
+    public long Migrations { get; internal set; }
+
+    /// <summary>Line of the first such event, 0 without one.</summary>
+    public int FirstMigration { get; internal set; }
+
+    /// <summary>The same trace after mappings that were there before it began.</summary>
+    internal KernelTrace After(IReadOnlyCollection<MappingEvent> before) => new(Input, Devices)
+    {
+        Mappings = [.. before, .. Mappings],
+        MappedBefore = before.Count,
+        Marks = Marks,
+        Invalidations = Invalidations,
+        AttachedDevices = AttachedDevices,
+        DevicesInGroupEvents = DevicesInGroupEvents,
+        DmaEventsByDevice = DmaEventsByDevice,
+        InterruptedPairs = InterruptedPairs,
+        FirstInterruptedPair = FirstInterruptedPair,
+        Migrations = Migrations,
+        FirstMigration = FirstMigration,
+    };
 }

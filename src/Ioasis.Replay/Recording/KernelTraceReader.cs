@@ -145,7 +145,7 @@ internal sealed class KernelTraceReader
 
         // A line counts as an event once its fields read.
         KernelEventKind kind = _names.Kind(name);
-        MappingEvent mapping = new() { TimeNs = e.TimeNs, Line = line, Device = -1 };
+        MappingEvent mapping = new() { TimeNs = e.TimeNs, Line = line, Device = -1, Cpu = (ushort)e.Cpu };
         bool read = kind switch
         {
             KernelEventKind.Map => TryMap(fields, ref mapping),
@@ -198,7 +198,7 @@ internal sealed class KernelTraceReader
                 break;
 
             default:
-                if (!TryDma(fields, kind, task!, line))
+                if (!TryDma(fields, kind, task!, line, e.Cpu))
                 {
                     return false;
                 }
@@ -306,7 +306,7 @@ internal sealed class KernelTraceReader
     }
 
     // 0000:00:02.0 dir=… dma_addr=… size=… …, or with arrays: dma_addrs={0x…,0x…} sizes={0x…,0x…}
-    private bool TryDma(ReadOnlySpan<byte> fields, KernelEventKind kind, Attribution.TaskState task, int line)
+    private bool TryDma(ReadOnlySpan<byte> fields, KernelEventKind kind, Attribution.TaskState task, int line, int cpu)
     {
         TextCursor cursor = new(fields);
         ReadOnlySpan<byte> name = cursor.Word();
@@ -347,19 +347,19 @@ internal sealed class KernelTraceReader
         switch (kind)
         {
             case KernelEventKind.DmaMapPhys:
-                _attribution.ClaimOne(task.Maps, address, size, device, Evidence.DmaMapPhys, line);
+                _attribution.ClaimOne(task.Maps, address, size, device, Evidence.DmaMapPhys, line, cpu);
                 break;
 
             case KernelEventKind.DmaMapPage:
-                _attribution.ClaimOne(task.Maps, address, size, device, Evidence.DmaMapPage, line);
+                _attribution.ClaimOne(task.Maps, address, size, device, Evidence.DmaMapPage, line, cpu);
                 break;
 
             case KernelEventKind.DmaUnmapPhys:
-                _attribution.ClaimOne(task.Unmaps, address, size, device, Evidence.DmaUnmapPhys, line);
+                _attribution.ClaimOne(task.Unmaps, address, size, device, Evidence.DmaUnmapPhys, line, cpu);
                 break;
 
             case KernelEventKind.DmaUnmapPage:
-                _attribution.ClaimOne(task.Unmaps, address, size, device, Evidence.DmaUnmapPage, line);
+                _attribution.ClaimOne(task.Unmaps, address, size, device, Evidence.DmaUnmapPage, line, cpu);
                 break;
 
             case KernelEventKind.DmaAlloc:

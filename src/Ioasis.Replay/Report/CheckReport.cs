@@ -109,4 +109,7 @@ public sealed record ClockAlignment
 
     /// <summary>Largest delay of a mark's line in the log.</summary>
     public required double MaxDelaySeconds { get; init; }
+
+    /// <summary>How far the DMAs within the tolerance lie from the life of their mapping; null when there are none.</summary>
+    public DurationReport? Residual { get; init; }
 }

@@ -8,7 +8,7 @@ namespace Ioasis.Replay.DmaLogs;
 /// both. The log's line of a mark comes a little after the trace's, so of neighbouring marks the one with the smallest
 /// difference is nearest the truth; between marks the difference is interpolated, which follows the drift of the clocks.
 /// </summary>
-public sealed class ClockAlignment
+public sealed class ClockTie
 {
     private const int Neighbours = 3;
     private const double NsPerSecond = 1e9;
@@ -17,7 +17,7 @@ public sealed class ClockAlignment
     private readonly double[] _difference;
     private int _interval;
 
-    private ClockAlignment(double[] log, double[] trace)
+    private ClockTie(double[] log, double[] trace)
     {
         _log = log;
         _difference = new double[log.Length];
@@ -60,7 +60,7 @@ public sealed class ClockAlignment
 
     /// <summary>Ties the clocks.</summary>
     /// <exception cref="TraceInputException">The files share fewer than two marks.</exception>
-    public static ClockAlignment Align(KernelTrace trace, DmaLog log)
+    public static ClockTie Align(KernelTrace trace, DmaLog log)
     {
         ArgumentNullException.ThrowIfNull(trace);
         ArgumentNullException.ThrowIfNull(log);

@@ -1,0 +1,352 @@
+using System.Diagnostics;
+using System.Reflection;
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
+using Ioasis.Replay.Planning;
+using Ioasis.Replay.Recording;
+using Ioasis.Replay.Report;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+
+namespace Ioasis.Replay.Engine;
+
+/// <summary>Puts together what a replay found out.</summary>
+internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions options, ReplayStack stack, ReplayEngine engine)
+{
+    private readonly MappingPlan _plan = replay.Plan;
+    private readonly KernelTrace _trace = replay.Plan.Trace;
+    private readonly IommuStatistics _hardware = stack.Platform.Hardware.GetStatistics();
+
+    /// <summary>The report.</summary>
+    public ReplayReport Build(CheckReport checks, SeriesReport series, TimeSpan parseTime, TimeSpan replayTime)
+    {
+        List<InputReport> inputs = [Input(_trace.Input)];
+        if (!replay.Learned && replay.Log is { } log)
+        {
+            inputs.Add(Input(log.Input));
+        }
+
+        using Process process = Process.GetCurrentProcess();
+        return new()
+        {
+            Tool = "ioasis " + (typeof(ReportBuilder).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
+                ?.InformationalVersion.Split('+')[0] ?? "0"),
+            Options = Options(),
+            Inputs = inputs,
+            Checks = checks,
+            Devices = Devices(),
+            Attribution = AttributionOf(),
+            Mappings = Mappings(),
+            PageTables = new(engine.PeakTotalTableBytes, TotalTableBytes()),
+            Hardware = Hardware(),
+            RecordedInvalidations = RecordedInvalidations(),
+            Oddities = Oddities(),
+            DmaLog = DmaLogOf(),
+            Throughput = new()
+            {
+                Events = _trace.Input.Events,
+                Translations = engine.Translations,
+                ElapsedSeconds = (parseTime + replayTime).TotalSeconds,
+                ParseSeconds = parseTime.TotalSeconds,
+                ReplaySeconds = replayTime.TotalSeconds,
+                PeakMemoryBytes = process.PeakWorkingSet64,
+            },
+            Series = series,
+        };
+    }
+
+    private static InputReport Input(InputLog input) => new()
+    {
+        Path = input.Path,
+        Format = input.Format.Name(),
+        Compression = input.Compression switch
+        {
+            InputCompression.Gzip => "gzip",
+            InputCompression.Xz => "xz",
+            _ => "none",
+        },
+        Lines = input.Lines,
+        TextBytes = input.TextBytes,
+        Events = input.Events,
+        EventsByKind = [.. input.EventsByName.Select(e => new NamedCount(e.Key, e.Value)).OrderByDescending(e => e.Count)],
+        UnparsedLines = input.UnparsedLines,
+        FirstUnparsedLines = [.. input.FirstUnparsedLines.Select(l => new InputLine(l.Line, l.Text))],
+        LostMarkers = input.LostMarkers,
+        FirstLostMarkers = [.. input.FirstLostMarkers.Select(l => new InputLine(l.Line, l.Text))],
+        LostEvents = input.LostEvents,
+        FirstSeconds = input.FirstTimeNs / 1e9,
+        LastSeconds = input.LastTimeNs / 1e9,
+        BackwardSteps = input.BackwardSteps,
+        EventsByCpu = [.. input.EventsByCpu.Select((n, cpu) => new NamedCount(cpu.ToString(System.Globalization.CultureInfo.InvariantCulture), n))],
+    };
+
+    private ReportOptions Options() => new()
+    {
+        Mode = options.Mode switch
+        {
+            PagingMode.Sv39 => "sv39",
+            PagingMode.Sv48 => "sv48",
+            _ => "sv57",
+        },
+        Invalidation = options.LazyInvalidation ? "lazy" : "strict",
+        Caching = options.Hostile ? "hostile" : "realistic",
+        Check = options.Check switch
+        {
+            CheckLevel.None => "none",
+            CheckLevel.All => "all",
+            _ => "sampled",
+        },
+        IotlbEntries = options.IotlbEntries,
+        IotlbWays = options.IotlbWays,
+        Seed = options.Seed,
+        RestDevice = options.RestDevice,
+        RequestedFormat = options.Format == TraceFormat.Unknown ? null : options.Format.Name(),
+        StrictInput = options.StrictInput,
+        ToleranceSeconds = options.ToleranceSeconds,
+    };
+
+    private long TotalTableBytes()
+    {
+        long total = 0;
+        for (int device = 0; device < stack.Endpoints.Length; device++)
+        {
+            total += stack.TableBytes(device);
+        }
+
+        return total;
+    }
+
+    private AttributionReport AttributionOf() => new()
+    {
+        Maps = EvidenceCounts(unmaps: false),
+        Unmaps = EvidenceCounts(unmaps: true),
+        RestDevice = _plan.RestDevice < 0 ? null : _trace.Devices.Name(_plan.RestDevice),
+        MapsWithoutEvidence = _plan.MapsWithoutEvidence,
+        UnmapsWithoutEvidence = _plan.UnmapsWithoutEvidence,
+    };
+
+    private NamedCount[] EvidenceCounts(bool unmaps)
+    {
+        long[] counts = new long[Enum.GetValues<Evidence>().Length];
+        foreach (ref readonly MappingEvent e in _trace.Mappings.AsSpan())
+        {
+            if (e.IsUnmap == unmaps)
+            {
+                counts[(int)e.Evidence]++;
+            }
+        }
+
+        string without = _plan.RestChoice switch
+        {
+            RestChoice.Given => "none (given to " + _trace.Devices.Name(_plan.RestDevice) + ")",
+            RestChoice.Inferred => "none (inferred: " + _trace.Devices.Name(_plan.RestDevice) + ")",
+            RestChoice.DmaLog => "none (by the DMA log)",
+            RestChoice.Synthetic => "none (a device of their own)",
+            _ => "none",
+        };
+        return
+        [
+            .. counts.Select((n, i) => new NamedCount(EvidenceName((Evidence)i, without), n)).Where(c => c.Count > 0)
+                .OrderByDescending(c => c.Count),
+        ];
+    }
+
+    private static string EvidenceName(Evidence evidence, string without) => evidence switch
+    {
+        Evidence.DmaMapPhys => "dma_map_phys",
+        Evidence.DmaMapPage => "dma_map_page",
+        Evidence.DmaUnmapPhys => "dma_unmap_phys",
+        Evidence.DmaUnmapPage => "dma_unmap_page",
+        Evidence.DmaAlloc => "dma_alloc",
+        Evidence.DmaAllocPages => "dma_alloc_pages",
+        Evidence.DmaFree => "dma_free",
+        Evidence.DmaFreePages => "dma_free_pages",
+        Evidence.DmaMapSg => "dma_map_sg",
+        Evidence.DmaUnmapSg => "dma_unmap_sg",
+        Evidence.IovaLink => "iova_link",
+        Evidence.IovaDestroy => "iova_destroy",
+        Evidence.Attach => "attach (direct region)",
+        Evidence.DmaLog => "DMA log",
+        _ => without,
+    };
+
+    private HardwareReport Hardware() => new()
+    {
+        Total = new()
+        {
+            Translations = engine.Translations,
+            IotlbHits = _hardware.Hits,
+            IotlbMisses = _hardware.Misses,
+            IotlbEvictions = _hardware.Evictions,
+            Walks = _hardware.Misses,
+            WalkMemoryReads = _hardware.WalkReads,
+            Faults = engine.FaultsByDevice.Sum(),
+        },
+        DirectoryHits = 0,
+        DirectoryMisses = 0,
+        Commands = [.. _hardware.Commands.Where(c => c.Executed > 0).Select(c => new InvalidationCount(CommandName(c.Kind), c.Executed, c.RemovedEntries))],
+        Faults =
+        [
+            .. _hardware.Faults.OrderBy(f => f.Key).Select(f => new FaultCount(
+                (int)f.Key, FaultName((int)f.Key), f.Value, engine.ExpectedFaults.GetValueOrDefault((int)f.Key))),
+        ],
+    };
+
+    private static string CommandName(CommandKind kind) => kind switch
+    {
+        CommandKind.InvalidateFirstStage => "IOTINVAL.VMA",
+        CommandKind.InvalidateSecondStage => "IOTINVAL.GVMA",
+        CommandKind.InvalidateDeviceDirectory => "IODIR.INVAL_DDT",
+        CommandKind.InvalidateProcessDirectory => "IODIR.INVAL_PDT",
+        CommandKind.Fence => "IOFENCE.C",
+        CommandKind.AtsInvalidate => "ATS.INVAL",
+        _ => "ATS.PRGR",
+    };
+
+    // RISC-V IOMMU specification, section 4.2, table of CAUSE encodings.
+    private static string FaultName(int cause) => cause switch
+    {
+        1 => "instruction access fault",
+        5 => "read access fault",
+        7 => "write access fault",
+        12 => "instruction page fault",
+        13 => "read page fault",
+        15 => "write page fault",
+        20 => "instruction guest page fault",
+        21 => "read guest page fault",
+        23 => "write guest page fault",
+        256 => "all inbound transactions disallowed",
+        257 => "DDT entry load access fault",
+        258 => "DDT entry not valid",
+        259 => "DDT entry misconfigured",
+        260 => "transaction type disallowed",
+        _ => "other",
+    };
+
+    private RecordedInvalidationReport RecordedInvalidations()
+    {
+        List<NamedCount> kinds = [];
+        foreach (string name in (string[])["cache_tag_flush_range", "qi_submit"])
+        {
+            if (_trace.Input.EventsByName.TryGetValue(name, out long count))
+            {
+                kinds.Add(new(name, count));
+            }
+        }
+
+        if (replay.Log is { } log)
+        {
+            long[] counts = new long[log.InvalidationKinds.Count];
+            foreach (LoggedInvalidation invalidation in log.Invalidations)
+            {
+                counts[invalidation.Kind]++;
+            }
+
+            kinds.AddRange(counts.Select((n, i) => new NamedCount(log.InvalidationKinds[i], n)));
+        }
+
+        return new() { ByKind = kinds, UnmapToInvalidation = replay.Learned ? null : UnmapToInvalidation() };
+    }
+
+    private DurationReport? UnmapToInvalidation()
+    {
+        long[] times = replay.InvalidationTimes();
+        List<double> delays = [];
+        int next = 0;
+        foreach (ref readonly MappingEvent e in _trace.Mappings.AsSpan())
+        {
+            if (!e.IsUnmap)
+            {
+                continue;
+            }
+
+            while (next < times.Length && times[next] < e.TimeNs)
+            {
+                next++;
+            }
+
+            if (next < times.Length)
+            {
+                delays.Add((times[next] - e.TimeNs) / 1e9);
+            }
+        }
+
+        return Durations(delays);
+    }
+
+    private static DurationReport? Durations(List<double> seconds)
+    {
+        if (seconds.Count == 0)
+        {
+            return null;
+        }
+
+        seconds.Sort();
+        double At(double q) => seconds[Math.Min(seconds.Count - 1, (int)(q * seconds.Count))];
+        return new(seconds.Count, At(0.5), At(0.9), At(0.99), seconds[^1]);
+    }
+
+    private DmaLogReport? DmaLogOf()
+    {
+        if (replay.Log is not { } log)
+        {
+            return null;
+        }
+
+        NamedCount[] Classes(IEnumerable<long> counts) =>
+            [.. counts.Select((n, i) => new NamedCount(ClassName((DmaClass)i), n)).Where(c => c.Count > 0)];
+
+        long[] total = new long[Enum.GetValues<DmaClass>().Length];
+        List<DeviceDmaClasses> devices = [];
+        for (int device = 0; device < engine.ClassesByDevice.Length; device++)
+        {
+            long[] counts = engine.ClassesByDevice[device];
+            if (counts.Any(n => n > 0))
+            {
+                devices.Add(new(_trace.Devices.Name(device), Classes(counts)));
+                for (int i = 0; i < total.Length; i++)
+                {
+                    total[i] += counts[i];
+                }
+            }
+        }
+
+        return new()
+        {
+            Dmas = log.Accesses.Length,
+            LearnedMappings = replay.Learned,
+            Alignment = replay.Alignment is not { } a
+                ? null
+                : new()
+                {
+                    Marks = a.Marks,
+                    ClockRatio = a.ClockRatio,
+                    DriftSeconds = a.DriftSeconds,
+                    MedianDelaySeconds = a.MedianDelaySeconds,
+                    MaxDelaySeconds = a.MaxDelaySeconds,
+                    Residual = Durations([.. replay.Residuals]),
+                },
+            Classes = Classes(total),
+            ByDevice = [.. devices.OrderBy(d => d.Device, StringComparer.Ordinal)],
+            ByAccess =
+            [
+                new("read", log.Accesses.LongCount(x => x.Access == Access.Read)),
+                new("write", log.Accesses.LongCount(x => x.Access == Access.Write)),
+                new("unknown", log.Accesses.LongCount(x => x.Access == Access.None)),
+            ],
+        };
+    }
+
+    private string ClassName(DmaClass @class) => (@class, replay.Learned) switch
+    {
+        (DmaClass.Live, true) => "learned",
+        (DmaClass.Live, false) => "live",
+        (DmaClass.WithinTolerance, _) => "within the alignment tolerance",
+        (DmaClass.MappedBefore, _) => "mapped before the recording began",
+        (DmaClass.RecordedFault, _) => "faulted in the recording",
+        (DmaClass.OutsideRecording, _) => "outside the kernel trace's time",
+        _ => "not explained by any mapping",
+    };
+}

@@ -1,0 +1,124 @@
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Recording;
+
+namespace Ioasis.Replay.Planning;
+
+/// <summary>
+/// Plans a trace together with a DMA log. The log shows two things that the trace does not tell: who uses mappings that no
+/// event names, and what was mapped before the trace began.
+/// </summary>
+public static class DmaPlanner
+{
+    /// <summary>Makes the plan and the schedule of the log's accesses.</summary>
+    /// <param name="trace">The trace.</param>
+    /// <param name="log">The log of the same run.</param>
+    /// <param name="clocks">How their clocks are tied.</param>
+    /// <param name="options">What the plan depends on besides.</param>
+    /// <param name="toleranceSeconds">How far an access may lie from its mapping's life.</param>
+    public static (MappingPlan Plan, DmaSchedule Schedule) Make(
+        KernelTrace trace, DmaLog log, ClockTie clocks, PlanOptions? options, double toleranceSeconds)
+    {
+        ArgumentNullException.ThrowIfNull(trace);
+        ArgumentNullException.ThrowIfNull(log);
+        ArgumentNullException.ThrowIfNull(clocks);
+        options ??= new();
+        for (int device = 0; device < log.Devices.Count; device++)
+        {
+            trace.Devices.Intern(log.Devices.Id(device));
+        }
+
+        MappingPlan plan = MakePlan(trace, log, clocks, options, toleranceSeconds);
+        DmaSchedule schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
+        List<MappingEvent> before = MappedBefore(plan, log, schedule);
+        if (before.Count > 0)
+        {
+            plan = MakePlan(trace.After(before), log, clocks, options, toleranceSeconds);
+            schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
+        }
+
+        return (plan, schedule);
+    }
+
+    private static MappingPlan MakePlan(KernelTrace trace, DmaLog log, ClockTie clocks, PlanOptions options, double tolerance)
+    {
+        if (options.Rest is not null || !Array.Exists(trace.Mappings, m => m.Device < 0 && !m.IsUnmap))
+        {
+            return Planner.Make(trace, options);
+        }
+
+        MappingPlan unnamed = Planner.Make(trace, options with { Rest = DeviceTable.UnattributedName });
+        int[]? users = DmaSchedule.FindUsers(unnamed, log, clocks, tolerance, out int user);
+        return users is null
+            ? Planner.Make(trace, options)
+            : Planner.Make(
+                trace,
+                options with { Rest = trace.Devices.Name(user), Overrides = users, RestChoice = RestChoice.DmaLog });
+    }
+
+    /// <summary>
+    /// Pages that are used before the trace maps them, of devices that were attached before the trace began. A device that the
+    /// trace attaches starts with an empty address space: there an access without a mapping stays unexplained.
+    /// </summary>
+    private static List<MappingEvent> MappedBefore(MappingPlan plan, DmaLog log, DmaSchedule schedule)
+    {
+        KernelTrace trace = plan.Trace;
+        Dictionary<(int Device, ulong Page), int> firstMapped = [];
+        List<MappingEvent> result = [];
+        HashSet<(int Device, ulong Page)> learned = [];
+        foreach (ref readonly ScheduledDma scheduled in schedule.Accesses.AsSpan())
+        {
+            if (scheduled.Class != DmaClass.Unexplained || trace.AttachedDevices.Contains(scheduled.Device))
+            {
+                continue;
+            }
+
+            if (firstMapped.Count == 0)
+            {
+                FirstMaps(plan, firstMapped);
+            }
+
+            ref readonly DmaAccess access = ref log.Accesses[scheduled.Access];
+            (int, ulong) key = (scheduled.Device, access.Iova >> 12);
+            if (learned.Contains(key)
+                || (firstMapped.TryGetValue(key, out int step) && step <= scheduled.AfterStep))
+            {
+                continue;
+            }
+
+            learned.Add(key);
+            ulong offset = access.Iova & ~4095ul & ((1ul << scheduled.SizeLog2) - 1);
+            result.Add(new()
+            {
+                TimeNs = trace.Input.FirstTimeNs,
+                Iova = access.Iova & ~4095ul,
+                Length = 4096,
+                Value = (access.Physical & ~((1ul << scheduled.SizeLog2) - 1)) + offset,
+                Line = access.Line,
+                Device = scheduled.Device,
+                Evidence = Evidence.DmaLog,
+            });
+        }
+
+        return result;
+    }
+
+    /// <summary>For each page of each device the step that maps it first.</summary>
+    private static void FirstMaps(MappingPlan plan, Dictionary<(int Device, ulong Page), int> firstMapped)
+    {
+        for (int i = 0; i < plan.Steps.Length; i++)
+        {
+            ref readonly PlanStep step = ref plan.Steps[i];
+            if (step.Kind != StepKind.Map)
+            {
+                continue;
+            }
+
+            ulong first = step.Start >> 12;
+            ulong last = (step.Start + (step.Length - 1)) >> 12;
+            for (ulong page = first; page <= last && page - first < 1 << 18; page++)
+            {
+                firstMapped.TryAdd((step.Device, page), i);
+            }
+        }
+    }
+}
