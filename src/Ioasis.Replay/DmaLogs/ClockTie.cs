@@ -13,6 +13,10 @@ public sealed class ClockTie
     private const int Neighbours = 3;
     private const double NsPerSecond = 1e9;
 
+    // Clocks of one run do not differ more: a twentieth in rate, half a second for a delayed line.
+    private const double MostDrift = 0.05;
+    private const double MostDelaySeconds = 0.5;
+
     private readonly double[] _log;
     private readonly double[] _difference;
     private int _interval;
@@ -59,7 +63,7 @@ public sealed class ClockTie
     public double MaxDelaySeconds { get; }
 
     /// <summary>Ties the clocks.</summary>
-    /// <exception cref="TraceInputException">The files share fewer than two marks.</exception>
+    /// <exception cref="TraceInputException">The files share fewer than two marks, or the marks disagree.</exception>
     public static ClockTie Align(KernelTrace trace, DmaLog log)
     {
         ArgumentNullException.ThrowIfNull(trace);
@@ -84,6 +88,20 @@ public sealed class ClockTie
         }
 
         marks.Sort();
+        (double Log, double Trace) first = marks[0];
+        (double Log, double Trace) last = marks[^1];
+        double apart = Math.Abs(last.Log - first.Log - (last.Trace - first.Trace));
+        if (apart > MostDelaySeconds + (MostDrift * Math.Abs(last.Log - first.Log)))
+        {
+            throw new TraceInputException(
+                TraceInputError.NoCommonMarks,
+                log.Input.Path,
+                null,
+                string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"has marks of the same numbers as {trace.Input.Path}, but {apart:F1} s apart in time: the two are not of the same run"));
+        }
+
         return new(marks.ConvertAll(static m => m.Log).ToArray(), marks.ConvertAll(static m => m.Trace).ToArray());
     }
 
