@@ -4,7 +4,6 @@ using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -45,7 +44,6 @@ internal sealed partial class ReportBuilder
             sums[step.Device].Unmaps += step.Kind == StepKind.Unmap && step.CheckLength > 0 ? 1 : 0;
         }
 
-        Dictionary<uint, DeviceStatistics> statistics = _hardware.Devices.ToDictionary(d => d.Device.Value);
         List<DeviceReport> result = [];
         for (int device = 0; device < count; device++)
         {
@@ -56,7 +54,7 @@ internal sealed partial class ReportBuilder
                 continue;
             }
 
-            DeviceStatistics s = statistics.GetValueOrDefault(_trace.Devices.Id(device).Value);
+            DeviceCounts s = _hardware.Device(_trace.Devices.Id(device));
             result.Add(new()
             {
                 Name = _trace.Devices.Name(device),

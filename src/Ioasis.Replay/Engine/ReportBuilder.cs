@@ -8,7 +8,6 @@ using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
 using Ioasis.RiscV.Driver;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -17,7 +16,7 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
 {
     private readonly MappingPlan _plan = replay.Plan;
     private readonly KernelTrace _trace = replay.Plan.Trace;
-    private readonly IommuStatistics _hardware = stack.Platform.Hardware.GetStatistics();
+    private readonly HardwareCounters _hardware = HardwareCounters.Of(stack);
 
     /// <summary>The report.</summary>
     public ReplayReport Build(CheckReport checks, SeriesReport series, TimeSpan parseTime, TimeSpan replayTime)
@@ -177,32 +176,21 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
         Total = new()
         {
             Translations = engine.Translations,
-            IotlbHits = _hardware.Hits,
-            IotlbMisses = _hardware.Misses,
-            IotlbEvictions = _hardware.Evictions,
-            Walks = _hardware.Misses,
-            WalkMemoryReads = _hardware.WalkReads,
+            IotlbHits = _hardware.Total.Hits,
+            IotlbMisses = _hardware.Total.Misses,
+            IotlbEvictions = _hardware.Total.Evictions,
+            Walks = _hardware.Total.Misses,
+            WalkMemoryReads = _hardware.Total.WalkReads,
             Faults = engine.FaultsByDevice.Sum(),
         },
         DirectoryHits = 0,
         DirectoryMisses = 0,
-        Commands = [.. _hardware.Commands.Where(c => c.Executed > 0).Select(c => new InvalidationCount(CommandName(c.Kind), c.Executed, c.RemovedEntries))],
+        Commands = [.. _hardware.Commands.Select(c => new InvalidationCount(c.Kind, c.Executed, c.Removed))],
         Faults =
         [
-            .. _hardware.Faults.OrderBy(f => f.Key).Select(f => new FaultCount(
-                (int)f.Key, FaultName((int)f.Key), f.Value, engine.ExpectedFaults.GetValueOrDefault((int)f.Key))),
+            .. _hardware.Faults.Select(f => new FaultCount(
+                f.Key, FaultName(f.Key), f.Value, engine.ExpectedFaults.GetValueOrDefault(f.Key))),
         ],
-    };
-
-    private static string CommandName(CommandKind kind) => kind switch
-    {
-        CommandKind.InvalidateFirstStage => "IOTINVAL.VMA",
-        CommandKind.InvalidateSecondStage => "IOTINVAL.GVMA",
-        CommandKind.InvalidateDeviceDirectory => "IODIR.INVAL_DDT",
-        CommandKind.InvalidateProcessDirectory => "IODIR.INVAL_PDT",
-        CommandKind.Fence => "IOFENCE.C",
-        CommandKind.AtsInvalidate => "ATS.INVAL",
-        _ => "ATS.PRGR",
     };
 
     // RISC-V IOMMU specification, section 4.2, table of CAUSE encodings.

@@ -3,7 +3,6 @@ using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -91,25 +90,13 @@ internal sealed class SeriesFeeder
 
     private void Sample(long timeNs)
     {
-        IommuStatistics statistics = _stack.Platform.Hardware.GetStatistics();
-        long commands = 0;
-        long removed = 0;
-        foreach (CommandStatistics command in statistics.Commands)
-        {
-            if (command.Kind != CommandKind.Fence)
-            {
-                commands += command.Executed;
-            }
-
-            removed += command.RemovedEntries;
-        }
-
+        HardwareCounters counters = HardwareCounters.Of(_stack);
         long tables = 0;
         for (int device = 0; device < _stack.Endpoints.Length; device++)
         {
             tables += _stack.TableBytes(device);
         }
 
-        _recorder.Sample(timeNs / 1e9, new(statistics.Hits, statistics.Misses, commands, removed, tables));
+        _recorder.Sample(timeNs / 1e9, new(counters.Total.Hits, counters.Total.Misses, counters.Invalidations, counters.EntriesRemoved, tables));
     }
 }
