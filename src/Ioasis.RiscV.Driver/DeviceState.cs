@@ -23,6 +23,8 @@ internal readonly record struct ContextTarget(bool IsValid, ulong FirstStage, Bo
 /// <summary>What the driver knows of a device: where its contexts lie and what they point at now.</summary>
 internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, ProcessDirectory? processes)
 {
+    private bool _isCutOff;
+
     public IommuDevice Device { get; } = device;
 
     public uint Id { get; } = device.Id.Value;
@@ -35,8 +37,15 @@ internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, P
     /// <summary>Whether the device may cache translations. Then its context stays valid, and its process contexts change.</summary>
     public bool HasAts { get; init; }
 
-    /// <summary>The device did not answer invalidations: its context is invalid until it is removed.</summary>
-    public bool IsIsolated { get; set; }
+    /// <summary>
+    /// The hardware has confirmed that the device context is invalid, because the device was removed or did not answer
+    /// invalidations: nothing of it goes through, translated or not.
+    /// </summary>
+    public bool IsCutOff
+    {
+        get => Volatile.Read(ref _isCutOff);
+        set => Volatile.Write(ref _isCutOff, value);
+    }
 
     /// <summary>Excludes changes of the contexts.</summary>
     public IoLock Lock { get; } = new();

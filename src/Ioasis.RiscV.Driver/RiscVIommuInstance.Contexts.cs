@@ -16,7 +16,7 @@ public sealed partial class RiscVIommuInstance
     private Errno TryGetTarget(DeviceState state, Pasid pasid, Domain next, out ContextTarget target)
     {
         target = ContextTarget.Blocked;
-        if (state.IsIsolated && next is not BlockedDomain)
+        if (state.IsCutOff && next is not BlockedDomain)
         {
             return Errno.IoError;
         }
@@ -176,7 +176,7 @@ public sealed partial class RiscVIommuInstance
             error = _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, old.Pscid, null)]);
         }
 
-        if (error != Errno.Success || !old.IsValid || !state.HasAts || state.IsIsolated)
+        if (error != Errno.Success || !old.IsValid || !state.HasAts || state.IsCutOff)
         {
             return error;
         }

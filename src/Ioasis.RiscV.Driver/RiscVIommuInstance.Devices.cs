@@ -218,20 +218,21 @@ public sealed partial class RiscVIommuInstance
     {
         using (state.Lock.Acquire())
         {
-            if (state.IsGone)
+            if (state.IsCutOff)
             {
                 return Errno.Success;
             }
 
             _options.Logger.LogCritical(
                 "{Name}: device {Device:x6} does not answer ATS invalidations and is cut off", Name, state.Id);
-            if (!Store(state.Context + DeviceContextOffset.TranslationControl, 0))
+            // The context of a device that was removed may be another's by now; it is invalid for this one already.
+            if (!state.IsGone && !Store(state.Context + DeviceContextOffset.TranslationControl, 0))
             {
                 return Errno.IoError;
             }
 
             Errno error = _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]);
-            state.IsIsolated = error == Errno.Success;
+            state.IsCutOff = error == Errno.Success;
             return error;
         }
     }
@@ -250,6 +251,7 @@ public sealed partial class RiscVIommuInstance
             }
 
             bool isFlushed = isOff || error is Errno.Success or Errno.NoDevice;
+            state.IsCutOff = isFlushed;
             foreach (ContextTarget target in state.Attached.Values)
             {
                 GiveBack(target, isFlushed);

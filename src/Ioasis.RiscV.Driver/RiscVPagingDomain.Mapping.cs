@@ -181,7 +181,7 @@ public sealed partial class RiscVPagingDomain
         for (int i = 0; i < devices.Length; i++)
         {
             Command command = AtsInvalidation.For(devices[i].Device.Id, devices[i].Pasid, payload);
-            Errno error = devices[i].Device.IsIsolated || devices[i].Device.IsGone
+            Errno error = devices[i].Device.IsCutOff
                 ? Errno.NoDevice
                 : devices[i].Iommu.Commands.Submit([command], out tickets[i]);
             if (error is not (Errno.Success or Errno.NoDevice))
