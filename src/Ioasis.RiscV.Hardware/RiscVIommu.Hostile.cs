@@ -151,6 +151,14 @@ public sealed partial class RiscVIommu
 
             if (!LeavesLeaves(request))
             {
+                // What is held may be older than the A and D that the request just set: it goes.
+                _ = (isFirstStage ? hostile.FirstStage(space) : hostile.SecondStage(space.Gscid))
+                    .RemoveRange(address & ~0xffful, 12, nonLeaf: false, keepGlobal: false);
+                if (isFirstStage)
+                {
+                    _ = hostile.FirstStage(HostileCache.GlobalSpace(space)).RemoveRange(address & ~0xffful, 12, nonLeaf: false, keepGlobal: false);
+                }
+
                 return;
             }
 

@@ -225,11 +225,13 @@ public sealed partial class RiscVIommu
                 break;
             case RegisterOffset.FaultQueueCsr:
                 WriteRecordQueueCsr(ref _faultQueue, (uint)value);
+                RaisePersistent(_faultQueue, RecordQueueErrors, InterruptPending.FaultQueue);
                 break;
             case RegisterOffset.PageRequestQueueCsr:
                 if (_capabilities.Ats)
                 {
                     WriteRecordQueueCsr(ref _pageQueue, (uint)value);
+                    RaisePersistent(_pageQueue, RecordQueueErrors, InterruptPending.PageRequestQueue);
                 }
 
                 break;
@@ -346,13 +348,26 @@ public sealed partial class RiscVIommu
 
         csr = (csr & ~QueueCsr.InterruptEnableBit) | (value & QueueCsr.InterruptEnableBit);
         _commandQueue.Csr = csr & ~(value & Errors);
+        RaisePersistent(_commandQueue, Errors, InterruptPending.CommandQueue);
         ProcessCommands();
+    }
+
+    private const uint RecordQueueErrors = QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit;
+
+    // A pending bit is set while interrupts are enabled and an error is there, in whichever order the two came (section 5.18).
+    private void RaisePersistent(in QueueRegisters queue, uint errors, InterruptPending source)
+    {
+        if (queue.HasInterrupts && (queue.Csr & errors) != 0
+            && (Options.Deviations & ReferenceDeviations.InterruptEnableRaisesNothing) == 0)
+        {
+            Raise(source);
+        }
     }
 
     // fqcsr and pqcsr (sections 5.16, 5.17).
     private static void WriteRecordQueueCsr(ref QueueRegisters queue, uint value)
     {
-        const uint Errors = QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit;
+        const uint Errors = RecordQueueErrors;
         uint csr = queue.Csr;
         if ((csr & QueueCsr.BusyBit) != 0)
         {

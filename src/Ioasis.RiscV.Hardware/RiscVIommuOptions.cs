@@ -55,8 +55,13 @@ public enum ReferenceDeviations
     /// </summary>
     AtsFillsNoCache = 8,
 
+    /// <summary>
+    /// Enabling the interrupts of a queue that has an error bit set already does not set its pending bit (section 5.18 sets it while both are there).
+    /// </summary>
+    InterruptEnableRaisesNothing = 16,
+
     /// <summary>All of them.</summary>
-    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits | AtsFillsNoCache,
+    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits | AtsFillsNoCache | InterruptEnableRaisesNothing,
 }
 
 /// <summary>What an embedder chooses when it makes a <see cref="RiscVIommu"/>: what the specification leaves to implementations.</summary>

@@ -47,6 +47,40 @@ public sealed class InterruptTests
     }
 
     [Fact]
+    public void Enabling_the_interrupts_of_a_queue_with_an_error_raises_one()
+    {
+        using SparsePhysicalMemory memory = new();
+        RiscVIommu iommu = new(new(), memory);
+        iommu.Write64(RegisterOffset.CommandQueueBase, PpnField.FromAddress(FaultQueue) | 4);
+        iommu.Write32(RegisterOffset.CommandQueueCsr, QueueCsr.EnableBit);
+        iommu.Write32(RegisterOffset.CommandQueueTail, 1);
+        (iommu.Read32(RegisterOffset.CommandQueueCsr) & QueueCsr.CommandIllegalBit).ShouldNotBe(0u, "a command of zeros");
+        iommu.Read32(RegisterOffset.InterruptPendingStatus).ShouldBe(0u);
+
+        iommu.Write32(RegisterOffset.CommandQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit);
+        iommu.Read32(RegisterOffset.InterruptPendingStatus).ShouldBe((uint)InterruptPending.CommandQueue);
+    }
+
+    [Fact]
+    public void QoS_IDs_are_those_of_the_device_context_or_of_the_register_while_bare()
+    {
+        using SparsePhysicalMemory memory = new();
+        RiscVIommu iommu = new(new(), memory);
+        iommu.Write32(RegisterOffset.QosId, 0x0123_0456);
+        DmaRequest request = new(new(2), new(0x1000));
+        iommu.TryGetQosIds(request, out _, out _).ShouldBeFalse();
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, (ulong)IommuMode.Bare);
+        iommu.TryGetQosIds(request, out uint rcid, out uint mcid).ShouldBeTrue();
+        (rcid, mcid).ShouldBe((0x456u, 0x123u));
+
+        memory.Write64(new(0x4000 + (2 * 64) + DeviceContextOffset.TranslationAttributes), (0x77ul << DeviceTranslationAttributes.RcidShift) | (0x88ul << DeviceTranslationAttributes.McidShift));
+        memory.Write64(new(0x4000 + (2 * 64)), DeviceTranslationControl.ValidBit);
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, PpnField.FromAddress(0x4000) | (ulong)IommuMode.OneLevel);
+        iommu.TryGetQosIds(request, out rcid, out mcid).ShouldBeTrue();
+        (rcid, mcid).ShouldBe((0x77u, 0x88u));
+    }
+
+    [Fact]
     public void A_message_that_nothing_takes_is_a_fault_of_its_own()
     {
         using SparsePhysicalMemory memory = new();
