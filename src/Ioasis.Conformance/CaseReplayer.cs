@@ -44,6 +44,12 @@ internal sealed class CaseReplayer(
             DifferenceList found = new();
             try
             {
+                if (vectorCase.IsStepped)
+                {
+                    // Recorded with empty caches before every operation: it changes tables and registers behind their back.
+                    _model.EmptyCaches();
+                }
+
                 Perform(_model, operation, found);
             }
 #pragma warning disable CA1031 // whatever a model throws is a finding: no input may make it throw

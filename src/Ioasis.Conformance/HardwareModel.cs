@@ -105,6 +105,9 @@ internal sealed class HardwareModel : IModelUnderTest, IMsiSink, IPcieLink
     public void StepCommand() => _iommu.StepCommand();
 
     /// <inheritdoc/>
+    public void EmptyCaches() => _iommu.EmptyCaches();
+
+    /// <inheritdoc/>
     public void ForceRegister(uint offset, ulong value) => _iommu.ForceRegister(offset, value);
 
     /// <inheritdoc/>

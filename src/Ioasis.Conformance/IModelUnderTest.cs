@@ -28,6 +28,9 @@ internal interface IModelUnderTest : IDisposable
     /// <summary>Executes one command, if the queue has one and runs.</summary>
     void StepCommand();
 
+    /// <summary>Empties all caches.</summary>
+    void EmptyCaches();
+
     /// <summary>Overwrites 8 bytes of registers, without access rules and side effects.</summary>
     void ForceRegister(uint offset, ulong value);
 

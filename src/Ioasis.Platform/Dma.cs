@@ -109,20 +109,50 @@ public enum DmaTranslationFlags : ushort
     Mrif = 512,
 }
 
-/// <summary>The completion of a request.</summary>
-/// <param name="Address">The translated byte address, page offset included.</param>
-/// <param name="Status">How it ended; nothing else counts unless it is a success.</param>
-/// <param name="SizeLog2">log2 of the bytes around <paramref name="Address"/> that translate alike.</param>
-/// <param name="MemoryType">Svpbmt: 0 as the PMA says, 1 NC, 2 IO.</param>
-/// <param name="Flags">Properties.</param>
-/// <param name="Mrif">With <see cref="DmaTranslationFlags.Mrif"/>: where the interrupt is recorded and whom to notify.</param>
-public readonly record struct DmaTranslation(
-    PhysicalAddress Address,
-    DmaStatus Status,
-    byte SizeLog2 = 12,
-    byte MemoryType = 0,
-    DmaTranslationFlags Flags = DmaTranslationFlags.None,
-    MrifTarget? Mrif = null);
+/// <summary>The completion of a request. Three words, so that it costs little to hand over.</summary>
+public readonly record struct DmaTranslation
+{
+    // SizeLog2 in 7:0, Status in 11:8, MemoryType in 15:12, Flags in 31:16.
+    private readonly uint _properties;
+
+    /// <summary>Makes a completion.</summary>
+    /// <param name="address">The translated byte address, page offset included.</param>
+    /// <param name="status">How it ended; nothing else counts unless it is a success.</param>
+    /// <param name="sizeLog2">log2 of the bytes around <paramref name="address"/> that translate alike.</param>
+    /// <param name="memoryType">Svpbmt: 0 as the PMA says, 1 NC, 2 IO.</param>
+    /// <param name="flags">Properties.</param>
+    /// <param name="mrif">With <see cref="DmaTranslationFlags.Mrif"/>: where the interrupt is recorded and whom to notify.</param>
+    public DmaTranslation(
+        PhysicalAddress address,
+        DmaStatus status,
+        byte sizeLog2 = 12,
+        byte memoryType = 0,
+        DmaTranslationFlags flags = DmaTranslationFlags.None,
+        MrifTarget? mrif = null)
+    {
+        Address = address;
+        _properties = sizeLog2 | ((uint)status << 8) | ((uint)memoryType << 12) | ((uint)flags << 16);
+        Mrif = mrif;
+    }
+
+    /// <summary>The translated byte address, page offset included.</summary>
+    public PhysicalAddress Address { get; }
+
+    /// <summary>With <see cref="DmaTranslationFlags.Mrif"/>: where the interrupt is recorded and whom to notify.</summary>
+    public MrifTarget? Mrif { get; }
+
+    /// <summary>How it ended; nothing else counts unless it is a success.</summary>
+    public DmaStatus Status => (DmaStatus)((_properties >> 8) & 0xf);
+
+    /// <summary>log2 of the bytes around <see cref="Address"/> that translate alike.</summary>
+    public byte SizeLog2 => (byte)_properties;
+
+    /// <summary>Svpbmt: 0 as the PMA says, 1 NC, 2 IO.</summary>
+    public byte MemoryType => (byte)((_properties >> 12) & 0xf);
+
+    /// <summary>Properties.</summary>
+    public DmaTranslationFlags Flags => (DmaTranslationFlags)(_properties >> 16);
+}
 
 /// <summary>Where an MSI to a memory-resident interrupt file goes.</summary>
 /// <param name="Address">The interrupt file in memory.</param>

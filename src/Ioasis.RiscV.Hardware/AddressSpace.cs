@@ -11,23 +11,25 @@ internal readonly record struct SpaceKey(bool HasGscid, uint Gscid, bool HasPsci
 /// </summary>
 internal sealed class AddressSpace(SpaceKey key)
 {
-    private int _tag;
-    private uint _classes;
+    private ulong _identity;
 
     public SpaceKey Key { get; } = key;
+
+    /// <summary><see cref="Tag"/> in 31:0 and <see cref="Classes"/> in 63:32, to be read at once.</summary>
+    public ulong Identity => Volatile.Read(ref _identity);
 
     /// <summary>The tag of its entries, from 1; 0 while there are none.</summary>
     public int Tag
     {
-        get => Volatile.Read(ref _tag);
-        set => Volatile.Write(ref _tag, value);
+        get => (int)(uint)Identity;
+        set => Volatile.Write(ref _identity, (_identity & ~(ulong)uint.MaxValue) | (uint)value);
     }
 
     /// <summary>A bit for each size class that has, or had, entries since the tag was taken.</summary>
     public uint Classes
     {
-        get => Volatile.Read(ref _classes);
-        set => Volatile.Write(ref _classes, value);
+        get => (uint)(Identity >> 32);
+        set => Volatile.Write(ref _identity, (uint)_identity | ((ulong)value << 32));
     }
 
     /// <summary>How many entries carry the tag.</summary>

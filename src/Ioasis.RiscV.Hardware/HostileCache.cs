@@ -201,6 +201,15 @@ internal sealed class HostileCache
         RemoveWhere(_processTables, key => key.Device == id);
     }
 
+    /// <summary>Removes everything.</summary>
+    public void Clear()
+    {
+        InvalidateDevices(null);
+        _firstStages.Clear();
+        _secondStages.Clear();
+        _interruptFiles.Clear();
+    }
+
     /// <summary>IODIR.INVAL_PDT (section 3.1.3): the leaf entry only.</summary>
     public void InvalidateProcess(uint device, uint process) => _processes.Remove((device, process));
 

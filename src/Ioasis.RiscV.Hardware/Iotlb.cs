@@ -10,10 +10,10 @@ namespace Ioasis.RiscV.Hardware;
 /// has a version that is odd while it changes. Filled and invalidated under the cache lock.
 /// </summary>
 /// <remarks>
-/// A key is 64 bits: page number (47, at 17), size class (3, at 14), tag of the address space (14). A value is the
+/// A key is 64 bits: page number (47, at 17), size class (3, from 1, at 14), tag of the address space (14). A value is the
 /// physical page in 55:12 and <see cref="IotlbValue"/> below. Keys of a set are contiguous and compared by vectors.
 /// </remarks>
-internal sealed class Iotlb
+internal sealed unsafe class Iotlb
 {
     /// <summary>log2 of the sizes of the classes, a byte each: 4 KiB, 64 KiB, 2 MiB, 4 MiB, 1 GiB, 512 GiB, 256 TiB.</summary>
     private const ulong ClassShifts = 0x30_27_1e_16_15_10_0c;
@@ -22,19 +22,20 @@ internal sealed class Iotlb
     private const int TagLimit = 1 << TagBits;
     private const int PageShift = TagBits + 3;
     private const ulong TagMask = TagLimit - 1;
+    private const uint TagSpread = 0x9e5;
 
-    // Keys are aligned to cache lines.
-    private readonly ulong[] _keys;
-    private readonly int _keysStart;
-    private readonly ulong[] _values;
-    private readonly int[] _versions;
+    // A set is its keys, padded to whole vectors, and then its values: pinned, and aligned to cache lines.
+    private readonly ulong[] _array;
+    private readonly ulong* _table;
+    private readonly int[] _versionArray;
+    private readonly int* _versions;
     private readonly byte[] _next;
     private readonly AddressSpace?[] _spaceByTag = new AddressSpace?[TagLimit];
     private readonly ReplacementPolicy _policy;
     private readonly int _ways;
-    private readonly int _vectorWays;
-    private readonly int _stride;
-    private readonly int _setMask;
+    private readonly int _paddedWays;
+    private readonly uint _setMask;
+    private readonly int _blockShift;
     private int _nextTag = 1;
     private uint _random = 2463534242;
 
@@ -42,34 +43,61 @@ internal sealed class Iotlb
     {
         _ways = Math.Min(Math.Min(ways, 255), Math.Max(1, entries));
         int sets = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(1, entries / _ways));
-        _setMask = sets - 1;
+        _setMask = (uint)sets - 1;
         _policy = policy;
 
-        // Ways are padded to whole vectors; padding never matches, for no key is 0.
-        _vectorWays = (_ways + 3) & ~3;
-        _stride = _vectorWays;
-        _keys = GC.AllocateArray<ulong>((sets * _stride) + 8, pinned: true);
-        _keysStart = AlignedStart(_keys);
-        _values = new ulong[sets * _stride];
-        _versions = new int[sets];
+        // Padding never matches, for no key is 0. Up to 8 and up to 16 ways are looked at without a loop.
+        _paddedWays = _ways <= 8 ? 8 : (int)BitOperations.RoundUpToPowerOf2((uint)_ways);
+        _blockShift = 1 + BitOperations.Log2((uint)_paddedWays);
+        _array = GC.AllocateArray<ulong>((sets * _paddedWays * 2) + 8, pinned: true);
+        nuint start = (nuint)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_array));
+        _table = (ulong*)((start + 63) & ~(nuint)63);
+        _versionArray = GC.AllocateArray<int>(sets, pinned: true);
+        _versions = (int*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(_versionArray));
         _next = new byte[sets];
         Capacity = sets * _ways;
-    }
-
-    // The array is pinned, so that what is aligned now stays aligned.
-    private static unsafe int AlignedStart(ulong[] array)
-    {
-        fixed (ulong* start = array)
-        {
-            return (int)((64 - ((nuint)start & 63)) & 63) / sizeof(ulong);
-        }
     }
 
     /// <summary>How many entries there can be.</summary>
     public int Capacity { get; }
 
-    /// <summary>Finds a translation.</summary>
+    /// <summary>Finds the translation of a page of 4 KiB: what nearly all look-ups are after.</summary>
+    /// <returns>The value, or 0.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ulong FindPage(AddressSpace space, ulong address)
+    {
+        ulong identity = space.Identity;
+        ulong page = address >> 12;
+        nuint set = (nuint)(((uint)page ^ ((uint)identity * TagSpread)) & _setMask);
+        int* version = _versions + set;
+
+        // While a set changes its version is odd, and then the two cannot agree.
+        int before = Volatile.Read(ref *version) & ~1;
+        ulong* keys = _table + (set << _blockShift);
+        Vector256<ulong> wanted = Vector256.Create((page << PageShift) | (1ul << TagBits) | (uint)identity);
+        uint matches = Matches(keys, 0, wanted) | Matches(keys, 4, wanted);
+        if (matches == 0)
+        {
+            if (_paddedWays != 16)
+            {
+                return 0;
+            }
+
+            keys += 8;
+            matches = Matches(keys, 0, wanted) | Matches(keys, 4, wanted);
+            if (matches == 0)
+            {
+                return 0;
+            }
+        }
+
+        ulong value = keys[_paddedWays + (uint)BitOperations.TrailingZeroCount(matches)];
+        Volatile.ReadBarrier();
+        return Volatile.Read(ref *version) == before && space.Identity == identity ? value : 0;
+    }
+
+    /// <summary>Finds a translation of any size.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
     public bool TryFind(AddressSpace space, ulong address, out ulong value, out int sizeLog2)
     {
         uint classes = space.Classes;
@@ -78,11 +106,9 @@ internal sealed class Iotlb
         {
             int sizeClass = BitOperations.TrailingZeroCount(classes);
             classes &= classes - 1;
-            sizeLog2 = (int)(ClassShifts >> (sizeClass * 8)) & 0xff;
+            sizeLog2 = ShiftOf(sizeClass);
             ulong page = address >> sizeLog2;
-            ulong key = (page << PageShift) | ((ulong)sizeClass << TagBits) | (uint)tag;
-            int set = SetOf(page, tag);
-            if (TryFindInSet(set, key, out value) && space.Tag == tag)
+            if (TryFindInSet(SetOf(page, tag), KeyOf(page, sizeClass, tag), out value) && space.Tag == tag)
             {
                 return true;
             }
@@ -94,58 +120,36 @@ internal sealed class Iotlb
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private int SetOf(ulong page, int tag) => (int)((uint)page ^ ((uint)tag * 0x9e5u)) & _setMask;
+    private int SetOf(ulong page, int tag) => (int)(((uint)page ^ ((uint)tag * TagSpread)) & _setMask);
+
+    private static ulong KeyOf(ulong page, int sizeClass, int tag) => (page << PageShift) | ((ulong)(sizeClass + 1) << TagBits) | (uint)tag;
+
+    private ulong* KeysOf(int set) => _table + ((nuint)set << _blockShift);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool TryFindInSet(int set, ulong key, out ulong value)
     {
-        ref int version = ref Unsafe.Add(ref MemoryMarshal.GetArrayDataReference(_versions), set);
-        int before = Volatile.Read(ref version);
-        int start = set * _stride;
-        ref ulong keys = ref Unsafe.Add(ref MemoryMarshal.GetArrayDataReference(_keys), _keysStart + start);
+        int before = Volatile.Read(ref _versions[set]);
+        ulong* keys = KeysOf(set);
         Vector256<ulong> wanted = Vector256.Create(key);
-        uint matches = 0;
-        for (int way = 0; way < _vectorWays; way += 4)
+        uint matches = Matches(keys, 0, wanted) | Matches(keys, 4, wanted);
+        if (matches == 0 && _paddedWays > 8)
         {
-            Vector256<ulong> present = Vector256.LoadUnsafe(ref keys, (nuint)way);
-            matches |= Vector256.Equals(present, wanted).ExtractMostSignificantBits() << way;
-            if (matches != 0 || way == 28)
+            for (int way = 8; way < _paddedWays && matches == 0; way += 8)
             {
-                break;
+                matches = Matches(keys + way, 0, wanted) | Matches(keys + way, 4, wanted);
+                keys += matches == 0 ? 0 : way;
             }
         }
 
-        if (matches == 0)
-        {
-            return FindBeyond32(start, key, before, ref version, out value);
-        }
-
-        value = Unsafe.Add(ref MemoryMarshal.GetArrayDataReference(_values), start + BitOperations.TrailingZeroCount(matches));
-        return (before & 1) == 0 && VersionAfter(ref version) == before;
-    }
-
-    // Loads above stay above: acquire by a full read barrier where the processor needs one.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int VersionAfter(ref int version)
-    {
+        value = keys[_paddedWays + (BitOperations.TrailingZeroCount(matches) & 7)];
         Volatile.ReadBarrier();
-        return Volatile.Read(ref version);
+        return (matches != 0) & ((before & 1) == 0) & (Volatile.Read(ref _versions[set]) == before);
     }
 
-    private bool FindBeyond32(int start, ulong key, int before, ref int version, out ulong value)
-    {
-        for (int way = 32; way < _ways; way++)
-        {
-            if (_keys[_keysStart + start + way] == key)
-            {
-                value = _values[start + way];
-                return (before & 1) == 0 && VersionAfter(ref version) == before;
-            }
-        }
-
-        value = 0;
-        return false;
-    }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint Matches(ulong* keys, int way, Vector256<ulong> wanted) =>
+        Vector256.Equals(Vector256.Load(keys + way), wanted).ExtractMostSignificantBits() << way;
 
     /// <summary>Adds a translation, or replaces the one that is there.</summary>
     /// <param name="space">Whose it is.</param>
@@ -168,20 +172,20 @@ internal sealed class Iotlb
         int tag = space.Tag != 0 ? space.Tag : TakeTag(space);
         space.IsFractured |= firstStageSpanLog2 > shift;
         ulong page = address >> shift;
-        ulong key = (page << PageShift) | ((ulong)sizeClass << TagBits) | (uint)tag;
+        ulong key = KeyOf(page, sizeClass, tag);
         ulong value = (physicalAddress & IotlbValue.AddressMask & ~((1ul << shift) - 1)) | attributes;
         int set = SetOf(page, tag);
-        int start = set * _stride;
-        int way = ChooseWay(set, start, key, out bool evicts, out bool replaces);
+        ulong* keys = KeysOf(set);
+        int way = ChooseWay(set, keys, key, out bool evicts, out bool replaces);
         if (evicts)
         {
-            AddressSpace victim = _spaceByTag[(int)(_keys[_keysStart + start + way] & TagMask)]!;
+            AddressSpace victim = _spaceByTag[(int)(keys[way] & TagMask)]!;
             victim.Live--;
         }
 
         Interlocked.Increment(ref _versions[set]);
-        _keys[_keysStart + start + way] = key;
-        _values[start + way] = value;
+        keys[way] = key;
+        keys[_paddedWays + way] = value;
         Interlocked.Increment(ref _versions[set]);
         space.Live += replaces ? 0 : 1;
         space.Classes |= 1u << sizeClass;
@@ -190,13 +194,13 @@ internal sealed class Iotlb
 
     private static int ShiftOf(int sizeClass) => (int)(ClassShifts >> (sizeClass * 8)) & 0xff;
 
-    private int ChooseWay(int set, int start, ulong key, out bool evicts, out bool replaces)
+    private int ChooseWay(int set, ulong* keys, ulong key, out bool evicts, out bool replaces)
     {
         evicts = replaces = false;
         int free = -1;
         for (int way = 0; way < _ways; way++)
         {
-            ulong present = _keys[_keysStart + start + way];
+            ulong present = keys[way];
             if (present == key)
             {
                 replaces = true;
@@ -241,10 +245,10 @@ internal sealed class Iotlb
                 }
             }
 
-            for (int set = 0; set <= _setMask; set++)
+            for (int set = 0; set <= (int)_setMask; set++)
             {
                 Interlocked.Increment(ref _versions[set]);
-                Array.Clear(_keys, _keysStart + (set * _stride), _stride);
+                new Span<ulong>(KeysOf(set), _paddedWays * 2).Clear();
                 Interlocked.Increment(ref _versions[set]);
             }
 
@@ -307,9 +311,9 @@ internal sealed class Iotlb
 
     private bool RemoveKey(AddressSpace space, ulong page, int sizeClass)
     {
-        ulong key = (page << PageShift) | ((ulong)sizeClass << TagBits) | (uint)space.Tag;
+        ulong key = KeyOf(page, sizeClass, space.Tag);
         int set = SetOf(page, space.Tag);
-        Span<ulong> keys = _keys.AsSpan(_keysStart + (set * _stride), _ways);
+        Span<ulong> keys = new(KeysOf(set), _ways);
         int way = keys.IndexOf(key);
         if (way < 0)
         {
@@ -339,4 +343,7 @@ internal static class IotlbValue
     public const int PbmtShift = 9;
     public const ulong PbmtMask = 3;
     public const ulong MsiBit = 1ul << 11;
+
+    /// <summary>What the shortest path does not look at: memory types and MSIs.</summary>
+    public const ulong UnusualMask = (PbmtMask << PbmtShift) | MsiBit;
 }

@@ -81,11 +81,6 @@ public sealed partial class RiscVIommu
     private CachedDevice? FindDevice(uint deviceId)
     {
         CachedDevice?[] slots = _devices.Slots;
-        if (slots.Length == 0)
-        {
-            return null;
-        }
-
         int index = _devices.IndexOf(deviceId);
         CachedDevice? found = Volatile.Read(ref slots[index]);
         if (found is null || found.DeviceId != deviceId)
@@ -99,11 +94,6 @@ public sealed partial class RiscVIommu
     private TranslationContext? FindContext(ulong key)
     {
         TranslationContext?[] slots = _contexts.Slots;
-        if (slots.Length == 0)
-        {
-            return null;
-        }
-
         int index = _contexts.IndexOf(key);
         TranslationContext? found = Volatile.Read(ref slots[index]);
         if (found is null || found.Key != key)

@@ -167,13 +167,13 @@ public sealed partial class RiscVIommu
                 size = 16;
             }
 
-            if (isFirstStage)
+            CachedStage stage = !isFirstStage ? hostile.SecondStage(space.Gscid)
+                : hostile.FirstStage(isGlobal ? HostileCache.GlobalSpace(space) : space);
+
+            // What is cached already has to follow an update of A and D in any case.
+            if (LeavesLeaves(request) || stage.TryFindLeaf(address, out _))
             {
-                hostile.FirstStage(isGlobal ? HostileCache.GlobalSpace(space) : space).AddLeaf(address, size, cached);
-            }
-            else
-            {
-                hostile.SecondStage(space.Gscid).AddLeaf(address, size, cached);
+                stage.AddLeaf(address, size, cached);
             }
         }
     }

@@ -61,6 +61,16 @@ public sealed partial class RiscVIommu
         }
     }
 
+    /// <summary>Empties all caches.</summary>
+    internal void EmptyCaches()
+    {
+        using (_cacheLock.Acquire())
+        {
+            ForgetSpaces();
+            _hostile?.Clear();
+        }
+    }
+
     /// <summary>Changes what the embedder chose, in flight.</summary>
     internal void Reconfigure(RiscVIommuOptions options)
     {

@@ -35,8 +35,7 @@ internal sealed class TranslationContext
     /// <summary>Position in <see cref="IotlbValue"/> of the permissions of a supervisor; negative without ENS.</summary>
     public readonly int SupervisorShift;
 
-    /// <summary>Neither stage translates.</summary>
-    public readonly bool IsPassThrough;
+    // Neither stage translates: Space is null.
     public readonly byte PassThroughSizeLog2;
     public readonly ulong PassThroughMask;
 
@@ -68,7 +67,6 @@ internal sealed class TranslationContext
         UsesDefaultProcess = process.UsesDefaultProcess;
         HasProcessContext = process.HasProcessContext;
         Space = space;
-        IsPassThrough = process.Stage.IsBare && !device.Data.HasSecondStage;
         PassThroughSizeLog2 = (byte)passThroughSizeLog2;
         PassThroughMask = passThroughMask;
         SupervisorShift = !process.AllowsSupervisor ? -1
@@ -134,14 +132,21 @@ internal sealed class ContextTable<T>
 
     public ContextTable(int entries)
     {
-        int size = entries == 0 ? 0 : Math.Max(2, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)entries));
+        int size = Math.Max(2, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)entries));
         _slots = new T?[size];
-        _shift = 64 - System.Numerics.BitOperations.Log2((uint)Math.Max(2, size));
+        _shift = 64 - System.Numerics.BitOperations.Log2((uint)size);
+        IsEmpty = entries == 0;
     }
+
+    /// <summary>What is in the first of the two places for a key, whosever it is.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+    public T? First(ulong key) => Volatile.Read(ref System.Runtime.CompilerServices.Unsafe.Add(
+        ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_slots), (nint)((key * 0x9e37_79b9_7f4a_7c15) >> _shift)));
 
     public T?[] Slots => _slots;
 
-    public bool IsEmpty => _slots.Length == 0;
+    /// <summary>Nothing is ever put in.</summary>
+    public bool IsEmpty { get; }
 
     /// <summary>The first of the two places for a key; the other is its neighbour (index ^ 1).</summary>
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
