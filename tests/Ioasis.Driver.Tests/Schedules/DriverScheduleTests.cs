@@ -13,7 +13,7 @@ public sealed class DriverScheduleTests
     private static ExplorerOptions Options { get; } = new()
     {
         // For most every order with one preemption, and some with two.
-        MaxSchedules = ExplorerOptions.All ? 400_000 : 3000,
+        MaxSchedules = ExplorerOptions.All ? 400_000 : 2000,
         TimeBudget = TimeSpan.FromSeconds(30),
         RandomSchedules = ExplorerOptions.All ? 20_000 : 150,
     };

@@ -1,0 +1,105 @@
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
+
+namespace Ioasis.Driver.Tests.Schedules;
+
+/// <summary>The explorer finds each mistake that the driver makes on purpose, within the budget that the real driver gets.</summary>
+[Collection(ScheduleCollection.Name)]
+public sealed class MutantTests
+{
+    private static ExplorerOptions Options { get; } = new()
+    {
+        MaxSchedules = 20_000,
+        TimeBudget = TimeSpan.FromSeconds(30),
+    };
+
+    [Fact]
+    public void A_bond_linked_after_the_context_is_loaded() =>
+        Found(static () => new AttachAgainstUnmap(DriverMutation.BondAfterContext), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_detach_that_does_not_invalidate_the_context() =>
+        Found(static () => new DetachAgainstMap(DriverMutation.SkipDirectoryInvalidation), atMostPreemptions: 0);
+
+    [Fact]
+    public void A_replace_that_does_not_invalidate_the_context() =>
+        Found(static () => new ReplaceAgainstInvalidate(DriverMutation.SkipDirectoryInvalidation), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_PSCID_freed_before_its_flush() =>
+        Found(static () => new PscidReuse(DriverMutation.PscidFreedBeforeFlush), atMostPreemptions: 1);
+
+    [Fact]
+    public void An_unmap_without_invalidation() =>
+        Found(static () => new Neighbours(DriverMutation.SkipInvalidationAfterUnmap), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_table_page_freed_before_the_fence() =>
+        Found(static () => new TablesAgainstMap(DriverMutation.TablesFreedBeforeFence), atMostPreemptions: 1);
+
+    [Theory]
+    [InlineData(QueueTrouble.Unreadable)]
+    [InlineData(QueueTrouble.Illegal)]
+    public void A_queue_error_taken_for_completion(QueueTrouble trouble) =>
+        Found(() => new QueueFailure(trouble, DriverMutation.ErrorIsCompletion), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.4")]
+    public void An_invalidation_for_each_device_instead_of_each_bond() =>
+        (Invalidations(DriverMutation.None), Invalidations(DriverMutation.InvalidatePerDevice)).ShouldBe((1, 2));
+
+    [Fact]
+    [Trait("Requirement", "S4.6")]
+    public void No_invalidation_when_the_old_context_was_invalid() =>
+        Found(static () => new AttachAgainstUnmap(DriverMutation.SkipInvalidationOfNewContext, keepsInvalidContexts: true), atMostPreemptions: 0);
+
+    [Fact]
+    [Trait("Requirement", "S4.3")]
+    public void A_device_followed_after_it_was_unplugged() =>
+        Found(static () => new UnplugAgainstInvalidate(DriverMutation.DeviceFollowedAfterUnplug), atMostPreemptions: 1);
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [Trait("Requirement", "S4.10")]
+    public void A_root_table_made_under_two_attaches(int iommus) =>
+        Found(() => new TwoAttaches(iommus, DriverMutation.RootMadeByAttach), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_device_that_answers_before_its_accesses_have_ended() =>
+        Found(static () => new RevokeFromCachingDevice(Revocation.Unmap, Answer.TooEarly), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_device_that_is_told_while_the_IOMMU_still_knows() =>
+        Found(static () => new RevokeFromCachingDevice(Revocation.Unmap, Answer.Proper, DriverMutation.SkipInvalidationAfterUnmap), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_map_over_what_waits_for_its_lazy_flush() =>
+        Found(static () => new LazyFlushAgainstReuse(asksBeforeMap: false), atMostPreemptions: 1);
+
+    // Two devices share a bond: one unmap is one command. Commands are counted, because caches forgive too many.
+    private static long Invalidations(DriverMutation mutations)
+    {
+        using Rig rig = new(new() { Driver = new() { Mutations = mutations } });
+        IommuDevice[] devices = [rig.AddDevice(1), rig.AddDevice(2)];
+        RiscVPagingDomain domain = rig.NewDomain(devices[0]);
+        foreach (IommuDevice device in devices)
+        {
+            device.Group.Attach(domain).ShouldBe(Errno.Success);
+        }
+
+        domain.ShouldMap(0x1000, 0x8000_0000);
+        long before = rig.Driver.Statistics.FirstStageInvalidations;
+        domain.ShouldUnmap(0x1000);
+        return rig.Driver.Statistics.FirstStageInvalidations - before;
+    }
+
+    private static void Found(Func<Scenario> create, int atMostPreemptions)
+    {
+        ScheduleFailure failure = ScheduleExplorer.Explore(create, Options).ShouldFail();
+        failure.Preemptions.ShouldBeLessThanOrEqualTo(atMostPreemptions, failure.ToString());
+        ScheduleExplorer.Replay(create, failure.Schedule.ToString(), Options).ShouldNotBeNull();
+    }
+}
