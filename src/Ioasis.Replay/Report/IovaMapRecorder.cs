@@ -48,6 +48,7 @@ internal sealed class IovaMapRecorder(string device)
             ulong partLast = Math.Min(last, bandLast);
             Band band = GetBand(start);
             Integrate(band, seconds);
+            band.Touched[ColumnOf(seconds)] = true;
             band.LiveBytes += Math.Sign(bytes) * (double)(partLast - start + 1);
             if (partLast == last)
             {
@@ -67,7 +68,8 @@ internal sealed class IovaMapRecorder(string device)
             JoinColumns();
         }
 
-        int columns = double.IsNaN(_start) ? 0 : ColumnOf(endSeconds) + 1;
+        // A column that would begin where the recording ends has no width.
+        int columns = double.IsNaN(_start) ? 0 : Math.Max(1, (int)Math.Ceiling((endSeconds - _start) / _column));
         double bandBytes = BitOperations.RotateLeft(1UL, _bandLog2);
         List<IovaBand> rows = [];
         foreach ((ulong number, Band band) in _bands.OrderBy(b => b.Key))
@@ -79,7 +81,7 @@ internal sealed class IovaMapRecorder(string device)
                 double covered = Math.Min(_column, endSeconds - (_start + (i * _column)));
                 double share = covered > 0 ? band.ByteSeconds[i] / (bandBytes * covered) : 0;
                 percent[i] = (byte)Math.Clamp(Math.Ceiling((share * 100) - 1e-6), 0, 100);
-                if (percent[i] == 0 && (share > 0 || band.Touched[i]))
+                if (percent[i] == 0 && (share > 0 || band.Touched[i] || (i == columns - 1 && band.Touched[ColumnOf(endSeconds)])))
                 {
                     percent[i] = 1;
                 }
@@ -123,7 +125,6 @@ internal sealed class IovaMapRecorder(string device)
 
     private void Integrate(Band band, double seconds)
     {
-        band.Touched[ColumnOf(seconds)] = true;
         if (band.LiveBytes <= 0)
         {
             band.Seconds = Math.Max(band.Seconds, seconds);

@@ -2,10 +2,13 @@ namespace Ioasis.Replay.Report;
 
 /// <summary>
 /// All that one replay found out: the one result that the text summary, the JSON document and the page are made from.
-/// This folder holds immutable records, and the recorders that thin time series while a replay runs. It never
-/// replays, prints or reads a file. Units are in the names: times are seconds of the recording's own clock unless
-/// the name says otherwise, sizes are bytes. docs/report-schema.md describes the JSON form.
+/// Units are in the names: times are seconds of the recording's own clock unless the name says otherwise, sizes are
+/// bytes.
 /// </summary>
+/// <remarks>
+/// This folder holds immutable records, and the recorders that thin time series while a replay runs. It never replays,
+/// prints or reads a file. docs/report-schema.md describes the JSON form.
+/// </remarks>
 public sealed record ReplayReport
 {
     /// <summary>The version of the JSON schema that this model has; a change that a reader must know about raises it.</summary>
