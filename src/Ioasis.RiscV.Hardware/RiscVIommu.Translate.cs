@@ -221,7 +221,9 @@ public sealed partial class RiscVIommu
         AddressSpace? space,
         ref Outcome outcome)
     {
-        if (space is not null && TryIotlb(request, stage, space, ref outcome))
+        // With SXL a guest has 34 bits of address, whatever an entry maps (section 2.1.3.1).
+        bool inGuestRange = !stage.IsBare || !device.Has(DeviceTranslationControl.SxlBit) || request.Iova >> 34 == 0;
+        if (space is not null && inGuestRange && TryIotlb(request, stage, space, ref outcome))
         {
             cached?.Counters?.CountHit();
             return true;

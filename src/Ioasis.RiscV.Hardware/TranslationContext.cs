@@ -85,7 +85,8 @@ internal sealed class TranslationContext
         bool sxl = device.Data.Has(DeviceTranslationControl.SxlBit);
         if (process.Stage.IsBare)
         {
-            RangeMask = ~((1ul << 59) - 1);
+            // With SXL a guest has 34 bits of address, whatever its tables could map (section 2.1.3.1).
+            RangeMask = ~((1ul << (sxl && device.Data.HasSecondStage ? 34 : 59)) - 1);
         }
         else if (sxl)
         {
