@@ -88,7 +88,7 @@ public static class TraceReplayer
         }
 
         return Replay(
-            new(plan, log, schedule?.Accesses ?? [], learned: false) { Alignment = alignment, Residuals = schedule?.Residuals ?? [] },
+            new(plan, log, schedule?.Accesses ?? [], learned: false) { Alignment = alignment, Residuals = schedule?.Residuals ?? [], Refined = schedule?.Refined ?? 0 },
             options, parseTime, watch, progress, cancellationToken);
     }
 

@@ -21,6 +21,9 @@ internal sealed class ReplayCase(MappingPlan plan, DmaLog? log, ScheduledDma[] a
     /// <summary>How the clocks were tied.</summary>
     public ClockTie? Alignment { get; init; }
 
+    /// <summary>Accesses that were explained only by tying the clocks more closely in their neighbourhood.</summary>
+    public int Refined { get; init; }
+
     /// <summary>Distances of accesses within the tolerance from their mappings, sorted.</summary>
     public double[] Residuals { get; init; } = [];
 

@@ -277,6 +277,16 @@ internal sealed partial class ReportBuilder
             });
         }
 
+        if (replay.Refined > 0)
+        {
+            result.Add(new()
+            {
+                Name = "logged DMAs where the clocks are further apart than the tolerance",
+                Count = replay.Refined,
+                Outcome = "tied by the DMAs around them: none can come before its map; they count as within the tolerance",
+            });
+        }
+
         if (_trace.MappedBefore > 0)
         {
             result.Add(new()

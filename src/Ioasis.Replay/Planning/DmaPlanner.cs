@@ -9,6 +9,8 @@ namespace Ioasis.Replay.Planning;
 /// </summary>
 public static class DmaPlanner
 {
+    private const int Rounds = 8;
+
     /// <summary>Makes the plan and the schedule of the log's accesses.</summary>
     /// <param name="trace">The trace.</param>
     /// <param name="log">The log of the same run.</param>
@@ -29,9 +31,18 @@ public static class DmaPlanner
 
         MappingPlan plan = MakePlan(trace, log, clocks, options, toleranceSeconds);
         DmaSchedule schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
-        List<MappingEvent> before = MappedBefore(plan, log, schedule);
-        if (before.Count > 0)
+
+        // What was learned may take an explanation from another access, which is then learned from in turn.
+        List<MappingEvent> before = [];
+        for (int round = 0; round < Rounds; round++)
         {
+            List<MappingEvent> more = MappedBefore(plan, log, schedule);
+            if (more.Count == 0)
+            {
+                break;
+            }
+
+            before.AddRange(more);
             plan = MakePlan(trace.After(before), log, clocks, options, toleranceSeconds);
             schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
         }

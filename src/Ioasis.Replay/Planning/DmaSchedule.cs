@@ -56,10 +56,15 @@ public struct ScheduledDma
 /// </summary>
 public sealed class DmaSchedule
 {
+    // More than this no pair of clocks is apart after they were tied, in seconds.
+    private const double MostRefined = 0.01;
+
     private readonly Dictionary<(int Device, ulong Page), List<int>> _history = [];
     private readonly MappingPlan _plan;
     private readonly double[] _mapSeconds;
     private readonly double[] _endSeconds;
+    private double _leadAt = double.NaN;
+    private double _lead;
     private int[] _mapStep = [];
     private int[] _endStep = [];
 
@@ -77,6 +82,12 @@ public sealed class DmaSchedule
 
     /// <summary>Accesses by <see cref="ScheduledDma.AfterStep"/>, then in the log's order.</summary>
     public ScheduledDma[] Accesses { get; private set; } = [];
+
+    /// <summary>
+    /// Accesses that lie within the tolerance only after the clocks were tied more closely in their neighbourhood: where many
+    /// accesses seem to come before their maps by the same time, it is the clocks that are apart by it.
+    /// </summary>
+    public int Refined { get; private set; }
 
     /// <summary>Distances of the accesses within the tolerance from their map or unmap, in seconds, sorted.</summary>
     public double[] Residuals { get; private set; } = [];
@@ -253,6 +264,7 @@ public sealed class DmaSchedule
         double begin = _plan.Trace.Input.FirstTimeNs / 1e9;
         double end = _plan.Trace.Input.LastTimeNs / 1e9;
         List<double> residuals = [];
+        List<(double At, double Lead)>? leads = null;
         ScheduledDma[] result = new ScheduledDma[log.Accesses.Length];
         int position = 0;
         double before = double.NegativeInfinity;
@@ -284,7 +296,20 @@ public sealed class DmaSchedule
             int area = _history.TryGetValue((device, access.Iova >> 12), out List<int>? areas)
                 ? Nearest(areas, access, at, out distance)
                 : -1;
-            if (area < 0 || distance >= tolerance)
+            bool explained = area >= 0 && distance < tolerance;
+            if (area >= 0 && !explained && distance < MostRefined)
+            {
+                leads ??= Leads(log, devices, alignment);
+                int refined = Nearest(areas!, access, at + Lead(leads, at), out double refinedDistance);
+                if (refinedDistance < tolerance)
+                {
+                    Refined++;
+                    area = refined;
+                    explained = true;
+                }
+            }
+
+            if (!explained)
             {
                 scheduled.Class = at < begin - tolerance || at > end ? DmaClass.OutsideRecording : DmaClass.Unexplained;
                 continue;
@@ -316,6 +341,57 @@ public sealed class DmaSchedule
         Array.Sort(Residuals);
         Sort(result);
         Accesses = result;
+    }
+
+    /// <summary>
+    /// By how much accesses seem to come before the map that they use: the time of each, and by how much. An access cannot be
+    /// made before its map, so each is a lower bound of how far the clocks are apart there.
+    /// </summary>
+    private List<(double At, double Lead)> Leads(DmaLog log, int[] devices, ClockTie alignment)
+    {
+        List<(double At, double Lead)> leads = [];
+        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        {
+            double at = alignment.ToTraceSeconds(access.TimeNs);
+            if (access.Outcome == DmaOutcome.Translated
+                && _history.TryGetValue((devices[access.Device], access.Iova >> 12), out List<int>? areas)
+                && Nearest(areas, access, at, out double distance) is int area && area >= 0
+                && distance > 0 && distance < MostRefined && _mapSeconds[area] > at)
+            {
+                leads.Add((at, distance));
+            }
+        }
+
+        leads.Sort();
+        return leads;
+    }
+
+    /// <summary>How far the clocks are apart at a time: what nine of ten leads within half a second do not exceed; 0 for too few.</summary>
+    private double Lead(List<(double At, double Lead)> leads, double at)
+    {
+        const double window = 0.5;
+        const double step = 0.1;
+        const int enough = 20;
+        at = Math.Round(at / step) * step;
+        if (_leadAt == at)
+        {
+            return _lead;
+        }
+
+        _leadAt = at;
+        _lead = 0;
+        int low = leads.BinarySearch((at - window, 0));
+        int high = leads.BinarySearch((at + window, 0));
+        low = low < 0 ? ~low : low;
+        high = high < 0 ? ~high : high;
+        if (high - low < enough)
+        {
+            return 0;
+        }
+
+        List<double> near = leads.GetRange(low, high - low).ConvertAll(static l => l.Lead);
+        near.Sort();
+        return _lead = near[near.Count * 9 / 10];
     }
 
     /// <summary>For each event the last step of it or of an event before, and for each area the steps that begin and end it.</summary>

@@ -33,7 +33,7 @@ public sealed class Planner
         _options = options;
         _infer = infer;
         _plan = new(trace);
-        _areas = new(trace.Mappings.Length);
+        _areas = new(Array.FindAll(trace.Mappings, static m => !m.IsUnmap).Length);
         _steps = new(trace.Mappings.Length);
         _seen = new(trace.Mappings.Length);
     }
@@ -58,26 +58,29 @@ public sealed class Planner
         return plan;
     }
 
-    /// <summary>The one device with DMA events whose own mappings never overlap those that nothing names, or -1.</summary>
+    /// <summary>
+    /// The one device with DMA events whose own mappings do not overlap those that nothing names, or -1. A stray overlap (an
+    /// event that found the wrong map) does not decide: every other device must have fifty times as many, and at least one.
+    /// </summary>
     private static int Infer(MappingPlan plan)
     {
         int found = -1;
+        long fewest = long.MaxValue;
+        long next = long.MaxValue;
         foreach (int device in plan.Trace.DmaEventsByDevice.Keys)
         {
-            if (device < plan.Conflicts.Length && plan.Conflicts[device] > 0)
+            long conflicts = device < plan.Conflicts.Length ? plan.Conflicts[device] : 0;
+            if (conflicts < fewest)
             {
-                continue;
+                (found, next, fewest) = (device, fewest, conflicts);
             }
-
-            if (found >= 0)
+            else
             {
-                return -1;
+                next = Math.Min(next, conflicts);
             }
-
-            found = device;
         }
 
-        return found;
+        return found >= 0 && next > 0 && next / 50 >= fewest ? found : -1;
     }
 
     private MappingPlan Run()
