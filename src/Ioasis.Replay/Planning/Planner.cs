@@ -16,6 +16,9 @@ public sealed class Planner
     private readonly List<LiveAreas> _live = [];
     private readonly HashSet<ulong> _seen;
     private readonly List<int> _found = [];
+    private readonly int[] _candidates;
+
+    // Only conflicts are wanted, to infer whose the unnamed mappings are: no steps are kept.
     private readonly bool _infer;
     private int _rest = -1;
     private int _liveAreas;
@@ -34,8 +37,9 @@ public sealed class Planner
         _infer = infer;
         _plan = new(trace);
         _areas = new(Array.FindAll(trace.Mappings, static m => !m.IsUnmap).Length);
-        _steps = new(trace.Mappings.Length);
-        _seen = new(trace.Mappings.Length);
+        _steps = new(infer ? 0 : trace.Mappings.Length);
+        _seen = new(infer ? 0 : trace.Mappings.Length);
+        _candidates = [.. trace.DmaEventsByDevice.Keys];
     }
 
     /// <summary>Makes the plan. Without <see cref="PlanOptions.Rest"/> the device of what nothing names is inferred.</summary>
@@ -43,19 +47,16 @@ public sealed class Planner
     {
         ArgumentNullException.ThrowIfNull(trace);
         options ??= new();
-        bool open = options.Rest is null && options.Overrides is null;
-        MappingPlan plan = new Planner(trace, options, open).Run();
-        if (open && plan.MapsWithoutEvidence > 0)
+        if (options.Rest is null && options.Overrides is null && Array.Exists(trace.Mappings, static m => m.Device < 0 && !m.IsUnmap))
         {
-            int rest = Infer(plan);
+            int rest = Infer(new Planner(trace, options, infer: true).Run());
             if (rest >= 0)
             {
-                PlanOptions known = options with { Rest = trace.Devices.Name(rest), RestChoice = RestChoice.Inferred };
-                return new Planner(trace, known, infer: false).Run();
+                options = options with { Rest = trace.Devices.Name(rest), RestChoice = RestChoice.Inferred };
             }
         }
 
-        return plan;
+        return new Planner(trace, options, infer: false).Run();
     }
 
     /// <summary>
@@ -182,7 +183,7 @@ public sealed class Planner
             _plan.Oddities.Add(PlanOddity.MixedLeafSizes, e.Line);
         }
 
-        if (!_seen.Add(((ulong)device << 52) ^ (e.Iova >> 12)))
+        if (!_infer && !_seen.Add(((ulong)device << 52) ^ (e.Iova >> 12)))
         {
             _plan.Oddities.Add(PlanOddity.IovaReuse, e.Line);
         }
@@ -267,7 +268,7 @@ public sealed class Planner
             _deviceBytes[device] -= area.Length;
         }
 
-        _steps.Add(new()
+        AddStep(new()
         {
             Kind = StepKind.Unmap,
             Start = low.Start,
@@ -296,7 +297,7 @@ public sealed class Planner
 
     private void Begin(int device, int index, ulong start, ulong length, ulong physical, AreaFlags flags)
     {
-        _steps.Add(new()
+        AddStep(new()
         {
             Kind = StepKind.Map,
             Start = start,
@@ -321,6 +322,14 @@ public sealed class Planner
         _liveBytes += length;
         _deviceAreas[device]++;
         _deviceBytes[device] += length;
+    }
+
+    private void AddStep(in PlanStep step)
+    {
+        if (!_infer)
+        {
+            _steps.Add(step);
+        }
     }
 
     private void Peaks(int device, int index)
@@ -411,7 +420,7 @@ public sealed class Planner
             return;
         }
 
-        for (int other = 0; other < _live.Count; other++)
+        foreach (int other in _candidates)
         {
             if (other != _rest && FindOverlaps(_live[other], start, last))
             {
