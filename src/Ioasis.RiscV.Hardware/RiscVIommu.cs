@@ -148,7 +148,7 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
             return MemoryStatus.AccessFault;
         }
 
-        _ = Injection.Hit(InjectionKind.MemoryRead);
+        _ = Injection.Hit(InjectionKind.MemoryRead, address);
         MemoryStatus status = _sparse is { } sparse
             ? sparse.Read64(new(address), out value)
             : _memory.Read64(new(address), out value);
@@ -168,7 +168,7 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
             return MemoryStatus.AccessFault;
         }
 
-        _ = Injection.Hit(InjectionKind.MemoryRead);
+        _ = Injection.Hit(InjectionKind.MemoryRead, address);
         MemoryStatus status = _memory.Read32(new(address), out value);
         if (bigEndian)
         {
@@ -215,7 +215,7 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
             }
         }
 
-        _ = Injection.Hit(InjectionKind.MemoryWrite);
+        _ = Injection.Hit(InjectionKind.MemoryWrite, address);
         return _memory.Write(new(address), bytes);
     }
 
@@ -226,7 +226,7 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
             return MemoryStatus.AccessFault;
         }
 
-        _ = Injection.Hit(InjectionKind.MemoryWrite);
+        _ = Injection.Hit(InjectionKind.MemoryWrite, address);
         return _memory.Write32(new(address), bigEndian ? BinaryPrimitives.ReverseEndianness(value) : value);
     }
 }
