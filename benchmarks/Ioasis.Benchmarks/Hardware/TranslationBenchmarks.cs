@@ -7,7 +7,6 @@ namespace Ioasis.Benchmarks.Hardware;
 
 /// <summary>Translations of one thread: hits, and walks of every request with warm directory caches.</summary>
 [MemoryDiagnoser]
-[DisassemblyDiagnoser(maxDepth: 4)]
 public class TranslationBenchmarks
 {
     private HardwareBed _bed = null!;

@@ -76,6 +76,11 @@ internal static class RunCommand
                 result.AddError("Only one of --json and --html can go to standard output.");
             }
 
+            if (result.GetResult(file) is { Tokens: [{ Value: ['-', _, ..] } option] })
+            {
+                result.AddError($"'{option.Value}' is no option of this command (a file of that name: ./{option.Value}).");
+            }
+
             if (result.GetValue(file) is "-" && result.GetValue(dma) is "-")
             {
                 result.AddError("Only one of FILE and --dma can be standard input.");
