@@ -136,6 +136,87 @@ public abstract class PagingDomain : Domain
 
     /// <summary>Bytes of table pages, the root included.</summary>
     public abstract long TableBytes { get; }
+
+    /// <summary>Whether the hardware can say which pages devices wrote (S4.17); fixed when the domain is made.</summary>
+    public virtual bool SupportsDirtyTracking => false;
+
+    /// <summary>
+    /// Starts or stops dirty tracking, also while devices do DMA. Everything counts as clean when it starts; while it is
+    /// stopped, nothing is recorded.
+    /// </summary>
+    /// <param name="enable">Whether to track. Setting what is set already does nothing.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> without <see cref="SupportsDirtyTracking"/>; <see cref="Errno.IoError"/> if an
+    /// IOMMU did not confirm it: then tracking is as it was.
+    /// </returns>
+    public virtual Errno SetDirtyTracking(bool enable) => Errno.NotSupported;
+
+    /// <summary>
+    /// Reports the pages of a range that devices wrote since they were last made clean, and makes them clean if wanted. When it
+    /// returns, the next write to a page that was made clean is recorded again.
+    /// </summary>
+    /// <param name="iova">Start of the range.</param>
+    /// <param name="length">Bytes, not 0.</param>
+    /// <param name="clear">Whether to make the pages clean.</param>
+    /// <param name="bitmap">Gets a bit for each page written; other bits are not touched.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> without <see cref="SupportsDirtyTracking"/>;
+    /// <see cref="Errno.InvalidArgument"/> if tracking is not on or the range is empty; <see cref="Errno.OutOfRange"/> outside
+    /// the aperture; <see cref="Errno.IoError"/> if an IOMMU did not confirm the invalidation: what was reported is true, but
+    /// further writes to those pages may go unnoticed until a call succeeds.
+    /// </returns>
+    public virtual Errno ReadDirty(Iova iova, ulong length, bool clear, in DirtyBitmap bitmap) => Errno.NotSupported;
+
+    /// <summary>As <see cref="ReadDirty"/>, into plain words: it spares a caller of the core the page tables' own bitmap.</summary>
+    /// <param name="iova">Start of the range.</param>
+    /// <param name="length">Bytes, not 0.</param>
+    /// <param name="clear">Whether to make the pages clean.</param>
+    /// <param name="words">Bit n of word n / 64 for page n.</param>
+    /// <param name="bitmapStart">The IOVA of bit 0.</param>
+    /// <param name="pageSizeLog2">log2 of the bytes that a bit stands for.</param>
+    /// <returns>As <see cref="ReadDirty"/>.</returns>
+    public Errno ReadDirtyWords(
+        Iova iova, ulong length, bool clear, Span<ulong> words, Iova bitmapStart, int pageSizeLog2) =>
+        ReadDirty(iova, length, clear, new DirtyBitmap(words, bitmapStart, pageSizeLog2));
+
+    /// <summary>
+    /// Lets devices reach an interrupt file (the 4 KiB page that takes MSIs) at an IOVA: in the domain's MSI page table if it
+    /// has one and the IOVA is among its addresses, otherwise as an ordinary page.
+    /// </summary>
+    /// <param name="iova">Aligned to 4 KiB.</param>
+    /// <param name="interruptFile">Aligned to 4 KiB.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.AddressInUse"/> if something is there; others
+    /// as <see cref="Map"/>.
+    /// </returns>
+    public virtual Errno MapInterruptFile(Iova iova, PhysicalAddress interruptFile) =>
+        Map(iova, interruptFile, 1ul << 12, Access.ReadWrite);
+
+    /// <summary>
+    /// Lets MSIs to an IOVA be stored in a memory-resident interrupt file, followed by a notice MSI.
+    /// </summary>
+    /// <param name="iova">Aligned to 4 KiB, among the domain's interrupt-file addresses.</param>
+    /// <param name="memory">The file in memory, aligned to 512 bytes.</param>
+    /// <param name="notice">Where the notice MSI is stored: the page of an interrupt file, aligned to 4 KiB.</param>
+    /// <param name="noticeIdentity">What is stored there, 0 to 2047.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> if the domain cannot; <see cref="Errno.InvalidArgument"/>;
+    /// <see cref="Errno.AddressInUse"/> if something is there; <see cref="Errno.IoError"/>.
+    /// </returns>
+    public virtual Errno MapResidentInterruptFile(
+        Iova iova, PhysicalAddress memory, PhysicalAddress notice, uint noticeIdentity) => Errno.NotSupported;
+
+    /// <summary>
+    /// Undoes <see cref="MapInterruptFile"/> or <see cref="MapResidentInterruptFile"/>. When it returns success, no MSI reaches
+    /// the file any more.
+    /// </summary>
+    /// <returns>Success, also if nothing was there; or the errors of <see cref="Sync"/>.</returns>
+    public virtual Errno UnmapInterruptFile(Iova iova)
+    {
+        InvalidationGather gather = default;
+        Errno error = TryUnmap(iova, 1ul << 12, ref gather, out _);
+        return error == Errno.Success ? Sync(ref gather) : error;
+    }
 }
 
 /// <summary>What a paging domain must be able to do.</summary>
@@ -149,4 +230,10 @@ public readonly record struct PagingDomainOptions
 
     /// <summary>The domain will be attached to PASIDs.</summary>
     public bool Pasid { get; init; }
+
+    /// <summary>
+    /// Where the devices of the domain send MSIs, to have an MSI page table for them. Only with <see cref="NestParent"/>, and
+    /// where the IOMMU has such tables.
+    /// </summary>
+    public InterruptFileAddresses? InterruptFiles { get; init; }
 }

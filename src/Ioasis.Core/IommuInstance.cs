@@ -19,6 +19,12 @@ public sealed record IommuCapabilities
 
     /// <summary>It translates in two stages.</summary>
     public bool Nesting { get; init; }
+
+    /// <summary>It redirects MSIs by tables of their own (<see cref="PagingDomainOptions.InterruptFiles"/>).</summary>
+    public bool MsiPageTables { get; init; }
+
+    /// <summary>It stores MSIs in memory-resident interrupt files.</summary>
+    public bool ResidentInterruptFiles { get; init; }
 }
 
 /// <summary>
@@ -42,6 +48,41 @@ public abstract class IommuInstance
     /// <summary>Allocates a paging domain whose format suits <paramref name="device"/>, with its root table (S4.10).</summary>
     public abstract Errno TryAllocatePagingDomain(
         IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain);
+
+    /// <summary>
+    /// Allocates a domain of a guest's first stage on a second stage of the host. What is not the guest's to choose is refused,
+    /// not ignored.
+    /// </summary>
+    /// <param name="device">The device that the domain is for.</param>
+    /// <param name="parent">A domain made with <see cref="PagingDomainOptions.NestParent"/>.</param>
+    /// <param name="dataType">Which layout the data has.</param>
+    /// <param name="data">What the guest wants, in the driver's layout.</param>
+    /// <param name="domain">The domain.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> if the IOMMU cannot nest, or does not know the layout;
+    /// <see cref="Errno.InvalidArgument"/> for another parent or data that is not well-formed.
+    /// </returns>
+    public virtual Errno TryAllocateNestedDomain(
+        IommuDevice device, PagingDomain parent, uint dataType, ReadOnlySpan<byte> data, out NestedDomain? domain)
+    {
+        domain = null;
+        return Errno.NotSupported;
+    }
+
+    /// <summary>
+    /// Describes the hardware to a user who builds tables for it, in the driver's layout. As many bytes are stored as both have;
+    /// the rest of <paramref name="data"/> is not touched.
+    /// </summary>
+    /// <param name="type">Which layout it is; 0 if there is nothing to say.</param>
+    /// <param name="data">Gets the description.</param>
+    /// <param name="needed">Bytes that the whole description has.</param>
+    /// <returns>Success.</returns>
+    public virtual Errno GetHardwareInfo(out uint type, Span<byte> data, out int needed)
+    {
+        type = 0;
+        needed = 0;
+        return Errno.Success;
+    }
 
     /// <summary>
     /// Switches what a device (PASID 0) or one PASID of it is attached to. When it returns success, no DMA uses
