@@ -1,0 +1,142 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Linux;
+
+/// <summary>
+/// The transport to the kernel that this process runs on: <c>/dev/iommu</c> and <c>/dev/vfio</c> through the C library. It adds
+/// nothing to the system calls and hides nothing of them: results are theirs, errors are <c>-errno</c>. Where the machine has
+/// no IOMMU, opens fail with the kernel's own error.
+/// </summary>
+public sealed unsafe class LinuxKernelAbi : IKernelAbi
+{
+    // No structure of the ABI has an oldest version that is larger: a kernel never reads more than this, or than the structure
+    // says, whichever is more.
+    private const int LargestMinimum = 64;
+
+    private LinuxKernelAbi()
+    {
+    }
+
+    /// <summary>The kernel. There is one, so all share it.</summary>
+    /// <exception cref="PlatformNotSupportedException">This is not Linux.</exception>
+    public static LinuxKernelAbi Instance { get; } = OperatingSystem.IsLinux()
+        ? new()
+        : throw new PlatformNotSupportedException("The transport to Linux' kernel needs Linux.");
+
+    /// <inheritdoc/>
+    public int Open(string path, OpenFlags flags)
+    {
+        if (path is null)
+        {
+            return -(int)Errno.BadAddress;
+        }
+
+        int fd = LibC.Open(path, (int)flags, 0);
+        return fd < 0 ? LibC.NegativeErrno : fd;
+    }
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, Span<byte> argument)
+    {
+        if (argument.Length >= LargestMinimum && MemoryMarshal.Read<uint>(argument) <= (uint)argument.Length)
+        {
+            fixed (byte* pointer = argument)
+            {
+                return Ioctl(fd, request, (nint)pointer);
+            }
+        }
+
+        return IoctlGuarded(fd, request, argument);
+    }
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, nint argument)
+    {
+        int result = LibC.Ioctl(fd, request, argument);
+        return result < 0 ? LibC.NegativeErrno : result;
+    }
+
+    /// <inheritdoc/>
+    public nint Read(int fd, Span<byte> destination)
+    {
+        fixed (byte* pointer = destination)
+        {
+            return Result(LibC.Read(fd, pointer, (nuint)destination.Length));
+        }
+    }
+
+    /// <inheritdoc/>
+    public nint Write(int fd, ReadOnlySpan<byte> source)
+    {
+        fixed (byte* pointer = source)
+        {
+            return Result(LibC.Write(fd, pointer, (nuint)source.Length));
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>A signal that interrupts the wait does not end it: .NET uses some of its own.</remarks>
+    public int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready)
+    {
+        long start = Stopwatch.GetTimestamp();
+        int remaining = timeoutMilliseconds;
+        while (true)
+        {
+            LibC.PollDescriptor descriptor = new() { Fd = fd, Events = (short)events };
+            int result = LibC.Poll(&descriptor, 1, remaining);
+            ready = (PollEvents)descriptor.Ready;
+            if (result >= 0)
+            {
+                // POLLNVAL is how poll(2) says that there is no such descriptor.
+                const short Invalid = 0x20;
+                return (descriptor.Ready & Invalid) == 0 ? result : -(int)Errno.BadDescriptor;
+            }
+
+            int error = LibC.NegativeErrno;
+            if (error != -LibC.InterruptedCall)
+            {
+                ready = PollEvents.None;
+                return error;
+            }
+
+            if (timeoutMilliseconds > 0)
+            {
+                remaining = Math.Max(0, timeoutMilliseconds - (int)Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Dup(int fd)
+    {
+        int result = LibC.Control(fd, LibC.DuplicateCloseOnExec, 0);
+        return result < 0 ? LibC.NegativeErrno : result;
+    }
+
+    /// <inheritdoc/>
+    public int Close(int fd) => LibC.Close(fd) < 0 ? LibC.NegativeErrno : 0;
+
+    private static nint Result(nint result) => result < 0 ? LibC.NegativeErrno : result;
+
+    // The argument, in memory that ends with it.
+    private int IoctlGuarded(int fd, uint request, Span<byte> argument)
+    {
+        ArgumentGuard guard = ArgumentGuard.Current;
+        if (guard.IsInvalid || argument.Length > ArgumentGuard.Capacity)
+        {
+            return -(int)Errno.OutOfMemory;
+        }
+
+        Span<byte> copy = guard.Take(argument.Length);
+        argument.CopyTo(copy);
+        fixed (byte* pointer = &MemoryMarshal.GetReference(copy))
+        {
+            int result = Ioctl(fd, request, (nint)pointer);
+            copy.CopyTo(argument);
+            return result;
+        }
+    }
+}
