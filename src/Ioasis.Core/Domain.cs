@@ -28,6 +28,11 @@ public abstract class Domain : IDisposable
     /// <summary>What the domain does.</summary>
     public abstract DomainKind Kind { get; }
 
+    /// <summary>
+    /// Who makes pages available that attached devices ask for; null if nobody does. To be set before anything is attached.
+    /// </summary>
+    public IPageRequestHandler? PageRequestHandler { get; set; }
+
     /// <summary>Releases the tables. Nothing may be attached any more.</summary>
     public void Dispose()
     {

@@ -189,7 +189,7 @@ public sealed class IommuGroup
 
             if (error != Errno.Success)
             {
-                device.Iommu.ReleaseDevice(device);
+                device.Iommu.RemoveDevice(device);
                 return error;
             }
 
@@ -207,13 +207,13 @@ public sealed class IommuGroup
                 return false;
             }
 
-            device.Iommu.ReleaseDevice(device);
+            device.Iommu.RemoveDevice(device);
             return true;
         }
     }
 
     private static Errno SwitchOne(IommuDevice device, Pasid pasid, Domain next, Domain current) =>
-        ReferenceEquals(next, current) ? Errno.Success : device.Iommu.SetDomain(device, pasid, next, current);
+        ReferenceEquals(next, current) ? Errno.Success : device.Iommu.SwitchDomain(device, pasid, next, current);
 
     private Errno Switch(Pasid pasid, Domain next, Domain current)
     {

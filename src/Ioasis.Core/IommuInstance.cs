@@ -33,6 +33,12 @@ public sealed record IommuCapabilities
 /// </summary>
 public abstract class IommuInstance
 {
+    /// <summary>Prepares what the core keeps for each IOMMU.</summary>
+    protected IommuInstance() => PageRequests = new(this);
+
+    /// <summary>The page requests of the devices behind it, on their way to who handles them.</summary>
+    public PageRequestRouter PageRequests { get; }
+
     /// <summary>A name for people.</summary>
     public abstract string Name { get; }
 
@@ -94,6 +100,53 @@ public abstract class IommuInstance
     /// <param name="current">What it is attached to.</param>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if the IOMMU cannot walk the domain's format; others.</returns>
     protected internal abstract Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current);
+
+    /// <summary>Answers a group of page requests. Called from any thread; must not wait for a handler.</summary>
+    /// <returns>Success, or why the device will not get the answer.</returns>
+    protected internal virtual Errno SendPageResponse(PageRequestGroup group, PageResponseCode code) => Errno.NotSupported;
+
+    /// <summary>Hands to <see cref="PageRequests"/> every request that the hardware had queued when it was called.</summary>
+    protected internal virtual void ReadPageRequests()
+    {
+    }
+
+    /// <summary>A group could not be served and the device was told so: to be reported as a fault (S2.11).</summary>
+    protected internal virtual void ReportPageRequest(PageRequestGroup group, PageResponseCode code)
+    {
+    }
+
+    /// <summary>
+    /// Allocates a domain that is the address space of a process: what the devices attached to it translate by is the
+    /// process's own table, and they ask the process for pages that are not there.
+    /// </summary>
+    /// <param name="device">The device that will be attached.</param>
+    /// <param name="addressSpace">The process's memory.</param>
+    /// <param name="domain">The domain.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> if the IOMMU cannot; <see cref="Errno.InvalidArgument"/> if it cannot walk the
+    /// process's table; <see cref="Errno.OutOfMemory"/>.
+    /// </returns>
+    public virtual Errno TryAllocateSvaDomain(IommuDevice device, ProcessAddressSpace addressSpace, out SvaDomain? domain)
+    {
+        domain = null;
+        return Errno.NotSupported;
+    }
+
+    /// <summary>As <see cref="SetDomain"/>; besides, no page request of the old domain stays without an answer.</summary>
+    internal Errno SwitchDomain(IommuDevice device, Pasid pasid, Domain next, Domain current) =>
+        device.PageRequests && Capabilities.PageRequests
+            ? PageRequests.Switch(device, pasid, next, () => SetDomain(device, pasid, next, current))
+            : SetDomain(device, pasid, next, current);
+
+    /// <summary>As <see cref="ReleaseDevice"/>; besides, its page requests are answered and forgotten.</summary>
+    internal void RemoveDevice(IommuDevice device)
+    {
+        ReleaseDevice(device);
+        if (device.PageRequests && Capabilities.PageRequests)
+        {
+            PageRequests.Forget(device);
+        }
+    }
 
     /// <summary>The IOVA ranges of a device that are not free to map.</summary>
     protected internal abstract IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device);

@@ -3,12 +3,13 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Microsoft.Extensions.Logging;
+using PageResponseCode = Ioasis.Core.PageResponseCode;
 
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>
-/// The page-request queue (section 3.3). Nobody in the core resolves page requests yet, so that each group that asks for a
-/// response gets "invalid request" (the PCIe code that tells the device not to retry); a device never waits for ever.
+/// The page-request queue (section 3.3): its records go to the core's router, the router's answers go back as ATS.PRGR commands.
+/// What no known device asked for gets "invalid request" here; a device never waits for ever.
 /// </summary>
 internal sealed class PageRequestQueue
 {
@@ -21,6 +22,7 @@ internal sealed class PageRequestQueue
     private readonly RiscVDriverOptions _options;
     private readonly CommandQueue _commands;
     private readonly Func<uint, IommuDevice?> _findDevice;
+    private readonly PageRequestRouter _router;
     private readonly IoLock _lock = new();
     private readonly PhysicalAddress _base;
     private readonly int _bytesLog2;
@@ -28,6 +30,7 @@ internal sealed class PageRequestQueue
     private uint _head;
     private bool _closed;
     private long _requests;
+    private long _overflows;
 
     private PageRequestQueue(
         HardwareAccess hardware,
@@ -38,7 +41,8 @@ internal sealed class PageRequestQueue
         int sizeLog2,
         RiscVDriverOptions options,
         CommandQueue commands,
-        Func<uint, IommuDevice?> findDevice)
+        Func<uint, IommuDevice?> findDevice,
+        PageRequestRouter router)
     {
         _hardware = hardware;
         _memory = memory;
@@ -48,11 +52,15 @@ internal sealed class PageRequestQueue
         _options = options;
         _commands = commands;
         _findDevice = findDevice;
+        _router = router;
         _mask = (1u << sizeLog2) - 1;
     }
 
     /// <summary>Records read.</summary>
     public long Requests => Volatile.Read(ref _requests);
+
+    /// <summary>Times that records were lost.</summary>
+    public long Overflows => Volatile.Read(ref _overflows);
 
     /// <summary>Sets the queue up; it must be off.</summary>
     public static Errno TryCreate(
@@ -62,6 +70,7 @@ internal sealed class PageRequestQueue
         RiscVDriverOptions options,
         CommandQueue commands,
         Func<uint, IommuDevice?> findDevice,
+        PageRequestRouter router,
         out PageRequestQueue? queue)
     {
         queue = null;
@@ -78,7 +87,8 @@ internal sealed class PageRequestQueue
         registers.Write32(RegisterOffset.PageRequestQueueHead, 0);
         registers.Write32(
             RegisterOffset.PageRequestQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | ErrorBits);
-        PageRequestQueue made = new(hardware, memory, pages, start, bytesLog2, sizeLog2, options, commands, findDevice);
+        PageRequestQueue made = new(
+            hardware, memory, pages, start, bytesLog2, sizeLog2, options, commands, findDevice, router);
         if (!hardware.WaitFor32(RegisterOffset.PageRequestQueueCsr, QueueCsr.OnBit | QueueCsr.BusyBit, QueueCsr.OnBit, out _))
         {
             made.Close();
@@ -89,7 +99,9 @@ internal sealed class PageRequestQueue
         return Errno.Success;
     }
 
-    /// <summary>Answers what is there and, if the queue had stopped, starts it again.</summary>
+    /// <summary>
+    /// Hands on what is there and, if the queue had stopped, starts it again; then has the handlers run, with no lock held.
+    /// </summary>
     public void Drain()
     {
         if (_lock.IsHeld)
@@ -105,18 +117,21 @@ internal sealed class PageRequestQueue
                 uint csr = _hardware.Registers.Read32(RegisterOffset.PageRequestQueueCsr);
                 if ((csr & ErrorBits) != 0)
                 {
-                    _options.Logger.LogError("{Name}: page requests were lost (pqcsr {Csr:x8})", _options.Name, csr);
-                    _hardware.Registers.Write32(
-                        RegisterOffset.PageRequestQueueCsr,
-                        QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
+                    Restart(csr);
                 }
                 else if (!any)
                 {
-                    return;
+                    break;
                 }
             }
         }
+
+        _router.Dispatch();
     }
+
+    /// <summary>Answers a group (section 3.1.4, ATS.PRGR).</summary>
+    public Errno Respond(PageRequestGroup group, PageResponseCode code) =>
+        Respond(group.Device.Id.Value, group.HasPasid && group.Device.PageResponsesNeedPasid ? group.Pasid.Value : null, group.Index, code);
 
     /// <summary>Turns the queue off and frees it, if the hardware lets go of it.</summary>
     public void Close()
@@ -152,7 +167,12 @@ internal sealed class PageRequestQueue
             read &= _memory.Read64(at + 8, out ulong payload) == MemoryStatus.Success;
             if (read)
             {
-                Answer(new(header, payload));
+                Route(new(header, payload));
+            }
+            else
+            {
+                // Whatever it was, a group may miss its last request now.
+                _router.RecordsLost();
             }
 
             _requests++;
@@ -163,25 +183,58 @@ internal sealed class PageRequestQueue
         return true;
     }
 
-    // Only the last request of a group asks for a response, and a stop marker (last, but neither read nor write) does not.
-    private void Answer(in PageRequestRecord record)
+    // Records were dropped: while the queue was full, the hardware answered the last requests among them with success, after a
+    // memory fault with response failure (section 3.3). What came before is complete.
+    private void Restart(uint csr)
+    {
+        _ = Interlocked.Increment(ref _overflows);
+        _options.Logger.LogError("{Name}: page requests were lost (pqcsr {Csr:x8})", _options.Name, csr);
+        _router.RecordsLost();
+        _hardware.Registers.Write32(
+            RegisterOffset.PageRequestQueueCsr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
+    }
+
+    private void Route(in PageRequestRecord record)
     {
         ulong payload = record.Payload;
-        if ((payload & PageRequestPayload.LastBit) == 0
-            || (payload & (PageRequestPayload.ReadBit | PageRequestPayload.WriteBit)) == 0)
+        bool isLast = (payload & PageRequestPayload.LastBit) != 0;
+        int index = (int)((payload >> PageRequestPayload.GroupShift) & PageRequestPayload.GroupMask);
+        Pasid pasid = record.HasProcess ? new(record.ProcessId) : Pasid.None;
+        IommuDevice? device = _findDevice(record.DeviceId);
+        Access access = ((payload & PageRequestPayload.ReadBit) != 0 ? Access.Read : Access.None)
+            | ((payload & PageRequestPayload.WriteBit) != 0 ? Access.Write : Access.None)
+            | (record.HasProcess && record.IsExecute ? Access.Execute : Access.None);
+        bool isStopMarker = (payload & (PageRequestPayload.ReadBit | PageRequestPayload.WriteBit)) == 0;
+        if (device is null)
         {
-            return;
+            if (isLast && !isStopMarker)
+            {
+                _ = Respond(record.DeviceId, null, index, PageResponseCode.InvalidRequest);
+            }
+        }
+        else if (isStopMarker && isLast)
+        {
+            _router.StopMarker(device, pasid);
+        }
+        else
+        {
+            PageRequest request = new(
+                new(payload & PageRequestPayload.AddressMask), access, record.HasProcess && record.IsPrivileged);
+            _router.Add(device, pasid, record.HasProcess, index, request, isLast);
+        }
+    }
+
+    private Errno Respond(uint deviceId, uint? pasid, int index, PageResponseCode code)
+    {
+        ulong payload = ((ulong)index << PageRequestPayload.ResponseGroupShift)
+            | ((ulong)code << PageRequestPayload.ResponseCodeShift);
+        Command command = Command.AtsPageResponse(deviceId & 0xffff, deviceId >> 16, pasid, payload);
+        Errno error = _commands.Submit([command], out _);
+        if (error != Errno.Success)
+        {
+            _options.Logger.LogError("{Name}: no response to a page request of {Device:x6}: {Error}", _options.Name, deviceId, error);
         }
 
-        ulong group = (payload >> PageRequestPayload.GroupShift) & PageRequestPayload.GroupMask;
-        ulong response = (group << PageRequestPayload.ResponseGroupShift)
-            | ((ulong)PageResponseCode.InvalidRequest << PageRequestPayload.ResponseCodeShift);
-        bool withPasid = record.HasProcess && _findDevice(record.DeviceId) is { PageResponsesNeedPasid: true };
-        Command command = Command.AtsPageResponse(
-            record.DeviceId & 0xffff, record.DeviceId >> 16, withPasid ? record.ProcessId : null, response);
-        if (_commands.Submit([command], out _) != Errno.Success)
-        {
-            _options.Logger.LogError("{Name}: no response to a page request of {Device:x6}", _options.Name, record.DeviceId);
-        }
+        return error;
     }
 }

@@ -135,7 +135,8 @@ public sealed partial class RiscVIommuInstance
 
         if (error == Errno.Success && _capabilities.Ats)
         {
-            error = PageRequestQueue.TryCreate(_hardware, _memory, _pages, _options, _commands!, FindDevice, out _pageRequests);
+            error = PageRequestQueue.TryCreate(
+                _hardware, _memory, _pages, _options, _commands!, FindDevice, PageRequests, out _pageRequests);
         }
 
         CommandLimit = Math.Min(_options.InvalidationCommandLimit, _commands?.BatchLimit ?? 1);

@@ -53,7 +53,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         {
             PasidBits = ProcessDirectory.BitsOf(pasidLevels),
             Ats = capabilities.Ats && pasidLevels > 0,
-            PageRequests = false,
+            PageRequests = capabilities.Ats && pasidLevels > 0,
             DirtyTracking = false,
             Nesting = false,
         };

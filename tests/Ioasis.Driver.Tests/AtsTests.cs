@@ -4,6 +4,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using PageResponseCode = Ioasis.RiscV.Architecture.PageResponseCode;
 
 namespace Ioasis.Driver.Tests;
 
