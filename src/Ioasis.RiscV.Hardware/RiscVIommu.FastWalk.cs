@@ -71,7 +71,7 @@ public sealed partial class RiscVIommu
         }
 
         ulong iova = dma.Address.Value;
-        if (Injection.Current is not null || _sparse is not { } memory || _hostile is not null
+        if (Injection.Current is not null || _chunks is not { } memory || _hostile is not null
             || dma.Kind != DmaKind.Untranslated || dma.Device.Value > DeviceId.MaxValue
             || Volatile.Read(ref _activeEvents) != 0
             || configuration.BigEndian || configuration.Gxl || configuration.Mode < IommuMode.OneLevel

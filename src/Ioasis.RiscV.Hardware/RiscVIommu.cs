@@ -43,6 +43,9 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
 {
     private readonly IPhysicalMemory _memory;
     private readonly SparsePhysicalMemory? _sparse;
+
+    // The same, if PAS is not in the middle of one of its chunks: the short walk checks addresses once a chunk.
+    private SparsePhysicalMemory? _chunks;
     private readonly IInterruptLines? _lines;
     private readonly IMsiSink? _msiSink;
     private readonly IPcieLink? _link;
@@ -101,6 +104,7 @@ public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
     {
         _capabilities = new(Options.Capabilities);
         _physicalMask = (1ul << _capabilities.PhysicalAddressSize) - 1;
+        _chunks = _capabilities.PhysicalAddressSize >= SparsePhysicalMemory.ChunkShift ? _sparse : null;
         _bigEndianWritable = Options.BigEndianWritable ?? _capabilities.End;
         _bareSecondStageSizeLog2 = (byte)ulong.Log2(BareSize(
             _capabilities.Sv57x4 || _capabilities.Sv48x4, _capabilities.Sv39x4, _capabilities.Sv32x4, narrow: false,

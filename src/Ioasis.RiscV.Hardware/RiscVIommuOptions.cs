@@ -152,7 +152,10 @@ public sealed record RiscVIommuOptions
     /// <summary>How the IOTLB makes room.</summary>
     public ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
 
-    /// <summary>Device contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none.</summary>
+    /// <summary>
+    /// Device contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none. Entries of the IOTLB
+    /// are found through the context that they belong to: with 0, the IOTLB holds nothing either.
+    /// </summary>
     public int DdtCacheEntries { get; init; } = 256;
 
     /// <summary>Process contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none.</summary>

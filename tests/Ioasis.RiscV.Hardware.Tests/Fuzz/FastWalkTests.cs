@@ -64,6 +64,31 @@ public sealed class FastWalkTests
         failures.ShouldBeGreaterThan(s_rounds);
     }
 
+    [Theory]
+    [InlineData(20, DmaStatus.UnsupportedRequest)]
+    [InlineData(21, DmaStatus.Success)]
+    public void A_table_beyond_PAS_is_not_read_although_memory_is_there(int physicalBits, DmaStatus expected)
+    {
+        const ulong Root = 0x4000, Middle = 0x10_0000, Leaves = 0x10_1000;
+        using SparsePhysicalMemory memory = new();
+        RiscVIommuOptions options = new();
+        options = options with { Capabilities = (options.Capabilities & ~(0x3ful << 32)) | ((ulong)physicalBits << 32) };
+        RiscVIommu iommu = new(options, memory);
+        _ = memory.Write64(new(Root), PpnField.FromAddress(Middle) | PageTableEntry.ValidBit);
+        _ = memory.Write64(new(Middle), PpnField.FromAddress(Leaves) | PageTableEntry.ValidBit);
+        _ = memory.Write64(new(Leaves), PpnField.FromAddress(0x5000) | 0xdf);
+        _ = memory.Write64(new(Directory + DeviceContextOffset.FirstStageContext), (8ul << 60) | (Root >> 12));
+        _ = memory.Write64(new(Directory), DeviceTranslationControl.ValidBit);
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, PpnField.FromAddress(Directory) | (ulong)IommuMode.OneLevel);
+
+        for (int again = 0; again < 2; again++)
+        {
+            iommu.Translate(new(new(0), new(0x123)), out DmaTranslation translation);
+
+            translation.Status.ShouldBe(expected);
+        }
+    }
+
     // Pages of entries: mostly pointers to other pages of the region and leaves, some with anything that a walk may stumble over.
     private static ulong[] Content(Random random, bool secondStage)
     {
