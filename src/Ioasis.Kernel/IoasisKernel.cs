@@ -17,7 +17,7 @@ namespace Ioasis.Kernel;
 /// <c>/dev/vfio/GROUP</c>. Nothing that comes in through the ABI makes a
 /// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
 /// </remarks>
-public sealed class IoasisKernel : IKernelAbi
+public sealed partial class IoasisKernel : IKernelAbi
 {
     private const string IommuPath = "/dev/iommu";
     private const string ContainerPath = "/dev/vfio/vfio";
@@ -116,8 +116,11 @@ public sealed class IoasisKernel : IKernelAbi
     {
         foreach (OpenFile file in Descriptors.RemoveAll())
         {
+            file.Waiters?.Interrupt();
             file.Dereference();
         }
+
+        UnmapAll();
     }
 
     /// <inheritdoc/>
@@ -216,47 +219,6 @@ public sealed class IoasisKernel : IKernelAbi
         {
             file!.Dereference();
         }
-    }
-
-    /// <inheritdoc/>
-    public nint Read(int fd, Span<byte> destination)
-    {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Read(destination, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
-    }
-
-    /// <inheritdoc/>
-    public nint Write(int fd, ReadOnlySpan<byte> source)
-    {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Write(source, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
-    }
-
-    /// <inheritdoc/>
-    public int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready)
-    {
-        ready = PollEvents.None;
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        // No file of today ever has to wait; those that will (fault queues) bring their own waiting.
-        ready = file!.Poll() & (events | PollEvents.Error | PollEvents.HangUp);
-        file.Dereference();
-        return ready == PollEvents.None ? 0 : 1;
     }
 
     /// <inheritdoc/>

@@ -66,6 +66,9 @@ public enum Errno
     /// <summary>ENOSPC: no space left (IOVA space, quota, identifiers).</summary>
     NoSpace = 28,
 
+    /// <summary>ESPIPE: the descriptor has no places to read from or write to.</summary>
+    IllegalSeek = 29,
+
     /// <summary>EROFS: read-only.</summary>
     ReadOnly = 30,
 

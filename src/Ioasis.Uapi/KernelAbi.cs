@@ -1,3 +1,6 @@
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+
 namespace Ioasis.Uapi;
 
 /// <summary>Flags of <see cref="IKernelAbi.Open"/>, with the generic ABI's numbers.</summary>
@@ -20,7 +23,7 @@ public enum OpenFlags
     CloseOnExec = 0x80000,
 }
 
-/// <summary>Events of <see cref="IKernelAbi.Poll"/>, with <c>poll(2)</c>'s numbers.</summary>
+/// <summary>Events of <see cref="IKernelAbi.Poll(int, PollEvents, int, out PollEvents)"/>, with <c>poll(2)</c>'s numbers.</summary>
 [Flags]
 public enum PollEvents : short
 {
@@ -38,6 +41,54 @@ public enum PollEvents : short
 
     /// <summary>POLLHUP: the other side is gone; reported without being asked for.</summary>
     HangUp = 16,
+
+    /// <summary>POLLNVAL: no such descriptor; reported without being asked for.</summary>
+    Invalid = 32,
+}
+
+/// <summary>What a mapping of a descriptor allows, with <c>mmap(2)</c>'s numbers.</summary>
+[Flags]
+public enum MemoryProtection
+{
+    /// <summary>PROT_NONE.</summary>
+    None = 0,
+
+    /// <summary>PROT_READ.</summary>
+    Read = 1,
+
+    /// <summary>PROT_WRITE.</summary>
+    Write = 2,
+}
+
+/// <summary>Flags of <see cref="IKernelAbi.CreateEvent"/>, with <c>eventfd(2)</c>'s numbers.</summary>
+[Flags]
+public enum EventFlags
+{
+    /// <summary>None.</summary>
+    None = 0,
+
+    /// <summary>EFD_SEMAPHORE: a read takes 1, not all.</summary>
+    Semaphore = 1,
+
+    /// <summary>EFD_NONBLOCK: a read of 0 is EAGAIN.</summary>
+    NonBlocking = 0x800,
+
+    /// <summary>EFD_CLOEXEC.</summary>
+    CloseOnExec = 0x80000,
+}
+
+/// <summary><c>struct pollfd</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 8)]
+public struct PollDescriptor
+{
+    /// <summary>The descriptor; a negative one is passed over.</summary>
+    [FieldOffset(0)] public int Descriptor;
+
+    /// <summary>What to wait for.</summary>
+    [FieldOffset(4)] public PollEvents Events;
+
+    /// <summary>Out: what there is.</summary>
+    [FieldOffset(6)] public PollEvents Ready;
 }
 
 /// <summary>
@@ -67,13 +118,53 @@ public interface IKernelAbi
     /// <summary>Writes to a descriptor that can be written.</summary>
     nint Write(int fd, ReadOnlySpan<byte> source);
 
+    /// <summary>Reads from a place (<c>pread(2)</c>): the registers of a device, whose regions lie at offsets of its descriptor.</summary>
+    /// <returns>Bytes read, or <c>-errno</c>; <c>-ESPIPE</c> for a descriptor without places.</returns>
+    nint Read(int fd, Span<byte> destination, ulong offset);
+
+    /// <summary>Writes to a place (<c>pwrite(2)</c>).</summary>
+    /// <returns>Bytes written, or <c>-errno</c>; <c>-ESPIPE</c> for a descriptor without places.</returns>
+    nint Write(int fd, ReadOnlySpan<byte> source, ulong offset);
+
+    /// <summary>
+    /// Maps a part of a descriptor, shared, into the process (<c>mmap(2)</c>). The mapping holds the open file until
+    /// <see cref="Unmap"/>.
+    /// </summary>
+    /// <param name="fd">The descriptor.</param>
+    /// <param name="offset">Where it begins; a multiple of the page size.</param>
+    /// <param name="length">Bytes, not 0; rounded up to whole pages.</param>
+    /// <param name="protection">What the mapping allows.</param>
+    /// <param name="address">Where it is mapped.</param>
+    /// <returns>0, or <c>-errno</c>; <c>-ENODEV</c> for a descriptor that cannot be mapped.</returns>
+    int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address);
+
+    /// <summary>Takes back a whole mapping that <see cref="Map"/> made (<c>munmap(2)</c>).</summary>
+    /// <returns>0, or <c>-EINVAL</c>.</returns>
+    int Unmap(nint address, nuint length);
+
+    /// <summary>Makes an event counter (<c>eventfd(2)</c>), which is read and written as 8 bytes.</summary>
+    /// <returns>A descriptor, or <c>-errno</c>.</returns>
+    int CreateEvent(uint initialValue, EventFlags flags);
+
     /// <summary>Waits until an event of <paramref name="events"/> is there.</summary>
     /// <param name="fd">The descriptor.</param>
     /// <param name="events">What to wait for.</param>
     /// <param name="timeoutMilliseconds">How long; 0 does not wait, negative waits for ever.</param>
     /// <param name="ready">What there is.</param>
     /// <returns>1 if an event is there, 0 after the time-out, or <c>-errno</c>.</returns>
-    int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready);
+    int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready)
+    {
+        PollDescriptor descriptor = new() { Descriptor = fd, Events = events };
+        int result = Poll(new Span<PollDescriptor>(ref descriptor), timeoutMilliseconds);
+        ready = descriptor.Ready;
+        return (ready & PollEvents.Invalid) != 0 ? -(int)Errno.BadDescriptor : result;
+    }
+
+    /// <summary>Waits until an event is there on any of several descriptors (<c>poll(2)</c>).</summary>
+    /// <param name="descriptors">The descriptors, what to wait for, and what there is.</param>
+    /// <param name="timeoutMilliseconds">How long; 0 does not wait, negative waits for ever.</param>
+    /// <returns>How many have something, 0 after the time-out, or <c>-errno</c>.</returns>
+    int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds);
 
     /// <summary>Makes another descriptor of the same open file.</summary>
     /// <returns>The new descriptor, or <c>-errno</c>.</returns>

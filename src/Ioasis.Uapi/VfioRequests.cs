@@ -43,6 +43,18 @@ public static class VfioRequests
     /// <summary>VFIO_DEVICE_RESET.</summary>
     public const uint DeviceReset = Base + 11;
 
+    /// <summary>VFIO_DEVICE_GET_PCI_HOT_RESET_INFO; containers have the same number for <see cref="IommuGetInfo"/>.</summary>
+    public const uint DeviceGetPciHotResetInfo = Base + 12;
+
+    /// <summary>VFIO_DEVICE_PCI_HOT_RESET; containers have the same number for <see cref="IommuMapDma"/>.</summary>
+    public const uint DevicePciHotReset = Base + 13;
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD.</summary>
+    public const uint DeviceIoEventFd = Base + 16;
+
+    /// <summary>VFIO_DEVICE_FEATURE; containers have the same number for <see cref="IommuDirtyPages"/>.</summary>
+    public const uint DeviceFeature = Base + 17;
+
     /// <summary>VFIO_IOMMU_GET_INFO, of a container.</summary>
     public const uint IommuGetInfo = Base + 12;
 

@@ -64,6 +64,34 @@ internal abstract class OpenFile
         return Errno.InvalidArgument;
     }
 
+    /// <summary>Reads from a place.</summary>
+    public virtual Errno Read(Span<byte> destination, ulong offset, out int count)
+    {
+        count = 0;
+        return Errno.IllegalSeek;
+    }
+
+    /// <summary>Writes to a place.</summary>
+    public virtual Errno Write(ReadOnlySpan<byte> source, ulong offset, out int count)
+    {
+        count = 0;
+        return Errno.IllegalSeek;
+    }
+
+    /// <summary>Maps a part into the process.</summary>
+    /// <param name="offset">A multiple of the page size.</param>
+    /// <param name="length">A multiple of the page size, not 0.</param>
+    /// <param name="protection">What the mapping allows.</param>
+    /// <param name="address">Where it is; the memory stays while the file is referenced.</param>
+    public virtual Errno Map(ulong offset, ulong length, MemoryProtection protection, out nint address)
+    {
+        address = 0;
+        return Errno.NoDevice;
+    }
+
+    /// <summary>Where a call waits until the file is ready; null for files that always are.</summary>
+    public virtual WaitQueue? Waiters => null;
+
     /// <summary>What could be done without waiting. Files that never wait can always be read and written.</summary>
     public virtual PollEvents Poll() => PollEvents.In | PollEvents.Out;
 

@@ -1,0 +1,131 @@
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// The seam between VFIO's descriptors and what a device is: registers, interrupts, reset. The kernel side checks the form
+/// of every call and hands the meaning over; it knows no bus. DMA is not part of it: that is the core's.
+/// </summary>
+/// <remarks>Thread-safe: calls may come at the same time. No call throws on what a client can send.</remarks>
+public interface IVfioDeviceBackend
+{
+    /// <summary>Kind of device, and whether it can be reset.</summary>
+    VfioDeviceFlags Flags { get; }
+
+    /// <summary>Numbers of regions, those included that are not there.</summary>
+    int RegionCount { get; }
+
+    /// <summary>Numbers of interrupts, those included that are not there.</summary>
+    int InterruptCount { get; }
+
+    /// <summary>The devices that can only be reset together with this one, this one included; null if there is no such reset.</summary>
+    IReadOnlyList<VfioResetMember>? ResetMembers { get; }
+
+    /// <summary>The first client opens the device.</summary>
+    /// <returns>Success, or why not: the open fails with it.</returns>
+    Errno Open();
+
+    /// <summary>The last client is gone: interrupts are off, the device does no DMA any more.</summary>
+    void Close();
+
+    /// <summary>Describes a region.</summary>
+    /// <returns>Success, with size 0 for one that is not there; <see cref="Errno.InvalidArgument"/> for an unknown number.</returns>
+    Errno GetRegion(int index, out VfioRegion region);
+
+    /// <summary>Describes an interrupt.</summary>
+    /// <returns>Success, with count 0 for one that is not there; <see cref="Errno.InvalidArgument"/> for an unknown number.</returns>
+    Errno GetInterrupt(int index, out VfioInterrupt interrupt);
+
+    /// <summary>Reads from a region.</summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">Any offset below 2^40.</param>
+    /// <param name="destination">Not empty.</param>
+    /// <param name="count">Bytes read.</param>
+    Errno Read(int index, ulong offset, Span<byte> destination, out int count);
+
+    /// <summary>Writes to a region.</summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">Any offset below 2^40.</param>
+    /// <param name="source">Not empty.</param>
+    /// <param name="count">Bytes written.</param>
+    Errno Write(int index, ulong offset, ReadOnlySpan<byte> source, out int count);
+
+    /// <summary>Makes a part of a region directly accessible.</summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">A multiple of the page size, below 2^40.</param>
+    /// <param name="length">A multiple of the page size, not 0.</param>
+    /// <param name="address">Where it is; valid while the device's descriptor or a mapping of it exists.</param>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if there is nothing that can be mapped.</returns>
+    Errno Map(int index, ulong offset, ulong length, out nint address);
+
+    /// <summary>Configures, masks or signals interrupts.</summary>
+    /// <param name="set">The call, checked: the vectors exist, there is one kind of data.</param>
+    /// <param name="data">As much data as the call needs.</param>
+    /// <param name="events">Finds the counters behind descriptors.</param>
+    Errno SetInterrupts(in VfioIrqSet set, ReadOnlySpan<byte> data, IVfioEventSource events);
+
+    /// <summary>Resets the device.</summary>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it cannot be reset.</returns>
+    Errno Reset();
+
+    /// <summary>A feature of the device (<c>VFIO_DEVICE_FEATURE</c>).</summary>
+    /// <param name="feature">Which.</param>
+    /// <param name="flags">Get or set, and probe; nothing else.</param>
+    /// <param name="data">What follows the structure; read and written in place.</param>
+    /// <param name="events">Finds the counters behind descriptors.</param>
+    /// <returns>Success; <see cref="Errno.NotTypewriter"/> for a feature that the device has not.</returns>
+    Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events);
+
+    /// <summary>The platform wants the device back: tells the client, if it listens.</summary>
+    void RequestRelease();
+}
+
+/// <summary>A region of a device.</summary>
+/// <param name="Size">Bytes; 0 if it is not there.</param>
+/// <param name="Flags">What can be done with it. Capabilities set their flag themselves.</param>
+/// <param name="SparseAreas">The parts that can be mapped, if that is not the whole.</param>
+/// <param name="MsiXMappable">The table of MSI-X lies in it and can be mapped.</param>
+public readonly record struct VfioRegion(
+    ulong Size,
+    VfioRegionFlags Flags,
+    IReadOnlyList<VfioSparseArea>? SparseAreas = null,
+    bool MsiXMappable = false);
+
+/// <summary>A kind of interrupt of a device.</summary>
+/// <param name="Count">Vectors; 0 if it is not there.</param>
+/// <param name="Flags">What can be done with it.</param>
+public readonly record struct VfioInterrupt(uint Count, VfioIrqInfoFlags Flags);
+
+/// <summary>A device that is reset together with others.</summary>
+/// <param name="Device">The device as the core knows it.</param>
+/// <param name="Segment">Its segment.</param>
+/// <param name="Bus">Its bus.</param>
+/// <param name="DeviceFunction">Device in 7:3, function in 2:0.</param>
+public readonly record struct VfioResetMember(Core.IommuDevice Device, ushort Segment, byte Bus, byte DeviceFunction);
+
+/// <summary>A counter that a client gave for an interrupt. Outlives the descriptor that it came from.</summary>
+public interface IVfioEvent
+{
+    /// <summary>Adds 1 and wakes whoever waits. Does not block.</summary>
+    void Signal();
+
+    /// <summary>
+    /// Has a device listen: it is told of each write from now on, which takes the count, and at once if there is a count.
+    /// Ends with the last descriptor of the counter.
+    /// </summary>
+    void Listen(Action listener);
+
+    /// <summary>Ends <see cref="Listen"/>. A call of the listener that has begun may still run.</summary>
+    void Unlisten(Action listener);
+}
+
+/// <summary>Finds the counters behind a client's descriptors.</summary>
+public interface IVfioEventSource
+{
+    /// <summary>Finds a counter.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.BadDescriptor"/>; <see cref="Errno.InvalidArgument"/> if the descriptor is no event counter.
+    /// </returns>
+    Errno TryGetEvent(int descriptor, out IVfioEvent? counter);
+}
