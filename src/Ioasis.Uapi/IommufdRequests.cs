@@ -156,4 +156,7 @@ public enum HwptDataType : uint
 {
     /// <summary>The kernel manages the table.</summary>
     None = 0,
+
+    /// <summary>Ioasis: <see cref="IommuHwptRiscV"/>.</summary>
+    RiscV = RiscVUapi.HwptDataType,
 }

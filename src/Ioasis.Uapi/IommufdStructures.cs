@@ -349,4 +349,7 @@ public enum HwCapabilities : ulong
 
     /// <summary>The device has privileged mode by PASID.</summary>
     PciPasidPrivileged = 4,
+
+    /// <summary>The device cannot use PCIe ATS.</summary>
+    PciAtsNotSupported = 8,
 }

@@ -12,7 +12,7 @@ namespace Ioasis.Kernel.Tests;
 /// Sizes, offsets and request numbers of the ABI: against the numbers of Linux 7.2's headers that stand here, and against
 /// the C compiler's answer where it and headers that know the structure are installed.
 /// </summary>
-public sealed class LayoutTests
+public sealed partial class LayoutTests
 {
     private sealed record Layout(Type Type, string Header, string Struct, int Size, (string Field, string Name, int Offset)[] Fields);
 
@@ -72,6 +72,7 @@ public sealed class LayoutTests
             [("Argsz", "argsz", 0), ("Flags", "flags", 4), ("Vaddr", "vaddr", 8), ("Iova", "iova", 16), ("Size", "size", 24)]),
         new(typeof(VfioIommuType1DmaUnmap), "vfio", "vfio_iommu_type1_dma_unmap", 24,
             [("Argsz", "argsz", 0), ("Flags", "flags", 4), ("Iova", "iova", 8), ("Size", "size", 16)]),
+        .. HardwareLayouts,
     ];
 
     // Every call of 7.2 that we name, by its C name.
