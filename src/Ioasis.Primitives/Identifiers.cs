@@ -40,6 +40,20 @@ public readonly record struct PasidSetId(uint Value)
 }
 
 /// <summary>
+/// A PASID as a guest, or another private name space, numbers it: means nothing outside of its set or virtual machine, and
+/// cannot be taken for a <see cref="Pasid"/> of the system (S0.9, S1.13).
+/// </summary>
+/// <param name="Value">0 to 2^20-1.</param>
+public readonly record struct GuestPasid(uint Value)
+{
+    /// <summary>Whether the value fits 20 bits.</summary>
+    public bool IsValid => Value <= Pasid.MaxValue;
+
+    /// <summary>Decimal.</summary>
+    public override string ToString() => Value.ToString(CultureInfo.InvariantCulture);
+}
+
+/// <summary>
 /// The requester of a DMA as the RISC-V IOMMU sees it: up to 24 bits, PCI segment (8), bus (8), device (5), function (3)
 /// (RISC-V IOMMU specification, section 2.1, "Device-Directory-Table").
 /// </summary>

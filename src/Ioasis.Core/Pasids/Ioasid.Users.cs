@@ -1,0 +1,292 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <content>Users in hardware, and the drain that waits for them.</content>
+public sealed partial class Ioasid
+{
+    // Users in hardware: each has a reference. Under the set's lock; most IOASIDs never have more than one.
+    private List<IPasidDrain>? _users;
+
+    // The drain of the end of life. Only who holds the runner's mark touches it.
+    private Drain? _drain;
+    private int _draining;
+
+    /// <summary>How many users in hardware there are.</summary>
+    public int UserCount
+    {
+        get
+        {
+            using (Set.Lock.Acquire())
+            {
+                return _users?.Count ?? 0;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Adds a user in hardware, with a reference of its own: the IOASID becomes active (S1.5). The user adds itself before it
+    /// gives the number to the hardware, so that no end of life can miss it.
+    /// </summary>
+    /// <returns>Success; <see cref="Errno.NoEntry"/> if it is not live; <see cref="Errno.Exists"/> if it is a user already.</returns>
+    public Errno TryAddUser(IPasidDrain user)
+    {
+        ArgumentNullException.ThrowIfNull(user);
+        if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        using (Set.Lock.Acquire())
+        {
+            if (_users is { } users && users.Contains(user))
+            {
+                return Errno.Exists;
+            }
+
+            long seen = Volatile.Read(ref _word);
+            while (IsLiveWord(seen))
+            {
+                long active = (seen & ~StateMask) + (long)IoasidState.Active + OneReference;
+                long found = Interlocked.CompareExchange(ref _word, active, seen);
+                if (found == seen)
+                {
+                    (_users ??= new(1)).Add(user);
+                    return Errno.Success;
+                }
+
+                seen = found;
+            }
+
+            return Errno.NoEntry;
+        }
+    }
+
+    /// <summary>Stops a user, waits until it is drained, and only then drops its reference (S1.8).</summary>
+    /// <param name="user">The user.</param>
+    /// <param name="patience">How long to wait; null for the allocator's.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NoEntry"/> if it is no user; <see cref="Errno.TimedOut"/> if it is not done in time, or the
+    /// error with which it could not be stopped: then it is a user still, and the call may be made again.
+    /// </returns>
+    public Errno RemoveUser(IPasidDrain user, TimeSpan? patience = null)
+    {
+        ArgumentNullException.ThrowIfNull(user);
+        using (Set.Lock.Acquire())
+        {
+            if (_users is null || !_users.Contains(user))
+            {
+                return Errno.NoEntry;
+            }
+        }
+
+        Errno error = user.Stop(this);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        Waiting waiting = new(Set.Allocator.TimeProvider, patience ?? Set.Allocator.DrainPatience);
+        while (!user.IsDrained(this, out string? holds))
+        {
+            if (!waiting.TryGoOn())
+            {
+                Set.Allocator.OnUserLate(user, new(this, user.Name, holds ?? string.Empty, waiting.Elapsed));
+                return Errno.TimedOut;
+            }
+        }
+
+        using (Set.Lock.Acquire())
+        {
+            if (!_users.Remove(user))
+            {
+                // Another call was faster: its reference is dropped once.
+                return Errno.NoEntry;
+            }
+
+            long seen = Volatile.Read(ref _word);
+            while (_users.Count == 0 && (seen & StateMask) == (long)IoasidState.Active)
+            {
+                long found = Interlocked.CompareExchange(
+                    ref _word, (seen & ~StateMask) + (long)IoasidState.Allocated, seen);
+                if (found == seen)
+                {
+                    break;
+                }
+
+                seen = found;
+            }
+        }
+
+        Set.Allocator.OnUserGone(user, this);
+        Put();
+        return Errno.Success;
+    }
+
+    /// <summary>Goes on with the drain, without waiting.</summary>
+    /// <returns>Whether it is through.</returns>
+    internal bool TryFinishDrain()
+    {
+        if (State != IoasidState.Stopping)
+        {
+            return true;
+        }
+
+        // One thread at a time; the others see the state change.
+        if (Interlocked.CompareExchange(ref _draining, 1, 0) != 0)
+        {
+            return false;
+        }
+
+        try
+        {
+            if (State != IoasidState.Stopping)
+            {
+                return true;
+            }
+
+            _drain ??= BeginDrain();
+            if (!_drain.Run(this) && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
+            {
+                return false;
+            }
+
+            EndDrain();
+            return true;
+        }
+        finally
+        {
+            Volatile.Write(ref _draining, 0);
+        }
+    }
+
+    private Errno AwaitDrain(TimeSpan patience)
+    {
+        Waiting waiting = new(Set.Allocator.TimeProvider, patience);
+        while (!TryFinishDrain())
+        {
+            if (!waiting.TryGoOn())
+            {
+                Set.Allocator.OnDrainLate(this);
+                return Errno.TimedOut;
+            }
+        }
+
+        Set.Allocator.OnDrainEnded(this);
+        return Errno.Success;
+    }
+
+    /// <summary>For reports: who holds the drain up, or null.</summary>
+    internal PasidDrainReport? ReportDrain() =>
+        State == IoasidState.Stopping && Volatile.Read(ref _drain) is { } drain
+            ? new(this, drain.Participant, drain.Holds, Set.Allocator.TimeProvider.GetElapsedTime(drain.Started))
+            : null;
+
+    private Drain BeginDrain()
+    {
+        Set.OnStopping(this);
+        using (Set.Lock.Acquire())
+        {
+            return new(_users is null ? [] : [.. _users], Set.Allocator.TimeProvider.GetTimestamp());
+        }
+    }
+
+    // The drain's reference goes; if it was the last, so does the number.
+    private void EndDrain()
+    {
+        while (true)
+        {
+            long seen = Volatile.Read(ref _word);
+            if (seen >> 8 == 1)
+            {
+                if (Set.TryRetire(this, seen))
+                {
+                    return;
+                }
+            }
+            else if (Set.TryPark(this, seen))
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>For the set: from stopping to parked, without the drain's reference. Under the set's lock.</summary>
+    internal bool TrySetParked(long from)
+    {
+        long parked = (from & ~StateMask) - OneReference + (long)IoasidState.Parked;
+        return Interlocked.CompareExchange(ref _word, parked, from) == from;
+    }
+
+    private sealed class Drain(IPasidDrain[] users, long started)
+    {
+        private readonly bool[] _stopped = new bool[users.Length];
+
+        public long Started => started;
+
+        public string Participant { get; private set; } = string.Empty;
+
+        public string Holds { get; private set; } = string.Empty;
+
+        // All are stopped before the first is waited for: the disconnect comes first (S1.8).
+        public bool Run(Ioasid ioasid)
+        {
+            for (int i = 0; i < users.Length; i++)
+            {
+                if (!_stopped[i])
+                {
+                    Errno error = users[i].Stop(ioasid);
+                    _stopped[i] = error == Errno.Success;
+                    if (!_stopped[i])
+                    {
+                        (Participant, Holds) = (users[i].Name, string.Create(
+                            System.Globalization.CultureInfo.InvariantCulture, $"it cannot be stopped: {error}"));
+                    }
+                }
+            }
+
+            for (int i = 0; i < users.Length; i++)
+            {
+                if (!_stopped[i])
+                {
+                    return false;
+                }
+
+                if (!users[i].IsDrained(ioasid, out string? holds))
+                {
+                    (Participant, Holds) = (users[i].Name, holds ?? string.Empty);
+                    return false;
+                }
+            }
+
+            return true;
+        }
+    }
+
+    // A bounded wait for something that others do.
+    private ref struct Waiting(TimeProvider time, TimeSpan patience)
+    {
+        private readonly long _start = time.GetTimestamp();
+        private SpinWait _spin;
+
+        public readonly TimeSpan Elapsed => time.GetElapsedTime(_start);
+
+        // Whether there is patience left; if so, waits a little.
+        public bool TryGoOn()
+        {
+            if (Elapsed >= patience)
+            {
+                return false;
+            }
+
+            _ = Injection.Hit(InjectionKind.Wait);
+            if (Injection.Current is null)
+            {
+                _spin.SpinOnce();
+            }
+
+            return true;
+        }
+    }
+}

@@ -1,0 +1,292 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <content>How an IOASID comes into the set and goes.</content>
+public sealed partial class PasidSet
+{
+    /// <summary>Allocates an IOASID; the caller is its owner.</summary>
+    /// <param name="request">What suits.</param>
+    /// <param name="ioasid">The IOASID, with the owner's reference; null after an error.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NoSpace"/> if the quota is used up, even when the system has free IDs (S0.3), or none in the
+    /// range is free; <see cref="Errno.Exists"/> if the fixed number or the private number is taken;
+    /// <see cref="Errno.InvalidArgument"/> for a range; <see cref="Errno.NoEntry"/> if the set was destroyed;
+    /// <see cref="Errno.OutOfMemory"/>; what a custom source answers. After an error everything is as before (S2.8).
+    /// </returns>
+    public Errno TryAllocate(in PasidRequest request, out Ioasid? ioasid)
+    {
+        ioasid = null;
+        if (!request.IsValid)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        bool mutated = (Allocator.Mutation & PasidMutation.QuotaCheckedOutsideLock) != 0;
+        if (mutated && !HasRoom())
+        {
+            return Errno.NoSpace;
+        }
+
+        while (true)
+        {
+            Errno error;
+            IPasidSource? source;
+            using (Lock.Acquire())
+            {
+                source = Allocator.Source;
+                error = ReferenceEquals(source, PasidAllocator.Switching) ? Errno.TryAgain : Reserve(request, !mutated);
+                if (error == Errno.Success && source is null && _observers.Length == 0)
+                {
+                    return AllocateAtOnce(request, out ioasid);
+                }
+            }
+
+            if (error == Errno.TryAgain)
+            {
+                Allocator.AwaitSwitch();
+                continue;
+            }
+
+            return error == Errno.Success ? AllocateInSteps(request, source, out ioasid) : error;
+        }
+    }
+
+    /// <summary>
+    /// The last reference of an IOASID goes, if its word is still this one: takes it out of everything and gives its number
+    /// back. The one way out for every life.
+    /// </summary>
+    internal bool TryRetire(Ioasid ioasid, long word)
+    {
+        bool wasLive = Ioasid.IsLiveWord(word);
+        bool atOnce;
+        using (Lock.Acquire())
+        {
+            if (!ioasid.TrySetFree(word))
+            {
+                return false;
+            }
+
+            if (ioasid.Index < 0)
+            {
+                _parked--;
+            }
+            else
+            {
+                Unlink(ioasid);
+            }
+
+            ForgetGuestAtEnd(ioasid);
+            atOnce = Allocator.Source is null && _observers.Length == 0 && ioasid.Binding is null;
+            if (atOnce)
+            {
+                Allocator.GiveBack(ioasid);
+                Unreserve();
+                _recycled++;
+            }
+        }
+
+        if (!atOnce)
+        {
+            ioasid.OnEnd();
+            if (wasLive)
+            {
+                Notify(PasidEventKind.Freed, ioasid);
+            }
+
+            Notify(PasidEventKind.Recycled, ioasid);
+            Allocator.GiveBack(ioasid);
+            using (Lock.Acquire())
+            {
+                Unreserve();
+                _recycled++;
+            }
+        }
+
+        if (_destroyed)
+        {
+            Allocator.ForgetIfIdle(this);
+        }
+
+        return true;
+    }
+
+    /// <summary>A drain is through and references are left, if the word is still this one.</summary>
+    internal bool TryPark(Ioasid ioasid, long word)
+    {
+        using (Lock.Acquire())
+        {
+            if (!ioasid.TrySetParked(word))
+            {
+                return false;
+            }
+
+            Unlink(ioasid);
+            _parked++;
+            return true;
+        }
+    }
+
+    /// <summary>A life was ended: what is known under its number is forgotten, and who holds it is told to let go.</summary>
+    internal void OnStopping(Ioasid ioasid)
+    {
+        using (Lock.Acquire())
+        {
+            ForgetGuestAtEnd(ioasid);
+        }
+
+        ioasid.OnEnd();
+        Notify(PasidEventKind.Freed, ioasid);
+    }
+
+    private bool HasRoom()
+    {
+        using (Lock.Acquire())
+        {
+            return _used < Quota;
+        }
+    }
+
+    // Under the lock: the check and the charge are one step (S0.1).
+    private Errno Reserve(in PasidRequest request, bool check)
+    {
+        if (_destroyed)
+        {
+            return Errno.NoEntry;
+        }
+
+        if (check && _used >= Quota)
+        {
+            _quotaRefusals++;
+            return Errno.NoSpace;
+        }
+
+        if (request.Guest is { } guest && _guests.Find(guest.Value) is not null)
+        {
+            return Errno.Exists;
+        }
+
+        _used++;
+        _peak = Math.Max(_peak, _used);
+        return Errno.Success;
+    }
+
+    // Under the lock.
+    private void Unreserve()
+    {
+        _used--;
+        if (_destroyed && (Allocator.Mutation & PasidMutation.WholeQuotaReturned) == 0)
+        {
+            // What was left of the quota when the set was destroyed follows one by one (S0.11).
+            Quota--;
+            _account.Uncharge(1);
+        }
+    }
+
+    // Nobody is to be asked or told: one critical section. Under the lock.
+    private Errno AllocateAtOnce(in PasidRequest request, out Ioasid? ioasid)
+    {
+        Errno error = Allocator.TakeNumber(request, null, out Pasid pasid);
+        if (error != Errno.Success)
+        {
+            ioasid = null;
+            Unreserve();
+            return error;
+        }
+
+        ioasid = new(this, pasid, request.Guest, request.Data);
+        Link(ioasid);
+        return Errno.Success;
+    }
+
+    // A source may block and an observer may do anything: no lock is held meanwhile (S0.14).
+    private Errno AllocateInSteps(in PasidRequest request, IPasidSource? source, out Ioasid? ioasid)
+    {
+        ioasid = null;
+        Errno error = Allocator.TakeNumber(request, source, out Pasid pasid);
+        if (error != Errno.Success)
+        {
+            using (Lock.Acquire())
+            {
+                Unreserve();
+            }
+
+            Allocator.ForgetIfIdle(this);
+            return error;
+        }
+
+        Ioasid made = new(this, pasid, request.Guest, request.Data);
+        Notify(PasidEventKind.Allocated, made);
+        using (Lock.Acquire())
+        {
+            error = _destroyed ? Errno.NoEntry
+                : made.Guest is { } guest && _guests.Find(guest.Value) is not null ? Errno.Exists
+                : Errno.Success;
+            if (error == Errno.Success)
+            {
+                Link(made);
+            }
+        }
+
+        if (error == Errno.Success)
+        {
+            ioasid = made;
+            return Errno.Success;
+        }
+
+        Notify(PasidEventKind.Freed, made);
+        Notify(PasidEventKind.Recycled, made);
+        Allocator.GiveBack(made);
+        using (Lock.Acquire())
+        {
+            Unreserve();
+        }
+
+        Allocator.ForgetIfIdle(this);
+        return error;
+    }
+
+    // Complete before it can be found (S0.14). Under the lock.
+    private void Link(Ioasid ioasid)
+    {
+        if (_memberCount == _members.Length)
+        {
+            Array.Resize(ref _members, Math.Max(4, _memberCount * 2));
+        }
+
+        ioasid.Index = _memberCount;
+        _members[_memberCount++] = ioasid;
+        _allocations++;
+        if (ioasid.Guest is { } guest)
+        {
+            _guests.Set(guest.Value, ioasid);
+        }
+
+        Allocator.Publish(ioasid);
+    }
+
+    // Under the lock.
+    private void Unlink(Ioasid ioasid)
+    {
+        Ioasid last = _members[--_memberCount];
+        _members[ioasid.Index] = last;
+        last.Index = ioasid.Index;
+        _members[_memberCount] = null!;
+        ioasid.Index = -1;
+    }
+
+    // Under the lock.
+    private void ForgetGuestAtEnd(Ioasid ioasid)
+    {
+        if ((Allocator.Mutation & PasidMutation.GuestNumberLeaked) == 0)
+        {
+            ForgetGuest(ioasid);
+        }
+    }
+}
