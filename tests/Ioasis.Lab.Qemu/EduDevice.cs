@@ -1,0 +1,59 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Lab.Qemu;
+
+/// <summary>
+/// QEMU's <c>edu</c> device (QEMU documentation, "EDU device"): a buffer of 4 KiB and a DMA engine, which runs when the
+/// machine's clock passes the end of its 100 ms.
+/// </summary>
+public sealed class EduDevice(QemuMachine machine, PciFunction function)
+{
+    /// <summary>Its vendor.</summary>
+    public const ushort Vendor = 0x1234;
+
+    /// <summary>Its product.</summary>
+    public const ushort Product = 0x11e8;
+
+    /// <summary>Bytes of its buffer: the longest DMA.</summary>
+    public const int BufferBytes = 4096;
+
+    private const uint SourceOffset = 0x80;
+    private const uint DestinationOffset = 0x88;
+    private const uint CountOffset = 0x90;
+    private const uint CommandOffset = 0x98;
+    private const ulong BufferAddress = 0x4_0000;
+    private const ulong Start = 1;
+    private const ulong ToMemory = 2;
+
+    private readonly QtestRegisters _registers = machine.Registers(function.Bar(0));
+
+    /// <summary>Where it is.</summary>
+    public PciFunction Function => function;
+
+    /// <summary>The requester ID of its DMA.</summary>
+    public DeviceId Id => function.Id;
+
+    /// <summary>What its identification register holds; bits 7:0 are 0xed.</summary>
+    public uint Identification => _registers.Read32(0);
+
+    /// <summary>Reads memory into its buffer.</summary>
+    public void ReadMemory(Iova iova, int count, int offset = 0) =>
+        Run(iova.Value, BufferAddress + (uint)offset, count, Start);
+
+    /// <summary>Writes its buffer to memory.</summary>
+    public void WriteMemory(Iova iova, int count, int offset = 0) =>
+        Run(BufferAddress + (uint)offset, iova.Value, count, Start | ToMemory);
+
+    private void Run(ulong source, ulong destination, int count, ulong command)
+    {
+        _registers.Write64(SourceOffset, source);
+        _registers.Write64(DestinationOffset, destination);
+        _registers.Write64(CountOffset, (ulong)count);
+        _registers.Write64(CommandOffset, command);
+        machine.StepClock(TimeSpan.FromMilliseconds(200));
+        if ((_registers.Read64(CommandOffset) & Start) != 0)
+        {
+            throw new QtestException("the DMA of edu did not end");
+        }
+    }
+}
