@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
 
 namespace Ioasis.Linux;
 
@@ -15,7 +17,6 @@ internal static unsafe partial class LibC
     public const int MapPrivate = 2;
     public const int MapAnonymous = 0x20;
     public const int DuplicateCloseOnExec = 1030;
-    public const int InterruptedCall = 4;
 
     private const string Library = "libc";
 
@@ -27,7 +28,7 @@ internal static unsafe partial class LibC
             int error = Marshal.GetLastPInvokeError();
 
             // A failure is never a 0, whatever the library says.
-            return error > 0 ? -error : -(int)Primitives.Errno.IoError;
+            return error > 0 ? -error : -(int)Errno.IoError;
         }
     }
 
@@ -82,13 +83,4 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "eventfd", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     public static partial int EventFd(uint initial, int flags);
-
-    /// <summary><c>struct pollfd</c>.</summary>
-    [StructLayout(LayoutKind.Sequential)]
-    public struct PollDescriptor
-    {
-        public int Fd;
-        public short Events;
-        public short Ready;
-    }
 }

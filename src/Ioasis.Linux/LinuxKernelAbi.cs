@@ -78,27 +78,69 @@ public sealed unsafe class LinuxKernelAbi : IKernelAbi
     }
 
     /// <inheritdoc/>
+    public nint Read(int fd, Span<byte> destination, ulong offset)
+    {
+        fixed (byte* pointer = destination)
+        {
+            return Result(LibC.ReadAt(fd, pointer, (nuint)destination.Length, (long)offset));
+        }
+    }
+
+    /// <inheritdoc/>
+    public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset)
+    {
+        fixed (byte* pointer = source)
+        {
+            return Result(LibC.WriteAt(fd, pointer, (nuint)source.Length, (long)offset));
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address)
+    {
+        nint result = LibC.Map(0, length, (int)protection, LibC.MapShared, fd, (long)offset);
+        if (result == -1)
+        {
+            address = 0;
+            return LibC.NegativeErrno;
+        }
+
+        address = result;
+        return 0;
+    }
+
+    /// <inheritdoc/>
+    public int Unmap(nint address, nuint length) => LibC.Unmap(address, length) < 0 ? LibC.NegativeErrno : 0;
+
+    /// <inheritdoc/>
+    public int CreateEvent(uint initialValue, EventFlags flags)
+    {
+        int fd = LibC.EventFd(initialValue, (int)flags);
+        return fd < 0 ? LibC.NegativeErrno : fd;
+    }
+
+    /// <inheritdoc/>
     /// <remarks>A signal that interrupts the wait does not end it: .NET uses some of its own.</remarks>
-    public int Poll(int fd, PollEvents events, int timeoutMilliseconds, out PollEvents ready)
+    public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds)
     {
         long start = Stopwatch.GetTimestamp();
         int remaining = timeoutMilliseconds;
         while (true)
         {
-            LibC.PollDescriptor descriptor = new() { Fd = fd, Events = (short)events };
-            int result = LibC.Poll(&descriptor, 1, remaining);
-            ready = (PollEvents)descriptor.Ready;
+            int result;
+            fixed (PollDescriptor* pointer = descriptors)
+            {
+                result = LibC.Poll(pointer, (nuint)descriptors.Length, remaining);
+            }
+
             if (result >= 0)
             {
-                // POLLNVAL is how poll(2) says that there is no such descriptor.
-                const short Invalid = 0x20;
-                return (descriptor.Ready & Invalid) == 0 ? result : -(int)Errno.BadDescriptor;
+                return result;
             }
 
             int error = LibC.NegativeErrno;
-            if (error != -LibC.InterruptedCall)
+            if (error != -(int)Errno.Interrupted)
             {
-                ready = PollEvents.None;
                 return error;
             }
 

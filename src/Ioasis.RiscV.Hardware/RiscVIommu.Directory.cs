@@ -10,7 +10,6 @@ public sealed partial class RiscVIommu
     private bool WalkDeviceDirectory(Configuration configuration, ref Request request, out DeviceContextData context)
     {
         context = default;
-        _ = Interlocked.Increment(ref _directoryWalks);
         bool extended = _capabilities.MsiFlat;
         ulong table = configuration.DirectoryRoot;
         int level = (int)configuration.Mode - (int)IommuMode.OneLevel;

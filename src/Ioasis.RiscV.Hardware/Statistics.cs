@@ -64,9 +64,6 @@ public sealed record IommuStatistics(
     /// <summary>Memory reads of requests that missed.</summary>
     public long WalkReads => Devices.Sum(d => d.WalkReads);
 
-    /// <summary>Walks of the device directory: requests whose device context was in no cache.</summary>
-    public long DirectoryWalks { get; init; }
-
     /// <summary>Memory reads of an average miss; 0 without any.</summary>
     public double ReadsPerWalk => Misses == 0 ? 0 : (double)WalkReads / Misses;
 }
@@ -136,13 +133,11 @@ public sealed partial class RiscVIommu
     private readonly long[] _commandRemovals = new long[(int)CommandKind.AtsPageResponse + 1];
     private readonly long[] _faultCounts = new long[(int)FaultCause.PageTableDataCorruption + 1];
 
-    private long _directoryWalks;
-
     // Under the cache lock.
     private readonly Dictionary<uint, DeviceCounters> _deviceCounters = [];
 
     /// <summary>
-    /// Takes a snapshot of the statistics. Commands, faults and directory walks are always counted; hits, misses, evictions and walks if
+    /// Takes a snapshot of the statistics. Commands and faults are always counted; hits, misses, evictions and walks if
     /// <see cref="RiscVIommuOptions.CollectStatistics"/> is on.
     /// </summary>
     public IommuStatistics GetStatistics()
@@ -170,7 +165,7 @@ public sealed partial class RiscVIommu
                 }
             }
 
-            return new(devices, commands, faults) { DirectoryWalks = Volatile.Read(ref _directoryWalks) };
+            return new(devices, commands, faults);
         }
     }
 

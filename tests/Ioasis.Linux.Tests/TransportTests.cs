@@ -10,6 +10,9 @@ public sealed class TransportTests
 {
     private static LinuxKernelAbi Kernel => LinuxKernelAbi.Instance;
 
+    private static int Poll(int fd, PollEvents events, int timeout, out PollEvents ready) =>
+        ((IKernelAbi)Kernel).Poll(fd, events, timeout, out ready);
+
     private static int Error(Errno error) => -(int)error;
 
     [Fact]
@@ -66,10 +69,69 @@ public sealed class TransportTests
     public void Poll_tells_what_is_ready_and_of_a_descriptor_that_is_none()
     {
         int zero = Kernel.Open("/dev/zero", OpenFlags.ReadWrite | OpenFlags.CloseOnExec);
-        Kernel.Poll(zero, PollEvents.In, -1, out PollEvents ready).ShouldBe(1);
+        Poll(zero, PollEvents.In, -1, out PollEvents ready).ShouldBe(1);
         ready.ShouldBe(PollEvents.In);
         Kernel.Close(zero).ShouldBe(0);
-        Kernel.Poll(zero, PollEvents.In, 0, out _).ShouldBe(Error(Errno.BadDescriptor));
+        Poll(zero, PollEvents.In, 0, out _).ShouldBe(Error(Errno.BadDescriptor));
+    }
+
+    [Fact]
+    public void An_event_counts_what_is_written_until_it_is_read()
+    {
+        int counter = Kernel.CreateEvent(0, EventFlags.NonBlocking | EventFlags.CloseOnExec);
+        byte[] value = new byte[8];
+        Kernel.Read(counter, value).ShouldBe(Error(Errno.TryAgain));
+        Poll(counter, PollEvents.In, 0, out _).ShouldBe(0);
+        BinaryPrimitives.WriteUInt64LittleEndian(value, 3);
+        Kernel.Write(counter, value).ShouldBe(8);
+        Kernel.Write(counter, value).ShouldBe(8);
+        Poll(counter, PollEvents.In, -1, out PollEvents ready).ShouldBe(1);
+        ready.ShouldBe(PollEvents.In);
+        Kernel.Read(counter, value).ShouldBe(8);
+        BinaryPrimitives.ReadUInt64LittleEndian(value).ShouldBe(6ul);
+        Kernel.Write(counter, value, 0).ShouldBe(-29);
+        Kernel.Map(counter, 0, 4096, MemoryProtection.Read, out _).ShouldBe(Error(Errno.NoDevice));
+        Kernel.Close(counter).ShouldBe(0);
+    }
+
+    [Fact]
+    public void Several_descriptors_are_waited_for_at_once()
+    {
+        int first = Kernel.CreateEvent(0, EventFlags.CloseOnExec);
+        int second = Kernel.CreateEvent(1, EventFlags.CloseOnExec);
+        PollDescriptor[] descriptors =
+        [
+            new() { Descriptor = first, Events = PollEvents.In },
+            new() { Descriptor = second, Events = PollEvents.In },
+            new() { Descriptor = 9999, Events = PollEvents.In },
+        ];
+        Kernel.Poll(descriptors, 1000).ShouldBe(2);
+        descriptors.Select(static descriptor => descriptor.Ready)
+            .ShouldBe([PollEvents.None, PollEvents.In, PollEvents.Invalid]);
+        Kernel.Close(first).ShouldBe(0);
+        Kernel.Close(second).ShouldBe(0);
+    }
+
+    [Fact]
+    public unsafe void A_mapping_shows_the_file_at_its_offset_and_survives_the_close()
+    {
+        string path = Path.GetTempFileName();
+        byte[] content = new byte[3 * 4096];
+        content.AsSpan(4096, 4096).Fill(0x5a);
+        File.WriteAllBytes(path, content);
+        int file = Kernel.Open(path, OpenFlags.ReadWrite | OpenFlags.CloseOnExec);
+        byte[] read = new byte[2];
+        Kernel.Read(file, read, 4095).ShouldBe(2);
+        read.ShouldBe([0, 0x5a]);
+        Kernel.Map(file, 4096, 4096, MemoryProtection.Read | MemoryProtection.Write, out nint address).ShouldBe(0);
+        Kernel.Map(file, 1, 4096, MemoryProtection.Read, out _).ShouldBe(Error(Errno.InvalidArgument));
+        Kernel.Close(file).ShouldBe(0);
+        *(byte*)address = 0x77;
+        ((byte*)address)[4095].ShouldBe((byte)0x5a);
+        Kernel.Unmap(address, 4096).ShouldBe(0);
+        Kernel.Unmap(1, 4096).ShouldBe(Error(Errno.InvalidArgument));
+        File.ReadAllBytes(path)[4096].ShouldBe((byte)0x77);
+        File.Delete(path);
     }
 
     [Fact]

@@ -202,11 +202,6 @@ public sealed class ReplayTests
         report.Devices.Sum(d => d.Translation.IotlbHits + d.Translation.IotlbMisses).ShouldBe(report.Hardware.Total.Translations);
         report.PageTables.PeakBytes.ShouldBeGreaterThan(0);
         report.Hardware.Total.MemoryReadsPerWalk.ShouldBeInRange(1, 10);
-
-        // A device context is read when the device's first request comes, and again only after its invalidation.
-        long walks = report.Hardware.DirectoryMisses;
-        walks.ShouldBeInRange(report.Devices.Count, 20 * report.Devices.Count);
-        report.Hardware.DirectoryHits.ShouldBe(report.Hardware.Total.IotlbHits + report.Hardware.Total.IotlbMisses - walks);
         report.Series.StartSeconds.Count.ShouldBeInRange(500, SeriesReport.MaxPoints);
         report.Series.Maps.Sum().ShouldBe(41964);
         report.Series.Unmaps.Sum().ShouldBe(22422);

@@ -25,7 +25,6 @@ internal sealed class HardwareCounters
                 Total.Hits + counts.Hits, Total.Misses + counts.Misses, Total.Evictions + counts.Evictions, Total.WalkReads + counts.WalkReads);
         }
 
-        DirectoryWalks = statistics.DirectoryWalks;
         foreach (CommandStatistics command in statistics.Commands)
         {
             if (command.Executed == 0)
@@ -46,9 +45,6 @@ internal sealed class HardwareCounters
 
     /// <summary>Sum over all devices.</summary>
     public DeviceCounts Total { get; }
-
-    /// <summary>Requests that read the device directory in memory.</summary>
-    public long DirectoryWalks { get; }
 
     /// <summary>Commands executed, by the specification's names, with the entries that they removed.</summary>
     public List<(string Kind, long Executed, long Removed)> Commands { get; } = [];

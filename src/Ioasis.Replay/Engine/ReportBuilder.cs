@@ -183,8 +183,8 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
             WalkMemoryReads = _hardware.Total.WalkReads,
             Faults = engine.FaultsByDevice.Sum(),
         },
-        DirectoryHits = Math.Max(0, _hardware.Total.Hits + _hardware.Total.Misses - _hardware.DirectoryWalks),
-        DirectoryMisses = _hardware.DirectoryWalks,
+        DirectoryHits = 0,
+        DirectoryMisses = 0,
         Commands = [.. _hardware.Commands.Select(c => new InvalidationCount(c.Kind, c.Executed, c.Removed))],
         Faults =
         [

@@ -6,10 +6,10 @@ public sealed record HardwareReport
     /// <summary>Sum over all devices.</summary>
     public required TranslationReport Total { get; init; }
 
-    /// <summary>Requests that found their device context in the cache of the device directory.</summary>
+    /// <summary>Device-directory cache hits.</summary>
     public required long DirectoryHits { get; init; }
 
-    /// <summary>Requests that walked the device directory in memory.</summary>
+    /// <summary>Device-directory cache misses: each walks the directory in memory.</summary>
     public required long DirectoryMisses { get; init; }
 
     /// <summary>Commands that the driver queued, by kind, with what each kind removed.</summary>

@@ -1,0 +1,46 @@
+using Ioasis.AbiSuite.Cases;
+
+namespace Ioasis.AbiSuite;
+
+/// <summary>Runs cases on a target.</summary>
+public static class SuiteRunner
+{
+    /// <summary>Every case, in the order in which they are recorded.</summary>
+    public static IReadOnlyList<AbiCase> Cases { get; } =
+    [
+        .. ContainerCases.All,
+        .. ContainerInfoCases.All,
+        .. ContainerMapCases.All,
+        .. ContainerUnmapCases.All,
+        .. GroupCases.All,
+        .. DescriptorCases.All,
+        .. IommufdSizeCases.All,
+        .. IommufdSpaceCases.All,
+        .. IommufdMapCases.All,
+        .. IommufdDeviceCases.All,
+    ];
+
+    /// <summary>Runs a case.</summary>
+    public static CaseRecord Run(AbiCase @case, SuiteTarget target)
+    {
+        ArgumentNullException.ThrowIfNull(@case);
+        CaseContext context = new(target);
+        try
+        {
+            @case.Body(context);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            context.NoteText("exception", $"{e.GetType().Name}: {e.Message}");
+        }
+        finally
+        {
+            context.Finish();
+        }
+
+        return new(@case.Name, @case.Requirement, context.Notes);
+    }
+
+    /// <summary>Whether a target has what a case needs.</summary>
+    public static bool CanRun(AbiCase @case, SuiteTarget target) => (@case.Needs & ~target.Offers) == 0;
+}
