@@ -93,7 +93,11 @@ internal sealed unsafe partial class CommandQueue
         for (ulong position = _completed; position != _tail; position++)
         {
             Command command = _copy[(uint)position & _mask];
-            bool subsumed = substitute && command.Opcode is (CommandOpcode.Iotinval or CommandOpcode.Iodir);
+
+            // There is no command for the first stages of all guests: those stay as they are.
+            bool isGuests = command.Opcode == CommandOpcode.Iotinval && command.Function == CommandFunction.IotinvalVma
+                && (command.Low & CommandBits.GscidValidBit) != 0;
+            bool subsumed = substitute && command.Opcode is (CommandOpcode.Iotinval or CommandOpcode.Iodir) && !isGuests;
             if (!Store(Slot(position), subsumed ? Command.Fence() : command))
             {
                 return false;

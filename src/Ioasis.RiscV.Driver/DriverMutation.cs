@@ -38,4 +38,16 @@ internal enum DriverMutation
 
     /// <summary>The root of a domain is made at its first attach, without a lock (S4.10).</summary>
     RootMadeByAttach = 512,
+
+    /// <summary>An unmap in a second stage invalidates the first stages under it instead (section 3.1.1).</summary>
+    SecondStageForgotten = 1024,
+
+    /// <summary>Pages are made clean without an invalidation, so that the next write may not be recorded.</summary>
+    DirtyClearedWithoutInvalidation = 2048,
+
+    /// <summary>What a guest invalidates is invalidated as if it were the host's, without the GSCID.</summary>
+    GuestInvalidatedAsHost = 4096,
+
+    /// <summary>Table pages go while a thread of the driver still walks them.</summary>
+    TablesFreedUnderWalker = 8192,
 }

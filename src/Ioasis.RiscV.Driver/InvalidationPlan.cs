@@ -14,7 +14,7 @@ internal static class InvalidationPlan
     /// <summary>Fills in the commands; the fence is the queue's own.</summary>
     /// <param name="gather">What was unmapped; not empty.</param>
     /// <param name="capabilities">What the IOMMU can do.</param>
-    /// <param name="pscid">The domain's name there.</param>
+    /// <param name="tag">The domain's name there.</param>
     /// <param name="limit">Most commands; above, one for the whole address space takes their place.</param>
     /// <param name="commands">At least <paramref name="limit"/> long.</param>
     /// <param name="isCollapsed">Whether the limit was exceeded.</param>
@@ -22,7 +22,7 @@ internal static class InvalidationPlan
     public static int Build(
         in InvalidationGather gather,
         Capabilities capabilities,
-        uint pscid,
+        SpaceTag tag,
         int limit,
         Span<Command> commands,
         out bool isCollapsed)
@@ -39,13 +39,13 @@ internal static class InvalidationPlan
             ulong count = (range.Last >> strideLog2) - first + 1;
             if (count == 1)
             {
-                commands[0] = Command.InvalidateFirstStage(null, pscid, range.Start, nonLeaf: nonLeaf);
+                commands[0] = tag.Invalidate(range.Start, nonLeaf: nonLeaf);
                 return 1;
             }
 
             int used = capabilities.RangeInvalidation
-                ? FillRanges(range, pscid, nonLeaf, commands[..limit])
-                : FillLeaves(first, count, strideLog2, pscid, nonLeaf, commands[..limit]);
+                ? FillRanges(range, tag, nonLeaf, commands[..limit])
+                : FillLeaves(first, count, strideLog2, tag, nonLeaf, commands[..limit]);
             if (used > 0)
             {
                 return used;
@@ -54,7 +54,7 @@ internal static class InvalidationPlan
             isCollapsed = true;
         }
 
-        commands[0] = Command.InvalidateFirstStage(null, pscid, null);
+        commands[0] = tag.InvalidateAll;
         return 1;
     }
 
@@ -69,7 +69,7 @@ internal static class InvalidationPlan
     }
 
     private static int FillLeaves(
-        ulong first, ulong count, int strideLog2, uint pscid, bool nonLeaf, Span<Command> commands)
+        ulong first, ulong count, int strideLog2, SpaceTag tag, bool nonLeaf, Span<Command> commands)
     {
         if (count > (ulong)commands.Length)
         {
@@ -78,14 +78,14 @@ internal static class InvalidationPlan
 
         for (int i = 0; i < (int)count; i++)
         {
-            commands[i] = Command.InvalidateFirstStage(null, pscid, (first + (ulong)i) << strideLog2, nonLeaf: nonLeaf);
+            commands[i] = tag.Invalidate((first + (ulong)i) << strideLog2, nonLeaf: nonLeaf);
         }
 
         return (int)count;
     }
 
     // Naturally aligned powers of two, from the start on; 0 if they are too many.
-    private static int FillRanges(AddressRange range, uint pscid, bool nonLeaf, Span<Command> commands)
+    private static int FillRanges(AddressRange range, SpaceTag tag, bool nonLeaf, Span<Command> commands)
     {
         ulong page = range.Start >> 12;
         ulong left = (range.Last >> 12) - page + 1;
@@ -98,7 +98,7 @@ internal static class InvalidationPlan
             }
 
             int log2 = Math.Min(BitOperations.Log2(left), page == 0 ? 51 : BitOperations.TrailingZeroCount(page));
-            commands[used++] = Command.InvalidateFirstStage(null, pscid, page << 12, log2 + 12, nonLeaf);
+            commands[used++] = tag.Invalidate(page << 12, log2 + 12, nonLeaf);
             page += 1ul << log2;
             left -= 1ul << log2;
         }

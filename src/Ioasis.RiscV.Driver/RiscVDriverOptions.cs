@@ -79,6 +79,15 @@ public sealed record RiscVDriverOptions
     /// <summary>Bits of PSCID to use, 1 to 20.</summary>
     public int PscidBits { get; init; } = 20;
 
+    /// <summary>Bits of GSCID to use, 1 to 16.</summary>
+    public int GscidBits { get; init; } = 16;
+
+    /// <summary>
+    /// Bit n permits leaves of 2^n bytes in domains made for dirty tracking: what a leaf covers is dirty as a whole. 4 KiB is
+    /// always permitted.
+    /// </summary>
+    public ulong DirtyTrackingLeafSizes { get; init; } = ulong.MaxValue;
+
     /// <summary>Fault records that are logged in one second; more are counted, reported to the sink, but not logged (S4.16).</summary>
     public int FaultLogsPerSecond { get; init; } = 10;
 

@@ -51,6 +51,9 @@ public readonly record struct RiscVDriverStatistics
     /// <summary>PSCIDs in use.</summary>
     public int PscidsInUse { get; init; }
 
+    /// <summary>GSCIDs in use.</summary>
+    public int GscidsInUse { get; init; }
+
     /// <summary>Every invalidation command: the sum of the invalidations by kind.</summary>
     public long Invalidations =>
         FirstStageInvalidations + SecondStageInvalidations + DeviceDirectoryInvalidations + ProcessDirectoryInvalidations

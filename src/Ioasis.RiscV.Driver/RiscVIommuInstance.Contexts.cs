@@ -7,12 +7,22 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>
-/// Contexts and what was cached through them, in the order that chapter 6 asks: V is cleared first and set last, and whatever a
-/// context gave out is invalidated before the next takes its place.
+/// What a context points at next, and the way there, in the order that chapter 6 asks: V is cleared first and set last, and
+/// whatever a context gave out is invalidated before the next takes its place.
 /// </content>
 public sealed partial class RiscVIommuInstance
 {
-    // The bond is visible to invalidators before the hardware can load its PSCID (S4.7).
+    /// <summary>A context to be switched.</summary>
+    /// <param name="State">The device.</param>
+    /// <param name="Pasid">0 for requests without PASID.</param>
+    /// <param name="Process">The process context, if the device has a process directory.</param>
+    private readonly record struct ContextPlace(DeviceState State, uint Pasid, PhysicalAddress Process)
+    {
+        /// <summary>Whether a target is in the device context rather than in a process context.</summary>
+        public bool IsOnDevice(in ContextTarget target) => State.Processes is null || target.IsOnDevice;
+    }
+
+    // The bond is visible to invalidators before the hardware can load its PSCID or GSCID (S4.7).
     private Errno TryGetTarget(DeviceState state, Pasid pasid, Domain next, out ContextTarget target)
     {
         target = ContextTarget.Blocked;
@@ -32,56 +42,89 @@ public sealed partial class RiscVIommuInstance
                 Errno error = domain.Acquire(this, out Bond? bond);
                 if (error == Errno.Success)
                 {
-                    AtsBond? ats = state.HasAts ? new(this, state, pasid) : null;
-                    target = new(true, domain.FirstStageFor(Mutations), bond, ats);
-                    if (ats is not null)
+                    target = new(true, domain.IsSecondStage ? 0 : domain.PointerFor(Mutations), bond, NewAts(state, pasid, bond!))
                     {
-                        domain.AddAts(ats);
-                    }
+                        SecondStage = domain.IsSecondStage ? domain : null,
+                    };
                 }
 
                 return error;
+            case RiscVNestedDomain nested:
+                return TryGetNestedTarget(state, pasid, nested, out target);
             default:
                 return Errno.InvalidArgument;
         }
     }
 
+    private Errno TryGetNestedTarget(DeviceState state, Pasid pasid, RiscVNestedDomain nested, out ContextTarget target)
+    {
+        target = ContextTarget.Blocked;
+        if (nested.MissingFrom(_capabilities) is { } missing)
+        {
+            _options.Logger.LogWarning("{Name}: device {Device:x6} cannot be nested: {Missing}", Name, state.Id, missing);
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = nested.SecondStage.Acquire(this, out Bond? bond);
+        if (error == Errno.Success)
+        {
+            GuestAttachment guest = new(nested, this, state.Id);
+            nested.Add(guest);
+            target = new(true, nested.FirstStage, bond, NewAts(state, pasid, bond!, isGuest: true), guest)
+            {
+                SecondStage = nested.SecondStage,
+            };
+        }
+
+        return error;
+    }
+
+    private AtsBond? NewAts(DeviceState state, Pasid pasid, Bond bond, bool isGuest = false)
+    {
+        if (!state.HasAts)
+        {
+            return null;
+        }
+
+        AtsBond ats = new(this, state, pasid, isGuest);
+        bond.Set.AddAts(ats);
+        return ats;
+    }
+
     // The fields of a context cannot be changed together, and the hardware may read them in any order, so that a context which
-    // is valid becomes invalid first, and everything that was cached through it goes, before it becomes valid again.
-    private Errno Switch(
-        DeviceState state, uint pasid, PhysicalAddress context, ContextTarget old, ContextTarget next, out bool isClean)
+    // is valid becomes invalid first, and everything that was cached through it goes, before it becomes valid again. Where a
+    // single doubleword changes there is no gap.
+    private Errno Switch(in ContextPlace place, in ContextTarget old, in ContextTarget next, out bool isClean)
     {
         isClean = true;
+        if (old.IsValid && next.IsValid && old.Bond == next.Bond && place.IsOnDevice(old) && place.IsOnDevice(next))
+        {
+            DeviceContextImage before = ImageOf(place.State, old);
+            DeviceContextImage after = ImageOf(place.State, next);
+            if (before.SingleDifference(after) is >= 0 and var changed)
+            {
+                return SwitchInPlace(place, old, next, before[changed], after[changed], changed, out isClean);
+            }
+        }
+
         if (old.IsValid)
         {
-            Errno error = Write(state, context, ContextTarget.Blocked);
-            if (error == Errno.Success)
-            {
-                error = Invalidate(state, pasid, old);
-            }
-
+            Errno error = Block(place, old);
             if (error != Errno.Success)
             {
-                _ = Write(state, context, old);
+                Restore(place, old);
                 return error;
             }
         }
 
         if (next.IsValid)
         {
-            // No invalid entry was cached, but an emulated IOMMU may want to be told (section 6.3.9).
-            Errno error = Write(state, context, next);
-            if (error == Errno.Success && (Mutations & DriverMutation.SkipInvalidationOfNewContext) == 0)
-            {
-                error = Invalidate(state, pasid, ContextTarget.Blocked);
-            }
-
+            Errno error = Unblock(place, next);
             if (error != Errno.Success)
             {
                 // The hardware may have seen the new context: what it took from there must go too.
-                isClean = Write(state, context, ContextTarget.Blocked) == Errno.Success
-                    && Invalidate(state, pasid, next) == Errno.Success;
-                _ = Write(state, context, old);
+                isClean = Block(place, next) == Errno.Success;
+                Restore(place, old);
                 return error;
             }
         }
@@ -89,113 +132,191 @@ public sealed partial class RiscVIommuInstance
         return Errno.Success;
     }
 
-    private Errno Write(DeviceState state, PhysicalAddress context, in ContextTarget target) =>
-        state.Processes is null ? WriteDeviceContext(context, target) : WriteProcessContext(context, target);
-
-    // V is written last and cleared first; each write is single-copy atomic and they are seen in order.
-    private Errno WriteDeviceContext(PhysicalAddress context, in ContextTarget target)
+    // One doubleword is written at once: the hardware uses the old context or the new one, nothing in between (section 6.3.1).
+    private Errno SwitchInPlace(
+        in ContextPlace place, in ContextTarget old, in ContextTarget next, ulong before, ulong after, int index, out bool isClean)
     {
-        bool written = Store(context + DeviceContextOffset.TranslationControl, 0);
-        if (written && target.IsValid)
+        PhysicalAddress at = place.State.Context + (ulong)(index * 8);
+        isClean = true;
+        Errno error = Store(at, after) ? Invalidate(place, old) : Errno.IoError;
+        if (error == Errno.Success)
         {
-            written = Store(context + DeviceContextOffset.Iohgatp, 0)
-                && Store(
-                    context + DeviceContextOffset.TranslationAttributes,
-                    (ulong)target.Pscid << DeviceTranslationAttributes.PscidShift)
-                && Store(context + DeviceContextOffset.FirstStageContext, target.FirstStage)
-                && Store(context + DeviceContextOffset.TranslationControl, DeviceTranslationControl.ValidBit);
+            error = ForgetInDevice(place, old);
         }
 
-        return written ? Errno.Success : Errno.IoError;
-    }
-
-    private Errno WriteProcessContext(PhysicalAddress context, in ContextTarget target)
-    {
-        bool written = Store(context + ProcessContextOffset.TranslationAttributes, 0);
-        if (written && target.IsValid)
-        {
-            written = Store(context + ProcessContextOffset.FirstStageContext, target.FirstStage)
-                && Store(
-                    context + ProcessContextOffset.TranslationAttributes,
-                    ((ulong)target.Pscid << ProcessTranslationAttributes.PscidShift) | ProcessTranslationAttributes.ValidBit);
-        }
-
-        return written ? Errno.Success : Errno.IoError;
-    }
-
-    private Errno WriteDirectoryContext(DeviceState state)
-    {
-        PhysicalAddress context = state.Context;
-        bool written = Store(context + DeviceContextOffset.TranslationControl, 0)
-            && Store(context + DeviceContextOffset.Iohgatp, 0)
-            && Store(context + DeviceContextOffset.TranslationAttributes, 0)
-            && Store(context + DeviceContextOffset.FirstStageContext, state.Processes!.Pointer)
-            && Store(
-                context + DeviceContextOffset.TranslationControl,
-                DeviceTranslationControl.ValidBit | DeviceTranslationControl.PdtValidBit
-                    | DeviceTranslationControl.DefaultProcessBit | AtsControl(state));
-        Errno error = written ? _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]) : Errno.IoError;
         if (error != Errno.Success)
         {
-            _ = Store(context + DeviceContextOffset.TranslationControl, 0);
-            _ = _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]);
+            isClean = Store(at, before) && Invalidate(place, next) == Errno.Success
+                && ForgetInDevice(place, next) == Errno.Success;
         }
 
         return error;
     }
 
-    private static ulong AtsControl(DeviceState state)
+    // From valid to invalid; when it succeeds, nothing of the old target is in use or cached.
+    private Errno Block(in ContextPlace place, in ContextTarget old)
     {
-        bool requests = state.HasAts && state.Device.PageRequests;
-        return (state.HasAts ? DeviceTranslationControl.EnableAtsBit : 0)
-            | (requests ? DeviceTranslationControl.EnablePriBit : 0)
-            | (requests && state.Device.PageResponsesNeedPasid ? DeviceTranslationControl.PrgResponsePasidRequiredBit : 0);
+        Errno error;
+        if (place.IsOnDevice(old))
+        {
+            bool gated = CloseGate(place.State);
+            error = Store(place.State.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
+            error = error == Errno.Success ? Invalidate(place, old) : error;
+            if (error == Errno.Success && place.State.Processes is not null)
+            {
+                error = WriteDirectoryContext(place.State);
+            }
+
+            OpenGate(place.State, gated);
+        }
+        else
+        {
+            error = WriteProcessContext(place.Process, ContextTarget.Blocked);
+            error = error == Errno.Success ? Invalidate(place, old) : error;
+        }
+
+        // The IOMMU gives out nothing of the old address space any more; now the device forgets what it got.
+        return error == Errno.Success ? ForgetInDevice(place, old) : error;
     }
 
-    private bool Store(PhysicalAddress address, ulong value) => _memory.Write64(address, value) == MemoryStatus.Success;
+    // From invalid to valid. No invalid entry was cached, but an emulated IOMMU may want to be told (section 6.3.9).
+    private Errno Unblock(in ContextPlace place, in ContextTarget next)
+    {
+        Errno error;
+        if (!place.IsOnDevice(next))
+        {
+            error = WriteProcessContext(place.Process, next);
+        }
+        else if (place.State.Processes is null)
+        {
+            error = WriteDeviceContext(place.State.Context, ImageOf(place.State, next));
+        }
+        else
+        {
+            // The device context is valid, with a directory that gives out nothing.
+            bool gated = CloseGate(place.State);
+            error = Store(place.State.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
+            error = error == Errno.Success ? Invalidate(place, ContextTarget.Blocked, onDevice: true) : error;
+            error = error == Errno.Success ? WriteDeviceContext(place.State.Context, ImageOf(place.State, next)) : error;
+            error = error == Errno.Success ? Invalidate(place, ContextTarget.Blocked, onDevice: true) : error;
+            OpenGate(place.State, gated);
+            return error;
+        }
+
+        return error != Errno.Success || (Mutations & DriverMutation.SkipInvalidationOfNewContext) != 0
+            ? error
+            : Invalidate(place, ContextTarget.Blocked);
+    }
+
+    // Back to what was in force, as far as the hardware lets itself be told.
+    private void Restore(in ContextPlace place, in ContextTarget old)
+    {
+        if (place.State.Processes is null)
+        {
+            _ = WriteDeviceContext(place.State.Context, ImageOf(place.State, old));
+            return;
+        }
+
+        if (!old.IsOnDevice)
+        {
+            _ = WriteProcessContext(place.Process, old);
+        }
+
+        _ = WriteDeviceContext(place.State.Context, ImageOf(place.State, old));
+        _ = Invalidate(place, ContextTarget.Blocked, onDevice: true);
+    }
+
+    // What a device that caches translations of a target has to forget before they mean something else.
+    private Errno ForgetInDevice(in ContextPlace place, in ContextTarget old)
+    {
+        DeviceState state = place.State;
+        if (!state.HasAts || state.IsCutOff)
+        {
+            return Errno.Success;
+        }
+
+        Span<Command> commands = stackalloc Command[2];
+        int count = 1;
+        if (old.Ats is { } ats)
+        {
+            count = AtsInvalidation.Build(ats, AtsInvalidation.Everything, commands);
+        }
+        else
+        {
+            commands[0] = AtsInvalidation.For(state.Id, new(place.Pasid), AtsInvalidation.Everything);
+        }
+
+        Errno error = _commands!.SubmitAndWait(commands[..count]);
+        return error == Errno.TimedOut ? Isolate(state) : error;
+    }
 
     // Sections 6.3.1 and 6.3.2, by what the context was before the change.
-    private Errno Invalidate(DeviceState state, uint pasid, in ContextTarget old)
+    private Errno Invalidate(in ContextPlace place, in ContextTarget old, bool onDevice = false)
     {
         if ((Mutations & DriverMutation.SkipDirectoryInvalidation) != 0)
         {
             return Errno.Success;
         }
 
-        Command directory = state.Processes is null
-            ? Command.InvalidateDeviceDirectory(state.Id)
-            : Command.InvalidateProcessDirectory(state.Id, pasid);
-        Errno error;
-        if (old.Bond is null)
+        Span<Command> commands = stackalloc Command[3];
+        commands[0] = onDevice || place.IsOnDevice(old)
+            ? Command.InvalidateDeviceDirectory(place.State.Id)
+            : Command.InvalidateProcessDirectory(place.State.Id, place.Pasid);
+        return _commands!.SubmitAndWait(commands[..(1 + FlushOf(old, commands[1..]))]);
+    }
+
+    // What was cached through a target: at most two commands. A guest's first stages are cached under the GSCID too.
+    private int FlushOf(in ContextTarget target, Span<Command> commands)
+    {
+        if (target.Bond is not { } bond)
         {
-            error = _commands!.SubmitAndWait([directory]);
-        }
-        else
-        {
-            _ = Interlocked.Increment(ref _addressSpaceFlushes);
-            error = _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, old.Pscid, null)]);
+            return 0;
         }
 
-        if (error != Errno.Success || !old.IsValid || !state.HasAts || state.IsCutOff)
+        _ = Interlocked.Increment(ref _addressSpaceFlushes);
+        commands[0] = bond.Tag.InvalidateAll;
+        if (target.Guest is null)
         {
-            return error;
+            return 1;
         }
 
-        // The IOMMU gives out nothing of the old address space any more; now the device forgets what it got.
-        error = _commands!.SubmitAndWait([AtsInvalidation.For(state.Id, new(pasid), AtsInvalidation.Everything)]);
-        return error == Errno.TimedOut ? Isolate(state) : error;
+        commands[1] = Command.InvalidateFirstStage(bond.Tag.Identifier, null, null);
+        return 2;
     }
 
     private Errno InvalidateReleased(DeviceState state)
     {
-        Command directory = Command.InvalidateDeviceDirectory(state.Id);
-        if (state.Processes is not null)
+        Span<Command> commands = stackalloc Command[3];
+        commands[0] = Command.InvalidateDeviceDirectory(state.Id);
+        int used = 1;
+        ContextTarget target = state.Attached.GetValueOrDefault(0u);
+        if (state.Processes is not null && !target.IsOnDevice)
         {
-            return _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, null, null)]);
+            commands[used++] = Command.InvalidateFirstStage(null, null, null);
+        }
+        else
+        {
+            used += FlushOf(target, commands[used..]);
         }
 
-        return state.Attached.GetValueOrDefault(0u).Bond is { } bond
-            ? _commands!.SubmitAndWait([directory, Command.InvalidateFirstStage(null, bond.Pscid, null)])
-            : _commands!.SubmitAndWait([directory]);
+        return _commands!.SubmitAndWait(commands[..used]);
+    }
+
+    private static bool CloseGate(DeviceState state)
+    {
+        if (state.HasAts)
+        {
+            state.Gate.Close();
+        }
+
+        return state.HasAts;
+    }
+
+    private static void OpenGate(DeviceState state, bool gated)
+    {
+        if (gated)
+        {
+            state.Gate.Open();
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -67,18 +68,20 @@ public sealed partial class RiscVIommuInstance
                 return Errno.NoDevice;
             }
 
-            PhysicalAddress context = state.Context;
-            if (state.Processes is not null)
+            ContextTarget old = state.Attached.GetValueOrDefault(pasid.Value);
+            Errno error = CheckPlace(state, pasid, next);
+            PhysicalAddress context = default;
+            if (error == Errno.Success && state.Processes is not null)
             {
-                Errno found = state.Processes.TryGetContext(pasid.Value, device.Node, out context);
-                if (found != Errno.Success)
-                {
-                    return found;
-                }
+                error = state.Processes.TryGetContext(pasid.Value, device.Node, out context);
             }
 
-            ContextTarget old = state.Attached.GetValueOrDefault(pasid.Value);
-            Errno error = TryGetTarget(state, pasid, next, out ContextTarget target);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
+
+            error = TryGetTarget(state, pasid, next, out ContextTarget target);
             if (error != Errno.Success)
             {
                 return error;
@@ -94,7 +97,7 @@ public sealed partial class RiscVIommuInstance
                 GiveBack(old, isFlushed: true);
             }
 
-            error = Switch(state, pasid.Value, context, old, target, out bool isClean);
+            error = Switch(new(state, pasid.Value, context), old, target, out bool isClean);
             if (error != Errno.Success)
             {
                 GiveBack(target, isClean);
@@ -103,7 +106,7 @@ public sealed partial class RiscVIommuInstance
 
             if ((Mutations & DriverMutation.BondAfterContext) != 0)
             {
-                target.Bond?.Domain.Publish(target.Bond);
+                target.Bond?.Set.Publish(target.Bond);
             }
 
             if (target.IsValid)
@@ -125,9 +128,30 @@ public sealed partial class RiscVIommuInstance
         }
     }
 
+    // A second stage is the device's as a whole: PASIDs of the host's cannot be beside it (section 2.1.2.4 makes the process
+    // directory guest-physical then).
+    private static Errno CheckPlace(DeviceState state, Pasid pasid, Domain next)
+    {
+        bool takesDevice = next is RiscVNestedDomain or RiscVPagingDomain { IsSecondStage: true };
+        if (takesDevice && pasid.Value != 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        bool isTaken = takesDevice
+            ? state.Attached.Keys.Any(static key => key != 0)
+            : pasid.Value != 0 && next is not BlockedDomain && state.Attached.GetValueOrDefault(0u).IsOnDevice;
+        return isTaken ? Errno.Busy : Errno.Success;
+    }
+
     /// <inheritdoc/>
+    /// <remarks>
+    /// Where the hardware has MSI page tables the window is its own; elsewhere software has chosen it, and doorbells are mapped
+    /// there like pages.
+    /// </remarks>
     protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
-        _options.MsiWindow is { } window ? [new(window, ReservedRegionKind.SoftwareMsi, Access.Write)] : [];
+        _options.MsiWindow is not { } window ? []
+        : [new(window, _capabilities.MsiFlat ? ReservedRegionKind.Msi : ReservedRegionKind.SoftwareMsi, Access.Write)];
 
     /// <inheritdoc/>
     public override Errno TryAllocatePagingDomain(
@@ -135,14 +159,61 @@ public sealed partial class RiscVIommuInstance
     {
         ArgumentNullException.ThrowIfNull(device);
         domain = null;
-        if (options.DirtyTracking || options.NestParent)
+        bool isSupported = (!options.DirtyTracking || _capabilities.AmoHwad)
+            && (options.InterruptFiles is null || (options.NestParent && _capabilities.MsiFlat))
+            && !(options.NestParent && options.Pasid);
+        if (!isSupported || !TryChooseMode(options.NestParent, out PagingMode mode))
         {
             return Errno.NotSupported;
         }
 
-        Errno error = RiscVPagingDomain.TryCreate(this, _pages, ChooseMode(), device.Node, out RiscVPagingDomain? made);
+        Errno error = RiscVPagingDomain.TryCreate(this, _pages, mode, device.Node, options, out RiscVPagingDomain? made);
         domain = made;
         return error;
+    }
+
+    /// <inheritdoc/>
+    public override Errno TryAllocateNestedDomain(
+        IommuDevice device, PagingDomain parent, uint dataType, ReadOnlySpan<byte> data, out NestedDomain? domain)
+    {
+        domain = null;
+        if (!Capabilities.Nesting || dataType != NestedTranslation.Type)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (parent is not RiscVPagingDomain { IsSecondStage: true } second)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = RiscVNestedDomain.TryCreate(this, second, data, out RiscVNestedDomain? made, out string? wrong);
+        if (wrong is not null)
+        {
+            _options.Logger.LogWarning("{Name}: a nested domain is refused for {Wrong}", Name, wrong);
+        }
+
+        domain = made;
+        return error;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Of the capabilities, those that a guest's own IOMMU may have on this one.</remarks>
+    public override Errno GetHardwareInfo(out uint type, Span<byte> data, out int needed)
+    {
+        const ulong guests = Architecture.Capabilities.VersionMask | AnyFirstStage | Architecture.Capabilities.Svrsw60t59bBit
+            | Architecture.Capabilities.SvpbmtBit | Architecture.Capabilities.AmoHwadBit | Architecture.Capabilities.AtsBit
+            | Architecture.Capabilities.EndBit | (0x3ful << Architecture.Capabilities.PasShift)
+            | Architecture.Capabilities.Pd8Bit | Architecture.Capabilities.Pd17Bit | Architecture.Capabilities.Pd20Bit
+            | Architecture.Capabilities.NonLeafInvalidationBit | Architecture.Capabilities.RangeInvalidationBit;
+        type = NestedTranslation.Type;
+        needed = NestedTranslation.HardwareSize;
+        Span<byte> whole = stackalloc byte[NestedTranslation.HardwareSize];
+        whole.Clear();
+        BinaryPrimitives.WriteUInt64LittleEndian(whole[NestedTranslation.HardwareCapabilitiesOffset..], _capabilities.Value & guests);
+        BinaryPrimitives.WriteUInt32LittleEndian(whole[NestedTranslation.HardwareFeaturesOffset..], _features);
+        whole[..Math.Min(whole.Length, data.Length)].CopyTo(data);
+        return Errno.Success;
     }
 
     private Errno Probe(IommuDevice device)
@@ -177,6 +248,11 @@ public sealed partial class RiscVIommuInstance
         if (error == Errno.Success && processes is not null)
         {
             error = WriteDirectoryContext(state);
+            if (error != Errno.Success)
+            {
+                _ = Store(state.Context + DeviceContextOffset.TranslationControl, 0);
+                _ = _commands!.SubmitAndWait([Command.InvalidateDeviceDirectory(state.Id)]);
+            }
         }
 
         if (error != Errno.Success)
@@ -194,23 +270,60 @@ public sealed partial class RiscVIommuInstance
         return Errno.Success;
     }
 
-    /// <summary>Whether the IOMMU can walk tables of a mode.</summary>
-    internal bool Supports(PagingMode mode) => mode switch
+    /// <summary>Whether the IOMMU can walk tables of a mode, in one stage or the other.</summary>
+    internal bool Supports(PagingMode mode, bool isSecondStage) => (mode, isSecondStage) switch
     {
-        PagingMode.Sv39 => _capabilities.Sv39,
-        PagingMode.Sv48 => _capabilities.Sv48,
-        _ => _capabilities.Sv57,
+        (PagingMode.Sv39, false) => _capabilities.Sv39,
+        (PagingMode.Sv48, false) => _capabilities.Sv48,
+        (_, false) => _capabilities.Sv57,
+        (PagingMode.Sv39, true) => _capabilities.Sv39x4,
+        (PagingMode.Sv48, true) => _capabilities.Sv48x4,
+        (_, true) => _capabilities.Sv57x4,
     };
 
-    private PagingMode ChooseMode()
+    /// <summary>Gives a PSCID or a GSCID that nothing is cached under.</summary>
+    internal Errno TryAllocateTag(bool isSecondStage, out SpaceTag tag)
     {
-        PagingMode[] byPreference = _options.PreferredMode switch
+        IdentifierAllocator allocator = isSecondStage ? _gscids : _pscids;
+        Errno error = allocator.TryAllocate(out uint identifier, out bool isUnflushed);
+        tag = new(isSecondStage, identifier);
+        if (error != Errno.Success || !isUnflushed || !isSecondStage)
+        {
+            return error;
+        }
+
+        // No command reaches the first stages of all guests at once, as one does for the host's when an IOMMU is taken over.
+        error = _commands!.SubmitAndWait([Command.InvalidateFirstStage(identifier, null, null), tag.InvalidateAll]);
+        if (error != Errno.Success)
+        {
+            allocator.Free(identifier, isUnflushed: true);
+        }
+
+        return error;
+    }
+
+    /// <summary>Takes a PSCID or GSCID back, whose flush has completed.</summary>
+    internal void FreeTag(SpaceTag tag) => (tag.IsSecondStage ? _gscids : _pscids).Free(tag.Identifier);
+
+    private bool TryChooseMode(bool isSecondStage, out PagingMode mode)
+    {
+        ReadOnlySpan<PagingMode> byPreference = _options.PreferredMode switch
         {
             PagingMode.Sv39 => [PagingMode.Sv39, PagingMode.Sv48, PagingMode.Sv57],
             PagingMode.Sv48 => [PagingMode.Sv48, PagingMode.Sv39, PagingMode.Sv57],
             _ => [PagingMode.Sv57, PagingMode.Sv48, PagingMode.Sv39],
         };
-        return Array.Find(byPreference, Supports);
+        foreach (PagingMode candidate in byPreference)
+        {
+            if (Supports(candidate, isSecondStage))
+            {
+                mode = candidate;
+                return true;
+            }
+        }
+
+        mode = default;
+        return false;
     }
 
     /// <summary>Cuts off a device that does not answer invalidations: translated or not, its DMA is refused (260 or 258).</summary>
@@ -291,9 +404,10 @@ public sealed partial class RiscVIommuInstance
 
         if (target.Ats is { } ats)
         {
-            bond.Domain.RemoveAts(ats);
+            bond.Set.RemoveAts(ats);
         }
 
-        bond.Domain.Release(bond);
+        target.Guest?.Domain.Remove(target.Guest);
+        bond.Set.Release(bond);
     }
 }

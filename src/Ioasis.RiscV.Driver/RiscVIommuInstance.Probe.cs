@@ -11,6 +11,10 @@ public sealed partial class RiscVIommuInstance
     private const ulong AnyFirstStage =
         Architecture.Capabilities.Sv39Bit | Architecture.Capabilities.Sv48Bit | Architecture.Capabilities.Sv57Bit;
 
+    // Not Sv32x4: the driver turns fctl.GXL off.
+    private const ulong AnySecondStage =
+        Architecture.Capabilities.Sv39x4Bit | Architecture.Capabilities.Sv48x4Bit | Architecture.Capabilities.Sv57x4Bit;
+
     /// <summary>
     /// Takes over an IOMMU, whatever state somebody left it in: stops it, sets up its queues, forgets what it cached, and gives
     /// it an empty device directory, so that every DMA faults until a device is attached.
@@ -75,6 +79,7 @@ public sealed partial class RiscVIommuInstance
         && options.RequiredDeviceIdBits is >= 0 and <= 24
         && options.InvalidationCommandLimit is >= 1 and <= 64
         && options.PscidBits is >= 1 and <= 20
+        && options.GscidBits is >= 1 and <= 16
         && options.CommandTimeout > TimeSpan.Zero
         && options.AtsTimeout > TimeSpan.Zero
         && Enum.IsDefined(options.PreferredMode);
@@ -219,6 +224,7 @@ public sealed partial class RiscVIommuInstance
             now = _hardware.Registers.Read32(RegisterOffset.FeaturesControl);
         }
 
+        _features = now;
         if ((now & ours) == (wanted & ours))
         {
             return Errno.Success;

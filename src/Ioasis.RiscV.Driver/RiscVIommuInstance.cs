@@ -21,7 +21,8 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private readonly IPageAllocator _pages;
     private readonly RiscVDriverOptions _options;
     private readonly Capabilities _capabilities;
-    private readonly PscidAllocator _pscids;
+    private readonly IdentifierAllocator _pscids;
+    private readonly IdentifierAllocator _gscids;
     private readonly ConcurrentDictionary<uint, DeviceState> _devices = new();
     private readonly ConcurrentBag<ContextTarget> _quarantine = [];
     private readonly ConcurrentBag<ProcessDirectory> _quarantinedDirectories = [];
@@ -33,6 +34,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private long _synchronisations;
     private long _addressSpaceFlushes;
     private long _collapses;
+    private uint _features;
     private bool _disposed;
 
     private RiscVIommuInstance(
@@ -48,14 +50,17 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         _options = options;
         _capabilities = capabilities;
         _pscids = new(options.PscidBits);
+        _gscids = new(options.GscidBits);
         int pasidLevels = ProcessDirectory.LevelsFor(capabilities, Pasid.Bits);
         Capabilities = new()
         {
             PasidBits = ProcessDirectory.BitsOf(pasidLevels),
             Ats = capabilities.Ats && pasidLevels > 0,
             PageRequests = capabilities.Ats && pasidLevels > 0,
-            DirtyTracking = false,
-            Nesting = false,
+            DirtyTracking = capabilities.AmoHwad,
+            Nesting = capabilities.Has(AnySecondStage),
+            MsiPageTables = capabilities.MsiFlat && capabilities.Has(AnySecondStage),
+            ResidentInterruptFiles = capabilities.MsiMrif && capabilities.Has(AnySecondStage),
         };
     }
 
@@ -90,6 +95,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         FaultOverflows = _faults?.Overflows ?? 0,
         PageRequests = _pageRequests?.Requests ?? 0,
         PscidsInUse = _pscids.InUse,
+        GscidsInUse = _gscids.InUse,
     };
 
     /// <summary>Mistakes to make on purpose, for tests.</summary>
@@ -109,8 +115,6 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     internal RiscVDriverOptions Options => _options;
 
     internal CommandQueue Commands => _commands!;
-
-    internal PscidAllocator Pscids => _pscids;
 
     /// <summary>Most commands for one unmap.</summary>
     internal int CommandLimit { get; private set; }

@@ -1,16 +1,11 @@
-using System.Runtime.CompilerServices;
 using Ioasis.PageTables;
-using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Driver;
 
 /// <content>Maps, unmaps and invalidations.</content>
 public sealed partial class RiscVPagingDomain
 {
-    private const int MaxBondsOnStack = 16;
-
     /// <inheritdoc/>
     public override AddressRange Aperture => _table.Aperture;
 
@@ -52,33 +47,28 @@ public sealed partial class RiscVPagingDomain
             return Errno.Success;
         }
 
-        // The entries are cleared before the bonds are read; see Acquire for the other side.
-        Interlocked.MemoryBarrier();
-        Bond[] bonds = Volatile.Read(ref _bonds);
-        if (bonds.Length > 0)
+        bool early = IsMutated(DriverMutation.TablesFreedBeforeFence);
+        if (early)
         {
-            if ((bonds[0].Iommu.Mutations & DriverMutation.TablesFreedBeforeFence) != 0)
-            {
-                FreeTables(gather);
-            }
+            FreeTables(gather);
+        }
 
-            Errno error = bonds.Length == 1 ? InvalidateIn(bonds[0], gather) : InvalidateInAll(bonds, gather);
-            AtsBond[] devices = Volatile.Read(ref _atsBonds);
-            if (error == Errno.Success && devices.Length > 0)
-            {
-                error = InvalidateInDevices(devices, gather.Range);
-            }
+        Errno error = Bonds.Invalidate(gather);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
 
-            if (error != Errno.Success)
-            {
-                return error;
-            }
+        if (early)
+        {
+            gather.Clear();
+            return Errno.Success;
+        }
 
-            if ((bonds[0].Iommu.Mutations & DriverMutation.TablesFreedBeforeFence) != 0)
-            {
-                gather.Clear();
-                return Errno.Success;
-            }
+        // Hardware is done with the tables; threads of the driver may not be.
+        if (gather.NonLeaf && !IsMutated(DriverMutation.TablesFreedUnderWalker))
+        {
+            _walkers.Synchronize();
         }
 
         _table.Release(ref gather);
@@ -100,127 +90,12 @@ public sealed partial class RiscVPagingDomain
             _ = _table.Unmap(iova, length, ref gather, out _);
         }
 
-        using (_bondLock.Acquire())
+        using (_lock.Acquire())
         {
             _stranded.AddRange(gather.FreedTables);
         }
 
         gather.Clear();
         return error == Errno.Success ? synced : error;
-    }
-
-    // One IOMMU: commands, fence and one look at the head under one lock.
-    [SkipLocalsInit]
-    private static Errno InvalidateIn(Bond bond, in InvalidationGather gather)
-    {
-        RiscVIommuInstance iommu = bond.Iommu;
-        if (iommu.Mutations != DriverMutation.None && IsMutated(bond, gather))
-        {
-            return Errno.Success;
-        }
-
-        Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-        int count = Plan(bond, gather, commands);
-        Errno error = iommu.Commands.SubmitAndWait(commands[..count]);
-
-        // An IOMMU that was removed is off and translates nothing.
-        return error == Errno.NoDevice ? Errno.Success : error;
-    }
-
-    // All IOMMUs are given their commands before any is waited for (S4.13).
-    [SkipLocalsInit]
-    private static Errno InvalidateInAll(Bond[] bonds, in InvalidationGather gather)
-    {
-        ulong[]? rented = null;
-        Span<ulong> tickets = bonds.Length <= MaxBondsOnStack
-            ? stackalloc ulong[MaxBondsOnStack]
-            : rented = System.Buffers.ArrayPool<ulong>.Shared.Rent(bonds.Length);
-        Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-        Errno result = Errno.Success;
-        for (int i = 0; i < bonds.Length; i++)
-        {
-            tickets[i] = 0;
-            if (bonds[i].Iommu.Mutations != DriverMutation.None && IsMutated(bonds[i], gather))
-            {
-                continue;
-            }
-
-            int count = Plan(bonds[i], gather, commands);
-            Errno error = bonds[i].Iommu.Commands.Submit(commands[..count], out tickets[i]);
-            if (error is not (Errno.Success or Errno.NoDevice))
-            {
-                tickets[i] = 0;
-                result = error;
-            }
-        }
-
-        for (int i = 0; i < bonds.Length; i++)
-        {
-            Errno error = tickets[i] == 0 ? Errno.Success : bonds[i].Iommu.Commands.Wait(tickets[i]);
-            if (error is not (Errno.Success or Errno.NoDevice))
-            {
-                result = error;
-            }
-        }
-
-        if (rented is not null)
-        {
-            System.Buffers.ArrayPool<ulong>.Shared.Return(rented);
-        }
-
-        return result;
-    }
-
-    // The IOMMUs have completed, so that devices fetch nothing stale again (section 6.3.7). A device that does not answer is cut
-    // off: then it reaches nothing, stale or not.
-    private static Errno InvalidateInDevices(AtsBond[] devices, AddressRange range)
-    {
-        ulong payload = AtsInvalidation.PayloadFor(range);
-        ulong[] tickets = new ulong[devices.Length];
-        Errno result = Errno.Success;
-        for (int i = 0; i < devices.Length; i++)
-        {
-            Command command = AtsInvalidation.For(devices[i].Device.Id, devices[i].Pasid, payload);
-            Errno error = devices[i].Device.IsCutOff
-                ? Errno.NoDevice
-                : devices[i].Iommu.Commands.Submit([command], out tickets[i]);
-            if (error is not (Errno.Success or Errno.NoDevice))
-            {
-                result = error;
-            }
-        }
-
-        for (int i = 0; i < devices.Length; i++)
-        {
-            Errno error = tickets[i] == 0 ? Errno.Success : devices[i].Iommu.Commands.Wait(tickets[i]);
-            if (error == Errno.TimedOut)
-            {
-                error = devices[i].Iommu.Isolate(devices[i].Device);
-            }
-
-            if (error is not (Errno.Success or Errno.NoDevice))
-            {
-                result = error;
-            }
-        }
-
-        return result;
-    }
-
-    private static int Plan(Bond bond, in InvalidationGather gather, Span<Command> commands)
-    {
-        RiscVIommuInstance iommu = bond.Iommu;
-        int count = InvalidationPlan.Build(
-            gather, iommu.Hardware, bond.Pscid, iommu.CommandLimit, commands, out bool isCollapsed);
-        iommu.CountSynchronisation(InvalidationPlan.IsFlush(commands[0]), isCollapsed);
-        return count;
-    }
-
-    private void FreeTables(in InvalidationGather gather)
-    {
-        foreach ((PhysicalAddress table, int sizeLog2) in gather.FreedTables)
-        {
-            _pages.Free(table, sizeLog2);
-        }
     }
 }

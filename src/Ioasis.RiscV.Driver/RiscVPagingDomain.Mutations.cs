@@ -11,44 +11,37 @@ public sealed partial class RiscVPagingDomain
     private bool _rootIsMade;
 
     /// <summary>The first stage for a context; another one than everybody's if a mutation lost its race.</summary>
-    internal ulong FirstStageFor(DriverMutation mutations)
+    internal ulong PointerFor(DriverMutation mutations)
     {
         if ((mutations & DriverMutation.RootMadeByAttach) == 0 || _rootIsMade
             || !_pages.TryAllocate(12, IPageAllocator.AnyNode, out PhysicalAddress root))
         {
-            return FirstStage;
+            return Pointer;
         }
 
         if (_rootIsMade)
         {
             // Somebody else was faster: the context gets a root that no map will ever find.
-            return (FirstStage & ~TablePointer.PpnMask) | (root.Value >> 12);
+            return (Pointer & ~TablePointer.PpnMask) | (root.Value >> 12);
         }
 
         _rootIsMade = true;
         _pages.Free(root, 12);
-        return FirstStage;
+        return Pointer;
     }
 
-    // Whether a mutation takes the place of the invalidation.
-    private static bool IsMutated(Bond bond, in InvalidationGather gather)
+    // Mutations are those of the first IOMMU that is bonded.
+    private bool IsMutated(DriverMutation mutation)
     {
-        DriverMutation mutations = bond.Iommu.Mutations;
-        if ((mutations & DriverMutation.DeviceFollowedAfterUnplug) != 0 && bond.MadeBy?.DriverData is not DeviceState)
-        {
-            throw new InvalidOperationException("An invalidation follows a device that is gone.");
-        }
+        Bond[] bonds = Bonds.Bonds;
+        return bonds.Length > 0 && (bonds[0].Iommu.Mutations & mutation) != 0;
+    }
 
-        if ((mutations & DriverMutation.InvalidatePerDevice) != 0)
+    private void FreeTables(in InvalidationGather gather)
+    {
+        foreach ((PhysicalAddress table, int sizeLog2) in gather.FreedTables)
         {
-            Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-            for (int i = 1; i < bond.Attachments; i++)
-            {
-                int count = Plan(bond, gather, commands);
-                _ = bond.Iommu.Commands.SubmitAndWait(commands[..count]);
-            }
+            _pages.Free(table, sizeLog2);
         }
-
-        return (mutations & DriverMutation.SkipInvalidationAfterUnmap) != 0;
     }
 }

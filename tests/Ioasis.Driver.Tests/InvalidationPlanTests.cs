@@ -101,7 +101,7 @@ public class InvalidationPlanTests
     private static Command[] Plan(in InvalidationGather gather, Capabilities capabilities, int limit, out bool collapsed)
     {
         Command[] commands = new Command[InvalidationPlan.MaxCommands];
-        int count = InvalidationPlan.Build(gather, capabilities, Pscid, limit, commands, out collapsed);
+        int count = InvalidationPlan.Build(gather, capabilities, new(false, Pscid), limit, commands, out collapsed);
         return commands[..count];
     }
 

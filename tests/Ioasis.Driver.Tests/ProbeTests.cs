@@ -206,13 +206,22 @@ public class ProbeTests
         smaller.Pages.AllocatedBytes.ShouldBe(0);
     }
 
-    [Fact]
-    public void The_window_of_the_MSI_doorbells_is_reserved()
+    [Theory]
+    [InlineData(true, ReservedRegionKind.Msi)]
+    [InlineData(false, ReservedRegionKind.SoftwareMsi)]
+    [Trait("Requirement", "S4.17")]
+    public void The_window_of_the_MSI_doorbells_is_reserved(bool hasMsiTables, ReservedRegionKind expected)
     {
         AddressRange window = new(0x2800_0000, 0x28ff_ffff);
-        using Rig rig = new(new() { Driver = new() { MsiWindow = window } });
+        using Rig rig = new(new()
+        {
+            Capabilities = hasMsiTables
+                ? RiscVIommuOptions.FullCapabilities
+                : RiscVIommuOptions.FullCapabilities & ~(Capabilities.MsiFlatBit | Capabilities.MsiMrifBit),
+            Driver = new() { MsiWindow = window },
+        });
         rig.AddDevice(1).GetReservedRegions().ShouldHaveSingleItem()
-            .ShouldBe(new ReservedRegion(window, ReservedRegionKind.SoftwareMsi, Access.Write));
+            .ShouldBe(new ReservedRegion(window, expected, Access.Write));
         using Rig plain = new();
         plain.AddDevice(1).GetReservedRegions().ShouldBeEmpty();
     }
