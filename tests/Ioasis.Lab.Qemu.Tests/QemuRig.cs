@@ -33,6 +33,12 @@ internal sealed record QemuRigOptions
     /// <summary>What happens to the IOMMU before the driver sees it.</summary>
     public Action<QemuRig>? BeforeProbe { get; init; }
 
+    /// <summary>What stands between the driver and the registers.</summary>
+    public Func<IRegisterWindow, IRegisterWindow> Registers { get; init; } = static registers => registers;
+
+    /// <summary>Whether the core is told of the devices.</summary>
+    public bool AddDevices { get; init; } = true;
+
     /// <summary>PASID bits of each device.</summary>
     public int PasidBits { get; init; }
 }
@@ -81,28 +87,25 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
             }
 
             Pages = new(Memory, new(TablesStart, TablesLast));
+            DriverOptions = options.Driver with
+            {
+                FaultSink = this,
+                Logger = this,
+                CommandTimeout = TimeSpan.FromSeconds(30),
+                MsiMessages =
+                [
+                    .. Enumerable.Range(0, Messages).Select(static vector => new MsiMessage(
+                        new(MessagesStart + ((ulong)vector * 4)), MessageData + (uint)vector)),
+                ],
+            };
             options.BeforeProbe?.Invoke(this);
-            ProbeResult = RiscVIommuInstance.TryProbe(
-                Registers,
-                Memory,
-                Pages,
-                options.Driver with
-                {
-                    FaultSink = this,
-                    Logger = this,
-                    CommandTimeout = TimeSpan.FromSeconds(30),
-                    MsiMessages =
-                    [
-                        .. Enumerable.Range(0, Messages).Select(static vector => new MsiMessage(
-                            new(MessagesStart + ((ulong)vector * 4)), MessageData + (uint)vector)),
-                    ],
-                },
-                out _driver);
+            ProbeResult = RiscVIommuInstance.TryProbe(options.Registers(Registers), Memory, Pages, DriverOptions, out _driver);
             if (_driver is not null)
             {
                 Edus = [.. Pci.Find(EduDevice.Vendor, EduDevice.Product).Select(f => new EduDevice(Machine, f))];
                 TestDevices = [.. Pci.Find(IommuTestDevice.Vendor, IommuTestDevice.Product).Select(f => new IommuTestDevice(Machine, f))];
                 Devices = Edus.Select(static e => e.Id).Concat(TestDevices.Select(static t => t.Id))
+                    .Where(_ => options.AddDevices)
                     .ToDictionary(static id => id, id => AddDevice(id, options.PasidBits));
             }
         }
@@ -124,6 +127,8 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     public RangePageAllocator Pages { get; }
 
     public IommuSubsystem Core { get; } = new();
+
+    public RiscVDriverOptions DriverOptions { get; } = new();
 
     public Errno ProbeResult { get; }
 

@@ -91,13 +91,18 @@ public sealed class QemuMachine : IDisposable
         Process process = Launch(program, arguments, errors);
         try
         {
-            Socket qtest = Accept(qtestServer, process, errors);
-            return new(process, folder, errors, qtest, Accept(qmpServer, process, errors), options.MemoryMiB);
+            Socket qtest = Accept(qtestServer, process);
+            return new(process, folder, errors, qtest, Accept(qmpServer, process), options.MemoryMiB);
         }
-        catch (QtestException)
+        catch (Exception error) when (error is QtestException or IOException)
         {
+            // What it says on its way out is all there when it has ended.
             End(process, folder);
-            throw;
+            process.WaitForExit();
+            lock (errors)
+            {
+                throw new QtestException($"QEMU did not start: {(errors.Length > 0 ? errors.ToString().Trim() : error.Message)}", error);
+            }
         }
     }
 
@@ -176,22 +181,14 @@ public sealed class QemuMachine : IDisposable
         return socket;
     }
 
-    private static Socket Accept(Socket server, Process process, StringBuilder errors)
+    private static Socket Accept(Socket server, Process process)
     {
         long start = Stopwatch.GetTimestamp();
         while (!server.Poll(TimeSpan.FromMilliseconds(50), SelectMode.SelectRead))
         {
             if (process.HasExited || Stopwatch.GetElapsedTime(start) > TimeSpan.FromMinutes(1))
             {
-                if (process.HasExited)
-                {
-                    process.WaitForExit();
-                }
-
-                lock (errors)
-                {
-                    throw new QtestException($"QEMU did not start: {errors}");
-                }
+                throw new QtestException("it does not connect");
             }
         }
 
