@@ -7,7 +7,7 @@ namespace Ioasis.RiscV.Hardware;
 /// <summary>
 /// What one thread is doing between a translation and the end of the access that uses it. A thread writes only its own slot,
 /// with plain stores; who waits makes all threads' stores visible by one process-wide barrier (the asymmetric half of a
-/// hazard: cheap for translations, dear for fences).
+/// hazard: cheap for translations, dear for fences). It says at which IOMMU it is, so that the fences of others do not wait for it.
 /// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 192)]
 internal sealed class ReaderSlot
@@ -24,6 +24,10 @@ internal sealed class ReaderSlot
 
     [FieldOffset(72)]
     private int _depth;
+
+    // Number of the IOMMU; 0 for several at once.
+    [FieldOffset(76)]
+    private int _place;
 
     [FieldOffset(128)]
     private Thread _owner;
@@ -45,14 +49,20 @@ internal sealed class ReaderSlot
         get => t_current ?? Register();
     }
 
-    /// <summary>Begins an access. Accesses nest.</summary>
+    /// <summary>Begins an access at an IOMMU. Accesses nest, also those at several IOMMUs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Enter()
+    public void Enter(int place)
     {
         if (_depth++ == 0)
         {
+            _place = place;
+
             // Odd: inside. The compiler may not move later loads before it; the processor is held by the waiter's barrier.
             Volatile.Write(ref _sequence, _sequence + 1);
+        }
+        else if (_place != place)
+        {
+            Volatile.Write(ref _place, 0);
         }
     }
 
@@ -66,8 +76,8 @@ internal sealed class ReaderSlot
         }
     }
 
-    /// <summary>Waits until every other thread has ended the access that it was in when the call began.</summary>
-    public static void WaitForOthers()
+    /// <summary>Waits until every other thread has ended the access at an IOMMU that it was in when the call began.</summary>
+    public static void WaitForOthers(int place)
     {
         ReaderSlot? own = t_current;
         ReaderSlot[] slots = Volatile.Read(ref s_slots);
@@ -82,15 +92,18 @@ internal sealed class ReaderSlot
         {
             if (slot != own)
             {
-                WaitFor(slot);
+                WaitFor(slot, place);
             }
         }
     }
 
-    private static void WaitFor(ReaderSlot slot)
+    private static void WaitFor(ReaderSlot slot, int place)
     {
+        // The place was written before the sequence became odd. One that is entered inside another from now on begins after the
+        // barrier, so that it sees what was invalidated.
         long sequence = Volatile.Read(ref slot._sequence);
-        if ((sequence & 1) == 0)
+        int at = Volatile.Read(ref slot._place);
+        if ((sequence & 1) == 0 || (at != 0 && at != place))
         {
             return;
         }
@@ -132,22 +145,27 @@ internal sealed class ReaderSlot
 /// <content>Which accesses a fence waits for (section 3.1.2).</content>
 public sealed partial class RiscVIommu
 {
-    private static void EnterAccess(out ReaderSlot? slot)
+    private static int s_places;
+
+    // 1 and up, this IOMMU's own.
+    private readonly int _place = Interlocked.Increment(ref s_places);
+
+    private void EnterAccess(out ReaderSlot? slot)
     {
         slot = ReaderSlot.Current;
-        slot.Enter();
+        slot.Enter(_place);
     }
 
     private static void ExitAccess(ReaderSlot? slot) => slot?.Exit();
 
     // Register lock held. Translations never take it inside an access, so this ends.
-    private static void WaitForAccesses() => ReaderSlot.WaitForOthers();
+    private void WaitForAccesses() => ReaderSlot.WaitForOthers(_place);
 
     /// <summary>
     /// Begins an access of an embedder who translates with <see cref="Translate"/> and then accesses memory itself: until the scope
-    /// is disposed, by the same thread, an IOFENCE.C in another thread does not complete. Keep it short; within it, write no registers.
+    /// is disposed, by the same thread, an IOFENCE.C that another thread gives to this IOMMU does not complete. Keep it short; within it, write no registers.
     /// </summary>
-    public static AccessScope BeginAccess()
+    public AccessScope BeginAccess()
     {
         EnterAccess(out ReaderSlot? slot);
         return new(slot);

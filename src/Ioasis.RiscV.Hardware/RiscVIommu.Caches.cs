@@ -227,8 +227,14 @@ public sealed partial class RiscVIommu
             removed = _hostile is { } hostile ? hostile.Invalidate(invalidation) : RemoveTranslations(invalidation);
         }
 
-        CountCommand(
-            invalidation.SecondStage ? CommandKind.InvalidateSecondStage : CommandKind.InvalidateFirstStage, removed);
+        CommandKind kind = (invalidation.SecondStage, invalidation.HasAddress) switch
+        {
+            (false, false) => CommandKind.InvalidateFirstStage,
+            (false, true) => CommandKind.InvalidateFirstStageAddress,
+            (true, false) => CommandKind.InvalidateSecondStage,
+            _ => CommandKind.InvalidateSecondStageAddress,
+        };
+        CountCommand(kind, removed);
     }
 
     private int RemoveTranslations(in TranslationInvalidation invalidation)

@@ -7,11 +7,17 @@ namespace Ioasis.RiscV.Hardware;
 /// <summary>Kinds of commands, as statistics count them.</summary>
 public enum CommandKind
 {
-    /// <summary>IOTINVAL.VMA.</summary>
+    /// <summary>IOTINVAL.VMA of a whole address space or of all.</summary>
     InvalidateFirstStage,
 
-    /// <summary>IOTINVAL.GVMA.</summary>
+    /// <summary>IOTINVAL.VMA with an address (AV).</summary>
+    InvalidateFirstStageAddress,
+
+    /// <summary>IOTINVAL.GVMA of a whole guest or of all.</summary>
     InvalidateSecondStage,
+
+    /// <summary>IOTINVAL.GVMA with an address (AV).</summary>
+    InvalidateSecondStageAddress,
 
     /// <summary>IODIR.INVAL_DDT.</summary>
     InvalidateDeviceDirectory,

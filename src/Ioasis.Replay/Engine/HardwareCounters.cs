@@ -67,7 +67,9 @@ internal sealed class HardwareCounters
     private static string Name(CommandKind kind) => kind switch
     {
         CommandKind.InvalidateFirstStage => "IOTINVAL.VMA",
+        CommandKind.InvalidateFirstStageAddress => "IOTINVAL.VMA address",
         CommandKind.InvalidateSecondStage => "IOTINVAL.GVMA",
+        CommandKind.InvalidateSecondStageAddress => "IOTINVAL.GVMA address",
         CommandKind.InvalidateDeviceDirectory => "IODIR.INVAL_DDT",
         CommandKind.InvalidateProcessDirectory => "IODIR.INVAL_PDT",
         CommandKind.Fence => "IOFENCE.C",

@@ -216,7 +216,8 @@ public sealed class CachingTests
             Command.Fence());
         bed.Iommu.Translate(new(new(Device), new(Iova + 0x10_0000)), out _);
         IommuStatistics statistics = bed.Iommu.GetStatistics();
-        statistics.Commands[(int)CommandKind.InvalidateFirstStage].ShouldBe(new(CommandKind.InvalidateFirstStage, 2, 5));
+        statistics.Commands[(int)CommandKind.InvalidateFirstStageAddress].ShouldBe(new(CommandKind.InvalidateFirstStageAddress, 1, 1));
+        statistics.Commands[(int)CommandKind.InvalidateFirstStage].ShouldBe(new(CommandKind.InvalidateFirstStage, 1, 4));
         statistics.Commands[(int)CommandKind.InvalidateDeviceDirectory].Executed.ShouldBe(1);
         statistics.Commands[(int)CommandKind.Fence].Executed.ShouldBe(1);
         statistics.Faults.ShouldHaveSingleItem().ShouldBe(new(FaultCause.ReadPageFault, 1));
