@@ -99,6 +99,13 @@ internal sealed class Rig : IDisposable
         return (RiscVPagingDomain)domain!;
     }
 
+    public RiscVPagingDomain NewSecondStage(IommuDevice device, PagingDomainOptions options = default)
+    {
+        Driver.TryAllocatePagingDomain(device, options with { NestParent = true }, out PagingDomain? domain)
+            .ShouldBe(Errno.Success);
+        return (RiscVPagingDomain)domain!;
+    }
+
     /// <summary>Makes the DMA and lets the driver handle the interrupts that it raises.</summary>
     public DmaTranslation Dma(IommuDevice device, ulong iova, bool write = false, Pasid pasid = default)
     {
