@@ -75,6 +75,23 @@ public abstract class IommuInstance
         return Errno.NotSupported;
     }
 
+    /// <summary>Gives a guest a part of the IOMMU as its own.</summary>
+    /// <param name="device">A device behind the IOMMU.</param>
+    /// <param name="parent">A domain made with <see cref="PagingDomainOptions.NestParent"/>.</param>
+    /// <param name="type">Which kind of part.</param>
+    /// <param name="data">What the guest wants, in the driver's layout.</param>
+    /// <param name="made">The part.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> if the IOMMU has no such kind; <see cref="Errno.InvalidArgument"/> for another
+    /// parent or data that is not well-formed.
+    /// </returns>
+    public virtual Errno TryAllocateVirtualIommu(
+        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+    {
+        made = null;
+        return Errno.NotSupported;
+    }
+
     /// <summary>
     /// Describes the hardware to a user who builds tables for it, in the driver's layout. As many bytes are stored as both have;
     /// the rest of <paramref name="data"/> is not touched.

@@ -103,7 +103,6 @@ public sealed class SizeRuleTests
     [InlineData(0x3bffu)]
     [InlineData(0x3a85u)]
     [InlineData(0xc0283b85u)]
-    [InlineData(IommufdRequests.ViommuAlloc)]
     public void A_request_that_the_descriptor_does_not_know_is_ENOTTY(uint request)
     {
         Rig rig = new();

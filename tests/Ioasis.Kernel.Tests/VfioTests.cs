@@ -379,7 +379,8 @@ public sealed class VfioTests
         Try(good with { Flags = HwptAllocFlags.FaultIdValid }).ShouldBe(-(int)Errno.NoEntry);
         Try(good with { Flags = HwptAllocFlags.FaultIdValid | HwptAllocFlags.NestParent }).ShouldBe(-(int)Errno.NotSupported);
         (_, uint plain) = AllocateTable(rig, iommu, id, ioas);
-        Try(good with { PageTableId = plain }).ShouldBe(-(int)Errno.InvalidArgument);
+        Try(good with { PageTableId = plain }).ShouldBe(-(int)Errno.NotSupported);
+        Try(good with { PageTableId = plain, DataType = (HwptDataType)1, DataLength = 8 }).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Iommu.Domains.Count.ShouldBe(1);
     }
 
@@ -394,7 +395,7 @@ public sealed class VfioTests
         IommuHwInfo argument = new() { DeviceId = id, DataLength = 40, DataAddress = FakeUserMemory.ArgumentStart };
         rig.Call(iommu, ref argument).ShouldBe(0);
         argument.DataLength.ShouldBe(0u);
-        argument.OutCapabilities.ShouldBe(HwCapabilities.DirtyTracking);
+        argument.OutCapabilities.ShouldBe(HwCapabilities.DirtyTracking | HwCapabilities.PciAtsNotSupported);
         rig.Memory.Arguments[..40].ToArray().ShouldAllBe(static value => value == 0);
         rig.Memory.Arguments[40].ShouldBe((byte)0xee);
         argument = new() { DeviceId = id, DataLength = 40, DataAddress = 0 };

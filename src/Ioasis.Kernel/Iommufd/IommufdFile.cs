@@ -43,6 +43,14 @@ internal sealed partial class IommufdFile : OpenFile
             IommufdRequests.VfioIoas => Run<IommuVfioIoas>(argument, &VfioIoasCall),
             IommufdRequests.HwptAlloc => Run<IommuHwptAlloc>(argument, &HwptAllocCall),
             IommufdRequests.GetHwInfo => Run<IommuHwInfo>(argument, &HwInfoCall),
+            IommufdRequests.HwptSetDirtyTracking => Run<IommuHwptSetDirtyTracking>(argument, &SetDirtyTrackingCall),
+            IommufdRequests.HwptGetDirtyBitmap => Run<IommuHwptGetDirtyBitmap>(argument, &GetDirtyBitmapCall),
+            IommufdRequests.HwptInvalidate => Run<IommuHwptInvalidate>(argument, &InvalidateCall, answersErrors: true),
+            IommufdRequests.FaultQueueAlloc => Run<IommuFaultAlloc>(argument, &FaultAllocCall),
+            IommufdRequests.ViommuAlloc => Run<IommuViommuAlloc>(argument, &ViommuAllocCall),
+            IommufdRequests.VdeviceAlloc => Run<IommuVdeviceAlloc>(argument, &VdeviceAllocCall),
+            IommufdRequests.VeventqAlloc => Run<IommuVeventqAlloc>(argument, &VeventqAllocCall),
+            IommufdRequests.HwQueueAlloc => Run<IommuHwQueueAlloc>(argument, &HwQueueAllocCall),
             _ => Errno.NotTypewriter,
         };
     }
@@ -53,8 +61,9 @@ internal sealed partial class IommufdFile : OpenFile
     /// <summary>An address space goes: VFIO compatibility must not find it any more.</summary>
     internal void ForgetVfioIoas(IoasObject ioas) => Interlocked.CompareExchange(ref _vfioIoas, null, ioas);
 
-    // The size rule before, the answer after: also when the call reports an error with an answer (EMSGSIZE).
-    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IommufdFile, ref T, Errno> call)
+    // The size rule before, the answer after: also when the call reports an error with an answer (EMSGSIZE, and calls that
+    // answer every error).
+    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IommufdFile, ref T, Errno> call, bool answersErrors = false)
         where T : unmanaged, ISizedArgument
     {
         Errno error = SizedArgument.Take(argument, out T value);
@@ -64,7 +73,7 @@ internal sealed partial class IommufdFile : OpenFile
         }
 
         error = call(this, ref value);
-        if (error is Errno.Success or Errno.MessageTooLong)
+        if (answersErrors || error is Errno.Success or Errno.MessageTooLong)
         {
             SizedArgument.Give(argument, value);
         }

@@ -72,7 +72,7 @@ internal sealed class ObjectTable
         using (_lock.Acquire())
         {
             going = id < (uint)_objects.Length ? _objects[id] : null;
-            if (going is null)
+            if (going is null or BuriedObject)
             {
                 return Errno.NoEntry;
             }
@@ -117,6 +117,56 @@ internal sealed class ObjectTable
         going.Destroy();
     }
 
+    /// <summary>
+    /// Destroys an object that the kernel holds, once no call uses it any more; its number stays taken until everything
+    /// goes, so that it never names something else. Harmless if somebody else has destroyed it.
+    /// </summary>
+    public void Bury(KernelObject going)
+    {
+        while (!going.TryKill())
+        {
+            if (going.Users == 0)
+            {
+                return;
+            }
+
+            _ = Injection.Hit(InjectionKind.Wait);
+            _ = Thread.Yield();
+        }
+
+        using (_lock.Acquire())
+        {
+            Volatile.Write(ref _objects[going.Id], new BuriedObject { Id = going.Id });
+        }
+
+        going.Destroy();
+    }
+
+    /// <summary>
+    /// Destroys an object that was added a moment ago and could not be completed. Somebody who guessed its number may have
+    /// destroyed it already.
+    /// </summary>
+    public void Abandon(KernelObject going)
+    {
+        while (!going.TryKill())
+        {
+            if (going.Users == 0)
+            {
+                return;
+            }
+
+            _ = Injection.Hit(InjectionKind.Wait);
+            _ = Thread.Yield();
+        }
+
+        using (_lock.Acquire())
+        {
+            Forget(going);
+        }
+
+        going.Destroy();
+    }
+
     /// <summary>Destroys everything, what builds on others first.</summary>
     public void DestroyAll()
     {
@@ -145,5 +195,14 @@ internal sealed class ObjectTable
         Volatile.Write(ref _objects[gone.Id], null);
         _hint = Math.Min(_hint, gone.Id);
         _count--;
+    }
+}
+
+/// <summary>Takes the place of an object that is gone and whose number shall not be used again.</summary>
+internal sealed class BuriedObject : KernelObject
+{
+    /// <inheritdoc/>
+    public override void Destroy()
+    {
     }
 }

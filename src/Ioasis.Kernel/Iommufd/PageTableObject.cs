@@ -7,7 +7,7 @@ namespace Ioasis.Kernel;
 /// A page table as an object (Linux: <c>iommufd_hwpt_paging</c>): a paging domain that holds everything that is mapped in one
 /// address space, and the one-to-one mappings that its devices need.
 /// </summary>
-internal sealed class PageTableObject : KernelObject
+internal sealed class PageTableObject : HwptObject
 {
     private readonly IommufdFile _owner;
     private readonly AddressSpaceDomain _inSpace;
@@ -19,7 +19,7 @@ internal sealed class PageTableObject : KernelObject
         _inSpace = inSpace;
         Direct = new(domain);
         Ioas = ioas;
-        Domain = domain;
+        PagingDomain = domain;
         Traits = traits;
     }
 
@@ -27,7 +27,16 @@ internal sealed class PageTableObject : KernelObject
     public IoasObject Ioas { get; }
 
     /// <summary>The domain.</summary>
-    public PagingDomain Domain { get; }
+    public PagingDomain PagingDomain { get; }
+
+    /// <inheritdoc/>
+    public override Domain Domain => PagingDomain;
+
+    /// <inheritdoc/>
+    public override PageTableObject Paging => this;
+
+    /// <inheritdoc/>
+    public override bool AllowsPasids => (Traits & HwptTraits.Pasid) != 0;
 
     /// <summary>How it was made.</summary>
     public HwptTraits Traits { get; }
@@ -70,7 +79,8 @@ internal sealed class PageTableObject : KernelObject
     {
         _owner.ForgetTable(this);
         Ioas.Space.RemoveDomain(_inSpace);
-        Domain.Dispose();
+        PagingDomain.Dispose();
+        ReleaseFaults();
         Ioas.Unuse();
     }
 }

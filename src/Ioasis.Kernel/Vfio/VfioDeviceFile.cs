@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -121,12 +122,20 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         if ((attach.Flags & VfioAttachFlags.Pasid) != 0)
         {
-            return Errno.NotSupported;
+            // The PASID came later than the structure.
+            int whole = Unsafe.SizeOf<VfioDeviceAttachIommufdPt>();
+            error = attach.Argsz < whole ? Errno.InvalidArgument : ArgszArgument.Take(argument, whole, out attach);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
         }
 
         using (node.Lock.Acquire())
         {
-            error = _iommu!.Attach(_bound!, ref attach.PageTableId);
+            error = (attach.Flags & VfioAttachFlags.Pasid) != 0
+                ? _iommu!.AttachPasid(_bound!, attach.Pasid, ref attach.PageTableId)
+                : _iommu!.Attach(_bound!, ref attach.PageTableId);
         }
 
         if (error == Errno.Success)
@@ -152,12 +161,20 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         if ((detach.Flags & VfioAttachFlags.Pasid) != 0)
         {
-            return Errno.NotSupported;
+            // The PASID came later than the structure.
+            int whole = Unsafe.SizeOf<VfioDeviceDetachIommufdPt>();
+            error = detach.Argsz < whole ? Errno.InvalidArgument : ArgszArgument.Take(argument, whole, out detach);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
         }
 
         using (node.Lock.Acquire())
         {
-            return _iommu!.Detach(_bound!);
+            return (detach.Flags & VfioAttachFlags.Pasid) != 0
+                ? _iommu!.DetachPasid(_bound!, detach.Pasid)
+                : _iommu!.Detach(_bound!);
         }
     }
 }

@@ -2,6 +2,7 @@ using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Uapi;
 
 namespace Ioasis.Kernel.Tests;
 
@@ -12,10 +13,12 @@ namespace Ioasis.Kernel.Tests;
 internal sealed class FakeIommu : IommuInstance
 {
     private readonly Dictionary<IommuDevice, Domain> _attached = [];
+    private readonly Dictionary<(IommuDevice Device, Pasid Pasid), Domain> _pasids = [];
 
     public override string Name => "fake";
 
-    public override IommuCapabilities Capabilities { get; } = new() { Nesting = true, DirtyTracking = true, PasidBits = 8 };
+    public override IommuCapabilities Capabilities { get; } =
+        new() { Nesting = true, DirtyTracking = true, PasidBits = 8, PageRequests = true };
 
     public AddressRange Aperture { get; set; } = new(0, (1ul << 47) - 1);
 
@@ -32,7 +35,33 @@ internal sealed class FakeIommu : IommuInstance
 
     public Domain DomainOf(IommuDevice device) => _attached[device];
 
-    public bool IsUsed(Domain domain) => _attached.ContainsValue(domain);
+    public Domain DomainOf(IommuDevice device, Pasid pasid) => _pasids.GetValueOrDefault((device, pasid), BlockedDomain.Instance);
+
+    public List<FakeNestedDomain> NestedDomains { get; } = [];
+
+    public List<FakeVirtualIommu> VirtualIommus { get; } = [];
+
+    public List<(PageRequestGroup Group, PageResponseCode Code)> Responses { get; } = [];
+
+    /// <summary>What the hardware says of itself; empty for nothing.</summary>
+    public byte[] Description { get; set; } = [];
+
+    public bool IsUsed(Domain domain) =>
+        _attached.ContainsValue(domain)
+        || _pasids.ContainsValue(domain)
+        || NestedDomains.Exists(nested => nested.Parent == domain);
+
+    /// <summary>A device asks for pages, and the handler runs.</summary>
+    public void Ask(IommuDevice device, Pasid pasid, int index, params PageRequest[] pages)
+    {
+        PageRequests.Options = PageRequests.Options with { Dispatch = PageRequestDispatch.Inline };
+        for (int i = 0; i < pages.Length; i++)
+        {
+            PageRequests.Add(device, pasid, pasid.IsPresent, index, pages[i], i == pages.Length - 1);
+        }
+
+        PageRequests.Dispatch();
+    }
 
     public bool CanReach(ulong page) => Domains.Exists(domain => IsUsed(domain) && domain.CanReach(page));
 
@@ -45,7 +74,7 @@ internal sealed class FakeIommu : IommuInstance
             return Errno.OutOfMemory;
         }
 
-        FakeDomain made = new(this, FormatOf(device));
+        FakeDomain made = new(this, FormatOf(device), options);
         Domains.Add(made);
         domain = made;
         return Errno.Success;
@@ -61,7 +90,26 @@ internal sealed class FakeIommu : IommuInstance
 
     protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
     {
-        ReferenceEquals(_attached[device], current).ShouldBeTrue();
+        if (pasid.IsPresent && device.PasidBits == 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (pasid.Value >= 1u << Math.Max(1, device.PasidBits))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        ReferenceEquals(pasid.IsPresent ? DomainOf(device, pasid) : _attached[device], current).ShouldBeTrue();
+        if (next is FakeNestedDomain)
+        {
+            Errno error = Injection.Hit(InjectionKind.QueueSpace);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
+        }
+
         if (next is FakeDomain fake)
         {
             fake.IsDisposed.ShouldBeFalse();
@@ -78,7 +126,19 @@ internal sealed class FakeIommu : IommuInstance
             }
         }
 
-        _attached[device] = next;
+        if (!pasid.IsPresent)
+        {
+            _attached[device] = next;
+        }
+        else if (next is BlockedDomain)
+        {
+            _ = _pasids.Remove((device, pasid));
+        }
+        else
+        {
+            _pasids[(device, pasid)] = next;
+        }
+
         if (current is FakeDomain old && !IsUsed(old))
         {
             old.FlushAll();
@@ -88,15 +148,128 @@ internal sealed class FakeIommu : IommuInstance
     }
 
     protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => [];
+
+    protected override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
+    {
+        Responses.Add((group, code));
+        return Errno.Success;
+    }
+
+    public override Errno GetHardwareInfo(out uint type, Span<byte> data, out int needed)
+    {
+        type = Description.Length == 0 ? 0 : RiscVUapi.HardwareInfoType;
+        needed = Description.Length;
+        Description.AsSpan(0, Math.Min(data.Length, needed)).CopyTo(data);
+        return Errno.Success;
+    }
+
+    public override Errno TryAllocateNestedDomain(
+        IommuDevice device, PagingDomain parent, uint dataType, ReadOnlySpan<byte> data, out NestedDomain? domain)
+    {
+        domain = null;
+        if (dataType != RiscVUapi.HwptDataType)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (data.Length < 32 || data[0] == 0xff || parent is not FakeDomain { Options.NestParent: true })
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        FakeNestedDomain made = new(this, parent, data.ToArray());
+        NestedDomains.Add(made);
+        domain = made;
+        return Errno.Success;
+    }
+
+    public override Errno TryAllocateVirtualIommu(
+        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+    {
+        made = null;
+        if (type != RiscVUapi.ViommuType)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        FakeVirtualIommu part = new(this, parent);
+        VirtualIommus.Add(part);
+        made = part;
+        return Errno.Success;
+    }
 }
 
 /// <summary>A page table that is a dictionary.</summary>
-internal sealed class FakeDomain(FakeIommu iommu, int format) : PagingDomain
+internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOptions options) : PagingDomain
 {
     private readonly Dictionary<ulong, (ulong Page, Access Access)> _pages = [];
     private readonly HashSet<ulong> _stale = [];
 
+    private readonly HashSet<ulong> _dirty = [];
+
     public int Format => format;
+
+    public PagingDomainOptions Options => options;
+
+    public bool IsTracking { get; private set; }
+
+    public override bool SupportsDirtyTracking => options.DirtyTracking;
+
+    /// <summary>A device writes.</summary>
+    public void Touch(ulong iova)
+    {
+        if (IsTracking && _pages.ContainsKey(iova >> 12))
+        {
+            _ = _dirty.Add(iova >> 12);
+        }
+    }
+
+    public override Errno SetDirtyTracking(bool enable)
+    {
+        if (Injection.Hit(InjectionKind.QueueSpace) != Errno.Success)
+        {
+            return Errno.OutOfMemory;
+        }
+
+        if (enable && !IsTracking)
+        {
+            _dirty.Clear();
+        }
+
+        IsTracking = enable;
+        return Errno.Success;
+    }
+
+    public override Errno ReadDirty(Iova iova, ulong length, bool clear, in DirtyBitmap bitmap)
+    {
+        if (!IsTracking)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        ulong first = iova.Value >> 12;
+        ulong last = (iova.Value + (length - 1)) >> 12;
+        foreach (ulong page in _dirty.Where(page => page >= first && page <= last).ToArray())
+        {
+            bitmap.Set(new(page << 12, (page << 12) + 4095));
+            if (clear)
+            {
+                _ = _dirty.Remove(page);
+            }
+        }
+
+        return Errno.Success;
+    }
 
     public bool IsDisposed { get; private set; }
 

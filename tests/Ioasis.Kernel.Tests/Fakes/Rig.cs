@@ -53,6 +53,16 @@ internal sealed class Rig
         return (device!, Kernel.AddDevice(device!));
     }
 
+    /// <summary>A device with PASIDs and page requests, in a group of its own unless told otherwise.</summary>
+    public (IommuDevice Device, string Path) AddCapableDevice(int? group = null)
+    {
+        uint id = ++_nextId;
+        Subsystem.TryAddDevice(
+            Iommu, new(id), $"device{id}", group, new() { PasidBits = 8, Ats = true, PageRequests = true }, out IommuDevice? device)
+            .ShouldBe(Errno.Success);
+        return (device!, Kernel.AddDevice(device!));
+    }
+
     /// <summary>A device that is opened, bound, and attached to a new address space.</summary>
     public Attached Attach(params ReservedRegion[] regions)
     {
@@ -123,9 +133,11 @@ internal sealed class Rig
         Memory.PinnedPages.ShouldBe(0);
         Memory.Violations.ShouldBeEmpty();
         Iommu.Domains.ShouldBeEmpty();
+        Iommu.NestedDomains.ShouldBeEmpty();
+        Iommu.VirtualIommus.ShouldBeEmpty();
         foreach (IommuDevice device in Subsystem.Devices)
         {
-            Iommu.DomainOf(device).ShouldBe(BlockedDomain.Instance);
+            ((FakeIommu)device.Iommu).DomainOf(device).ShouldBe(BlockedDomain.Instance);
             object owner = new();
             device.Group.ClaimDma(owner).ShouldBe(Errno.Success);
             device.Group.ReleaseDma(owner);

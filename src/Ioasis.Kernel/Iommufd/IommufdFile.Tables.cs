@@ -1,0 +1,227 @@
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <content>Page tables as objects: of the kernel on an address space, and of a guest on one of those.</content>
+internal sealed partial class IommufdFile
+{
+    private const HwptAllocFlags KnownPagingFlags =
+        HwptAllocFlags.NestParent | HwptAllocFlags.DirtyTracking | HwptAllocFlags.FaultIdValid | HwptAllocFlags.Pasid;
+
+    private const HwptAllocFlags KnownNestedFlags = HwptAllocFlags.FaultIdValid | HwptAllocFlags.Pasid;
+
+    // What a driver is told of a guest's tables, a virtual IOMMU or an entry of an invalidation is never larger.
+    private const uint MaxDriverData = 4096;
+
+    /// <summary>A table is gone: its address space need not know it any more.</summary>
+    internal void ForgetTable(PageTableObject table)
+    {
+        using (_attachLock.Acquire())
+        {
+            _ = table.Ioas.Tables.Remove(table);
+        }
+    }
+
+    // In this order: so Linux.
+    private static Errno HwptAllocCall(IommufdFile file, ref IommuHwptAlloc argument)
+    {
+        if (argument.Reserved != 0 || argument.Reserved2 != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if ((argument.DataType == HwptDataType.None) != (argument.DataLength == 0))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        // A number that leads nowhere is an invalid argument here, unlike elsewhere: so Linux.
+        HwptObject? made = null;
+        if (file._objects.TryGet(argument.PageTableId, out KernelObject? target) != Errno.Success)
+        {
+            error = Errno.InvalidArgument;
+        }
+        else
+        {
+            error = target switch
+            {
+                IoasObject ioas => file.AllocatePaging(device!.Device, ioas, argument, out made),
+                PageTableObject parent => file.AllocateNested(device!.Device, parent, argument, out made),
+                VirtualIommuObject virtualIommu => file.AllocateNested(device!.Device, virtualIommu, argument, out made),
+                _ => Errno.InvalidArgument,
+            };
+            target!.Unuse();
+        }
+
+        argument.OutHwptId = made?.Id ?? argument.OutHwptId;
+        device!.Unuse();
+        return error;
+    }
+
+    private Errno AllocatePaging(IommuDevice device, IoasObject ioas, in IommuHwptAlloc argument, out HwptObject? made)
+    {
+        made = null;
+        IommuCapabilities capabilities = device.Iommu.Capabilities;
+        bool nestParent = (argument.Flags & HwptAllocFlags.NestParent) != 0;
+        bool dirty = (argument.Flags & HwptAllocFlags.DirtyTracking) != 0;
+        bool pasid = (argument.Flags & HwptAllocFlags.Pasid) != 0;
+        bool fault = (argument.Flags & HwptAllocFlags.FaultIdValid) != 0;
+        if ((argument.Flags & ~KnownPagingFlags) != 0
+            || argument.DataType != HwptDataType.None
+            || (nestParent && (!capabilities.Nesting || fault))
+            || (dirty && !capabilities.DirtyTracking)
+            || (pasid && capabilities.PasidBits == 0))
+        {
+            return Errno.NotSupported;
+        }
+
+        HwptTraits traits = (nestParent ? HwptTraits.NestParent : 0)
+            | (dirty ? HwptTraits.DirtyTracking : 0)
+            | (pasid ? HwptTraits.Pasid : 0);
+        Errno error = TakeFaults(argument, out FaultQueueObject? faults);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        using (_attachLock.Acquire())
+        {
+            error = AddTable(device, ioas, traits, faults, out PageTableObject? table);
+            made = table;
+        }
+
+        faults?.Unuse();
+        return error;
+    }
+
+    private Errno AllocateNested(IommuDevice device, PageTableObject parent, in IommuHwptAlloc argument, out HwptObject? made)
+    {
+        made = null;
+        if ((argument.Flags & ~KnownNestedFlags) != 0 || argument.DataLength == 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        return (parent.Traits & HwptTraits.NestParent) == 0
+            ? Errno.InvalidArgument
+            : AddNested(device, parent, null, argument, out made);
+    }
+
+    private Errno AllocateNested(
+        IommuDevice device, VirtualIommuObject virtualIommu, in IommuHwptAlloc argument, out HwptObject? made)
+    {
+        made = null;
+        if (virtualIommu.Iommu != device.Iommu)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        return (argument.Flags & ~KnownNestedFlags) != 0 || argument.DataLength == 0
+            ? Errno.NotSupported
+            : AddNested(device, virtualIommu.Parent, virtualIommu, argument, out made);
+    }
+
+    private Errno AddNested(
+        IommuDevice device, PageTableObject parent, VirtualIommuObject? virtualIommu, in IommuHwptAlloc argument, out HwptObject? made)
+    {
+        made = null;
+        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        uint type = (uint)argument.DataType;
+        NestedDomain? domain = null;
+        error = virtualIommu is null
+            ? device.Iommu.TryAllocateNestedDomain(device, parent.PagingDomain, type, data, out domain)
+            : virtualIommu.Virtual.TryAllocateNestedDomain(device, type, data, out domain);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        NestedTableObject table = new(
+            domain!, parent, (KernelObject?)virtualIommu ?? parent, (argument.Flags & HwptAllocFlags.Pasid) != 0);
+        error = TakeFaults(argument, out FaultQueueObject? faults);
+        if (error == Errno.Success)
+        {
+            if (faults is not null)
+            {
+                table.SetFaults(faults);
+                faults.Unuse();
+            }
+
+            error = _objects.Add(table);
+        }
+
+        if (error != Errno.Success)
+        {
+            table.Destroy();
+            return error;
+        }
+
+        made = table;
+        return Errno.Success;
+    }
+
+    private Errno AddTable(
+        IommuDevice device, IoasObject ioas, HwptTraits traits, FaultQueueObject? faults, out PageTableObject? table)
+    {
+        Errno error = PageTableObject.TryMake(this, ioas, device, traits, out table);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (faults is not null)
+        {
+            table!.SetFaults(faults);
+        }
+
+        error = _objects.Add(table!);
+        if (error != Errno.Success)
+        {
+            table!.Destroy();
+            table = null;
+        }
+
+        return error;
+    }
+
+    // The queue that a call names, used.
+    private Errno TakeFaults(in IommuHwptAlloc argument, out FaultQueueObject? faults)
+    {
+        faults = null;
+        return (argument.Flags & HwptAllocFlags.FaultIdValid) != 0
+            ? _objects.TryGet(argument.FaultId, out faults)
+            : Errno.Success;
+    }
+
+    private Errno ReadDriverData(ulong address, uint length, out byte[] data)
+    {
+        data = [];
+        if (length > MaxDriverData)
+        {
+            return Errno.ArgumentTooBig;
+        }
+
+        if (length == 0)
+        {
+            return Errno.Success;
+        }
+
+        byte[] read = new byte[length];
+        Errno error = Kernel.UserMemory.Read(address, read);
+        data = error == Errno.Success ? read : data;
+        return error;
+    }
+}

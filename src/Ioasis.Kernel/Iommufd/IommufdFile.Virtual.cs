@@ -1,0 +1,284 @@
+using System.Buffers;
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <content>Virtual IOMMUs, their devices and event queues, and what guests invalidate.</content>
+internal sealed partial class IommufdFile
+{
+    // Entries of an invalidation are carried out in portions of at most this size.
+    private const int InvalidateChunk = 4096;
+
+    /// <summary>A guest's name for a device is gone, by a call or with the device.</summary>
+    internal void ForgetVirtualDevice(VirtualDeviceObject known)
+    {
+        using (_attachLock.Acquire())
+        {
+            known.VirtualIommu.Virtual.RemoveDevice(known.Device.Device);
+            known.Device.Virtual = null;
+        }
+    }
+
+    private static Errno ViommuAllocCall(IommufdFile file, ref IommuViommuAlloc argument)
+    {
+        // The kind that is none. What stands behind the oldest version of the structure is checked too.
+        if (argument.Flags != 0 || argument.Type == 0 || argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = file._objects.TryGet(argument.HwptId, out PageTableObject? parent);
+        if (error == Errno.Success)
+        {
+            error = file.AllocateVirtualIommu(device!.Device, parent!, argument, out VirtualIommuObject? made);
+            argument.OutViommuId = made?.Id ?? argument.OutViommuId;
+            parent!.Unuse();
+        }
+
+        device!.Unuse();
+        return error;
+    }
+
+    private Errno AllocateVirtualIommu(
+        IommuDevice device, PageTableObject parent, in IommuViommuAlloc argument, out VirtualIommuObject? made)
+    {
+        made = null;
+        if ((parent.Traits & HwptTraits.NestParent) == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = device.Iommu.TryAllocateVirtualIommu(device, parent.PagingDomain, argument.Type, data, out VirtualIommu? part);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        VirtualIommuObject added = new(device.Iommu, parent, part!);
+        error = _objects.Add(added);
+        if (error != Errno.Success)
+        {
+            added.Destroy();
+            return error;
+        }
+
+        made = added;
+        return Errno.Success;
+    }
+
+    private static Errno VdeviceAllocCall(IommufdFile file, ref IommuVdeviceAlloc argument)
+    {
+        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        if (error == Errno.Success)
+        {
+            error = file.AllocateVirtualDevice(virtualIommu!, device!, argument.VirtualId, out uint id);
+            argument.OutVdeviceId = error == Errno.Success ? id : argument.OutVdeviceId;
+            device!.Unuse();
+        }
+
+        virtualIommu!.Unuse();
+        return error;
+    }
+
+    private Errno AllocateVirtualDevice(VirtualIommuObject virtualIommu, DeviceObject device, ulong name, out uint id)
+    {
+        id = 0;
+        if (virtualIommu.Iommu != device.Device.Iommu)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        using (_attachLock.Acquire())
+        {
+            if (device.IsGoing)
+            {
+                return Errno.NoEntry;
+            }
+
+            if (device.Virtual is not null || !virtualIommu.TryTakeName(name))
+            {
+                return Errno.Exists;
+            }
+
+            Errno error = virtualIommu.Virtual.AddDevice(device.Device, name);
+            if (error != Errno.Success)
+            {
+                virtualIommu.ReleaseName(name);
+                return error;
+            }
+
+            VirtualDeviceObject known = new(this, virtualIommu, device, name);
+            error = _objects.Add(known);
+            if (error != Errno.Success)
+            {
+                virtualIommu.Virtual.RemoveDevice(device.Device);
+                virtualIommu.ReleaseName(name);
+                virtualIommu.Unuse();
+                return error;
+            }
+
+            device.Virtual = known;
+            id = known.Id;
+            return Errno.Success;
+        }
+    }
+
+    private static Errno VeventqAllocCall(IommufdFile file, ref IommuVeventqAlloc argument)
+    {
+        if (argument.Flags != 0 || argument.Reserved != 0 || argument.Type == 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.Depth == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = virtualIommu!.Virtual.SupportsEvents(argument.Type)
+            ? file.AllocateEventQueue(virtualIommu, ref argument)
+            : Errno.NotSupported;
+        virtualIommu.Unuse();
+        return error;
+    }
+
+    private Errno AllocateEventQueue(VirtualIommuObject virtualIommu, ref IommuVeventqAlloc argument)
+    {
+        VirtualEventQueueObject queue = new(virtualIommu, argument.Type, argument.Depth);
+        if (!virtualIommu.TryAdd(queue))
+        {
+            virtualIommu.Unuse();
+            return Errno.Exists;
+        }
+
+        Errno error = AddQueue(queue, out int descriptor);
+        if (error == Errno.Success)
+        {
+            argument.OutVeventqId = queue.Id;
+            argument.OutVeventqFd = (uint)descriptor;
+        }
+
+        return error;
+    }
+
+    private static Errno HwQueueAllocCall(IommufdFile file, ref IommuHwQueueAlloc argument)
+    {
+        if (argument.Flags != 0 || argument.Type == 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.Length == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (argument.NestingParentIova > ulong.MaxValue - (argument.Length - 1))
+        {
+            return Errno.Overflow;
+        }
+
+        // No virtual IOMMU has queues that a guest's memory could back.
+        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        virtualIommu?.Unuse();
+        return error == Errno.Success ? Errno.NotSupported : error;
+    }
+
+    // The number of entries that were carried out is told in any case.
+    private static Errno InvalidateCall(IommufdFile file, ref IommuHwptInvalidate argument)
+    {
+        uint count = argument.EntryCount;
+        argument.EntryCount = 0;
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (count > 0 && (argument.DataAddress == 0 || argument.EntryLength == 0))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.HwptId, out KernelObject? target);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = target is NestedTableObject or VirtualIommuObject
+            ? file.Invalidate(target, count, ref argument)
+            : Errno.InvalidArgument;
+        target!.Unuse();
+        return error;
+    }
+
+    private Errno Invalidate(KernelObject target, uint count, ref IommuHwptInvalidate argument)
+    {
+        if (count == 0)
+        {
+            // Asks only whether the kind is known.
+            return InvalidateSome(target, argument.DataType, [], 1, ref count);
+        }
+
+        if (argument.EntryLength > MaxDriverData)
+        {
+            return Errno.ArgumentTooBig;
+        }
+
+        int length = (int)argument.EntryLength;
+        uint portion = (uint)Math.Max(1, InvalidateChunk / length);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent((int)portion * length);
+        Errno error = Errno.Success;
+        ulong address = argument.DataAddress;
+        while (argument.EntryCount < count && error == Errno.Success)
+        {
+            uint some = Math.Min(portion, count - argument.EntryCount);
+            Span<byte> entries = buffer.AsSpan(0, (int)some * length);
+            error = Kernel.UserMemory.Read(address, entries);
+            if (error == Errno.Success)
+            {
+                uint done = some;
+                error = InvalidateSome(target, argument.DataType, entries, length, ref done);
+                argument.EntryCount += done;
+                address += (ulong)entries.Length;
+            }
+        }
+
+        ArrayPool<byte>.Shared.Return(buffer);
+        return error;
+    }
+
+    private static Errno InvalidateSome(KernelObject target, uint type, ReadOnlySpan<byte> entries, int length, ref uint count) =>
+        target switch
+        {
+            NestedTableObject table => table.Invalidate(type, entries, length, ref count),
+            VirtualIommuObject part => part.Virtual.Invalidate(type, entries, length, ref count),
+            _ => Errno.InvalidArgument,
+        };
+}
