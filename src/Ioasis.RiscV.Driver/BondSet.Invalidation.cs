@@ -216,6 +216,13 @@ internal sealed partial class BondSet
     private static int Plan(Bond bond, in InvalidationGather gather, Span<Command> commands)
     {
         RiscVIommuInstance iommu = bond.Iommu;
+        if (!iommu.Options.InvalidateSuperpagesByAddress && gather.LeafSizes >= InvalidationPlan.SmallestSuperpage)
+        {
+            commands[0] = bond.Tag.InvalidateAll;
+            iommu.CountSynchronisation(flush: true, collapse: false);
+            return 1;
+        }
+
         int count = InvalidationPlan.Build(
             gather, iommu.Hardware, bond.Tag, iommu.CommandLimit, commands, out bool isCollapsed);
         iommu.CountSynchronisation(InvalidationPlan.IsFlush(commands[0]), isCollapsed);

@@ -11,6 +11,9 @@ internal static class InvalidationPlan
     /// <summary>Most commands that a plan can have, whatever the limit.</summary>
     public const int MaxCommands = 64;
 
+    /// <summary>Bytes of the smallest leaf that is not made of entries of the last level.</summary>
+    public const ulong SmallestSuperpage = 1ul << 21;
+
     /// <summary>Fills in the commands; the fence is the queue's own.</summary>
     /// <param name="gather">What was unmapped; not empty.</param>
     /// <param name="capabilities">What the IOMMU can do.</param>

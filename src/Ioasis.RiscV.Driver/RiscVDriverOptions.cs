@@ -76,6 +76,14 @@ public sealed record RiscVDriverOptions
     /// </summary>
     public int InvalidationCommandLimit { get; init; } = 32;
 
+    /// <summary>
+    /// Whether an invalidation of one address reaches everything that was cached of the superpage leaf that maps it, as
+    /// section 3.1.1 asks ("information cached from leaf page table entries corresponding to the IOVA"). Hardware that keeps
+    /// pieces of superpages and drops only the piece that is named needs false: unmaps of superpages then invalidate the
+    /// whole address space.
+    /// </summary>
+    public bool InvalidateSuperpagesByAddress { get; init; } = true;
+
     /// <summary>Bits of PSCID to use, 1 to 20.</summary>
     public int PscidBits { get; init; } = 20;
 

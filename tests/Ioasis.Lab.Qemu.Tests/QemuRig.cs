@@ -77,6 +77,7 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
             Pci = PciHost.Enumerate(Machine, options.ChooseBus);
             if (options.IsSystemIommu)
             {
+                InterceptWires();
                 Registers = Machine.Registers(SystemIommuStart);
             }
             else
@@ -148,6 +149,9 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     /// <summary>Interrupts that arrived, as messages in memory or as a change of a wire.</summary>
     public int Interrupts { get; private set; }
 
+    /// <summary>Those of them that came by wire.</summary>
+    public int WireInterrupts { get; private set; }
+
     public string LogText => string.Join('\n', _log);
 
     public IommuDevice AddDevice(DeviceId id, int pasidBits = 0)
@@ -197,6 +201,7 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
                 if (interrupt.Raised && vector is >= 0 and < 4)
                 {
                     any = true;
+                    WireInterrupts++;
                     Deliver(vector);
                 }
             }
@@ -208,6 +213,21 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         }
 
         throw new InvalidOperationException("interrupts do not end");
+    }
+
+    /// <summary>Has the IOMMU translate an address for a process of a device, in its debug registers; null if it faults.</summary>
+    public ulong? Translate(DeviceId device, Pasid pasid, ulong iova)
+    {
+        Registers.Write64(RegisterOffset.TranslationRequestIova, iova & ~(Page - 1));
+        Registers.Write64(
+            RegisterOffset.TranslationRequestControl,
+            ((ulong)device.Value << TranslationRequestControl.DidShift) | TranslationRequestControl.PidValidBit
+            | ((ulong)pasid.Value << TranslationRequestControl.PidShift) | TranslationRequestControl.GoBusyBit);
+        (Registers.Read64(RegisterOffset.TranslationRequestControl) & TranslationRequestControl.GoBusyBit).ShouldBe(0ul);
+        ulong response = Registers.Read64(RegisterOffset.TranslationResponse);
+        HandleInterrupts();
+        Faults.Clear();
+        return (response & TranslationResponse.FaultBit) != 0 ? null : PpnField.ToAddress(response) | (iova & (Page - 1));
     }
 
     /// <summary>Asserts that edu's DMA, both ways, reaches exactly these bytes.</summary>
@@ -277,6 +297,14 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         {
             Machine.Dispose();
         }
+    }
+
+    // What reaches the interrupt controller that the wires of devices lead to; of two, the machine's own (M-level) is first.
+    private void InterceptWires()
+    {
+        string controller = Machine.Qmp.TryFindDevice("riscv.sifive.plic") ?? Machine.Qmp.TryFindDevice("riscv.aplic")
+            ?? throw new InvalidOperationException("the machine has no interrupt controller");
+        _ = Machine.Qtest.Ask($"irq_intercept_in {controller}");
     }
 
     private void Deliver(int vector)

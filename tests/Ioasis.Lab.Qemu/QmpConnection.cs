@@ -55,8 +55,8 @@ public sealed class QmpConnection : IDisposable
         }
     }
 
-    /// <summary>The path of the only device of a type, in QEMU's tree of objects.</summary>
-    public string FindDevice(string type)
+    /// <summary>The path of the first device of a type, in QEMU's tree of objects; null if there is none.</summary>
+    public string? TryFindDevice(string type)
     {
         foreach (string folder in (ReadOnlySpan<string>)["/machine/peripheral-anon", "/machine/peripheral", "/machine/unattached"])
         {
@@ -69,7 +69,7 @@ public sealed class QmpConnection : IDisposable
             }
         }
 
-        throw new QtestException($"no device of type {type}");
+        return null;
     }
 
     /// <inheritdoc/>
