@@ -88,7 +88,8 @@ public sealed partial class Ioasid
         }
 
         Waiting waiting = new(Set.Allocator.TimeProvider, patience ?? Set.Allocator.DrainPatience);
-        while (!user.IsDrained(this, out string? holds))
+        while (!user.IsDrained(this, out string? holds)
+            && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
         {
             if (!waiting.TryGoOn())
             {

@@ -71,6 +71,8 @@ public sealed partial class PasidAllocator
     /// <summary>How long a drain is waited for.</summary>
     public TimeSpan DrainPatience { get; }
 
+    internal IoLock Lock => _lock;
+
     internal TimeProvider TimeProvider { get; }
 
     internal PasidMutation Mutation { get; }

@@ -254,10 +254,17 @@ internal sealed class PasidNumbers
                 return None;
             }
 
-            int bit = BitOperations.TrailingZeroCount(free);
-            if (TryTakeBit(word, 1ul << bit))
+            // From exactly the word that was looked at, so that it is the lowest of the word at that moment.
+            ulong bit = free & (~free + 1);
+            Point((uint)word << BitsLog2);
+            if (Interlocked.CompareExchange(ref _used[word], seen | bit, seen) == seen)
             {
-                return ((uint)word << BitsLog2) | (uint)bit;
+                if ((seen | bit) == ulong.MaxValue)
+                {
+                    MarkWord(word);
+                }
+
+                return ((uint)word << BitsLog2) | (uint)BitOperations.TrailingZeroCount(bit);
             }
         }
     }

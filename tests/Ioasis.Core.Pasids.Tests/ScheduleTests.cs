@@ -1,0 +1,116 @@
+using Ioasis.Testing;
+
+namespace Ioasis.Core.Pasids.Tests;
+
+/// <summary>Calls that meet, in every order up to two preemptions and in random ones; and the mistakes that must be found so.</summary>
+public sealed class ScheduleTests
+{
+    private static ExplorerOptions Options { get; } = new()
+    {
+        MaxSchedules = ExplorerOptions.All ? 200_000 : 4000,
+        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 120 : 30),
+        RandomSchedules = ExplorerOptions.All ? 5000 : 200,
+    };
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    [Trait("Requirement", "S0.10")]
+    [Trait("Requirement", "S0.11")]
+    public void A_set_that_is_destroyed_takes_every_allocation_along(bool observed, bool held) =>
+        Holds(() => new FreeSetAgainstAllocate(observed, held));
+
+    [Fact]
+    [Trait("Requirement", "S0.1")]
+    public void A_quota_never_falls_below_what_is_allocated_meanwhile() => Holds(static () => new QuotaAgainstAllocate());
+
+    [Fact]
+    [Trait("Requirement", "S0.1")]
+    [Trait("Requirement", "S0.4")]
+    public void Two_reservations_never_overbook_what_is_above_them() => Holds(static () => new TwoReservations());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S0.13")]
+    [Trait("Requirement", "S1.3")]
+    public void A_look_up_gets_a_reference_or_nothing(bool free) => Holds(() => new PutAgainstGet(free));
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    [Trait("Requirement", "S1.8")]
+    public void Nobody_gets_a_number_of_which_a_request_is_on_its_way() => Holds(static () => new StopAgainstDrain());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S1.13")]
+    public void Nobody_gets_a_number_that_a_submission_was_translated_to(bool free) => Holds(() => new UnmapAgainstSubmit(free));
+
+    [Fact]
+    public void No_free_number_is_hidden_for_good() => Holds(static () => new SummaryAgainstRelease());
+
+    [Fact]
+    public void Calls_that_overlap_are_as_calls_one_after_the_other()
+    {
+        for (int seed = 0; seed < (ExplorerOptions.All ? 200 : 12); seed++)
+        {
+            int own = seed;
+            ScheduleExplorer.Explore(() => new RecordedCalls(own), Options with { MaxSchedules = 150, RandomSchedules = 30 }).ShouldHold();
+        }
+    }
+
+    [Fact]
+    [Trait("Requirement", "S0.1")]
+    public void Mutant_a_quota_that_is_checked_outside_of_the_lock_is_found()
+    {
+        Found(static () => new QuotaAgainstAllocate(PasidMutation.QuotaCheckedOutsideLock));
+        Found(static () => new TwoReservations(PasidMutation.QuotaCheckedOutsideLock));
+        Found(static () => new RecordedCalls(1, PasidMutation.QuotaCheckedOutsideLock, sameSet: true));
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void Mutant_a_number_that_is_freed_without_a_drain_is_found() =>
+        Found(static () => new StopAgainstDrain(PasidMutation.FreedWithoutDrain));
+
+    [Fact]
+    [Trait("Requirement", "S1.3")]
+    public void Mutant_a_reference_from_any_state_is_found() =>
+        Found(static () => new PutAgainstGet(true, PasidMutation.ReferenceFromAnyState));
+
+    [Fact]
+    [Trait("Requirement", "S0.11")]
+    public void Mutant_a_quota_that_is_returned_while_numbers_are_held_is_found() =>
+        Found(static () => new FreeSetAgainstAllocate(false, true, PasidMutation.WholeQuotaReturned));
+
+    [Theory]
+    [InlineData(nameof(PasidMutation.FreedWithoutDrain))]
+    [InlineData(nameof(PasidMutation.UnwindFreesForeignNumber))]
+    [InlineData(nameof(PasidMutation.GuestNumberLeaked))]
+    [InlineData(nameof(PasidMutation.ReferenceFromAnyState))]
+    [InlineData(nameof(PasidMutation.WholeQuotaReturned))]
+    [Trait("Requirement", "S2.8")]
+    public void Mutants_that_need_no_second_thread_are_found_by_the_model(string mutation)
+    {
+        // Whatever the mistake does to the model: a wrong answer, a broken invariant.
+        _ = Should.Throw<Exception>(() =>
+        {
+            Model model = new(24, checkAlways: true, Enum.Parse<PasidMutation>(mutation));
+            Random random = new(3);
+            for (int i = 0; i < 20_000; i++)
+            {
+                model.Step(random.Next());
+            }
+
+            model.End();
+        });
+    }
+
+    private static void Holds(Func<Scenario> create) => ScheduleExplorer.Explore(create, Options).ShouldHold();
+
+    private static void Found(Func<Scenario> create) =>
+        ScheduleExplorer.Explore(create, Options).ShouldFail().Kind.ShouldBeOneOf(FailureKind.Invariant, FailureKind.Exception);
+}
