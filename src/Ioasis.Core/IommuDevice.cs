@@ -52,6 +52,9 @@ public sealed class IommuDevice
     /// <summary>For the driver: its own state of the device, set when it is probed.</summary>
     public object? DriverData { get; set; }
 
+    /// <summary>The device's own part in the life of PASIDs: its queues of descriptors; null if it has none.</summary>
+    public IPasidDevice? PasidDevice { get; set; }
+
     /// <summary>IOVAs that are not free to map: the platform's and the IOMMU's. May be unsorted and overlap (S3.12).</summary>
     public IReadOnlyList<ReservedRegion> GetReservedRegions() => [.. _platformRegions, .. Iommu.GetReservedRegions(this)];
 }

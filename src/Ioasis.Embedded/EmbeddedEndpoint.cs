@@ -7,11 +7,12 @@ namespace Ioasis.Embedded;
 /// <summary>A device that does DMA through the platform's IOMMU.</summary>
 public sealed class EmbeddedEndpoint
 {
-    internal EmbeddedEndpoint(IommuDevice device, string devicePath, IDmaPort port)
+    internal EmbeddedEndpoint(IommuDevice device, string devicePath, IDmaPort port, EmbeddedAts? ats = null)
     {
         Device = device;
         DevicePath = devicePath;
         Port = port;
+        Ats = ats;
     }
 
     /// <summary>The requester ID.</summary>
@@ -28,6 +29,12 @@ public sealed class EmbeddedEndpoint
     /// handled before the call returns.
     /// </summary>
     public IDmaPort Port { get; }
+
+    /// <summary>
+    /// The device's own cache of translations, with page requests; null without ATS. What it does not use stays unused: the
+    /// port remains for untranslated requests.
+    /// </summary>
+    public EmbeddedAts? Ats { get; }
 
     /// <summary>Reads memory as the device.</summary>
     public DmaStatus Read(Iova address, Span<byte> destination) => Port.Read(new DmaRequest(Id, address), destination);
@@ -55,6 +62,15 @@ public sealed record EmbeddedEndpointOptions
 
     /// <summary>PASID bits that it can send, 0 to 20.</summary>
     public int PasidBits { get; init; }
+
+    /// <summary>It caches translations itself (PCIe ATS), if the IOMMU answers it.</summary>
+    public bool Ats { get; init; }
+
+    /// <summary>It asks for pages that are missing (PCIe PRI); implies <see cref="Ats"/>.</summary>
+    public bool PageRequests { get; init; }
+
+    /// <summary>Answers to its page requests carry the PASID.</summary>
+    public bool PageResponsesNeedPasid { get; init; }
 
     /// <summary>IOVAs that are not free to map.</summary>
     public IReadOnlyList<ReservedRegion> ReservedRegions { get; init; } = [];

@@ -38,6 +38,7 @@ public sealed class EmbeddedPlatform : IDisposable
     private readonly FaultRecorder _faults;
     private readonly IoasisKernel _kernel;
     private readonly InterruptingPort _port;
+    private readonly EmbeddedPcieLink _link;
     private readonly LeafBitFlippingMemory? _flipping;
     private bool _disposed;
 
@@ -59,6 +60,7 @@ public sealed class EmbeddedPlatform : IDisposable
         _ownMemory = new(options.PhysicalBits);
         PhysicalMemory = options.UserMemory is null ? new PlatformMemory(_ownMemory) : _ownMemory;
         _pages = new(PhysicalMemory, options.TableMemory);
+        _link = new(_interrupts);
         Hardware = new(
             options.Hardware with
             {
@@ -70,7 +72,9 @@ public sealed class EmbeddedPlatform : IDisposable
                 CollectStatistics = options.CollectStatistics,
             },
             PhysicalMemory,
-            _interrupts);
+            _interrupts,
+            link: _link);
+        _link.Iommu = Hardware;
 
         IPhysicalMemory driverMemory = PhysicalMemory;
         if (options.LeafBitFlip is { } flip)
@@ -128,6 +132,9 @@ public sealed class EmbeddedPlatform : IDisposable
     /// <summary>Physical memory as devices and the driver see it.</summary>
     public IPhysicalMemory PhysicalMemory { get; }
 
+    /// <summary>Where tables and queues come from.</summary>
+    internal IPageAllocator TablePages => _pages;
+
     /// <summary>Bytes of tables and queues in use, those included that the driver itself needs.</summary>
     public long TableBytes => _pages.AllocatedBytes;
 
@@ -176,12 +183,22 @@ public sealed class EmbeddedPlatform : IDisposable
         IommuDeviceOptions properties = new()
         {
             PasidBits = options.PasidBits,
+            Ats = options.Ats || options.PageRequests,
+            PageRequests = options.PageRequests,
+            PageResponsesNeedPasid = options.PageResponsesNeedPasid,
             ReservedRegions = options.ReservedRegions,
         };
         Errno error = Subsystem.TryAddDevice(Driver, id, name, options.GroupId, properties, out IommuDevice? device);
         if (error == Errno.Success)
         {
-            endpoint = new(device!, _kernel.AddDevice(device!), _port);
+            EmbeddedAts? ats = null;
+            if (properties.Ats && Driver.Capabilities.Ats)
+            {
+                ats = new(_link, _port, id, properties.PageRequests && Driver.Capabilities.PageRequests);
+                _link.Add(id, ats);
+            }
+
+            endpoint = new(device!, _kernel.AddDevice(device!), _port, ats);
         }
 
         return error;
@@ -196,6 +213,7 @@ public sealed class EmbeddedPlatform : IDisposable
         if (error == Errno.Success)
         {
             Subsystem.RemoveDevice(endpoint.Device);
+            _link.Remove(endpoint.Id);
         }
 
         return error;

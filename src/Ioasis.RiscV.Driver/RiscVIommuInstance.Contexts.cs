@@ -38,8 +38,16 @@ public sealed partial class RiscVIommuInstance
             case IdentityDomain:
                 target = ContextTarget.Identity;
                 return Errno.Success;
+            case RiscVSvaDomain process:
+                Errno error = process.Acquire(this, out Bond? bond);
+                if (error == Errno.Success)
+                {
+                    target = new(true, process.Pointer, bond, NewAts(state, pasid, bond!));
+                }
+
+                return error;
             case RiscVPagingDomain domain:
-                Errno error = domain.Acquire(this, out Bond? bond);
+                error = domain.Acquire(this, out bond);
                 if (error == Errno.Success)
                 {
                     target = new(true, domain.IsSecondStage ? 0 : domain.PointerFor(Mutations), bond, NewAts(state, pasid, bond!))

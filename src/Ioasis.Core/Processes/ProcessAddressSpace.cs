@@ -35,7 +35,9 @@ public abstract class ProcessAddressSpace
 {
     private readonly IoLock _lock = new();
     private IAddressSpaceNotifier[] _notifiers = [];
+    private object? _binder;
     private bool _isExiting;
+    private bool _isReleased;
 
     /// <summary>Takes over a table.</summary>
     /// <param name="table">Of a first-stage format, with user pages.</param>
@@ -58,7 +60,7 @@ public abstract class ProcessAddressSpace
     public bool IsExiting => Volatile.Read(ref _isExiting);
 
     /// <summary>What the IOASIDs part keeps for this address space: set by the one manager that binds it.</summary>
-    internal object? Binder { get; set; }
+    internal ref object? Binder => ref _binder;
 
     /// <summary>Orders every change of areas, pages and table.</summary>
     protected IoLock Lock => _lock;
@@ -109,14 +111,15 @@ public abstract class ProcessAddressSpace
     /// Ends the address space: devices are stopped and drained, then its memory is freed. Ending twice is harmless.
     /// </summary>
     /// <returns>
-    /// Success, or the error of a device or IOMMU that could not be stopped: then the memory is never reused.
+    /// Success; or the error of a device or IOMMU that could not be stopped or drained: then the memory is not reused, and the
+    /// call may be made again.
     /// </returns>
     public Errno Exit()
     {
         IAddressSpaceNotifier[] notifiers;
         using (_lock.Acquire())
         {
-            if (_isExiting)
+            if (_isReleased)
             {
                 return Errno.Success;
             }
@@ -129,12 +132,18 @@ public abstract class ProcessAddressSpace
         foreach (IAddressSpaceNotifier notifier in notifiers)
         {
             Errno error = notifier.OnExit(this);
-            result = error == Errno.Success ? result : error;
+            result = result == Errno.Success ? error : result;
         }
 
         using (_lock.Acquire())
         {
-            return result == Errno.Success ? ReleaseMemory() : result;
+            if (result != Errno.Success || _isReleased)
+            {
+                return result;
+            }
+
+            _isReleased = true;
+            return ReleaseMemory();
         }
     }
 

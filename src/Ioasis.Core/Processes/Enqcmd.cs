@@ -1,0 +1,125 @@
+using System.Buffers.Binary;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>
+/// The portal of a shared work queue: it takes a command of 64 bytes whole or asks to retry, which a deferrable memory write
+/// tells its sender at once.
+/// </summary>
+public interface ISharedWorkQueue
+{
+    /// <summary>Offers a command; bits 19:0 of its first four bytes are the PASID, bit 31 says privileged.</summary>
+    /// <returns>Whether it was accepted; if not, nothing has happened.</returns>
+    bool TryEnqueue(ReadOnlySpan<byte> command);
+}
+
+/// <summary>How an ENQCMD ended.</summary>
+public enum EnqcmdResult
+{
+    /// <summary>The device has the command (ZF clear).</summary>
+    Accepted,
+
+    /// <summary>The queue is full (ZF set).</summary>
+    Retry,
+
+    /// <summary>General-protection fault: the thread has no PASID, or the operand is bad. Nothing was sent.</summary>
+    GeneralProtection,
+
+    /// <summary>The guest's PASID is not in its machine's table: an exit to the monitor. Nothing was sent (S1.13).</summary>
+    VmExit,
+}
+
+/// <summary>
+/// The instructions by which threads give commands to shared work queues (Intel SDM, "ENQCMD", "ENQCMDS"): the PASID in the
+/// command is the thread's, whatever the thread wrote there.
+/// </summary>
+public static class Enqcmd
+{
+    /// <summary>Bytes of a command.</summary>
+    public const int CommandSize = 64;
+
+    private const uint PrivilegedBit = 1u << 31;
+    private const uint ReservedBits = 0x7ff0_0000;
+
+    /// <summary>ENQCMD, as the processor executes it: without a valid PASID register it is a general-protection fault.</summary>
+    public static EnqcmdResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        return !register.IsValid || source.Length != CommandSize
+            ? EnqcmdResult.GeneralProtection
+            : Send(queue, source, register.Pasid.Value);
+    }
+
+    /// <summary>ENQCMDS, for the supervisor: PASID and privilege are the operand's.</summary>
+    public static EnqcmdResult ExecuteSupervisor(ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        if (source.Length != CommandSize)
+        {
+            return EnqcmdResult.GeneralProtection;
+        }
+
+        uint first = BinaryPrimitives.ReadUInt32LittleEndian(source);
+        return (first & ReservedBits) != 0
+            ? EnqcmdResult.GeneralProtection
+            : Send(queue, source, first & (PrivilegedBit | Pasid.MaxValue));
+    }
+
+    /// <summary>
+    /// ENQCMD in a virtual machine: the guest's PASID is translated by the machine's table. While the command is on its way,
+    /// the translation stays in force.
+    /// </summary>
+    public static EnqcmdResult ExecuteInGuest(
+        VmPasidTable table, GuestPasid pasid, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        ArgumentNullException.ThrowIfNull(queue);
+        if (source.Length != CommandSize)
+        {
+            return EnqcmdResult.GeneralProtection;
+        }
+
+        using (table.Enter())
+        {
+            if (table.TryTranslate(pasid, out Pasid host))
+            {
+                return Send(queue, source, host.Value);
+            }
+        }
+
+        // The monitor may change the table: not inside the scope.
+        return table.TryTranslateOrExit(pasid, out _) ? EnqcmdResult.Retry : EnqcmdResult.VmExit;
+    }
+
+    /// <summary>
+    /// What a thread of a process sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
+    /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
+    /// </summary>
+    public static EnqcmdResult Submit(ProcessThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    {
+        ArgumentNullException.ThrowIfNull(thread);
+        EnqcmdResult result = Execute(thread.Register, queue, source);
+        if (result != EnqcmdResult.GeneralProtection || thread.Register.IsValid)
+        {
+            return result;
+        }
+
+        thread.Register = PasidRegister.For(SvaManager.GetPasid(thread.Process.AddressSpace));
+        if (!thread.Register.IsValid)
+        {
+            return result;
+        }
+
+        thread.FixUps++;
+        return Execute(thread.Register, queue, source);
+    }
+
+    private static EnqcmdResult Send(ISharedWorkQueue queue, ReadOnlySpan<byte> source, uint first)
+    {
+        Span<byte> command = stackalloc byte[CommandSize];
+        source.CopyTo(command);
+        BinaryPrimitives.WriteUInt32LittleEndian(command, first);
+        return queue.TryEnqueue(command) ? EnqcmdResult.Accepted : EnqcmdResult.Retry;
+    }
+}

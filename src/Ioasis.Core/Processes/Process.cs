@@ -1,0 +1,123 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>
+/// The PASID register of a thread, as x86 has it (Intel SDM, "IA32_PASID"): a PASID of 20 bits and a valid bit of the hardware's,
+/// which is no part of the PASID (S2.5).
+/// </summary>
+/// <param name="Value">Bit 31 valid, bits 19:0 the PASID; the rest is 0.</param>
+public readonly record struct PasidRegister(uint Value)
+{
+    private const uint ValidBit = 1u << 31;
+
+    /// <summary>Whether ENQCMD may use it.</summary>
+    public bool IsValid => (Value & ValidBit) != 0;
+
+    /// <summary>The PASID; <see cref="Pasid.Invalid"/> if it is not valid.</summary>
+    public Pasid Pasid => IsValid ? new(Value & Pasid.MaxValue) : Pasid.Invalid;
+
+    /// <summary>The register that holds a PASID; the empty one for an invalid PASID.</summary>
+    public static PasidRegister For(Pasid pasid) => pasid.IsPresent ? new(pasid.Value | ValidBit) : default;
+}
+
+/// <summary>A process: an address space and the threads in it. It can fork, execute another program, and end.</summary>
+public sealed class Process
+{
+    private readonly IoLock _lock = new();
+    private readonly List<ProcessThread> _threads = [];
+    private DemandPagedAddressSpace _addressSpace;
+
+    /// <summary>Makes a process with one thread.</summary>
+    /// <param name="name">For people.</param>
+    /// <param name="addressSpace">Its memory, which ends with the process.</param>
+    public Process(string name, DemandPagedAddressSpace addressSpace)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        ArgumentNullException.ThrowIfNull(addressSpace);
+        Name = name;
+        _addressSpace = addressSpace;
+        MainThread = StartThread();
+    }
+
+    /// <summary>For people.</summary>
+    public string Name { get; }
+
+    /// <summary>Its memory.</summary>
+    public DemandPagedAddressSpace AddressSpace => Volatile.Read(ref _addressSpace);
+
+    /// <summary>The first thread.</summary>
+    public ProcessThread MainThread { get; }
+
+    /// <summary>Starts a thread. Its PASID register is empty, whatever those of the others hold.</summary>
+    public ProcessThread StartThread()
+    {
+        ProcessThread thread = new(this);
+        using (_lock.Acquire())
+        {
+            _threads.Add(thread);
+        }
+
+        return thread;
+    }
+
+    /// <summary>Makes a copy of the process, with one thread and without a PASID.</summary>
+    /// <returns>Success, or as <see cref="DemandPagedAddressSpace.TryFork"/>.</returns>
+    public Errno TryFork(string name, out Process? child)
+    {
+        child = null;
+        Errno error = AddressSpace.TryFork(out DemandPagedAddressSpace? memory);
+        if (error == Errno.Success)
+        {
+            child = new(name, memory!);
+        }
+
+        return error;
+    }
+
+    /// <summary>Goes on as another program: new memory, no PASID; the old memory ends as if the process had ended.</summary>
+    /// <returns>The result of ending the old memory; the process goes on in either case.</returns>
+    public Errno Execute(DemandPagedAddressSpace addressSpace)
+    {
+        ArgumentNullException.ThrowIfNull(addressSpace);
+        DemandPagedAddressSpace old;
+        using (_lock.Acquire())
+        {
+            old = _addressSpace;
+            Volatile.Write(ref _addressSpace, addressSpace);
+            foreach (ProcessThread thread in _threads)
+            {
+                thread.Register = default;
+            }
+
+            _ = _threads.RemoveAll(thread => !ReferenceEquals(thread, MainThread));
+        }
+
+        return old.Exit();
+    }
+
+    /// <summary>Ends the process: devices are stopped and drained, then its memory is freed.</summary>
+    public Errno Exit() => AddressSpace.Exit();
+}
+
+/// <summary>A thread, as far as ENQCMD needs it.</summary>
+public sealed class ProcessThread
+{
+    private uint _register;
+
+    internal ProcessThread(Process process) => Process = process;
+
+    /// <summary>What it belongs to.</summary>
+    public Process Process { get; }
+
+    /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="Enqcmd.Submit"/>).</summary>
+    public PasidRegister Register
+    {
+        get => new(Volatile.Read(ref _register));
+        set => Volatile.Write(ref _register, value.Value);
+    }
+
+    /// <summary>General-protection faults of ENQCMD that loaded the register.</summary>
+    public int FixUps { get; internal set; }
+}

@@ -1,0 +1,427 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+
+namespace Ioasis.Embedded;
+
+/// <summary>
+/// The side of an endpoint that speaks PCIe ATS and PRI: it caches translations until it is told to forget them, asks for pages
+/// that are missing, and takes the answers. A device model uses it instead of its port; it never blocks. Thread-safe.
+/// </summary>
+/// <remarks>
+/// An Invalidation Completion is sent only when every access has ended that may use what was invalidated, as PCIe asks.
+/// </remarks>
+public sealed class EmbeddedAts
+{
+    private const int Groups = 512;
+    private const ulong PageMask = 4095;
+
+    private readonly EmbeddedPcieLink _link;
+    private readonly IDmaPort _port;
+    private readonly DeviceId _id;
+    private readonly IoLock _lock = new();
+    private readonly Dictionary<(uint Pasid, ulong Page), CachedPage> _cache = [];
+    private readonly PageTicket?[] _pending = new PageTicket?[Groups];
+    private readonly List<long> _inFlight = [];
+    private readonly List<(long Before, PcieMessage Message)> _completions = [];
+    private long _sequence;
+    private int _nextGroup;
+    private int _pendingCount;
+    private bool _pagesDisabled;
+
+    internal EmbeddedAts(EmbeddedPcieLink link, IDmaPort port, DeviceId id, bool pageRequests)
+    {
+        _link = link;
+        _port = port;
+        _id = id;
+        HasPageRequests = pageRequests;
+    }
+
+    /// <summary>Whether the device may ask for pages.</summary>
+    public bool HasPageRequests { get; }
+
+    /// <summary>Most pages asked for at a time, 1 to 512: the "Outstanding Page Request Allocation".</summary>
+    public int PageRequestLimit { get; init; } = 64;
+
+    /// <summary>For tests: no Invalidation Completion is ever sent; the IOMMU is told of the time-out at once.</summary>
+    public bool IsMute { get; set; }
+
+    /// <summary>Translations held.</summary>
+    public int CachedCount
+    {
+        get
+        {
+            using (_lock.Acquire())
+            {
+                return _cache.Count;
+            }
+        }
+    }
+
+    /// <summary>Page requests that wait for their answer.</summary>
+    public int PendingCount => Volatile.Read(ref _pendingCount);
+
+    /// <summary>Requests made for pages, so far.</summary>
+    public long PagesRequested { get; private set; }
+
+    /// <summary>Invalidation requests so far.</summary>
+    public long Invalidations { get; private set; }
+
+    /// <summary>
+    /// An answer was "response failure": no page is asked for until <see cref="EnablePageRequests"/> (PCIe, PRI status register).
+    /// </summary>
+    public bool PageRequestsStopped => Volatile.Read(ref _pagesDisabled);
+
+    /// <summary>Reads memory of a process, as far as translations permit.</summary>
+    /// <param name="pasid">The PASID, or none.</param>
+    /// <param name="address">Any alignment.</param>
+    /// <param name="destination">Gets the bytes.</param>
+    /// <param name="done">Bytes that were read before the first page that is missing.</param>
+    /// <returns>Success; <see cref="AtsStatus.PageMissing"/>; or <see cref="AtsStatus.Error"/>.</returns>
+    public AtsStatus Read(Pasid pasid, ulong address, Span<byte> destination, out int done)
+    {
+        done = 0;
+        while (done < destination.Length)
+        {
+            int length = PieceLength(address, destination.Length - done);
+            AtsStatus status = Access(pasid, address, isWrite: false, destination.Slice(done, length), default);
+            if (status != AtsStatus.Success)
+            {
+                return status;
+            }
+
+            done += length;
+            address += (ulong)length;
+        }
+
+        return AtsStatus.Success;
+    }
+
+    /// <summary>Writes memory of a process, as far as translations permit; see <see cref="Read"/>.</summary>
+    public AtsStatus Write(Pasid pasid, ulong address, ReadOnlySpan<byte> source, out int done)
+    {
+        done = 0;
+        while (done < source.Length)
+        {
+            int length = PieceLength(address, source.Length - done);
+            AtsStatus status = Access(pasid, address, isWrite: true, default, source.Slice(done, length));
+            if (status != AtsStatus.Success)
+            {
+                return status;
+            }
+
+            done += length;
+            address += (ulong)length;
+        }
+
+        return AtsStatus.Success;
+    }
+
+    /// <summary>Asks for a page. The answer comes through the ticket, perhaps before the call returns.</summary>
+    /// <param name="pasid">The PASID, or none.</param>
+    /// <param name="address">In the page.</param>
+    /// <param name="access">Read, write or both.</param>
+    /// <param name="ticket">Tells of the answer; null if nothing was asked.</param>
+    /// <param name="answered">Called once when the answer has come; must not block.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.Busy"/> while too many are asked for; <see cref="Errno.NotSupported"/> if the device does not ask
+    /// for pages, or must not any more.
+    /// </returns>
+    public Errno RequestPage(
+        Pasid pasid, ulong address, Access access, out PageTicket? ticket, Action<PageTicket>? answered = null)
+    {
+        ticket = null;
+        int index;
+        using (_lock.Acquire())
+        {
+            if (!HasPageRequests || _pagesDisabled)
+            {
+                return Errno.NotSupported;
+            }
+
+            if (_pendingCount >= PageRequestLimit)
+            {
+                return Errno.Busy;
+            }
+
+            while (_pending[_nextGroup] is not null)
+            {
+                _nextGroup = (_nextGroup + 1) % Groups;
+            }
+
+            index = _nextGroup;
+            _nextGroup = (_nextGroup + 1) % Groups;
+            ticket = new(answered);
+            _pending[index] = ticket;
+            _pendingCount++;
+            PagesRequested++;
+        }
+
+        _link.HandlePageRequest(MakePageRequest(pasid, address, access, index, isLast: true));
+        return Errno.Success;
+    }
+
+    /// <summary>Sends one message of a group, for tests of groups that never become complete; nobody waits for an answer.</summary>
+    public void SendPageRequest(Pasid pasid, ulong address, Access access, int index, bool isLast) =>
+        _link.HandlePageRequest(MakePageRequest(pasid, address, access, index, isLast));
+
+    /// <summary>Tells that the device has ended its use of a PASID: everything it asked for was before.</summary>
+    public void SendStopMarker(Pasid pasid) =>
+        _link.HandlePageRequest(MakePageRequest(pasid, 0, Primitives.Access.None, 0, isLast: true));
+
+    /// <summary>Permits page requests again after a response failure; whatever was asked before is forgotten.</summary>
+    public void EnablePageRequests()
+    {
+        List<PageTicket> forgotten = [];
+        using (_lock.Acquire())
+        {
+            _pagesDisabled = false;
+            for (int i = 0; i < Groups; i++)
+            {
+                if (_pending[i] is { } ticket)
+                {
+                    forgotten.Add(ticket);
+                    _pending[i] = null;
+                }
+            }
+
+            _pendingCount = 0;
+        }
+
+        forgotten.ForEach(static ticket => ticket.Answer((int)PageResponseCode.ResponseFailure));
+    }
+
+    /// <summary>Forgets the translations of a PASID of its own accord.</summary>
+    public void Forget(Pasid pasid)
+    {
+        using (_lock.Acquire())
+        {
+            foreach ((uint Pasid, ulong Page) key in _cache.Keys)
+            {
+                if (key.Pasid == pasid.Value)
+                {
+                    _ = _cache.Remove(key);
+                }
+            }
+        }
+    }
+
+    /// <summary>Whether it holds a translation.</summary>
+    public bool Knows(Pasid pasid, ulong address)
+    {
+        using (_lock.Acquire())
+        {
+            return _cache.ContainsKey((pasid.Value, address >> 12));
+        }
+    }
+
+    /// <summary>An Invalidation Request came.</summary>
+    internal void Invalidate(in PcieMessage message)
+    {
+        if (IsMute)
+        {
+            _link.HandleInvalidationTimeout(message.Tag);
+            return;
+        }
+
+        ulong page = message.Payload >> 12;
+        bool isRange = (message.Payload & AtsInvalidatePayload.RangeBit) != 0;
+        int pagesLog2 = isRange ? System.Numerics.BitOperations.TrailingZeroCount(~page) + 1 : 0;
+        bool isGlobal = message.HasPasid && (message.Payload & AtsInvalidatePayload.GlobalBit) != 0;
+        uint pasid = message.HasPasid ? message.Pasid.Value : 0;
+        using (_lock.Acquire())
+        {
+            Invalidations++;
+            if (!isRange)
+            {
+                if (!isGlobal)
+                {
+                    _ = _cache.Remove((pasid, page));
+                }
+            }
+
+            if (isRange || isGlobal)
+            {
+                foreach ((uint Pasid, ulong Page) key in _cache.Keys)
+                {
+                    bool isAddressed = isGlobal ? key.Pasid != 0 : key.Pasid == pasid;
+                    if (isAddressed && (pagesLog2 >= 52 || key.Page >> pagesLog2 == page >> pagesLog2))
+                    {
+                        _ = _cache.Remove(key);
+                    }
+                }
+            }
+
+            if (_inFlight.Count > 0)
+            {
+                _completions.Add((++_sequence, message));
+                return;
+            }
+        }
+
+        Complete(message);
+    }
+
+    /// <summary>A Page Request Group Response came.</summary>
+    internal void TakeResponse(in PcieMessage message)
+    {
+        int index = (int)(message.Payload >> PageRequestPayload.ResponseGroupShift & PageRequestPayload.GroupMask);
+        int code = (int)(message.Payload >> PageRequestPayload.ResponseCodeShift & 0xf);
+        PageTicket? ticket;
+        using (_lock.Acquire())
+        {
+            ticket = _pending[index];
+            _pending[index] = null;
+            _pendingCount -= ticket is null ? 0 : 1;
+            if (code == (int)PageResponseCode.ResponseFailure)
+            {
+                Volatile.Write(ref _pagesDisabled, true);
+            }
+        }
+
+        ticket?.Answer(code);
+    }
+
+    private static int PieceLength(ulong address, int left) => (int)Math.Min((ulong)left, PageMask + 1 - (address & PageMask));
+
+    private AtsStatus Access(Pasid pasid, ulong address, bool isWrite, Span<byte> destination, ReadOnlySpan<byte> source)
+    {
+        long mark;
+        CachedPage page;
+        using (_lock.Acquire())
+        {
+            mark = ++_sequence;
+            _inFlight.Add(mark);
+            _ = _cache.TryGetValue((pasid.Value, address >> 12), out page);
+        }
+
+        AtsStatus status = AtsStatus.Success;
+        if (page.Allows(isWrite) || (status = Translate(pasid, address, isWrite, mark, out page)) == AtsStatus.Success)
+        {
+            DmaFlags flags = pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None;
+            DmaRequest request = new(_id, new(page.Address + (address & PageMask)), flags, DmaKind.Translated, pasid);
+            DmaStatus done = isWrite ? _port.Write(request with { Flags = flags | DmaFlags.Write }, source) : _port.Read(request, destination);
+            status = done == DmaStatus.Success ? AtsStatus.Success : AtsStatus.Error;
+        }
+
+        EndAccess(mark);
+        return status;
+    }
+
+    // A translation that was overtaken by an invalidation is used for this access, which the invalidation waits for, and not kept.
+    private AtsStatus Translate(Pasid pasid, ulong address, bool isWrite, long mark, out CachedPage page)
+    {
+        DmaFlags flags = (pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None) | (isWrite ? DmaFlags.None : DmaFlags.NoWrite);
+        _port.Translate(
+            new(_id, new(address & ~PageMask), flags, DmaKind.TranslationRequest, pasid), out DmaTranslation translation);
+        page = default;
+        if (translation.Status != DmaStatus.Success)
+        {
+            return AtsStatus.Error;
+        }
+
+        bool reads = (translation.Flags & DmaTranslationFlags.Read) != 0;
+        bool writes = (translation.Flags & DmaTranslationFlags.Write) != 0;
+        page = new(translation.Address.Value & ~PageMask, reads, writes);
+        if (!page.Allows(isWrite))
+        {
+            return AtsStatus.PageMissing;
+        }
+
+        using (_lock.Acquire())
+        {
+            if (!_completions.Exists(c => c.Before > mark))
+            {
+                _cache[(pasid.Value, address >> 12)] = page;
+            }
+        }
+
+        return AtsStatus.Success;
+    }
+
+    private void EndAccess(long mark)
+    {
+        List<PcieMessage>? ready = null;
+        using (_lock.Acquire())
+        {
+            _ = _inFlight.Remove(mark);
+            if (_completions.Count == 0)
+            {
+                return;
+            }
+
+            long oldest = _inFlight.Count == 0 ? long.MaxValue : _inFlight.Min();
+            foreach ((long before, PcieMessage message) in _completions)
+            {
+                if (before < oldest)
+                {
+                    (ready ??= []).Add(message);
+                }
+            }
+
+            _ = _completions.RemoveAll(c => c.Before < oldest);
+        }
+
+        ready?.ForEach(message => Complete(message));
+    }
+
+    private void Complete(in PcieMessage message) => _link.HandleInvalidationCompletion(new(
+        PcieMessageCode.InvalidationCompletion,
+        message.RequesterId,
+        message.Segment,
+        Pasid.Invalid,
+        (1ul << 32) | (1ul << message.Tag)));
+
+    private PcieMessage MakePageRequest(Pasid pasid, ulong address, Access access, int index, bool isLast) => new(
+        PcieMessageCode.PageRequest,
+        (ushort)_id.Value,
+        (byte)_id.Segment,
+        pasid.IsPresent ? pasid : Pasid.Invalid,
+        (address & ~PageMask)
+            | ((access & Primitives.Access.Read) != 0 ? PageRequestPayload.ReadBit : 0)
+            | ((access & Primitives.Access.Write) != 0 ? PageRequestPayload.WriteBit : 0)
+            | (isLast ? PageRequestPayload.LastBit : 0)
+            | ((ulong)index << PageRequestPayload.GroupShift));
+
+    private readonly record struct CachedPage(ulong Address, bool Reads, bool Writes)
+    {
+        public bool Allows(bool isWrite) => isWrite ? Writes : Reads;
+    }
+}
+
+/// <summary>How an access through the device's own cache ended.</summary>
+public enum AtsStatus
+{
+    /// <summary>Done.</summary>
+    Success,
+
+    /// <summary>A page is not there, or not for this access: it may be asked for.</summary>
+    PageMissing,
+
+    /// <summary>The IOMMU refused, or the memory did not answer.</summary>
+    Error,
+}
+
+/// <summary>A page that was asked for.</summary>
+public sealed class PageTicket
+{
+    private readonly Action<PageTicket>? _answered;
+    private int _code = -1;
+
+    internal PageTicket(Action<PageTicket>? answered) => _answered = answered;
+
+    /// <summary>Whether the answer has come.</summary>
+    public bool IsAnswered => Volatile.Read(ref _code) >= 0;
+
+    /// <summary>Whether it is worth trying again: the page is there, or was.</summary>
+    public bool IsSuccess => Volatile.Read(ref _code) == 0;
+
+    /// <summary>The response code: 0 success, 1 invalid request, 15 response failure; -1 before the answer.</summary>
+    public int Code => Volatile.Read(ref _code);
+
+    internal void Answer(int code)
+    {
+        Volatile.Write(ref _code, code);
+        _answered?.Invoke(this);
+    }
+}

@@ -1,0 +1,140 @@
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Hardware;
+
+namespace Ioasis.Sva.Tests;
+
+/// <summary>A machine with a hostile IOMMU, PASIDs, processes and devices that ask for pages.</summary>
+internal sealed class SvaRig : IDisposable
+{
+    public const ulong Base = 0x40_0000;
+    public const ulong Size = 4096;
+    private uint _nextDevice = 0x10;
+
+    public SvaRig(uint quota = 1000, ProcessMutation mutations = 0, ulong capabilities = RiscVIommuOptions.FullCapabilities, PageRequestDispatch dispatch = PageRequestDispatch.Inline)
+    {
+        Platform = new(new()
+        {
+            Caching = CachingMode.Hostile,
+            UserMemory = new IdentityUserMemory(),
+            PhysicalBits = 46,
+            Hardware = new() { Capabilities = capabilities },
+        });
+        Platform.Driver.PageRequests.Options = new() { Dispatch = dispatch };
+        Pages = new(Platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
+        Frames = new(Platform.PhysicalMemory, Pages);
+        Allocator = new(new() { DrainPatience = TimeSpan.FromSeconds(5) });
+        Allocator.TryCreateSet(new() { Quota = quota, Token = this }, out PasidSet? set).ShouldBe(Errno.Success);
+        Set = set!;
+        Manager = new(Set) { Mutations = mutations };
+    }
+
+    public EmbeddedPlatform Platform { get; }
+
+    public RangePageAllocator Pages { get; }
+
+    public PageFrames Frames { get; }
+
+    public PasidAllocator Allocator { get; }
+
+    public PasidSet Set { get; }
+
+    public SvaManager Manager { get; }
+
+    public EmbeddedEndpoint AddDevice(int pasidBits = 20, bool pageRequests = true, bool needsPasid = false, int? group = null)
+    {
+        _nextDevice += 8;
+        return Platform.AddEndpoint(new(_nextDevice), new()
+        {
+            PasidBits = pasidBits,
+            PageRequests = pageRequests,
+            PageResponsesNeedPasid = needsPasid,
+            GroupId = group,
+        });
+    }
+
+    public DemandPagedAddressSpace NewProcess(ulong pages = 16, PageTableFormat format = PageTableFormat.Sv48)
+    {
+        DemandPagedAddressSpace.TryCreate(Frames, format, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        if (pages > 0)
+        {
+            mm!.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);
+        }
+
+        return mm!;
+    }
+
+    public SvaBinding Bind(EmbeddedEndpoint device, ProcessAddressSpace mm)
+    {
+        Manager.Bind(device.Device, mm, null, out SvaBinding? binding).ShouldBe(Errno.Success);
+        return binding!;
+    }
+
+    /// <summary>A device's write with page faults: what a block-on-fault engine does.</summary>
+    public static bool DeviceWrite(EmbeddedEndpoint device, Pasid pasid, ulong address, params ReadOnlySpan<byte> data)
+    {
+        for (int attempt = 0; attempt < 8; attempt++)
+        {
+            AtsStatus status = device.Ats!.Write(pasid, address, data, out int done);
+            if (status != AtsStatus.PageMissing)
+            {
+                return status == AtsStatus.Success;
+            }
+
+            data = data[done..];
+            address += (ulong)done;
+            if (!Ask(device, pasid, address, Access.ReadWrite))
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>A device's read with page faults.</summary>
+    public static bool DeviceRead(EmbeddedEndpoint device, Pasid pasid, ulong address, Span<byte> data)
+    {
+        for (int attempt = 0; attempt < 8; attempt++)
+        {
+            AtsStatus status = device.Ats!.Read(pasid, address, data, out int done);
+            if (status != AtsStatus.PageMissing)
+            {
+                return status == AtsStatus.Success;
+            }
+
+            data = data[done..];
+            address += (ulong)done;
+            if (!Ask(device, pasid, address, Access.Read))
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    public static byte[] Get(ProcessAddressSpace mm, ulong address, int length)
+    {
+        byte[] data = new byte[length];
+        mm.Read(address, data).ShouldBe(Errno.Success);
+        return data;
+    }
+
+    public void Dispose() => Platform.Dispose();
+
+    private static bool Ask(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access)
+    {
+        if (device.Ats!.RequestPage(pasid, address, access, out PageTicket? ticket) != Errno.Success)
+        {
+            return false;
+        }
+
+        SpinWait.SpinUntil(() => ticket!.IsAnswered, TimeSpan.FromSeconds(20)).ShouldBeTrue("the device got no answer");
+        return ticket!.IsSuccess;
+    }
+}
