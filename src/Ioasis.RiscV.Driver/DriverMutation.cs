@@ -50,4 +50,7 @@ internal enum DriverMutation
 
     /// <summary>Table pages go while a thread of the driver still walks them.</summary>
     TablesFreedUnderWalker = 8192,
+
+    /// <summary>A device context changes while the device is being asked to forget, so that its answer is lost.</summary>
+    ContextChangedUnderInvalidation = 16384,
 }

@@ -310,14 +310,15 @@ public sealed partial class RiscVIommuInstance
         return _commands!.SubmitAndWait(commands[..used]);
     }
 
-    private static bool CloseGate(DeviceState state)
+    private bool CloseGate(DeviceState state)
     {
-        if (state.HasAts)
+        bool gated = state.HasAts && (Mutations & DriverMutation.ContextChangedUnderInvalidation) == 0;
+        if (gated)
         {
             state.Gate.Close();
         }
 
-        return state.HasAts;
+        return gated;
     }
 
     private static void OpenGate(DeviceState state, bool gated)

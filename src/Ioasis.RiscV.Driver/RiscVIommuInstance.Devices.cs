@@ -357,6 +357,9 @@ public sealed partial class RiscVIommuInstance
         using (state.Lock.Acquire())
         {
             state.IsGone = true;
+
+            // What others have just asked a caching device must be answered while its answers still come through.
+            bool gated = !isOff && CloseGate(state);
             Errno error = Store(state.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
             if (!isOff && error == Errno.Success)
             {
@@ -365,6 +368,7 @@ public sealed partial class RiscVIommuInstance
 
             bool isFlushed = isOff || error is Errno.Success or Errno.NoDevice;
             state.IsCutOff = isFlushed;
+            OpenGate(state, gated);
             foreach (ContextTarget target in state.Attached.Values)
             {
                 GiveBack(target, isFlushed);

@@ -47,11 +47,11 @@ internal sealed class DetachAgainstMap : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _detached;
 
-    public DetachAgainstMap(DriverMutation mutations = default)
+    public DetachAgainstMap(DriverMutation mutations = default, bool isSecondStage = false)
         : base(mutations)
     {
         _device = AddDevice(1);
-        _domain = NewDomain(_device, (X, P1));
+        _domain = NewDomainWith(_device, new() { NestParent = isSecondStage }, (X, P1));
         _device.Group.Attach(_domain).ShouldBe(Errno.Success);
         Dma(_device, X);
         AddThread("detach", () =>
@@ -76,6 +76,7 @@ internal sealed class DetachAgainstMap : DriverScenario
     public override void CheckAtEnd()
     {
         Drivers[0].Statistics.PscidsInUse.ShouldBe(0);
+        Drivers[0].Statistics.GscidsInUse.ShouldBe(0);
         _domain.BondCount.ShouldBe(0);
     }
 }
@@ -125,7 +126,7 @@ internal sealed class ReplaceAgainstInvalidate : DriverScenario
 }
 
 /// <summary>
-/// One device leaves a domain and so gives its PSCID back, another enters a domain and so may get it (S4.8): neither may see
+/// One device leaves a domain and so gives its PSCID or GSCID back, another enters a domain and so may get it (S4.8): neither may see
 /// the other's pages.
 /// </summary>
 internal sealed class PscidReuse : DriverScenario
@@ -137,13 +138,13 @@ internal sealed class PscidReuse : DriverScenario
     private bool _isOut;
     private bool _isIn;
 
-    public PscidReuse(DriverMutation mutations = default)
+    public PscidReuse(DriverMutation mutations = default, bool isSecondStage = false)
         : base(mutations)
     {
         _leaves = AddDevice(1);
         _enters = AddDevice(2);
-        _left = NewDomain(_leaves, (X, P1));
-        _entered = NewDomain(_enters, (X, P2));
+        _left = NewDomainWith(_leaves, new() { NestParent = isSecondStage }, (X, P1));
+        _entered = NewDomainWith(_enters, new() { NestParent = isSecondStage }, (X, P2));
         _leaves.Group.Attach(_left).ShouldBe(Errno.Success);
         Dma(_leaves, X);
         Oracle.Revoke(P1, _enters);

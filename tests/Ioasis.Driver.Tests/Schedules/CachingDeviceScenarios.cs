@@ -26,7 +26,7 @@ public enum Answer
 }
 
 /// <summary>A device with a cache of translations (PCIe ATS), which uses a cached address until it is told to forget it.</summary>
-internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer answer)
+internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer answer, Func<bool>? passes = null)
 {
     private readonly Dictionary<ulong, ulong> _cache = [];
     private readonly List<PcieMessage> _owed = [];
@@ -109,6 +109,14 @@ internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer
         foreach (PcieMessage message in owed)
         {
             Scenario.Note("the device has forgotten");
+            if (passes is not null && !passes())
+            {
+                // Answers of a device whose context is invalid are lost (section 2.1.2.1).
+                Scenario.Note("its answer is lost");
+                Ignored |= 1u << message.Tag;
+                continue;
+            }
+
             iommu.HandleInvalidationCompletion(new(
                 PcieMessageCode.InvalidationCompletion, message.RequesterId, message.Segment, Pasid.Invalid,
                 (1ul << 32) | (1ul << message.Tag))).ShouldBeTrue();
@@ -143,13 +151,14 @@ internal sealed class RevokeFromCachingDevice : DriverScenario
     private readonly CachingDevice _cache;
     private int _left = 2;
 
-    public RevokeFromCachingDevice(Revocation revocation, Answer answer, DriverMutation mutations = default)
+    public RevokeFromCachingDevice(
+        Revocation revocation, Answer answer, DriverMutation mutations = default, bool isSecondStage = false)
         : base(mutations, ats: true)
     {
         _device = AddDevice(1, ats: true);
-        _domain = NewDomain(_device, (X, P1), (Y, P2));
+        _domain = isSecondStage ? NewSecondStage(_device, (X, P1), (Y, P2)) : NewDomain(_device, (X, P1), (Y, P2));
         RiscVPagingDomain other = NewDomain(_device, (Z, P3));
-        _cache = new(Models[0], _device, answer);
+        _cache = new(Models[0], _device, answer, () => HasValidContext(_device));
         _device.Group.Attach(_domain).ShouldBe(Errno.Success);
         _cache.Access(X).ShouldBe(DmaStatus.Success);
         AddThread("revoke", () =>

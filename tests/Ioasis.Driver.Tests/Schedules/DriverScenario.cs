@@ -171,6 +171,32 @@ internal abstract class DriverScenario : Scenario
         return (RiscVPagingDomain)domain!;
     }
 
+    protected RiscVPagingDomain NewSecondStage(IommuDevice device, params ReadOnlySpan<(ulong Address, ulong Page)> mappings) =>
+        NewDomainWith(device, new() { NestParent = true }, mappings);
+
+    protected RiscVPagingDomain NewDomainWith(
+        IommuDevice device, PagingDomainOptions options, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
+    {
+        device.Iommu.TryAllocatePagingDomain(device, options, out PagingDomain? domain).ShouldBe(Errno.Success);
+        foreach ((ulong iova, ulong page) in mappings)
+        {
+            domain!.Map(new(iova), new(page), 4096, Access.ReadWrite).ShouldBe(Errno.Success);
+        }
+
+        return (RiscVPagingDomain)domain!;
+    }
+
+    /// <summary>Memory as a CPU that nobody watches accesses it.</summary>
+    protected IPhysicalMemory PlainMemory => _memory;
+
+    /// <summary>Whether the device context in memory is valid.</summary>
+    protected bool HasValidContext(IommuDevice device)
+    {
+        ulong directory = PpnField.ToAddress(Models[0].Read64(RegisterOffset.DeviceDirectoryTablePointer));
+        _memory.Read64(new(directory + (device.Id.Value * 32ul)), out ulong control).ShouldBe(MemoryStatus.Success);
+        return (control & DeviceTranslationControl.ValidBit) != 0;
+    }
+
     /// <summary>Unmaps, synchronises, and takes the page from everybody.</summary>
     protected void UnmapAndRevoke(PagingDomain domain, ulong iova, ulong page, ulong length = 4096)
     {

@@ -109,6 +109,55 @@ public sealed class DriverScheduleTests
     public void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
         Holds(() => new RevokeFromCachingDevice(revocation, answer));
 
+    [Theory]
+    [InlineData(Revocation.Unmap, Answer.Proper)]
+    [InlineData(Revocation.Replace, Answer.Proper)]
+    [InlineData(Revocation.Detach, Answer.Proper)]
+    [InlineData(Revocation.Unplug, Answer.Proper)]
+    [InlineData(Revocation.Replace, Answer.Never)]
+    [Trait("Requirement", "S4.5")]
+    [Trait("Requirement", "S4.17")]
+    public void What_is_taken_from_a_device_that_caches_a_second_stage(Revocation revocation, Answer answer) =>
+        Holds(() => new RevokeFromCachingDevice(revocation, answer, isSecondStage: true));
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.17")]
+    public void A_guests_invalidation_against_the_hosts_unmap(bool twoIommus) =>
+        Holds(() => new GuestInvalidateAgainstParentUnmap(iommus: twoIommus ? 2 : 1));
+
+    [Fact]
+    [Trait("Requirement", "S4.7")]
+    [Trait("Requirement", "S4.17")]
+    public void A_nested_attach_against_the_hosts_unmap() => Holds(static () => new NestedAttachAgainstParentUnmap());
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    [Trait("Requirement", "S4.17")]
+    public void A_guest_that_changes_its_root_against_its_own_unmap() => Holds(static () => new GuestChangesRoot());
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    [Trait("Requirement", "S4.17")]
+    public void A_second_stage_detached_against_a_map() => Holds(static () => new DetachAgainstMap(isSecondStage: true));
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    [Trait("Requirement", "S4.17")]
+    public void A_GSCID_given_back_against_one_taken() => Holds(static () => new PscidReuse(isSecondStage: true));
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.17")]
+    public void Dirty_pages_read_against_DMA_that_writes(bool isSecondStage) => Holds(() => new DirtyReadAgainstWrite(isSecondStage));
+
+    [Fact]
+    [Trait("Requirement", "S4.14")]
+    [Trait("Requirement", "S4.17")]
+    public void The_start_of_dirty_tracking_against_an_unmap_of_tables() => Holds(static () => new DirtyStartAgainstUnmap());
+
     [Fact]
     [Trait("Requirement", "S4.16")]
     public void Faults_against_unplug() => Holds(static () => new FaultsAgainstUnplug());

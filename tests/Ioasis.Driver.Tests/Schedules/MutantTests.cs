@@ -79,6 +79,50 @@ public sealed class MutantTests
     public void A_map_over_what_waits_for_its_lazy_flush() =>
         Found(static () => new LazyFlushAgainstReuse(asksBeforeMap: false), atMostPreemptions: 1);
 
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    public void A_GSCID_freed_before_its_flush() =>
+        Found(static () => new PscidReuse(DriverMutation.PscidFreedBeforeFlush, isSecondStage: true), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.17")]
+    public void A_second_stage_unmapped_with_an_invalidation_of_the_first() =>
+        Found(static () => new GuestInvalidateAgainstParentUnmap(DriverMutation.SecondStageForgotten), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.17")]
+    public void A_guests_invalidation_without_its_GSCID() =>
+        Found(static () => new GuestInvalidateAgainstParentUnmap(DriverMutation.GuestInvalidatedAsHost), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.7")]
+    public void A_second_stage_bonded_after_the_context_of_a_nested_device_is_loaded() =>
+        Found(static () => new NestedAttachAgainstParentUnmap(DriverMutation.BondAfterContext), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.8")]
+    public void A_root_that_changes_without_an_invalidation_of_the_context() =>
+        Found(static () => new GuestChangesRoot(DriverMutation.SkipDirectoryInvalidation), atMostPreemptions: 1);
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.17")]
+    public void Pages_made_clean_without_an_invalidation(bool isSecondStage) =>
+        Found(() => new DirtyReadAgainstWrite(isSecondStage, DriverMutation.DirtyClearedWithoutInvalidation), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.14")]
+    public void Tables_freed_under_a_walk_of_the_drivers_own() =>
+        Found(static () => new DirtyStartAgainstUnmap(DriverMutation.TablesFreedUnderWalker), atMostPreemptions: 1);
+
+    [Fact]
+    [Trait("Requirement", "S4.5")]
+    public void A_context_that_changes_while_its_device_is_asked_to_forget() => Found(
+        static () => new RevokeFromCachingDevice(
+            Revocation.Replace, Answer.Proper, DriverMutation.ContextChangedUnderInvalidation, isSecondStage: true),
+        atMostPreemptions: 2);
+
     // Two devices share a bond: one unmap is one command. Commands are counted, because caches forgive too many.
     private static long Invalidations(DriverMutation mutations)
     {
