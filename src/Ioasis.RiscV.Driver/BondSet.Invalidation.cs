@@ -216,7 +216,10 @@ internal sealed partial class BondSet
     private static int Plan(Bond bond, in InvalidationGather gather, Span<Command> commands)
     {
         RiscVIommuInstance iommu = bond.Iommu;
-        if (!iommu.Options.InvalidateSuperpagesByAddress && gather.LeafSizes >= InvalidationPlan.SmallestSuperpage)
+        RiscVQuirks quirks = iommu.Options.Quirks;
+        if (quirks != RiscVQuirks.None
+            && (((quirks & RiscVQuirks.SuperpagesInPieces) != 0 && gather.LeafSizes >= InvalidationPlan.SmallestSuperpage)
+                || ((quirks & RiscVQuirks.GuestAddressesUnknown) != 0 && bond.Tag.IsSecondStage)))
         {
             commands[0] = bond.Tag.InvalidateAll;
             iommu.CountSynchronisation(flush: true, collapse: false);

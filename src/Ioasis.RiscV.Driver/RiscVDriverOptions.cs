@@ -76,13 +76,8 @@ public sealed record RiscVDriverOptions
     /// </summary>
     public int InvalidationCommandLimit { get; init; } = 32;
 
-    /// <summary>
-    /// Whether an invalidation of one address reaches everything that was cached of the superpage leaf that maps it, as
-    /// section 3.1.1 asks ("information cached from leaf page table entries corresponding to the IOVA"). Hardware that keeps
-    /// pieces of superpages and drops only the piece that is named needs false: unmaps of superpages then invalidate the
-    /// whole address space.
-    /// </summary>
-    public bool InvalidateSuperpagesByAddress { get; init; } = true;
+    /// <summary>What the IOMMU is known to do other than the specification asks.</summary>
+    public RiscVQuirks Quirks { get; init; }
 
     /// <summary>Bits of PSCID to use, 1 to 20.</summary>
     public int PscidBits { get; init; } = 20;

@@ -167,6 +167,13 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         return (RiscVPagingDomain)domain!;
     }
 
+    public RiscVPagingDomain NewSecondStage(IommuDevice device, InterruptFileAddresses? interruptFiles = null)
+    {
+        Driver.TryAllocatePagingDomain(
+            device, new() { NestParent = true, InterruptFiles = interruptFiles }, out PagingDomain? domain).ShouldBe(Errno.Success);
+        return (RiscVPagingDomain)domain!;
+    }
+
     public RiscVPagingDomain NewAttachedDomain(EduDevice edu)
     {
         RiscVPagingDomain domain = NewDomain(Devices[edu.Id]);

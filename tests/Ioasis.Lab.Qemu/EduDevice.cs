@@ -17,6 +17,8 @@ public sealed class EduDevice(QemuMachine machine, PciFunction function)
     /// <summary>Bytes of its buffer: the longest DMA.</summary>
     public const int BufferBytes = 4096;
 
+    private const uint InterruptRaiseOffset = 0x60;
+    private const uint InterruptAcknowledgeOffset = 0x64;
     private const uint SourceOffset = 0x80;
     private const uint DestinationOffset = 0x88;
     private const uint CountOffset = 0x90;
@@ -35,6 +37,36 @@ public sealed class EduDevice(QemuMachine machine, PciFunction function)
 
     /// <summary>What its identification register holds; bits 7:0 are 0xed.</summary>
     public uint Identification => _registers.Read32(0);
+
+    /// <summary>Has it send its interrupts as messages, which its MSI capability holds (PCI 3.0, 6.8.1).</summary>
+    public void SetMessage(ulong address, ushort data)
+    {
+        const byte msi = 0x05;
+        const uint enable = 1u << 16;
+        const uint is64Bit = 1u << 23;
+        int offset = function.FindCapability(msi);
+        uint control = function.Read32(offset);
+        function.Write32(offset + 4, (uint)address);
+        if ((control & is64Bit) != 0)
+        {
+            function.Write32(offset + 8, (uint)(address >> 32));
+            function.Write16(offset + 12, data);
+        }
+        else
+        {
+            function.Write16(offset + 8, data);
+        }
+
+        function.Write32(offset, control | enable);
+    }
+
+    /// <summary>Has it send its interrupt.</summary>
+    public void RaiseInterrupt()
+    {
+        _registers.Write32(InterruptRaiseOffset, 1);
+        _registers.Write32(InterruptAcknowledgeOffset, 1);
+        _ = Identification;
+    }
 
     /// <summary>Reads memory into its buffer.</summary>
     public void ReadMemory(Iova iova, int count, int offset = 0) =>
