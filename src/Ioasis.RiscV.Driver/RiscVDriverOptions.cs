@@ -85,6 +85,9 @@ public sealed record RiscVDriverOptions
     /// <summary>Bits of GSCID to use, 1 to 16.</summary>
     public int GscidBits { get; init; } = 16;
 
+    /// <summary>Bit n permits leaves of 2^n bytes, where the format has them. 4 KiB is always permitted.</summary>
+    public ulong LeafSizes { get; init; } = ulong.MaxValue;
+
     /// <summary>
     /// Bit n permits leaves of 2^n bytes in domains made for dirty tracking: what a leaf covers is dirty as a whole. 4 KiB is
     /// always permitted.

@@ -104,7 +104,7 @@ public sealed partial class RiscVPagingDomain : PagingDomain
             Napot = iommu.Options.UseNapot,
             PhysicalAddressBits = iommu.Hardware.PhysicalAddressSize,
             HardwareDirty = options.DirtyTracking,
-            LeafSizes = options.DirtyTracking ? iommu.Options.DirtyTrackingLeafSizes : ulong.MaxValue,
+            LeafSizes = iommu.Options.LeafSizes & (options.DirtyTracking ? iommu.Options.DirtyTrackingLeafSizes : ulong.MaxValue),
             Node = node,
         };
         MsiPageTable? msi = null;

@@ -24,7 +24,7 @@ internal static class MachineTarget
         {
             Offers = (File.Exists("/dev/vfio/vfio") && target.GroupPath is not null ? CaseNeeds.Container : 0)
                 | (target.SecondGroupPath is not null ? CaseNeeds.SecondGroup : 0)
-                | (File.Exists("/dev/iommu") ? CaseNeeds.Iommufd : 0)
+                | (File.Exists("/dev/iommu") ? CaseNeeds.Iommufd | CaseNeeds.Compatibility : 0)
                 | (target.DevicePath is not null ? CaseNeeds.DeviceNode : 0)
                 | (IsEdu(first) ? CaseNeeds.Edu : 0),
         };

@@ -20,6 +20,9 @@ public enum CaseNeeds
 
     /// <summary>The device is an <c>edu</c>: regions, interrupts, DMA.</summary>
     Edu = 16,
+
+    /// <summary><c>/dev/iommu</c> where a container is wanted.</summary>
+    Compatibility = 32,
 }
 
 /// <summary>

@@ -20,6 +20,9 @@ public sealed unsafe class CaseContext(SuiteTarget target)
 
     public IKernelAbi Kernel => target.Kernel;
 
+    /// <summary>What is opened as a container: VFIO's own, or <c>/dev/iommu</c> for its compatibility with it.</summary>
+    public string ContainerPath { get; set; } = "/dev/vfio/vfio";
+
     public IReadOnlyList<Observation> Notes => _notes;
 
     /// <summary>Notes a result: a number, or an error by its name.</summary>

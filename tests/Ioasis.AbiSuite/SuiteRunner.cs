@@ -14,10 +14,16 @@ public static class SuiteRunner
         .. ContainerUnmapCases.All,
         .. GroupCases.All,
         .. DescriptorCases.All,
+        .. DeviceCases.All,
+        .. EduCases.All,
         .. IommufdSizeCases.All,
         .. IommufdSpaceCases.All,
         .. IommufdMapCases.All,
         .. IommufdDeviceCases.All,
+        .. Compatible(ContainerCases.All),
+        .. Compatible(ContainerInfoCases.All),
+        .. Compatible(ContainerMapCases.All),
+        .. Compatible(ContainerUnmapCases.All),
     ];
 
     /// <summary>Runs a case.</summary>
@@ -40,6 +46,18 @@ public static class SuiteRunner
 
         return new(@case.Name, @case.Requirement, context.Notes);
     }
+
+    // The conversations with a container, held with /dev/iommu in its place.
+    private static IEnumerable<AbiCase> Compatible(IEnumerable<AbiCase> cases) => cases.Select(static @case => @case with
+    {
+        Name = "compatible-" + @case.Name,
+        Needs = @case.Needs | CaseNeeds.Iommufd | CaseNeeds.Compatibility,
+        Body = c =>
+        {
+            c.ContainerPath = "/dev/iommu";
+            @case.Body(c);
+        },
+    });
 
     /// <summary>Whether a target has what a case needs.</summary>
     public static bool CanRun(AbiCase @case, SuiteTarget target) => (@case.Needs & ~target.Offers) == 0;

@@ -19,7 +19,7 @@ internal static class ContainerCases
 
     private static void Empty(CaseContext c)
     {
-        int container = c.Open(ContainerPath);
+        int container = c.Open(c.ContainerPath);
         _ = c.Note("open", Math.Min(container, 0));
         _ = c.Note("api-version", c.Kernel.Ioctl(container, VfioRequests.GetApiVersion, 0));
         _ = c.Note("map", Map(c, container, 0x10000, Iova, 4096));
@@ -31,14 +31,14 @@ internal static class ContainerCases
         _ = c.Note("set-iommu-99", SetIommu(c, container, (VfioExtension)99));
         _ = c.Note("group-call", c.Kernel.Ioctl(container, VfioRequests.GroupGetStatus, new byte[8]));
         _ = c.Note("device-call", c.Kernel.Ioctl(container, VfioRequests.DeviceGetInfo, new byte[64]));
-        _ = c.Note("not-of-vfio", c.Kernel.Ioctl(container, 0x5421, new byte[4]));
+        _ = c.Note("not-of-vfio", c.Kernel.Ioctl(container, 0x5401, new byte[4]));
         _ = c.Note("read", (int)c.Kernel.Read(container, new byte[8]));
         _ = c.Note("write", (int)c.Kernel.Write(container, new byte[8]));
     }
 
     private static void Extensions(CaseContext c)
     {
-        int container = c.Open(ContainerPath);
+        int container = c.Open(c.ContainerPath);
         NoteAll("empty");
         int group = c.Open(c.Target.GroupPath);
         _ = c.Note("set-container", SetContainer(c, group, container));
@@ -63,7 +63,7 @@ internal static class ContainerCases
 
     private static void OpenOrder(CaseContext c)
     {
-        int container = c.Open(ContainerPath);
+        int container = c.Open(c.ContainerPath);
         int group = c.Open(c.Target.GroupPath);
         _ = c.Note("open-group-again", c.Open(c.Target.GroupPath));
         NoteStatus(c, "status-alone", group);
@@ -101,7 +101,7 @@ internal static class ContainerCases
             VfioRequests.GroupGetStatus, VfioRequests.GroupSetContainer, VfioRequests.DeviceGetInfo,
             VfioRequests.DeviceReset, VfioRequests.IommuEnable, VfioRequests.IommuDisable,
             VfioRequests.DeviceBindIommufd, VfioRequests.DeviceAttachIommufdPt, VfioRequests.DeviceDetachIommufdPt,
-            0x3b80, 0x3b00, 0x5421, 0,
+            0x3b80, 0x3b00, 0x5401, 0,
         ];
         foreach (uint request in requests)
         {
@@ -152,7 +152,7 @@ internal static class ContainerCases
         NoteAvailable(c, "available", container);
         _ = c.Note("set-first-again", SetContainer(c, group, container));
         NoteUnmap(c, "unmap", container, Iova, 8192);
-        int other = c.Open(ContainerPath);
+        int other = c.Open(c.ContainerPath);
         _ = c.Note("set-into-another", SetContainer(c, second, other));
         _ = c.Note("close-device", c.Close(device));
         _ = c.Note("unset-second", c.Kernel.Ioctl(second, VfioRequests.GroupUnsetContainer, 0));

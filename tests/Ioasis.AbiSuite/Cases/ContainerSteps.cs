@@ -7,8 +7,6 @@ namespace Ioasis.AbiSuite.Cases;
 /// <summary>The calls of containers and groups, in one place.</summary>
 internal static class ContainerSteps
 {
-    public const string ContainerPath = "/dev/vfio/vfio";
-
     /// <summary>Somewhere in IOVA space that is usable on every target: above 4 GiB, below 2^38.</summary>
     public const ulong Iova = 0x1_0000_0000;
 
@@ -23,7 +21,7 @@ internal static class ContainerSteps
     /// <summary>A container with the first group in it, and its kind chosen.</summary>
     public static (int Container, int Group) Prepare(CaseContext c, VfioExtension kind = VfioExtension.Type1V2)
     {
-        int container = c.Open(ContainerPath);
+        int container = c.Open(c.ContainerPath);
         int group = c.Open(c.Target.GroupPath);
         int set = SetContainer(c, group, container);
         int iommu = SetIommu(c, container, kind);

@@ -50,7 +50,7 @@ internal static class GroupCases
     private static void UnknownCalls(CaseContext c)
     {
         int group = c.Open(c.Target.GroupPath);
-        foreach (uint request in (uint[])[VfioRequests.GetApiVersion, VfioRequests.IommuGetInfo, VfioRequests.DeviceGetInfo, VfioRequests.DeviceBindIommufd, 0x3b80, 0x5421, 0])
+        foreach (uint request in (uint[])[VfioRequests.GetApiVersion, VfioRequests.IommuGetInfo, VfioRequests.DeviceGetInfo, VfioRequests.DeviceBindIommufd, 0x3b80, 0x5401, 0])
         {
             byte[] argument = new byte[64];
             argument[0] = 64;
@@ -83,7 +83,7 @@ internal static class GroupCases
         int device = GetDevice(c, group, c.Target.DeviceName!);
         foreach (uint request in (uint[])
             [VfioRequests.GetApiVersion, VfioRequests.IommuGetInfo, VfioRequests.IommuMapDma, VfioRequests.GroupGetStatus,
-             VfioRequests.DeviceBindIommufd, VfioRequests.DeviceAttachIommufdPt, VfioRequests.DeviceDetachIommufdPt, 0x3b80, 0x5421, 0])
+             VfioRequests.DeviceBindIommufd, VfioRequests.DeviceAttachIommufdPt, VfioRequests.DeviceDetachIommufdPt, 0x3b80, 0x5401, 0])
         {
             byte[] argument = new byte[64];
             argument[0] = 64;

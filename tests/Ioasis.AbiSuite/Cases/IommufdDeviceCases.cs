@@ -54,7 +54,7 @@ internal static class IommufdDeviceCases
         int device = c.Open(c.Target.DevicePath);
         foreach (uint request in (uint[])
             [VfioRequests.DeviceGetInfo, VfioRequests.DeviceGetRegionInfo, VfioRequests.DeviceReset,
-             VfioRequests.DeviceAttachIommufdPt, VfioRequests.DeviceDetachIommufdPt, VfioRequests.IommuGetInfo, 0x5421])
+             VfioRequests.DeviceAttachIommufdPt, VfioRequests.DeviceDetachIommufdPt, VfioRequests.IommuGetInfo, 0x5401])
         {
             byte[] argument = new byte[64];
             argument[0] = 64;
@@ -63,7 +63,7 @@ internal static class IommufdDeviceCases
 
         int iommu = c.Open(IommuPath);
         _ = c.Note("bind", Bind(c, device, iommu, out _));
-        foreach (uint request in (uint[])[VfioRequests.IommuGetInfo, VfioRequests.GroupGetStatus, 0x3b80, 0x5421])
+        foreach (uint request in (uint[])[VfioRequests.IommuGetInfo, VfioRequests.GroupGetStatus, 0x3b80, 0x5401])
         {
             byte[] argument = new byte[64];
             argument[0] = 64;
@@ -162,6 +162,10 @@ internal static class IommufdDeviceCases
         holed.Remove(2, 1);
         _ = c.Note("hole", MapAt(c, iommu, space, holed.Address, 16384, Iova + 0x50000));
         _ = c.Note("write-only", MapAt(c, iommu, space, memory.Address, 4096, Iova + 0x60000, IoasMapFlags.FixedIova | IoasMapFlags.Writable));
+        ulong chosen = 0;
+        int choice = IommufdSteps.Map(
+            c, iommu, space, memory.Address + 0x3000, 4096, ref chosen, IoasMapFlags.Readable | IoasMapFlags.Writable);
+        c.NoteText("automatic", $"{ErrnoNames.Describe(choice)} aligned {(chosen & 0xfff) == 0}");
         NoteUnmap(c, "part", iommu, space, Iova, 4096);
         NoteUnmap(c, "whole", iommu, space, Iova, 8192);
         NoteUnmap(c, "everything", iommu, space, 0, ulong.MaxValue);

@@ -73,7 +73,7 @@ internal static class IommufdSizeCases
     private static void UnknownCalls(CaseContext c)
     {
         int iommu = c.Open(IommuPath);
-        foreach (uint request in (uint[])[0x3b7f, 0x3b95, 0x3b96, 0x3bff, 0x5421, 0, uint.MaxValue])
+        foreach (uint request in (uint[])[0x3b7f, 0x3b95, 0x3b96, 0x3bff, 0x5401, 0, uint.MaxValue])
         {
             byte[] argument = new byte[64];
             argument[0] = 64;
