@@ -84,6 +84,23 @@ public class PagingTests
         domain.Map(new(domain.Aperture.Last + 1), new(QemuRig.DataStart), QemuRig.Page, Access.Read).ShouldBe(Errno.OutOfRange);
     }
 
+    [Fact]
+    public void QEMU_looks_at_no_bit_above_55_of_what_it_has_cached()
+    {
+        using QemuRig rig = new(new() { Driver = new() { PreferredMode = PagingMode.Sv57 } });
+        EduDevice edu = rig.Edus[0];
+        RiscVPagingDomain domain = rig.NewAttachedDomain(edu);
+        const ulong alias = 1ul << 57;
+        domain.ShouldMap(0x3000, QemuRig.DataStart);
+        rig.ShouldFault(edu, alias | 0x3000, FaultCause.ReadPageFault);
+        rig.ShouldReach(edu, 0x3000, QemuRig.DataStart);
+
+        // Not what section 2.3 says (docs/conformance.md, "QEMU"); it never reaches more than what is mapped.
+        rig.ShouldReach(edu, alias | 0x3000, QemuRig.DataStart);
+        domain.ShouldUnmap(0x3000);
+        rig.ShouldFault(edu, alias | 0x3000, FaultCause.ReadPageFault);
+    }
+
     [Theory]
     [InlineData(PagingMode.Sv39, 2 * Mega)]
     [InlineData(PagingMode.Sv39, Giga)]
