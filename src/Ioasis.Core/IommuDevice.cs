@@ -19,6 +19,7 @@ public sealed class IommuDevice
         Ats = options.Ats;
         PageRequests = options.PageRequests;
         PageResponsesNeedPasid = options.PageResponsesNeedPasid;
+        IsUntrusted = options.IsUntrusted;
         _platformRegions = [.. options.ReservedRegions ?? []];
     }
 
@@ -57,6 +58,15 @@ public sealed class IommuDevice
 
     /// <summary>IOVAs that are not free to map: the platform's and the IOMMU's. May be unsorted and overlap (S3.12).</summary>
     public IReadOnlyList<ReservedRegion> GetReservedRegions() => [.. _platformRegions, .. Iommu.GetReservedRegions(this)];
+
+    /// <summary>Whether firmware asks for mappings that must be there at all times: then nothing without them can be attached.</summary>
+    public bool RequiresDirectMappings => _platformRegions.Exists(static region => region.Kind == ReservedRegionKind.Direct);
+
+    /// <summary>
+    /// Whether the device is beyond a port that faces the outside of the machine: it is not trusted, so that its default
+    /// domain translates, and strictly.
+    /// </summary>
+    public bool IsUntrusted { get; }
 }
 
 /// <summary>Properties of a device that the platform tells the core.</summary>
@@ -78,6 +88,9 @@ public readonly record struct IommuDeviceOptions()
 
     /// <summary>Its page-request capability has "PRG response PASID required" set.</summary>
     public bool PageResponsesNeedPasid { get; init; }
+
+    /// <summary>It can be plugged in from outside and is not trusted.</summary>
+    public bool IsUntrusted { get; init; }
 
     /// <summary>Reserved regions that the platform's firmware tells of.</summary>
     public IReadOnlyList<ReservedRegion>? ReservedRegions { get; init; }

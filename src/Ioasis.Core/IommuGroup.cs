@@ -6,7 +6,10 @@ namespace Ioasis.Core;
 /// <summary>
 /// The devices that the IOMMU cannot keep apart: they are attached together, to one domain, and have one owner.
 /// </summary>
-public sealed class IommuGroup
+/// <remarks>
+/// What happens to its DMA when nobody has claimed it is the default domain's business: see IommuGroup.Defaults.cs.
+/// </remarks>
+public sealed partial class IommuGroup
 {
     private readonly IoLock _lock = new();
     private readonly List<IommuDevice> _devices = [];
@@ -34,16 +37,28 @@ public sealed class IommuGroup
         }
     }
 
-    /// <summary>Takes the group's DMA for one owner (a descriptor); the same owner may claim again.</summary>
-    /// <returns>Success, or <see cref="Errno.Busy"/> if another has it.</returns>
+    /// <summary>
+    /// Takes the group's DMA for one owner (a descriptor); the same owner may claim again. A default domain gives way to the
+    /// blocked one until the last claim is given back.
+    /// </summary>
+    /// <returns>
+    /// Success; <see cref="Errno.Busy"/> if another has it, or a driver uses a device; <see cref="Errno.InvalidArgument"/> if the default
+    /// domain holds mappings that a device needs at all times; or the driver's error.
+    /// </returns>
     public Errno ClaimDma(object owner)
     {
         ArgumentNullException.ThrowIfNull(owner);
         using (_lock.Acquire())
         {
-            if (_owner is not null && !ReferenceEquals(_owner, owner))
+            if ((_owner is not null && !ReferenceEquals(_owner, owner)) || _driverUses > 0)
             {
                 return Errno.Busy;
+            }
+
+            Errno error = _owner is null ? LeaveDefaultDomain() : Errno.Success;
+            if (error != Errno.Success)
+            {
+                return error;
             }
 
             _owner = owner;
@@ -60,26 +75,26 @@ public sealed class IommuGroup
             if (ReferenceEquals(_owner, owner) && --_ownerCount == 0)
             {
                 _owner = null;
+                ReturnToDefaultDomain();
             }
         }
     }
 
     /// <summary>
     /// Attaches every device of the group to <paramref name="next"/>, from whatever they are attached to. All or nothing:
-    /// when one cannot be switched, those before it are switched back (invariant 3).
+    /// when one cannot be switched, those before it are switched back (invariant 3). Direct regions of the devices are mapped in a
+    /// paging domain before it is attached, unless they are there already.
     /// </summary>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> if a device needs direct mappings and the domain cannot have them; or the driver's
+    /// error.
+    /// </returns>
     public Errno Attach(Domain next)
     {
         ArgumentNullException.ThrowIfNull(next);
         using (_lock.Acquire())
         {
-            Errno error = Switch(Pasid.None, next, Domain);
-            if (error == Errno.Success)
-            {
-                Domain = next;
-            }
-
-            return error;
+            return AttachLocked(next);
         }
     }
 
@@ -174,7 +189,9 @@ public sealed class IommuGroup
     {
         using (_lock.Acquire())
         {
-            Errno error = device.Iommu.ProbeDevice(device);
+            // What it must reach is mapped before it can reach anything.
+            Errno error = Prepare(Domain, device);
+            error = error == Errno.Success ? device.Iommu.ProbeDevice(device) : error;
             if (error != Errno.Success)
             {
                 return error;

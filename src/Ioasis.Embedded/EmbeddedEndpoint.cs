@@ -7,8 +7,12 @@ namespace Ioasis.Embedded;
 /// <summary>A device that does DMA through the platform's IOMMU.</summary>
 public sealed class EmbeddedEndpoint
 {
-    internal EmbeddedEndpoint(IommuDevice device, string devicePath, IDmaPort port, EmbeddedAts? ats = null)
+    private readonly EmbeddedPlatform _platform;
+
+    internal EmbeddedEndpoint(
+        EmbeddedPlatform platform, IommuDevice device, string devicePath, IDmaPort port, EmbeddedAts? ats = null)
     {
+        _platform = platform;
         Device = device;
         DevicePath = devicePath;
         Port = port;
@@ -42,6 +46,21 @@ public sealed class EmbeddedEndpoint
     /// <summary>Writes memory as the device.</summary>
     public DmaStatus Write(Iova address, ReadOnlySpan<byte> source) =>
         Port.Write(new DmaRequest(Id, address, DmaFlags.Write), source);
+
+    /// <summary>
+    /// Opens the device for a driver of its own in this process, one that maps buffers without choosing addresses. Its group then
+    /// has a default domain (<see cref="EmbeddedPlatformOptions.Dma"/>; strict if a device of it is not trusted), and clients cannot
+    /// bind it while the driver has it open. See docs/dma.md.
+    /// </summary>
+    /// <param name="options">What the device can address; the platform supplies memory for coherent buffers if these do not.</param>
+    /// <exception cref="InvalidOperationException">A client has the group, or the core refused.</exception>
+    public DmaDevice OpenDma(DmaDeviceOptions? options = null)
+    {
+        Errno error = _platform.TryOpenDma(this, options ?? new(), out DmaDevice? device);
+        return error == Errno.Success
+            ? device!
+            : throw new InvalidOperationException($"The device cannot be opened for DMA: {error}.");
+    }
 
     /// <summary>Translates an address as the device, without accessing memory.</summary>
     public DmaTranslation Translate(Iova address, bool write)

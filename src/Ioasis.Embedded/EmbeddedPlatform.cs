@@ -30,7 +30,7 @@ namespace Ioasis.Embedded;
 /// disk.Write(new Iova(0x10000), "hello"u8);      // lands in the buffer
 /// </code>
 /// </example>
-public sealed class EmbeddedPlatform : IDisposable
+public sealed partial class EmbeddedPlatform : IDisposable
 {
     private readonly SparsePhysicalMemory _ownMemory;
     private readonly RangePageAllocator _pages;
@@ -61,6 +61,7 @@ public sealed class EmbeddedPlatform : IDisposable
         PhysicalMemory = options.UserMemory is null ? new PlatformMemory(_ownMemory) : _ownMemory;
         _pages = new(PhysicalMemory, options.TableMemory);
         _link = new(_interrupts);
+        DmaPages = new RangePageAllocator(PhysicalMemory, options.DmaMemory);
         Hardware = new(
             options.Hardware with
             {
@@ -198,7 +199,7 @@ public sealed class EmbeddedPlatform : IDisposable
                 _link.Add(id, ats);
             }
 
-            endpoint = new(device!, _kernel.AddDevice(device!), _port, ats);
+            endpoint = new(this, device!, _kernel.AddDevice(device!), _port, ats);
         }
 
         return error;
@@ -230,6 +231,7 @@ public sealed class EmbeddedPlatform : IDisposable
     public void Poll()
     {
         _kernel.Poll();
+        PollDmaDomains();
         _interrupts.Run();
     }
 
@@ -243,6 +245,7 @@ public sealed class EmbeddedPlatform : IDisposable
 
         _disposed = true;
         _kernel.CloseAll();
+        DisposeDmaDomains();
         Driver.Dispose();
         _ownMemory.Dispose();
     }

@@ -50,6 +50,15 @@ public sealed record EmbeddedPlatformOptions
     /// <summary>Physical memory that is set aside for tables and queues; its start is 4 KiB aligned.</summary>
     public AddressRange TableMemory { get; init; } = new(1ul << 40, (1ul << 41) - 1);
 
+    /// <summary>Physical memory for drivers' buffers (<see cref="EmbeddedPlatform.DmaPages"/>); its start is 4 KiB aligned.</summary>
+    public AddressRange DmaMemory { get; init; } = new(1ul << 41, (1ul << 42) - 1);
+
+    /// <summary>
+    /// Default domains of groups whose devices are opened by drivers (<see cref="EmbeddedEndpoint.OpenDma"/>); the clock is
+    /// <see cref="TimeProvider"/>.
+    /// </summary>
+    public DmaDomainOptions Dma { get; init; } = new();
+
     /// <summary>Bytes that clients may have pinned, or null for no limit.</summary>
     public long? PinnedMemoryLimit { get; init; }
 

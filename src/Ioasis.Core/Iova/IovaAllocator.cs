@@ -128,7 +128,10 @@ public sealed class IovaAllocator
 
     /// <summary>Takes a range out for good: a reserved region. What of it lies outside the aperture is no matter.</summary>
     /// <returns>Success, also if it was reserved before; <see cref="Errno.Busy"/> if a part is allocated: then nothing changed.</returns>
-    public Errno Reserve(AddressRange range)
+    public Errno Reserve(AddressRange range) => TryReserve(range, null);
+
+    /// <summary>As <see cref="Reserve"/>, and notes what was not reserved before, for <see cref="Unreserve"/>.</summary>
+    internal Errno TryReserve(AddressRange range, List<AddressRange>? added)
     {
         FlushCaches();
         AddressRange granules = new(range.Start >> _granuleLog2, range.Last >> _granuleLog2);
@@ -146,9 +149,24 @@ public sealed class IovaAllocator
                 return Errno.Busy;
             }
 
+            added?.AddRange(_reserved.Complement(granules));
             _tree.TakeAll(granules.Start, granules.Last);
             _reserved.Add(granules);
             return Errno.Success;
+        }
+    }
+
+    /// <summary>Undoes reservations, of which none may have been relied upon.</summary>
+    /// <param name="granules">As <see cref="TryReserve"/> noted them.</param>
+    internal void Unreserve(IReadOnlyList<AddressRange> granules)
+    {
+        using (_treeLock.Acquire())
+        {
+            foreach (AddressRange range in granules)
+            {
+                _reserved.Remove(range);
+                _ = _tree.TryGive(range.Start, range.Last);
+            }
         }
     }
 
@@ -200,27 +218,30 @@ public sealed class IovaAllocator
     /// </returns>
     public Errno Free(Iova iova, ulong length)
     {
+        using FreeScope scope = BeginFree();
+        return scope.Free(iova, length);
+    }
+
+    /// <summary>Whether an allocation can have given these IOVAs, as far as length and alignment tell.</summary>
+    internal bool CanFree(Iova iova, ulong length)
+    {
         ulong count = length >> _granuleLog2;
         ulong start = iova.Value >> _granuleLog2;
         if (count == 0 || ((length | iova.Value) & (Granule - 1)) != 0 || start < _first || start > _last || count - 1 > _last - start)
         {
-            return Errno.InvalidArgument;
+            return false;
         }
 
         int order = OrderOf(count);
-        if (order >= _orders)
-        {
-            return GiveToTree(start, start + (count - 1)) ? Errno.Success : Errno.InvalidArgument;
-        }
-
         ulong mask = (1ul << order) - 1;
-        if ((start & mask) != 0 || mask > _last - start)
-        {
-            return Errno.InvalidArgument;
-        }
+        return order >= _orders || ((start & mask) == 0 && mask <= _last - start);
+    }
 
-        FreeCached(order, start);
-        return Errno.Success;
+    /// <summary>Starts to free many in one go: the processor's cache is locked once.</summary>
+    internal FreeScope BeginFree()
+    {
+        IovaCacheSlot slot = Slot();
+        return new(this, slot, slot.Lock.Acquire());
     }
 
     /// <summary>Bytes that an allocation really takes: small ones are rounded up to a power of two of granules.</summary>
@@ -312,23 +333,20 @@ public sealed class IovaAllocator
         return TryAllocateFromTree(1ul << order, 1ul << order, last, out start);
     }
 
-    private void FreeCached(int order, ulong start)
+    // Under the lock of the cache.
+    private void FreeCached(IovaCacheSlot slot, int order, ulong start)
     {
-        IovaCacheSlot slot = Slot();
-        using (slot.Lock.Acquire())
+        ref IovaMagazinePair pair = ref slot.Orders[order];
+        if (pair.Loaded.IsFull)
         {
-            ref IovaMagazinePair pair = ref slot.Orders[order];
-            if (pair.Loaded.IsFull)
+            (pair.Loaded, pair.Previous) = (pair.Previous, pair.Loaded);
+            if (pair.Loaded.IsFull && !_depots[order].TryPutFull(ref pair.Loaded))
             {
-                (pair.Loaded, pair.Previous) = (pair.Previous, pair.Loaded);
-                if (pair.Loaded.IsFull && !_depots[order].TryPutFull(ref pair.Loaded))
-                {
-                    Empty(pair.Loaded, order);
-                }
+                Empty(pair.Loaded, order);
             }
-
-            pair.Loaded.Push(start);
         }
+
+        pair.Loaded.Push(start);
     }
 
     private bool Refill(IovaMagazine magazine, int order, ulong last)
@@ -405,5 +423,43 @@ public sealed class IovaAllocator
         }
 
         magazine.Clear();
+    }
+
+    /// <summary>A run of frees; disposing it ends it.</summary>
+    internal readonly ref struct FreeScope
+    {
+        private readonly IovaAllocator _owner;
+        private readonly IovaCacheSlot _slot;
+        private readonly IoLock.Scope _lock;
+
+        internal FreeScope(IovaAllocator owner, IovaCacheSlot slot, IoLock.Scope held)
+        {
+            _owner = owner;
+            _slot = slot;
+            _lock = held;
+        }
+
+        /// <summary>Frees one range; see <see cref="IovaAllocator.Free"/>.</summary>
+        public Errno Free(Iova iova, ulong length)
+        {
+            if (!_owner.CanFree(iova, length))
+            {
+                return Errno.InvalidArgument;
+            }
+
+            ulong count = length >> _owner._granuleLog2;
+            ulong start = iova.Value >> _owner._granuleLog2;
+            int order = OrderOf(count);
+            if (order >= _owner._orders)
+            {
+                return _owner.GiveToTree(start, start + (count - 1)) ? Errno.Success : Errno.InvalidArgument;
+            }
+
+            _owner.FreeCached(_slot, order, start);
+            return Errno.Success;
+        }
+
+        /// <summary>Ends the run.</summary>
+        public void Dispose() => _lock.Dispose();
     }
 }

@@ -75,6 +75,13 @@ public sealed class DriverScheduleTests
     public void Maps_and_unmaps_of_neighbours() => Holds(static () => new Neighbours());
 
     [Fact]
+    [Trait("Requirement", "S4.14")]
+    public void Lazy_flush_against_reuse_of_the_IOVA_by_drivers() => Holds(static () => new DmaFlushAgainstReuse());
+
+    [Fact]
+    public void Maps_and_unmaps_of_neighbours_by_drivers() => Holds(static () => new DmaNeighbours());
+
+    [Fact]
     public void Lazy_flush_against_reuse_of_the_IOVA() => Holds(static () => new LazyFlushAgainstReuse());
 
     [Theory]

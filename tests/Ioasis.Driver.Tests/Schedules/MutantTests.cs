@@ -36,6 +36,14 @@ public sealed class MutantTests
         Found(static () => new Neighbours(DriverMutation.SkipInvalidationAfterUnmap), atMostPreemptions: 1);
 
     [Fact]
+    public void A_drivers_unmap_without_invalidation() =>
+        Found(static () => new DmaNeighbours(DriverMutation.SkipInvalidationAfterUnmap), atMostPreemptions: 1);
+
+    [Fact]
+    public void A_flush_that_is_under_way_taken_for_one_that_covers() =>
+        Found(static () => new DmaFlushAgainstReuse(trustsFlushUnderWay: true), atMostPreemptions: 2);
+
+    [Fact]
     public void A_table_page_freed_before_the_fence() =>
         Found(static () => new TablesAgainstMap(DriverMutation.TablesFreedBeforeFence), atMostPreemptions: 1);
 

@@ -1,0 +1,339 @@
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>
+/// The IOVAs of a <see cref="DmaDomain"/> that were unmapped and not yet invalidated: a ring for each processor, so that
+/// threads do not meet. One invalidation of the whole address space covers what waits in all rings; only then the IOVAs go
+/// back (invariant 2, S4.14). The kernel side of the ABI, whose IOVAs users choose and whose calls hold a lock anyway, has
+/// <see cref="LazyInvalidation"/> instead. Thread-safe; allocates no managed memory in a steady state.
+/// </summary>
+/// <remarks>
+/// Flushes are numbered. An entry notes the number of the last flush that had begun when it was queued, after its page-table
+/// entries were cleared; it is covered as soon as a flush with a higher number has completed, for that one began later. The
+/// locks are full barriers, so that neither side's look can pass its store. Order of the locks: flush, then tables; a ring, then
+/// the allocator's.
+/// </remarks>
+internal sealed class DmaFlushQueue : IDisposable
+{
+    private readonly PagingDomain _domain;
+    private readonly IovaAllocator _iovas;
+    private readonly Ring[] _rings;
+    private readonly int _capacity;
+    private readonly Func<int>? _chooser;
+    private readonly TimeProvider _time;
+    private readonly TimeSpan _limit;
+    private readonly ITimer? _timer;
+    private readonly int _trust;
+    private readonly IoLock _flushLock = new();
+    private readonly IoLock _tableLock = new();
+    private readonly long[] _flushes = new long[4];
+    private InvalidationGather _tables;
+    private long _begun;
+    private long _completed;
+    private long _failed;
+    private long _since;
+    private int _waiting;
+
+    public DmaFlushQueue(PagingDomain domain, IovaAllocator iovas, DmaDomainOptions options)
+    {
+        _domain = domain;
+        _iovas = iovas;
+        _capacity = options.QueueCapacity;
+        _chooser = options.SlotChooser;
+        _time = options.TimeProvider;
+        _limit = options.TimeLimit;
+        _trust = options.TrustsFlushUnderWay ? 1 : 0;
+        _rings = new Ring[Math.Max(1, options.Slots ?? Environment.ProcessorCount)];
+        for (int i = 0; i < _rings.Length; i++)
+        {
+            _rings[i] = new(_capacity);
+        }
+
+        if (options.UseTimer)
+        {
+            _timer = _time.CreateTimer(
+                static state => ((DmaFlushQueue)state!).OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    /// <summary>IOVA ranges that wait.</summary>
+    public int PendingCount
+    {
+        get
+        {
+            int count = 0;
+            foreach (Ring ring in _rings)
+            {
+                count += Volatile.Read(ref ring.Count);
+            }
+
+            return count;
+        }
+    }
+
+    public DmaFlushStatistics Statistics
+    {
+        get
+        {
+            long deferred = 0;
+            long released = 0;
+            foreach (Ring ring in _rings)
+            {
+                using (ring.Lock.Acquire())
+                {
+                    deferred += ring.Deferred;
+                    released += ring.Deferred - ring.Count;
+                }
+            }
+
+            return new(
+                deferred,
+                released,
+                Volatile.Read(ref _failed),
+                Volatile.Read(ref _flushes[(int)LazyFlushReason.Explicit]),
+                Volatile.Read(ref _flushes[(int)LazyFlushReason.TimeLimit]),
+                Volatile.Read(ref _flushes[(int)LazyFlushReason.QueueFull]),
+                Volatile.Read(ref _flushes[(int)LazyFlushReason.Overlap]));
+        }
+    }
+
+    /// <summary>Takes over IOVAs whose entries were cleared, and what the unmap gathered. Never loses them.</summary>
+    /// <returns>Success, or the error of the flush that a full ring asked for: they then wait for the next.</returns>
+    public Errno Defer(Iova iova, ulong length, ref InvalidationGather gather)
+    {
+        if (gather.NonLeaf)
+        {
+            KeepTables(ref gather);
+        }
+
+        gather.Clear();
+        Ring ring = RingOfProcessor();
+        bool isFull;
+        using (ring.Lock.Acquire())
+        {
+            ring.Add(new(iova.Value, length, Volatile.Read(ref _begun)));
+            isFull = ring.Count >= _capacity;
+            if (isFull && Release(ring))
+            {
+                // A flush that another ring asked for has covered some of them.
+                isFull = ring.Count >= _capacity;
+            }
+        }
+
+        if (Volatile.Read(ref _waiting) == 0 && Interlocked.Exchange(ref _waiting, 1) == 0)
+        {
+            Volatile.Write(ref _since, _time.GetTimestamp());
+            _ = _timer?.Change(_limit, Timeout.InfiniteTimeSpan);
+        }
+
+        if (!isFull)
+        {
+            return Errno.Success;
+        }
+
+        Errno error = Flush(LazyFlushReason.QueueFull);
+        if (error == Errno.Success)
+        {
+            using (ring.Lock.Acquire())
+            {
+                _ = Release(ring);
+            }
+        }
+
+        return error;
+    }
+
+    /// <summary>Invalidates everything that waits, and gives the IOVAs back.</summary>
+    /// <returns>Success, or the error of the invalidation: then nothing was given back.</returns>
+    public Errno FlushAll(LazyFlushReason reason)
+    {
+        if (PendingCount == 0)
+        {
+            return Errno.Success;
+        }
+
+        Errno error = Flush(reason);
+        if (error == Errno.Success)
+        {
+            foreach (Ring ring in _rings)
+            {
+                using (ring.Lock.Acquire())
+                {
+                    _ = Release(ring);
+                }
+            }
+        }
+
+        return error;
+    }
+
+    /// <summary>Flushes if something has waited for the time limit.</summary>
+    public Errno Poll()
+    {
+        if (Volatile.Read(ref _waiting) == 0 || _time.GetElapsedTime(Volatile.Read(ref _since)) < _limit)
+        {
+            return Errno.Success;
+        }
+
+        // What is queued from here on starts the clock again.
+        Volatile.Write(ref _waiting, 0);
+        Errno error = FlushAll(LazyFlushReason.TimeLimit);
+        if (error != Errno.Success)
+        {
+            Rearm();
+        }
+
+        return error;
+    }
+
+    public void Dispose() => _timer?.Dispose();
+
+    private void OnTimer()
+    {
+        Volatile.Write(ref _waiting, 0);
+        if (FlushAll(LazyFlushReason.TimeLimit) != Errno.Success)
+        {
+            Rearm();
+        }
+    }
+
+    private void Rearm()
+    {
+        if (Interlocked.Exchange(ref _waiting, 1) == 0)
+        {
+            Volatile.Write(ref _since, _time.GetTimestamp());
+            _ = _timer?.Change(_limit, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    private Ring RingOfProcessor()
+    {
+        uint number = _chooser is null ? (uint)Thread.GetCurrentProcessorId() : (uint)_chooser();
+        Ring[] rings = _rings;
+        return rings[number < (uint)rings.Length ? number : number % (uint)rings.Length];
+    }
+
+    // Makes sure that what was queued before the call is covered.
+    private Errno Flush(LazyFlushReason reason)
+    {
+        long needed = Volatile.Read(ref _begun);
+        using (_flushLock.Acquire())
+        {
+            if (_completed > needed)
+            {
+                // While this thread waited, another flush began and completed.
+                return Errno.Success;
+            }
+
+            long number = Interlocked.Increment(ref _begun);
+            InvalidationGather gather;
+            using (_tableLock.Acquire())
+            {
+                gather = _tables;
+                _tables = default;
+            }
+
+            AddressRange aperture = _domain.Aperture;
+            gather.AddLeaves(aperture.Start, aperture.Last, System.Numerics.BitOperations.TrailingZeroCount(_domain.PageSizes));
+            _flushes[(int)reason]++;
+            Errno error = _domain.Sync(ref gather);
+            if (error == Errno.Success)
+            {
+                Volatile.Write(ref _completed, number);
+                return Errno.Success;
+            }
+
+            _failed++;
+            KeepTables(ref gather);
+            gather.Clear();
+            return error;
+        }
+    }
+
+    // Gives back what a completed flush covers. Under the ring's lock.
+    private bool Release(Ring ring)
+    {
+        long completed = Volatile.Read(ref _completed) + _trust;
+        if (ring.Count == 0 || ring.Oldest.Flush >= completed)
+        {
+            return false;
+        }
+
+        using IovaAllocator.FreeScope free = _iovas.BeginFree();
+        do
+        {
+            free.Free(new(ring.Oldest.Start), ring.Oldest.Length);
+            ring.RemoveOldest();
+        }
+        while (ring.Count > 0 && ring.Oldest.Flush < completed);
+        return true;
+    }
+
+    private void KeepTables(ref InvalidationGather gather)
+    {
+        using (_tableLock.Acquire())
+        {
+            foreach ((PhysicalAddress table, int sizeLog2) in gather.FreedTables)
+            {
+                _tables.AddFreedTable(table, sizeLog2, gather.Range.Start, gather.Range.Last);
+            }
+        }
+    }
+
+    private readonly record struct Entry(ulong Start, ulong Length, long Flush);
+
+    private sealed class Ring(int capacity)
+    {
+        public readonly IoLock Lock = new();
+        public int Count;
+        public long Deferred;
+
+        // Twice the capacity: more only while flushes fail.
+        private Entry[] _entries = new Entry[(int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)capacity * 2)];
+        private int _head;
+
+        public ref readonly Entry Oldest => ref _entries[_head];
+
+        public void Add(in Entry entry)
+        {
+            if (Count == _entries.Length)
+            {
+                Entry[] larger = new Entry[Count * 2];
+                _entries.AsSpan(_head).CopyTo(larger);
+                _entries.AsSpan(0, _head).CopyTo(larger.AsSpan(Count - _head));
+                _entries = larger;
+                _head = 0;
+            }
+
+            _entries[(_head + Count) & (_entries.Length - 1)] = entry;
+            Volatile.Write(ref Count, Count + 1);
+            Deferred++;
+        }
+
+        public void RemoveOldest()
+        {
+            _head = (_head + 1) & (_entries.Length - 1);
+            Volatile.Write(ref Count, Count - 1);
+        }
+    }
+}
+
+/// <summary>What the flush queue of a <see cref="DmaDomain"/> did.</summary>
+/// <param name="Deferred">IOVA ranges that were queued.</param>
+/// <param name="Released">IOVA ranges that were given back after a flush.</param>
+/// <param name="FailedFlushes">Flushes that an IOMMU did not complete; their entries stayed.</param>
+/// <param name="ExplicitFlushes">Flushes that were asked for.</param>
+/// <param name="TimeLimitFlushes">Flushes at the time limit.</param>
+/// <param name="QueueFullFlushes">Flushes because a processor's ring was full.</param>
+/// <param name="OutOfIovaFlushes">Flushes because there was no other IOVA left.</param>
+public readonly record struct DmaFlushStatistics(
+    long Deferred,
+    long Released,
+    long FailedFlushes,
+    long ExplicitFlushes,
+    long TimeLimitFlushes,
+    long QueueFullFlushes,
+    long OutOfIovaFlushes);
