@@ -13,7 +13,7 @@ namespace Ioasis.Kernel;
 /// process, whose memory it reaches only through <see cref="IUserMemory"/>. It knows no concrete IOMMU and no bus.
 /// </summary>
 /// <remarks>
-/// Thread-safe. Paths: <c>/dev/iommu</c>, <c>/dev/vfio/devices/vfioN</c>, <c>/dev/vfio/vfio</c>,
+/// Thread-safe. Paths: <c>/dev/iommu</c>, <c>/dev/ioasid</c>, <c>/dev/vfio/devices/vfioN</c>, <c>/dev/vfio/vfio</c>,
 /// <c>/dev/vfio/GROUP</c>. Nothing that comes in through the ABI makes a
 /// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
 /// </remarks>
@@ -42,6 +42,7 @@ public sealed partial class IoasisKernel : IKernelAbi
         _options = options;
         _memories = new(userMemory, new(options.PinnedMemoryLimit));
         Descriptors = new(options.DescriptorLimit);
+        Pasids = options.Pasids ?? new();
     }
 
     /// <summary>What is there now: all zero when every descriptor is closed and nothing leaked.</summary>
@@ -109,6 +110,8 @@ public sealed partial class IoasisKernel : IKernelAbi
         {
             space.Poll();
         }
+
+        Pasids.Poll();
     }
 
     /// <summary>The user process dies: all its descriptors are closed (S1.15).</summary>
@@ -135,6 +138,10 @@ public sealed partial class IoasisKernel : IKernelAbi
         if (string.Equals(path, IommuPath, StringComparison.Ordinal))
         {
             file = new IommufdFile(this);
+        }
+        else if (string.Equals(path, IoasidPath, StringComparison.Ordinal))
+        {
+            file = new IoasidFile(this);
         }
         else if (_devices.TryGetValue(path, out VfioDeviceNode? node))
         {

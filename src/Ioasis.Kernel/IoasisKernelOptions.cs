@@ -16,6 +16,15 @@ public sealed record IoasisKernelOptions
     /// <summary>Limits of deferred invalidation, and the clock.</summary>
     public LazyInvalidationOptions LazyInvalidation { get; init; } = new();
 
+    /// <summary>The system's PASIDs; null for an allocator of the kernel's own. Several kernels may share one.</summary>
+    public PasidAllocator? Pasids { get; init; }
+
+    /// <summary>The quota that the user's sets are charged to, of the same allocator; null for the root.</summary>
+    public PasidQuota? PasidAccount { get; init; }
+
+    /// <summary>The address space of the user's process, for devices that use its own addresses; null if there is none.</summary>
+    public ProcessAddressSpace? Process { get; init; }
+
     /// <summary>Where log lines go.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 }

@@ -11,6 +11,7 @@ namespace Ioasis.Kernel;
 internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) : OpenFile
 {
     private IommufdFile? _iommu;
+    private readonly IoasidDeviceList _ioasids = new(kernel, node.Device);
     private DeviceObject? _bound;
 
     /// <inheritdoc/>
@@ -32,6 +33,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             VfioRequests.DeviceAttachIommufdPt => Attach(argument),
             VfioRequests.DeviceDetachIommufdPt => Detach(argument),
             VfioRequests.DeviceGetInfo => VfioDeviceNode.GetInfo(argument),
+            _ when IoasidDeviceList.Handles(request) => _ioasids.Ioctl(request, argument),
             _ => Errno.NotTypewriter,
         };
     }
@@ -46,6 +48,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         using (node.Lock.Acquire())
         {
+            _ioasids.Release();
             _iommu!.Unbind(_bound);
             node.IsBound = false;
         }

@@ -1,0 +1,204 @@
+using System.Collections.Concurrent;
+using Ioasis.Core;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// An open <c>/dev/ioasid</c>: sets, and any number of IOASIDs in them (S1.1). It knows no device (S1.11): a device's own
+/// descriptor asks <see cref="TryGet(IoasisKernel, int, uint, out IoasidContext?)"/> for what it shall use. What is made here ends with the descriptor (S1.15).
+/// </summary>
+internal sealed partial class IoasidFile : OpenFile
+{
+    // By number: an index, not a search (S1.2), and look-ups take no lock.
+    private readonly ConcurrentDictionary<uint, IoasidContext> _contexts = new();
+    private readonly ConcurrentDictionary<uint, PasidSet> _sets = new();
+
+    public IoasidFile(IoasisKernel kernel) => Kernel = kernel;
+
+    /// <summary>The kernel.</summary>
+    public IoasisKernel Kernel { get; }
+
+    /// <summary>
+    /// The one function that turns (descriptor, number) into a referenced IOASID, or says why not (S1.4): devices, virtual
+    /// machines and whoever else is told of one by a descriptor use it.
+    /// </summary>
+    /// <returns>
+    /// Success, and the caller owes a put; <see cref="Errno.BadDescriptor"/>; <see cref="Errno.WrongDescriptor"/> if it is no
+    /// <c>/dev/ioasid</c>; <see cref="Errno.NoEntry"/> if it has no such IOASID, or that has ended.
+    /// </returns>
+    public static Errno TryGet(IoasisKernel kernel, int descriptor, uint number, out IoasidContext? context)
+    {
+        context = null;
+        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? found))
+        {
+            return Errno.BadDescriptor;
+        }
+
+        Errno error = found is IoasidFile file ? file.TryGet(number, out context) : Errno.WrongDescriptor;
+        found!.Dereference();
+        return error;
+    }
+
+    /// <inheritdoc/>
+    public override unsafe Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return request switch
+        {
+            IoasidRequests.SetCreate => Run<IoasidSetCreate>(argument, &SetCreateCall),
+            IoasidRequests.SetAdjust => Run<IoasidSetAdjust>(argument, &SetAdjustCall),
+            IoasidRequests.SetDestroy => Run<IoasidSetDestroy>(argument, &SetDestroyCall),
+            IoasidRequests.SetInfo => Run<IoasidSetInfo>(argument, &SetInfoCall),
+            IoasidRequests.Alloc => Run<IoasidAlloc>(argument, &AllocCall),
+            IoasidRequests.Free => Run<IoasidFree>(argument, &FreeCall),
+            IoasidRequests.Bind => Run<IoasidBind>(argument, &BindCall),
+            IoasidRequests.Unbind => Run<IoasidUnbind>(argument, &UnbindCall),
+            IoasidRequests.MapGuest => Run<IoasidMapGuest>(argument, &MapGuestCall),
+            IoasidRequests.Find => Run<IoasidFind>(argument, &FindCall),
+            IoasidRequests.VmCreate => VmCreate(argument, out result),
+            _ => Errno.NotTypewriter,
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void Release()
+    {
+        foreach (PasidSet set in _sets.Values)
+        {
+            _ = End(set, PasidSetDisposition.Destroy);
+        }
+    }
+
+    private Errno TryGet(uint number, out IoasidContext? context)
+    {
+        if (!_contexts.TryGetValue(number, out context) || !context.Ioasid.TryGet())
+        {
+            context = null;
+            return Errno.NoEntry;
+        }
+
+        return Errno.Success;
+    }
+
+    // The size rule before, the answer after.
+    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IoasidFile, ref T, Errno> call)
+        where T : unmanaged, ISizedArgument
+    {
+        Errno error = SizedArgument.Take(argument, out T value);
+        if (error == Errno.Success)
+        {
+            error = call(this, ref value);
+        }
+
+        if (error == Errno.Success)
+        {
+            SizedArgument.Give(argument, value);
+        }
+
+        return error;
+    }
+
+    private static Errno SetCreateCall(IoasidFile file, ref IoasidSetCreate argument)
+    {
+        if (argument.Flags != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = file.Kernel.Pasids.TryCreateSet(
+            new() { Quota = argument.Quota, Account = file.Kernel.PasidAccount }, out PasidSet? set);
+        if (error == Errno.Success)
+        {
+            file._sets[set!.Id.Value] = set;
+            argument.OutSetId = set.Id.Value;
+        }
+
+        return error;
+    }
+
+    private static Errno SetAdjustCall(IoasidFile file, ref IoasidSetAdjust argument) =>
+        argument.Flags != 0 ? Errno.NotSupported
+        : file._sets.TryGetValue(argument.SetId, out PasidSet? set) ? set.AdjustQuota(argument.Quota)
+        : Errno.NoEntry;
+
+    private static Errno SetDestroyCall(IoasidFile file, ref IoasidSetDestroy argument)
+    {
+        if ((argument.Flags & ~IoasidSetDestroyFlags.Keep) != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        bool keep = argument.Flags == IoasidSetDestroyFlags.Keep;
+        PasidSet? set;
+        bool found = keep
+            ? file._sets.TryGetValue(argument.SetId, out set)
+            : file._sets.TryRemove(argument.SetId, out set);
+        return found ? file.End(set!, keep ? PasidSetDisposition.Keep : PasidSetDisposition.Destroy) : Errno.NoEntry;
+    }
+
+    private static Errno SetInfoCall(IoasidFile file, ref IoasidSetInfo argument)
+    {
+        if (argument.Flags != 0 || argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (!file._sets.TryGetValue(argument.SetId, out PasidSet? set))
+        {
+            return Errno.NoEntry;
+        }
+
+        PasidSetStatistics statistics = set.Statistics;
+        argument.OutQuota = statistics.Quota;
+        argument.OutCount = statistics.Count;
+        argument.OutParked = statistics.Parked;
+        argument.OutPeak = statistics.Peak;
+        argument.OutAllocations = (ulong)statistics.Allocations;
+        argument.OutRefusals = (ulong)statistics.QuotaRefusals;
+        return Errno.Success;
+    }
+
+    private Errno VmCreate(Span<byte> argument, out int descriptor)
+    {
+        descriptor = 0;
+        Errno error = SizedArgument.Take(argument, out IoasidVmCreate create);
+        if (error != Errno.Success || create.Flags != 0)
+        {
+            return error != Errno.Success ? error : Errno.NotSupported;
+        }
+
+        IoasidVmFile file = new(Kernel);
+        error = Kernel.Descriptors.Add(file, out descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+            descriptor = 0;
+        }
+
+        return error;
+    }
+
+    // Ends the IOASIDs of a set; then nobody finds them here, and their memory is wiped (S1.7).
+    private Errno End(PasidSet set, PasidSetDisposition disposition)
+    {
+        Ioasid[] members = set.Snapshot();
+        Errno error = set.FreeAll(disposition);
+        foreach (Ioasid ioasid in members)
+        {
+            if (ioasid is { IsLive: false, Data: IoasidContext context })
+            {
+                Forget(context);
+            }
+        }
+
+        return error;
+    }
+
+    private void Forget(IoasidContext context)
+    {
+        _ = _contexts.TryRemove(new(context.Ioasid.Pasid.Value, context));
+        context.Wipe();
+    }
+}
