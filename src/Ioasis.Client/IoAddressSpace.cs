@@ -24,6 +24,9 @@ public sealed class IoAddressSpace : IDisposable
     /// <summary>Its number in the descriptor.</summary>
     public uint Id { get; }
 
+    /// <summary>The descriptor that it is in.</summary>
+    internal KernelDescriptor Owner => _descriptor;
+
     /// <summary>Maps the client's memory at an IOVA of the caller's choice.</summary>
     /// <param name="userAddress">First byte of the memory.</param>
     /// <param name="length">Bytes, a multiple of the alignment of <see cref="TryGetIovaRanges"/>.</param>

@@ -35,6 +35,9 @@ public sealed class KernelDescriptor : SafeHandle
         return result < 0 ? (Errno)(-result) : Errno.Success;
     }
 
+    /// <summary>Takes over a descriptor that a call of the kernel gave.</summary>
+    internal static KernelDescriptor Own(IKernelAbi kernel, int descriptor) => new(kernel, descriptor);
+
     /// <summary>Makes another descriptor of the same open file, to be closed by itself.</summary>
     public Errno TryDuplicate(out KernelDescriptor? duplicate)
     {

@@ -121,6 +121,9 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>What a client talks to.</summary>
     public IKernelAbi Kernel => _kernel;
 
+    /// <summary>Who has which PASID.</summary>
+    public PasidAllocator Pasids => _kernel.Pasids;
+
     /// <summary>The IOMMU.</summary>
     public RiscVIommu Hardware { get; }
 
@@ -226,6 +229,16 @@ public sealed partial class EmbeddedPlatform : IDisposable
         _interrupts.Run();
         return _faults.TryDequeue(out fault);
     }
+
+    /// <summary>The address space of the client's process, to which it may bind PASIDs; null if it has none.</summary>
+    public ProcessAddressSpace? ClientProcess
+    {
+        get => _kernel.Process;
+        set => _kernel.Process = value;
+    }
+
+    /// <summary>Finds the PASID table of a virtual machine by its descriptor, for whoever runs the guest's ENQCMD (S1.13).</summary>
+    public bool TryGetVmPasidTable(int descriptor, out VmPasidTable? table) => _kernel.TryGetVmPasidTable(descriptor, out table);
 
     /// <summary>Completes the deferred invalidations that are due (docs/abi.md, "Lazy invalidation").</summary>
     public void Poll()

@@ -12,7 +12,8 @@ public sealed partial class IoasisKernel
 
     internal PasidQuota? PasidAccount => _options.PasidAccount;
 
-    internal ProcessAddressSpace? Process => _options.Process;
+    /// <summary>The address space of the user's process, for devices that use its own addresses; null if it has none.</summary>
+    public ProcessAddressSpace? Process { get; set; }
 
     /// <summary>
     /// Finds the table of a virtual machine by its descriptor: for whoever runs the guest's ENQCMD (S1.13). It stays usable

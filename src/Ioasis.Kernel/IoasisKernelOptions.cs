@@ -22,9 +22,6 @@ public sealed record IoasisKernelOptions
     /// <summary>The quota that the user's sets are charged to, of the same allocator; null for the root.</summary>
     public PasidQuota? PasidAccount { get; init; }
 
-    /// <summary>The address space of the user's process, for devices that use its own addresses; null if there is none.</summary>
-    public ProcessAddressSpace? Process { get; init; }
-
     /// <summary>Where log lines go.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 }

@@ -1,0 +1,88 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Client;
+
+/// <summary>
+/// A virtual machine's PASIDs as its monitor sees them: the table by which ENQCMD of the guest gets the host's PASIDs (S1.13),
+/// and the events that ask for what is missing (S1.14). Thread-safe.
+/// </summary>
+public sealed class VirtualMachinePasids : IDisposable
+{
+    internal VirtualMachinePasids(KernelDescriptor descriptor) => Descriptor = descriptor;
+
+    /// <summary>The descriptor; it polls readable while there are events.</summary>
+    public KernelDescriptor Descriptor { get; }
+
+    /// <summary>Has ENQCMD of the guest with one PASID use another.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public void Map(GuestPasid guest, PasidHandle pasid)
+    {
+        ArgumentNullException.ThrowIfNull(pasid);
+        IommuException.ThrowIf(TryMap(guest, pasid), "IOASID_VM_MAP", $"guest PASID {guest}, PASID {pasid.Pasid}");
+    }
+
+    /// <summary>Has ENQCMD of the guest with one PASID use another.</summary>
+    /// <returns>Success; <see cref="Errno.Exists"/> if the guest's is mapped.</returns>
+    public Errno TryMap(GuestPasid guest, PasidHandle pasid)
+    {
+        ArgumentNullException.ThrowIfNull(pasid);
+        IoasidVmMap argument = new() { Guest = guest.Value, IoasidFd = pasid.DescriptorNumber, Ioasid = pasid.Pasid.Value };
+        return Descriptor.Call(ref argument);
+    }
+
+    /// <summary>Has ENQCMD of the guest with this PASID exit; when it returns, none is on its way with the old one.</summary>
+    /// <returns>Success, or <see cref="Errno.NoEntry"/>.</returns>
+    public Errno TryUnmap(GuestPasid guest)
+    {
+        IoasidVmUnmap argument = new() { Guest = guest.Value };
+        return Descriptor.Call(ref argument);
+    }
+
+    /// <summary>For whoever emulates the guest's IOMMU: asks the monitor for something.</summary>
+    /// <param name="guest">The guest's PASID.</param>
+    /// <param name="code">What is asked; the two sides agree on it.</param>
+    /// <param name="data">More of it.</param>
+    /// <returns>Success, or <see cref="Errno.TryAgain"/> if the monitor does not read.</returns>
+    public Errno TryPost(GuestPasid guest, uint code, ulong data)
+    {
+        IoasidVmPost argument = new() { Guest = guest.Value, Code = code, Data = data };
+        return Descriptor.Call(ref argument);
+    }
+
+    /// <summary>Waits for an event and reads it.</summary>
+    /// <param name="timeoutMilliseconds">How long; 0 does not wait, negative waits for ever.</param>
+    /// <param name="next">The event.</param>
+    /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
+    public Errno TryRead(int timeoutMilliseconds, out IoasidVmEvent next)
+    {
+        next = default;
+        bool held = false;
+        try
+        {
+            Descriptor.DangerousAddRef(ref held);
+            int ready = Descriptor.Kernel.Poll(Descriptor.Number, PollEvents.In, timeoutMilliseconds, out _);
+            if (ready <= 0)
+            {
+                return ready == 0 ? Errno.TimedOut : (Errno)(-ready);
+            }
+
+            nint count = Descriptor.Kernel.Read(Descriptor.Number, MemoryMarshal.AsBytes(new Span<IoasidVmEvent>(ref next)));
+            return count == Unsafe.SizeOf<IoasidVmEvent>() ? Errno.Success
+                : count < 0 ? (Errno)(-(int)count)
+                : Errno.TimedOut;
+        }
+        finally
+        {
+            if (held)
+            {
+                Descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Closes the descriptor: the guest's ENQCMD find nothing any more.</summary>
+    public void Dispose() => Descriptor.Dispose();
+}
