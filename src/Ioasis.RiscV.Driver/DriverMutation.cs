@@ -53,4 +53,7 @@ internal enum DriverMutation
 
     /// <summary>A device context changes while the device is being asked to forget, so that its answer is lost.</summary>
     ContextChangedUnderInvalidation = 16384,
+
+    /// <summary>The end of an IOMMU does not wait for threads that handle its interrupts (S4.3).</summary>
+    InterruptNotAwaited = 32768,
 }

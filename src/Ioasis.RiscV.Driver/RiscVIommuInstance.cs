@@ -27,6 +27,9 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private readonly ConcurrentBag<ContextTarget> _quarantine = [];
     private readonly ConcurrentBag<ProcessDirectory> _quarantinedDirectories = [];
     private readonly IoLock _lifeLock = new();
+
+    // Threads that handle an interrupt and so touch registers without any lock.
+    private readonly EpochReclaimer _users = new(static () => HardwareAccess.Pause(0));
     private DeviceDirectory? _directory;
     private CommandQueue? _commands;
     private FaultQueue? _faults;
@@ -36,6 +39,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private long _collapses;
     private uint _features;
     private bool _disposed;
+    private bool _isShutDown;
 
     private RiscVIommuInstance(
         IRegisterWindow registers,
@@ -131,6 +135,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(vector);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(vector, 15);
+        using EpochReclaimer.Scope use = _users.Enter();
         if (Volatile.Read(ref _disposed))
         {
             return;
@@ -162,19 +167,25 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
 
     /// <summary>
     /// Stops all DMA through the IOMMU, turns it off and frees its memory. Devices that are still attached end up with every
-    /// DMA faulting; domains remain, without this IOMMU. Waits until no other thread uses it (S4.3).
+    /// DMA faulting; domains remain, without this IOMMU. When it returns, no other thread uses the hardware any more (S4.3).
     /// </summary>
     public void Dispose()
     {
+        Volatile.Write(ref _disposed, true);
+
+        // Whoever handles an interrupt has begun before, and ends; unless it is this very thread that does.
+        if (!_users.IsInside && (Mutations & DriverMutation.InterruptNotAwaited) == 0)
+        {
+            _users.Synchronize();
+        }
+
         using (_lifeLock.Acquire())
         {
-            if (_disposed)
+            if (!_isShutDown)
             {
-                return;
+                _isShutDown = true;
+                Shutdown();
             }
-
-            Volatile.Write(ref _disposed, true);
-            Shutdown();
         }
     }
 

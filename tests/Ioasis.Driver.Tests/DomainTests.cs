@@ -51,6 +51,73 @@ public class DomainTests
 
     [Fact]
     [Trait("Requirement", "S4.2")]
+    [Trait("Requirement", "S4.3")]
+    public void A_domain_made_for_the_least_IOMMU_moves_among_all_and_outlives_any_of_them()
+    {
+        const ulong narrow = Capabilities.Sv57Bit | Capabilities.Sv48Bit | Capabilities.MsiFlatBit | Capabilities.MsiMrifBit
+            | Capabilities.AmoMrifBit | Extensions;
+        const ulong pas = 0x3ful << Capabilities.PasShift;
+        using Rig least = new(
+            new() { Capabilities = (Full & ~(narrow | pas)) | (44ul << Capabilities.PasShift), Driver = new() { Name = "least" } });
+        using Rig wide = new(new() { Driver = new() { Name = "wide", PreferredMode = PagingMode.Sv57 } }, least);
+        using Rig plain = new(
+            new() { Capabilities = Full & ~(Extensions | Capabilities.AtsBit | Capabilities.T2gpaBit), Driver = new() { Name = "plain" } },
+            least);
+        Rig[] rigs = [least, wide, plain];
+        IommuDevice[] devices = [.. rigs.Select(rig => rig.AddDevice(0x10))];
+        RiscVPagingDomain domain = least.NewDomain(devices[0]);
+        domain.Mode.ShouldBe(PagingMode.Sv39);
+
+        // One leaf of 64 KiB (Svnapot), which each IOMMU may hold in pieces, and one page.
+        domain.ShouldMap(Iova, Target, 0x1_0000);
+        domain.ShouldMap(Iova + 0x1_0000, Target + 0x1_0000);
+        for (int round = 0; round < 3; round++)
+        {
+            for (int i = 0; i < rigs.Length; i++)
+            {
+                devices[i].Group.Attach(domain).ShouldBe(Errno.Success);
+                rigs[i].ShouldReach(devices[i], Iova + 0x9000, Target + 0x9000);
+            }
+
+            domain.BondCount.ShouldBe(3);
+            domain.ShouldUnmap(Iova + 0x8000, 0x8000);
+            for (int i = 0; i < rigs.Length; i++)
+            {
+                rigs[i].ShouldFault(devices[i], Iova + 0x9000, FaultCause.ReadPageFault);
+                rigs[i].ShouldReach(devices[i], Iova + 0x7000, Target + 0x7000);
+            }
+
+            devices[round].Group.Detach().ShouldBe(Errno.Success);
+            domain.BondCount.ShouldBe(2);
+            domain.ShouldMap(Iova + 0x8000, Target + 0x8000, 0x8000);
+        }
+
+        // One IOMMU goes while the domain is in use through it; the others do not notice.
+        devices[1].Group.Attach(domain).ShouldBe(Errno.Success);
+        devices[2].Group.Attach(domain).ShouldBe(Errno.Success);
+        least.Core.RemoveIommu(wide.Driver);
+        wide.Driver.Dispose();
+        domain.BondCount.ShouldBe(2);
+        plain.ShouldReach(devices[2], Iova, Target);
+        domain.ShouldUnmap(Iova, 0x1_1000);
+        least.ShouldFault(devices[0], Iova, FaultCause.ReadPageFault);
+        plain.ShouldFault(devices[2], Iova + 0x1_0000, FaultCause.ReadPageFault);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.9")]
+    public void The_page_table_code_knows_nothing_of_devices_and_drivers()
+    {
+        System.Reflection.Assembly tables = typeof(IoPageTable).Assembly;
+        tables.GetReferencedAssemblies().Select(name => name.Name!).Where(name => name.StartsWith("Ioasis.", StringComparison.Ordinal))
+            .ShouldBe(["Ioasis.Platform", "Ioasis.Primitives"], ignoreOrder: true);
+        tables.ShouldNotBe(typeof(RiscVPagingDomain).Assembly);
+        Type[] seen = [.. typeof(IoPageTable).GetMethods().SelectMany(method => method.GetParameters()).Select(p => p.ParameterType)];
+        seen.ShouldNotContain(type => type == typeof(DeviceId) || type == typeof(Pasid));
+    }
+
+    [Fact]
+    [Trait("Requirement", "S4.2")]
     public void An_IOMMU_that_cannot_walk_the_table_refuses_and_nothing_changes()
     {
         using Rig wide = new(new() { Driver = new() { Name = "wide", PreferredMode = PagingMode.Sv57 } });

@@ -68,7 +68,7 @@ internal abstract class DriverScenario : Scenario
                 link: new Link(this));
             _models.Add(model);
             RiscVIommuInstance.TryProbe(
-                new WatchedRegisters(model),
+                new WatchedRegisters(new GuardedRegisters(model, this)),
                 _driverMemory,
                 _pages,
                 new()
@@ -228,6 +228,44 @@ internal abstract class DriverScenario : Scenario
         }
 
         access();
+    }
+
+    /// <summary>The IOMMU was removed: nobody may touch its registers any more (S4.3).</summary>
+    protected bool RegistersAreGone { get; set; }
+
+    private sealed class GuardedRegisters(IRegisterWindow inner, DriverScenario scenario) : RegisterDecorator(inner)
+    {
+        public override uint Read32(uint offset)
+        {
+            Check(offset);
+            return base.Read32(offset);
+        }
+
+        public override ulong Read64(uint offset)
+        {
+            Check(offset);
+            return base.Read64(offset);
+        }
+
+        public override void Write32(uint offset, uint value)
+        {
+            Check(offset);
+            base.Write32(offset, value);
+        }
+
+        public override void Write64(uint offset, ulong value)
+        {
+            Check(offset);
+            base.Write64(offset, value);
+        }
+
+        private void Check(uint offset)
+        {
+            if (scenario.RegistersAreGone)
+            {
+                scenario.Oracle.Blame($"the driver touches register {offset} of an IOMMU that was removed");
+            }
+        }
     }
 
     private sealed class Link(DriverScenario scenario) : IPcieLink

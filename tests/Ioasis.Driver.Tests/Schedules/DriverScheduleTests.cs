@@ -56,6 +56,7 @@ public sealed class DriverScheduleTests
     [InlineData(RemovalVariant.DevicesFirst)]
     [InlineData(RemovalVariant.DriverOnly)]
     [InlineData(RemovalVariant.Unplug)]
+    [InlineData(RemovalVariant.Interrupt)]
     [Trait("Requirement", "S4.3")]
     public void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant));
 

@@ -131,6 +131,11 @@ public sealed class MutantTests
             Revocation.Replace, Answer.Proper, DriverMutation.ContextChangedUnderInvalidation, isSecondStage: true),
         atMostPreemptions: 2);
 
+    [Fact]
+    [Trait("Requirement", "S4.3")]
+    public void An_IOMMU_removed_under_the_handler_of_its_interrupt() =>
+        Found(static () => new IommuRemoval(RemovalVariant.Interrupt, DriverMutation.InterruptNotAwaited), atMostPreemptions: 2);
+
     // Two devices share a bond: one unmap is one command. Commands are counted, because caches forgive too many.
     private static long Invalidations(DriverMutation mutations)
     {

@@ -82,6 +82,9 @@ internal sealed class Oracle(ulong poolStart, ulong poolEnd)
         }
     }
 
+    /// <summary>Something else that must not happen has happened.</summary>
+    public void Blame(FormattableString what) => Report(what);
+
     private void Report(FormattableString what)
     {
         string text = what.ToString(CultureInfo.InvariantCulture);

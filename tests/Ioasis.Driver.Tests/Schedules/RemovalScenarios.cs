@@ -60,6 +60,9 @@ public enum RemovalVariant
 
     /// <summary>The driver is disposed of and an attached device is unplugged meanwhile.</summary>
     Unplug,
+
+    /// <summary>The driver is disposed of while an interrupt of a fault is handled.</summary>
+    Interrupt,
 }
 
 /// <summary>An IOMMU is removed while a device behind it is attached, a domain is unmapped and devices do DMA.</summary>
@@ -86,6 +89,7 @@ internal sealed class IommuRemoval : DriverScenario
             }
 
             Drivers[0].Dispose();
+            RegistersAreGone = true;
             Oracle.Revoke(P2);
             _removed = true;
         });
@@ -93,6 +97,11 @@ internal sealed class IommuRemoval : DriverScenario
         if (variant == RemovalVariant.Unplug)
         {
             AddThread("unplug", () => Core.RemoveDevice(_attached));
+        }
+        else if (variant == RemovalVariant.Interrupt)
+        {
+            Dma(_attaching, Z).ShouldNotBe(DmaStatus.Success);
+            AddThread("interrupt", () => Drivers[0].HandleInterrupt(1));
         }
         else
         {
