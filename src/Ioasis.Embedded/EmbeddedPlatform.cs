@@ -110,6 +110,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
             new()
             {
                 PinnedMemoryLimit = options.PinnedMemoryLimit,
+                MemoryFiles = userMemory is ProcessUserMemory process ? new ProcessMemoryFiles(process) : null,
                 LazyInvalidation = options.LazyInvalidation with { TimeProvider = options.TimeProvider },
                 Logger = options.LoggerFactory.CreateLogger<IoasisKernel>(),
             });

@@ -9,9 +9,6 @@ public sealed partial class IoasisKernel
 {
     private const ulong PageMask = AddressSpace.PageSize - 1;
 
-    private readonly IoLock _mappingsLock = new();
-    private readonly List<Mapping> _mappings = [];
-
     /// <inheritdoc/>
     public nint Read(int fd, Span<byte> destination)
     {
@@ -104,11 +101,7 @@ public sealed partial class IoasisKernel
         }
 
         // The reference of the look-up becomes the mapping's.
-        using (_mappingsLock.Acquire())
-        {
-            _mappings.Add(new(address, rounded, file!));
-        }
-
+        Current.AddMapping(address, rounded, file!);
         return 0;
     }
 
@@ -116,20 +109,13 @@ public sealed partial class IoasisKernel
     public int Unmap(nint address, nuint length)
     {
         ulong rounded = ((ulong)length + PageMask) & ~PageMask;
-        Mapping mapping;
-        using (_mappingsLock.Acquire())
+        OpenFile? file = Current.RemoveMapping(address, rounded);
+        if (file is null)
         {
-            int index = _mappings.FindIndex(entry => entry.Address == address && entry.Length == rounded);
-            if (index < 0)
-            {
-                return -(int)Errno.InvalidArgument;
-            }
-
-            mapping = _mappings[index];
-            _mappings.RemoveAt(index);
+            return -(int)Errno.InvalidArgument;
         }
 
-        mapping.File.Dereference();
+        file.Dereference();
         return 0;
     }
 
@@ -143,6 +129,43 @@ public sealed partial class IoasisKernel
 
         EventFile file = new(initialValue, flags);
         Errno error = Descriptors.Add(file, out int descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+            return -(int)error;
+        }
+
+        return descriptor;
+    }
+
+    /// <inheritdoc/>
+    public int CreateMemory(string name, ulong length)
+    {
+        if (_options.MemoryFiles is not { } source)
+        {
+            return -(int)Errno.NotImplemented;
+        }
+
+        if (name is null)
+        {
+            return -(int)Errno.BadAddress;
+        }
+
+        if (length is 0 or > long.MaxValue)
+        {
+            return -(int)Errno.InvalidArgument;
+        }
+
+        Errno error = Injection.Hit(InjectionKind.Allocate);
+        ulong address = 0;
+        error = error == Errno.Success ? source.Allocate(length, out address) : Errno.OutOfMemory;
+        if (error != Errno.Success)
+        {
+            return -(int)error;
+        }
+
+        MemoryFile file = new(source, address, length);
+        error = Descriptors.Add(file, out int descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
@@ -219,22 +242,4 @@ public sealed partial class IoasisKernel
 
         return count;
     }
-
-    // The process dies, and its mappings with it.
-    private void UnmapAll()
-    {
-        List<Mapping> mappings;
-        using (_mappingsLock.Acquire())
-        {
-            mappings = [.. _mappings];
-            _mappings.Clear();
-        }
-
-        foreach (Mapping mapping in mappings)
-        {
-            mapping.File.Dereference();
-        }
-    }
-
-    private readonly record struct Mapping(nint Address, ulong Length, OpenFile File);
 }

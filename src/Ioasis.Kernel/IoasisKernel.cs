@@ -9,8 +9,9 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// The kernel side of the ABI: what Linux's iommufd and VFIO are to a program, on top of the core. It serves one user
-/// process, whose memory it reaches only through <see cref="IUserMemory"/>. It knows no concrete IOMMU and no bus.
+/// The kernel side of the ABI: what Linux's iommufd and VFIO are to a program, on top of the core. It serves
+/// user processes, whose memory it reaches only through <see cref="IUserMemory"/>; calls on the kernel itself are those of
+/// the first. It knows no concrete IOMMU and no bus.
 /// </summary>
 /// <remarks>
 /// Thread-safe. Paths: <c>/dev/iommu</c>, <c>/dev/ioasid</c>, <c>/dev/vfio/devices/vfioN</c>, <c>/dev/vfio/vfio</c>,
@@ -27,7 +28,10 @@ public sealed partial class IoasisKernel : IKernelAbi
     private readonly ConcurrentDictionary<string, VfioDeviceNode> _devices = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, VfioGroupNode> _groups = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<AddressSpace, byte> _spaces = new();
-    private readonly ClientMemoryPool _memories;
+    private readonly ConcurrentDictionary<KernelProcess, byte> _processes = new();
+    private readonly ConcurrentDictionary<uint, PinAccount> _users = new();
+    private readonly ClientMemoryPool _memories = new();
+    private readonly KernelProcess _first;
     private readonly IoasisKernelOptions _options;
     private int _nextDevice;
 
@@ -38,24 +42,35 @@ public sealed partial class IoasisKernel : IKernelAbi
     {
         ArgumentNullException.ThrowIfNull(userMemory);
         ArgumentNullException.ThrowIfNull(options);
-        UserMemory = userMemory;
         _options = options;
-        _memories = new(userMemory, new(options.PinnedMemoryLimit));
-        Descriptors = new(options.DescriptorLimit);
+        _first = AddProcess(userMemory, 0, options.PinnedMemoryLimit, options.DescriptorLimit);
         Pasids = options.Pasids ?? new();
     }
 
     /// <summary>What is there now: all zero when every descriptor is closed and nothing leaked.</summary>
     public KernelAudit Audit => new(
-        Descriptors.Count,
+        _processes.Keys.Sum(static process => process.Descriptors.Count),
         _spaces.Count,
         _spaces.Keys.Sum(static space => (long)space.AreaCount),
         _memories.Live,
-        _memories.Account.Pages * (long)AddressSpace.PageSize);
+        _memories.Total.Pages * (long)AddressSpace.PageSize);
 
-    internal IUserMemory UserMemory { get; }
+    /// <summary>The process that calls on the kernel itself are made for.</summary>
+    public KernelProcess FirstProcess => _first;
 
-    internal DescriptorTable Descriptors { get; }
+    internal KernelProcess Current => KernelProcess.CurrentOf(this) ?? _first;
+
+    internal IUserMemory UserMemory => Current.Owner.Memory;
+
+    internal DescriptorTable Descriptors => Current.Descriptors;
+
+    /// <summary>Makes another process. It is there until <see cref="KernelProcess.Exit"/>.</summary>
+    public KernelProcess CreateProcess(KernelProcessOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return AddProcess(
+            options.Memory ?? _first.Owner.Memory, options.UserId, options.PinnedMemoryLimit, options.DescriptorLimit);
+    }
 
     /// <summary>Offers a device of the core to the user.</summary>
     /// <returns>Path of its character device.</returns>
@@ -114,17 +129,10 @@ public sealed partial class IoasisKernel : IKernelAbi
         Pasids.Poll();
     }
 
-    /// <summary>The user process dies: all its descriptors are closed (S1.15).</summary>
-    public void CloseAll()
-    {
-        foreach (OpenFile file in Descriptors.RemoveAll())
-        {
-            file.Waiters?.Interrupt();
-            file.Dereference();
-        }
-
-        UnmapAll();
-    }
+    /// <summary>
+    /// All descriptors of the first process are closed, as when it dies (S1.15); another program may then take its place.
+    /// </summary>
+    public void CloseAll() => _first.CloseAll(forGood: false);
 
     /// <inheritdoc/>
     public int Open(string path, OpenFlags flags)
@@ -255,14 +263,28 @@ public sealed partial class IoasisKernel : IKernelAbi
         return file is null ? -(int)Errno.BadDescriptor : 0;
     }
 
-    internal AddressSpace NewAddressSpace()
+    internal void Forget(KernelProcess process) => _processes.TryRemove(process, out _);
+
+    internal AddressSpace NewAddressSpace(bool pinsByProcess = true)
     {
-        AddressSpace space = new(_memories, _options.LazyInvalidation);
+        AddressSpace space = new(_memories, _options.LazyInvalidation, pinsByProcess);
         _spaces[space] = 0;
         return space;
     }
 
     internal void OnAddressSpaceClosed(AddressSpace space) => _spaces.TryRemove(space, out _);
+
+    private KernelProcess AddProcess(IUserMemory memory, uint user, long? limit, int descriptorLimit)
+    {
+        MemoryOwner owner = new(
+            memory,
+            new(_memories.Total),
+            _users.GetOrAdd(user, static (_, total) => new(total), _memories.Total),
+            limit is { } bytes ? bytes >> 12 : long.MaxValue);
+        KernelProcess process = new(this, owner, user, descriptorLimit);
+        _processes[process] = 0;
+        return process;
+    }
 
     // Whatever goes wrong inside stays inside (invariant 7), and is told.
     private bool Contain(Exception exception, uint request)

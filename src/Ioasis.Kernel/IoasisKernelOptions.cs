@@ -13,6 +13,9 @@ public sealed record IoasisKernelOptions
     /// <summary>Descriptors that the user may have open (Linux: RLIMIT_NOFILE).</summary>
     public int DescriptorLimit { get; init; } = 1 << 20;
 
+    /// <summary>Where the memory of memory files comes from; null if there are none (ENOSYS).</summary>
+    public IMemoryFileSource? MemoryFiles { get; init; }
+
     /// <summary>Limits of deferred invalidation, and the clock.</summary>
     public LazyInvalidationOptions LazyInvalidation { get; init; } = new();
 

@@ -146,6 +146,15 @@ public interface IKernelAbi
     /// <returns>A descriptor, or <c>-errno</c>.</returns>
     int CreateEvent(uint initialValue, EventFlags flags);
 
+    /// <summary>
+    /// Makes memory that belongs to a descriptor (<c>memfd_create(2)</c> and <c>ftruncate(2)</c>): it can be mapped into the
+    /// process, and for devices by <c>IOMMU_IOAS_MAP_FILE</c>.
+    /// </summary>
+    /// <param name="name">For people.</param>
+    /// <param name="length">Bytes, not 0; zeros.</param>
+    /// <returns>A descriptor, or <c>-errno</c>; <c>-ENOSYS</c> if the kernel has none.</returns>
+    int CreateMemory(string name, ulong length) => -(int)Errno.NotImplemented;
+
     /// <summary>Waits until an event of <paramref name="events"/> is there.</summary>
     /// <param name="fd">The descriptor.</param>
     /// <param name="events">What to wait for.</param>

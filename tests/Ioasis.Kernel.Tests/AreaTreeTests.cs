@@ -1,3 +1,4 @@
+using System.Numerics;
 using FsCheck;
 using FsCheck.Fluent;
 using Ioasis.Primitives;
@@ -80,14 +81,18 @@ public sealed class AreaTreeTests
                 int offset = random.Next(alignment);
                 int lowest = random.Next(Space);
                 int highest = random.Next(lowest, Space);
-                bool expected = Enumerable.Range(lowest, Math.Max(0, highest - lowest - length + 2))
-                    .Any(start => start % alignment == offset && !used.AsSpan(start, length).Contains(true));
+                int least = 1 << random.Next(0, BitOperations.Log2((uint)alignment) + 1);
+                bool Exists(int step) => Enumerable.Range(lowest, Math.Max(0, highest - lowest - length + 2))
+                    .Any(start => start % step == offset % step && !used.AsSpan(start, length).Contains(true));
+                bool expected = Exists(least);
                 tree.TryFindHole(
-                    (ulong)lowest, (ulong)highest, (ulong)length, (ulong)alignment, (ulong)offset, 1, out ulong found)
+                    (ulong)lowest, (ulong)highest, (ulong)length, (ulong)alignment, (ulong)offset, 1, (ulong)least, out ulong found)
                     .ShouldBe(expected);
                 if (expected)
                 {
-                    ((int)found % alignment).ShouldBe(offset);
+                    // So small a tree is looked through for the alignment that is only welcome.
+                    int kept = Exists(alignment) ? alignment : least;
+                    ((int)found % kept).ShouldBe(offset % kept);
                     ((int)found).ShouldBeInRange(lowest, highest - length + 1);
                     used.AsSpan((int)found, length).Contains(true).ShouldBeFalse();
                 }
@@ -103,13 +108,13 @@ public sealed class AreaTreeTests
         tree.Add(ulong.MaxValue, ulong.MaxValue, new());
         tree.Add(0, 0, new());
         tree.Validate();
-        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - 1, 1, 0, 1, out ulong start).ShouldBeTrue();
+        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - 1, 1, 0, 1, 1, out ulong start).ShouldBeTrue();
         start.ShouldBe(1ul);
-        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue, 1, 0, 1, out _).ShouldBeFalse();
+        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue, 1, 0, 1, 1, out _).ShouldBeFalse();
         tree.FindOverlap(1, ulong.MaxValue, out ulong found, out _).ShouldNotBeNull();
         found.ShouldBe(ulong.MaxValue);
         tree.Remove(ulong.MaxValue).ShouldBeTrue();
-        tree.TryFindHole(1ul << 63, ulong.MaxValue, 1ul << 63, 1ul << 63, 0, 1, out start).ShouldBeTrue();
+        tree.TryFindHole(1ul << 63, ulong.MaxValue, 1ul << 63, 1ul << 63, 0, 1, 1, out start).ShouldBeTrue();
         start.ShouldBe(1ul << 63);
     }
 
@@ -135,6 +140,68 @@ public sealed class AreaTreeTests
 
         tree.Count.ShouldBe(0);
         tree.Depth.ShouldBe(1);
+        tree.Validate();
+    }
+
+    // How many ranges, what lies between them, and what is looked for.
+    [Theory]
+    [InlineData(4_096)]
+    [InlineData(1_000_000)]
+    public void A_hole_costs_a_logarithm_of_nodes_however_the_others_lie(int count)
+    {
+        const ulong Page = 4096;
+        const ulong Large = 512 * Page;
+        object value = new();
+
+        // Dense, with one hole at the end; holes that are too small everywhere; holes that are large enough but never aligned.
+        (ulong Length, ulong Hole, ulong Start)[] shapes = [(Page, 0, Page), (Page, Page, Page), (Page, Large, Page)];
+        foreach ((ulong length, ulong hole, ulong first) in shapes)
+        {
+            AreaTree<object> tree = new();
+            for (int i = 0; i < count; i++)
+            {
+                // A page and a large hole in turn: the holes begin a page further off each time, so few are aligned.
+                ulong start = first + ((ulong)i * (length + hole));
+                tree.Add(start, start + length - 1, value);
+            }
+
+            foreach (ulong wanted in (ulong[])[Page, 2 * Page, Large])
+            {
+                tree.TryFindHole(Page, ulong.MaxValue - Page, wanted, wanted, 0, Page, Page, out ulong found).ShouldBeTrue();
+                tree.FindOverlap(found, found + wanted - 1, out _, out _).ShouldBeNull();
+
+                // A way down for each alignment, and the nodes that are looked at by luck.
+                tree.LastVisits.ShouldBeLessThanOrEqualTo((tree.Depth * 12) + 65 + tree.Depth, $"{length} {hole} {wanted}");
+            }
+        }
+    }
+
+    [Fact]
+    public void When_all_holes_of_the_right_size_are_misaligned_the_search_neither_fails_nor_visits_them_all()
+    {
+        const ulong Page = 4096;
+        const ulong Large = 512 * Page;
+        AreaTree<object> tree = new();
+        object value = new();
+        ulong end = Page;
+        for (int i = 0; i < 200_000; i++)
+        {
+            tree.Add(end, end + Page - 1, value);
+            end += Page + Large;
+        }
+
+        // Holes are as large as what is looked for, and (513 pages apart) aligned once in 512 times; above everything is nothing.
+        tree.Add(end, ulong.MaxValue - Page, value);
+        int aligned = 0;
+        for (int i = 0; i < 200; i++)
+        {
+            tree.TryFindHole(Page, ulong.MaxValue - Page, Large, Large, 0, Page, Page, out ulong found).ShouldBeTrue();
+            tree.LastVisits.ShouldBeLessThan(250);
+            aligned += found % Large == 0 ? 1 : 0;
+            tree.Add(found, found + Large - 1, value);
+        }
+
+        aligned.ShouldBeLessThan(200);
         tree.Validate();
     }
 }

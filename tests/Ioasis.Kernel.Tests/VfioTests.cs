@@ -9,18 +9,22 @@ namespace Ioasis.Kernel.Tests;
 /// <summary>Bind, attach, replace and detach of a device by its character device.</summary>
 public sealed class VfioTests
 {
-    internal static (int Result, uint Id) Bind(Rig rig, int device, int iommu)
+    internal static (int Result, uint Id) Bind(Rig rig, int device, int iommu) => Bind(rig.Kernel, device, iommu);
+
+    internal static (int Result, uint Id) Bind(IKernelAbi kernel, int device, int iommu)
     {
         VfioDeviceBindIommufd argument = new() { Argsz = 24, Iommufd = iommu };
-        int result = rig.Kernel.Ioctl(
+        int result = kernel.Ioctl(
             device, VfioRequests.DeviceBindIommufd, MemoryMarshal.AsBytes(new Span<VfioDeviceBindIommufd>(ref argument)));
         return (result, argument.OutDeviceId);
     }
 
-    internal static (int Result, uint Id) Attach(Rig rig, int device, uint target)
+    internal static (int Result, uint Id) Attach(Rig rig, int device, uint target) => Attach(rig.Kernel, device, target);
+
+    internal static (int Result, uint Id) Attach(IKernelAbi kernel, int device, uint target)
     {
         VfioDeviceAttachIommufdPt argument = new() { Argsz = 16, PageTableId = target };
-        int result = rig.Kernel.Ioctl(
+        int result = kernel.Ioctl(
             device,
             VfioRequests.DeviceAttachIommufdPt,
             MemoryMarshal.AsBytes(new Span<VfioDeviceAttachIommufdPt>(ref argument)));

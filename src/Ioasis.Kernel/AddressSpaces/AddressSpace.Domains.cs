@@ -6,93 +6,6 @@ namespace Ioasis.Kernel;
 /// <content>Domains, ranges and options of an address space.</content>
 internal sealed partial class AddressSpace
 {
-    private int PendingCount
-    {
-        get
-        {
-            int count = 0;
-            foreach (AddressSpaceDomain domain in _domains)
-            {
-                count += domain.Lazy.PendingCount;
-            }
-
-            return count;
-        }
-    }
-
-    /// <summary>Whether unmaps return before their invalidation.</summary>
-    public bool Lazy
-    {
-        get => _lazy;
-        set
-        {
-            using (_lock.Acquire())
-            {
-                _lazy = value;
-            }
-        }
-    }
-
-    /// <summary>Whether several pages may share a leaf.</summary>
-    public bool LargePages => _largePages;
-
-    /// <summary>What IOVAs, lengths and memory must be multiples of.</summary>
-    public ulong Alignment => _alignment;
-
-    /// <summary>Unmaps whose invalidation is pending, counted once for each domain.</summary>
-    public int CountPending()
-    {
-        using (_lock.Acquire())
-        {
-            return PendingCount;
-        }
-    }
-
-    /// <summary>Completes every pending invalidation.</summary>
-    public Errno Flush()
-    {
-        using (_lock.Acquire())
-        {
-            return FlushAll();
-        }
-    }
-
-    /// <summary>Completes invalidations that have waited long enough.</summary>
-    public void Poll()
-    {
-        using (_lock.Acquire())
-        {
-            PollLazy();
-        }
-    }
-
-    /// <summary>Allows or forbids leaves of several pages. Forbidding is refused once something may be in a domain.</summary>
-    public Errno SetLargePages(bool allowed)
-    {
-        using (_lock.Acquire())
-        {
-            if (allowed == _largePages)
-            {
-                return Errno.Success;
-            }
-
-            if (!allowed && _domains.Count > 0 && _areas.Count > 0)
-            {
-                return Errno.InvalidArgument;
-            }
-
-            ulong alignment = ComputeAlignment(allowed, 1);
-            if (!AreAligned(alignment))
-            {
-                return Errno.AddressInUse;
-            }
-
-            _largePages = allowed;
-            _alignment = alignment;
-            return Errno.Success;
-        }
-    }
-
     /// <summary>
     /// Adds a domain and maps every area in it; its aperture limits the IOVAs from now on (S3.6). Nothing may be attached to
     /// it yet.
@@ -226,78 +139,6 @@ internal sealed partial class AddressSpace
         }
     }
 
-    /// <summary>
-    /// Unmaps by VFIO's rules. Version 2: neither end of the range may lie within a mapping. Version 1: a mapping that begins
-    /// before the range ends the call, one that reaches beyond it goes whole.
-    /// </summary>
-    /// <returns>Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/>; <see cref="Errno.IoError"/>.</returns>
-    public Errno UnmapByVfioRules(AddressRange range, bool isVersion2, out ulong unmapped, out int mappings)
-    {
-        unmapped = 0;
-        mappings = 0;
-        using (_lock.Acquire())
-        {
-            int before = _liveCount;
-            Area? first = FindLive(range.Start);
-            Area? last = FindLive(range.Last);
-            if (isVersion2)
-            {
-                if ((first is not null && first.Start != range.Start) || (last is not null && last.Last != range.Last))
-                {
-                    return Errno.InvalidArgument;
-                }
-            }
-            else if (first is not null && first.Start < range.Start)
-            {
-                return Errno.Success;
-            }
-            else if (last is not null)
-            {
-                range = new(range.Start, last.Last);
-            }
-
-            Errno error = UnmapRange(range.Start, range.Last, lazy: false, out unmapped);
-            mappings = before - _liveCount;
-            return error == Errno.NoEntry ? Errno.Success : error;
-        }
-    }
-
-    /// <summary>Whether every IOVA of a range is mapped.</summary>
-    public bool IsContiguous(AddressRange range)
-    {
-        using (_lock.Acquire())
-        {
-            return IsContiguousLocked(range);
-        }
-    }
-
-    /// <summary>Starts or stops dirty tracking of a domain of this address space, while nothing is mapped or unmapped.</summary>
-    public Errno SetDirtyTracking(PagingDomain domain, bool enable)
-    {
-        using (_lock.Acquire())
-        {
-            return domain.SetDirtyTracking(enable);
-        }
-    }
-
-    /// <summary>Tells which pages of a range, all of which is mapped, devices wrote.</summary>
-    /// <param name="domain">A domain of this address space.</param>
-    /// <param name="range">The range.</param>
-    /// <param name="clear">Whether they become clean.</param>
-    /// <param name="words">Gets a bit for each page; bit 0 is the first of the range.</param>
-    /// <param name="pageSizeLog2">log2 of the bytes that a bit stands for.</param>
-    /// <returns>Success; <see cref="Errno.InvalidArgument"/> over a hole; the domain's errors.</returns>
-    public Errno ReadDirty(PagingDomain domain, AddressRange range, bool clear, Span<ulong> words, int pageSizeLog2)
-    {
-        using (_lock.Acquire())
-        {
-            // Areas may have gone since the caller looked.
-            return IsContiguousLocked(range)
-                ? domain.ReadDirtyWords(new(range.Start), range.Length, clear, words, new(range.Start), pageSizeLog2)
-                : Errno.InvalidArgument;
-        }
-    }
-
     /// <summary>Reads the usable IOVAs and the alignment at one moment.</summary>
     public AddressRange[] GetUsable(out ulong alignment)
     {
@@ -305,20 +146,6 @@ internal sealed partial class AddressSpace
         {
             alignment = _alignment;
             return [.. _limits.Usable];
-        }
-    }
-
-    private bool IsContiguousLocked(AddressRange range)
-    {
-        for (ulong cursor = range.Start; ;)
-        {
-            Area? area = FindLive(cursor);
-            if (area is null || area.Last >= range.Last)
-            {
-                return area is not null;
-            }
-
-            cursor = area.Last + 1;
         }
     }
 
@@ -439,27 +266,4 @@ internal sealed partial class AddressSpace
 
     private Area? FindLive(ulong iova) =>
         _areas.FindOverlap(iova, iova, out _, out _) is { State: AreaState.Live } area ? area : null;
-
-    private Errno FlushAll()
-    {
-        Errno result = Errno.Success;
-        foreach (AddressSpaceDomain domain in _domains)
-        {
-            Errno error = domain.Lazy.Flush();
-            result = result == Errno.Success ? error : result;
-        }
-
-        return result;
-    }
-
-    private void PollLazy()
-    {
-        foreach (AddressSpaceDomain domain in _domains)
-        {
-            if (domain.Lazy.PendingCount > 0)
-            {
-                _ = domain.Lazy.Poll();
-            }
-        }
-    }
 }

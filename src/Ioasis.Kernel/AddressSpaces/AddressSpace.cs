@@ -1,4 +1,3 @@
-using System.Numerics;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -32,15 +31,21 @@ internal sealed partial class AddressSpace : ILazyRelease
     private readonly IovaLimits _limits = new();
     private readonly ClientMemoryPool _memories;
     private readonly LazyInvalidationOptions _lazyOptions;
+    private readonly bool _pinsByProcess;
     private int _liveCount;
     private bool _largePages = true;
     private bool _lazy;
     private ulong _alignment = 1;
 
-    public AddressSpace(ClientMemoryPool memories, LazyInvalidationOptions lazyOptions)
+    /// <summary>Makes an empty address space.</summary>
+    /// <param name="memories">Where the books on memory are kept.</param>
+    /// <param name="lazyOptions">Limits of deferred invalidation.</param>
+    /// <param name="pinsByProcess">Whether a process pays for what it has mapped, or its user.</param>
+    public AddressSpace(ClientMemoryPool memories, LazyInvalidationOptions lazyOptions, bool pinsByProcess)
     {
         _memories = memories;
         _lazyOptions = lazyOptions;
+        _pinsByProcess = pinsByProcess;
     }
 
     /// <summary>Areas, those included that wait for an invalidation.</summary>
@@ -68,12 +73,36 @@ internal sealed partial class AddressSpace : ILazyRelease
     }
 
     /// <summary>Maps a client's memory.</summary>
+    /// <param name="owner">Whose memory, and who pays for it.</param>
     /// <param name="iova">In if <paramref name="isFixed"/>, out always.</param>
     /// <param name="isFixed">Whether the caller chose the IOVA.</param>
     /// <param name="userAddress">The memory.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="access">What devices may do.</param>
-    public Errno Map(ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access)
+    public Errno Map(MemoryOwner owner, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access) =>
+        Map(owner, null, ref iova, isFixed, userAddress, length, access);
+
+    /// <summary>Maps a part of a file.</summary>
+    /// <param name="owner">Who pays for it.</param>
+    /// <param name="file">The file; it is held while the part is mapped.</param>
+    /// <param name="iova">In if <paramref name="isFixed"/>, out always.</param>
+    /// <param name="isFixed">Whether the caller chose the IOVA.</param>
+    /// <param name="start">Offset in the file.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="access">What devices may do.</param>
+    public Errno MapFile(
+        MemoryOwner owner, MemoryFile file, ref ulong iova, bool isFixed, ulong start, ulong length, Access access)
+    {
+        if (start > file.Length || length > file.Length - start)
+        {
+            return length == 0 || start <= ulong.MaxValue - length ? Errno.InvalidArgument : Errno.Overflow;
+        }
+
+        return Map(owner, file, ref iova, isFixed, file.Address + start, length, access);
+    }
+
+    private Errno Map(
+        MemoryOwner owner, MemoryFile? file, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access)
     {
         if (userAddress > ulong.MaxValue - length)
         {
@@ -98,14 +127,10 @@ internal sealed partial class AddressSpace : ILazyRelease
                 return error;
             }
 
-            ClientMemory memory = _memories.Rent(userAddress, length, (access & Access.Write) != 0);
-            error = AddArea(iova, length, memory, 0, access);
-            if (error != Errno.Success)
-            {
-                return error;
-            }
-
-            return Errno.Success;
+            _ = file?.TryReference();
+            ClientMemory memory =
+                _memories.Rent(owner, _pinsByProcess, file, userAddress, length, (access & Access.Write) != 0);
+            return AddArea(iova, length, memory, 0, access);
         }
     }
 
@@ -210,138 +235,6 @@ internal sealed partial class AddressSpace : ILazyRelease
         }
     }
 
-    private Errno Place(ref ulong iova, bool isFixed, ulong userAddress, ulong length)
-    {
-        PollLazy();
-        if ((length & (_alignment - 1)) != 0)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        Errno error = isFixed ? CheckIova(iova, length) : ChooseIova(userAddress, length, out iova);
-        return error == Errno.Success && (userAddress & (PageSize - 1) & (_alignment - 1)) != 0
-            ? Errno.InvalidArgument
-            : error;
-    }
-
-    private Errno CheckIova(ulong iova, ulong length)
-    {
-        if ((iova & (_alignment - 1)) != 0)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        if (!AddressRange.TryFromLength(iova, length, out AddressRange range))
-        {
-            return Errno.Overflow;
-        }
-
-        if (!_limits.Usable.Contains(range))
-        {
-            return Errno.InvalidArgument;
-        }
-
-        for (bool flushed = false; ; flushed = true)
-        {
-            if (FindOverlap(range, out bool retired) is null)
-            {
-                return Errno.Success;
-            }
-
-            if (!retired)
-            {
-                return Errno.Exists;
-            }
-
-            // Only areas whose invalidation is pending are in the way.
-            Errno error = flushed ? Errno.IoError : FlushAll();
-            if (error != Errno.Success)
-            {
-                return error;
-            }
-        }
-    }
-
-    // The first live area in a range, or else the first retired one.
-    private Area? FindOverlap(AddressRange range, out bool retired)
-    {
-        Area? first = null;
-        ulong cursor = range.Start;
-        while (_areas.FindOverlap(cursor, range.Last, out _, out ulong last) is { } area)
-        {
-            if (area.State == AreaState.Live)
-            {
-                retired = false;
-                return area;
-            }
-
-            first ??= area;
-            if (last >= range.Last)
-            {
-                break;
-            }
-
-            cursor = last + 1;
-        }
-
-        retired = first is not null;
-        return first;
-    }
-
-    private Errno ChooseIova(ulong userAddress, ulong length, out ulong iova)
-    {
-        iova = 0;
-        if (length >= ulong.MaxValue / 2)
-        {
-            return Errno.Overflow;
-        }
-
-        // The alignment that the memory has is kept, so that large leaves are possible.
-        ulong alignment = BitOperations.RoundUpToPowerOf2(length);
-        if (userAddress != 0)
-        {
-            alignment = Math.Min(alignment, userAddress & (0 - userAddress));
-        }
-
-        alignment = Math.Min(alignment, MaxAutomaticAlignment);
-        if (alignment < _alignment)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        alignment = Math.Max(alignment, PageSize);
-        ulong offset = userAddress & (PageSize - 1);
-        if (TryChooseIova(length, alignment, offset, out iova))
-        {
-            return Errno.Success;
-        }
-
-        return PendingCount > 0 && FlushAll() == Errno.Success && TryChooseIova(length, alignment, offset, out iova)
-            ? Errno.Success
-            : Errno.NoSpace;
-    }
-
-    private bool TryChooseIova(ulong length, ulong alignment, ulong offset, out ulong iova)
-    {
-        // Neither the first page nor the last is ever chosen: 0 and -1 stand for "none" in too many programs.
-        const ulong Lowest = PageSize;
-        const ulong Highest = ulong.MaxValue - PageSize;
-        IntervalSet ranges = _limits.Allowed.Count > 0 ? _limits.Allowed : _limits.Usable;
-        ulong grain = Math.Min(alignment, _alignment);
-        for (int i = 0; i < ranges.Count; i++)
-        {
-            ulong start = Math.Max(Lowest, ranges[i].Start);
-            ulong last = Math.Min(Highest, ranges[i].Last);
-            if (start <= last && _areas.TryFindHole(start, last, length, alignment, offset, grain, out iova))
-            {
-                return true;
-            }
-        }
-
-        iova = 0;
-        return false;
-    }
-
     // Takes over the caller's reference to the memory, also when it fails.
     private Errno AddArea(ulong iova, ulong length, ClientMemory memory, ulong offset, Access access)
     {
@@ -430,103 +323,6 @@ internal sealed partial class AddressSpace : ILazyRelease
         }
 
         return Errno.Success;
-    }
-
-    private Errno UnmapRange(ulong start, ulong last, bool lazy, out ulong unmapped)
-    {
-        unmapped = 0;
-        ulong cursor = start;
-        bool more = true;
-        while (more)
-        {
-            Errno stop = Errno.Success;
-            _unmapping.Clear();
-            while (more && stop == Errno.Success && _unmapping.Count < UnmapChunk)
-            {
-                Area? area = _areas.FindOverlap(cursor, last, out ulong areaStart, out ulong areaLast);
-                if (area is null)
-                {
-                    more = false;
-                    break;
-                }
-
-                if (area.State == AreaState.Live)
-                {
-                    if (areaStart < start || areaLast > last)
-                    {
-                        stop = Errno.NoEntry;
-                        break;
-                    }
-
-                    _unmapping.Add(area);
-                    unmapped += areaLast - areaStart + 1;
-                }
-
-                more = areaLast < last;
-                cursor = areaLast + 1;
-            }
-
-            Errno error = Retire(_domains.Count, lazy);
-            if (error != Errno.Success || stop != Errno.Success)
-            {
-                return error != Errno.Success ? error : stop;
-            }
-        }
-
-        return unmapped > 0 ? Errno.Success : Errno.NoEntry;
-    }
-
-    // Takes the areas of the list out of the first domains and frees them, as far as the invalidations allow.
-    private Errno Retire(int domains, bool lazy)
-    {
-        foreach (Area area in _unmapping)
-        {
-            area.State = AreaState.Retired;
-            _liveCount--;
-            area.Waiting = domains;
-            if (domains == 0)
-            {
-                Free(area);
-            }
-        }
-
-        for (int i = 0; i < domains; i++)
-        {
-            foreach (Area area in _unmapping)
-            {
-                _ = _domains[i].Batch.Unmap(new(area.Start), area.Length);
-            }
-        }
-
-        Errno result = Errno.Success;
-        for (int i = 0; i < domains; i++)
-        {
-            AddressSpaceDomain domain = _domains[i];
-            Errno error = lazy ? Errno.TryAgain : domain.Batch.Complete();
-            if (error == Errno.Success)
-            {
-                foreach (Area area in _unmapping)
-                {
-                    if (--area.Waiting == 0)
-                    {
-                        Free(area);
-                    }
-                }
-
-                continue;
-            }
-
-            result = lazy ? result : error;
-
-            // The first takes the invalidation of all along; a queue that fills up may free areas while this runs.
-            for (int j = 0; j < _unmapping.Count; j++)
-            {
-                AddressRange range = _unmapping[j].Range;
-                _ = domain.Batch.Defer(domain.Lazy, range, this, 0, 0);
-            }
-        }
-
-        return result;
     }
 
     private void Free(Area area)

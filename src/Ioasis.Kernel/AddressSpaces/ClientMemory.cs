@@ -12,20 +12,19 @@ namespace Ioasis.Kernel;
 internal sealed class ClientMemory
 {
     private readonly IoLock _lock = new();
-    private readonly IUserMemory _memory;
-    private readonly PinAccount _account;
     private readonly List<Run> _runs = [];
+    private IUserMemory _memory = null!;
+    private MemoryOwner _owner = null!;
+    private MemoryFile? _file;
+    private bool _byProcess;
     private int _pins;
     private int _references;
 
-    public ClientMemory(IUserMemory memory, PinAccount account)
-    {
-        _memory = memory;
-        _account = account;
-    }
-
-    /// <summary>First byte, an address of the client.</summary>
+    /// <summary>First byte, an address of the client, or of whoever has the file.</summary>
     public ulong UserAddress { get; private set; }
+
+    /// <summary>Whether it belongs to a file, not to a process.</summary>
+    public bool IsFile => _file is not null;
 
     /// <summary>Bytes.</summary>
     public ulong Length { get; private set; }
@@ -36,9 +35,19 @@ internal sealed class ClientMemory
     private long Pages => (long)((Length + 0xfff) >> 12);
 
     /// <summary>Makes the object stand for other memory, with one reference.</summary>
-    public void Reset(ulong userAddress, ulong length, bool writable)
+    /// <param name="owner">Whose memory, and who pays for it.</param>
+    /// <param name="byProcess">Whether the process pays, or the user.</param>
+    /// <param name="file">The file whose memory it is instead; it is held.</param>
+    /// <param name="userAddress">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="writable">Whether devices may write.</param>
+    public void Reset(MemoryOwner owner, bool byProcess, MemoryFile? file, ulong userAddress, ulong length, bool writable)
     {
         Debug.Assert(_pins == 0 && _references == 0 && _runs.Count == 0, "recycled while in use");
+        _owner = owner;
+        _byProcess = byProcess;
+        _file = file;
+        _memory = file?.Memory ?? owner.Memory;
         UserAddress = userAddress;
         Length = length;
         Writable = writable;
@@ -52,6 +61,46 @@ internal sealed class ClientMemory
     /// <returns>Whether it was the last.</returns>
     public bool Unreference() => Interlocked.Decrement(ref _references) == 0;
 
+    /// <summary>Nobody refers to the memory any more: what it holds is let go.</summary>
+    public void Forget()
+    {
+        _file?.Dereference();
+        _file = null;
+        _owner = null!;
+        _memory = null!;
+    }
+
+    /// <summary>Has another process pay.</summary>
+    /// <returns>Whether its limit allowed it; otherwise nothing has changed.</returns>
+    public bool TryMoveTo(MemoryOwner owner) => TryMoveTo(owner, owner.LimitPages);
+
+    /// <summary>Has the process pay that did before, whatever its limit is.</summary>
+    public void MoveBack(MemoryOwner owner) => _ = TryMoveTo(owner, long.MaxValue);
+
+    private bool TryMoveTo(MemoryOwner owner, long limitPages)
+    {
+        using (_lock.Acquire())
+        {
+            PinAccount from = _owner.Account(_byProcess);
+            PinAccount to = owner.Account(_byProcess);
+            if (_pins > 0 && from != to)
+            {
+                if (!to.TryCharge(Pages, limitPages))
+                {
+                    return false;
+                }
+
+                from.Uncharge(Pages);
+            }
+
+            _owner = owner;
+            return true;
+        }
+    }
+
+    /// <summary>Who pays.</summary>
+    public MemoryOwner Owner => _owner;
+
     /// <summary>Pins the memory, or counts one more user if it is pinned. All or nothing.</summary>
     /// <returns>Success, <see cref="Errno.BadAddress"/>, <see cref="Errno.OutOfMemory"/> over the limit.</returns>
     public Errno Pin()
@@ -64,7 +113,7 @@ internal sealed class ClientMemory
                 return Errno.Success;
             }
 
-            if (!_account.TryCharge(Pages))
+            if (!_owner.Account(_byProcess).TryCharge(Pages, _owner.LimitPages))
             {
                 return Errno.OutOfMemory;
             }
@@ -155,57 +204,8 @@ internal sealed class ClientMemory
         }
 
         _runs.Clear();
-        _account.Uncharge(Pages);
+        _owner.Account(_byProcess).Uncharge(Pages);
     }
 
     private readonly record struct Run(ulong Offset, PhysicalAddress Address, ulong Length);
-}
-
-/// <summary>Recycles <see cref="ClientMemory"/>: maps in the steady state allocate nothing. Thread-safe.</summary>
-internal sealed class ClientMemoryPool
-{
-    private readonly Lock _lock = new();
-    private readonly Stack<ClientMemory> _free = [];
-    private readonly IUserMemory _memory;
-    private long _live;
-
-    public ClientMemoryPool(IUserMemory memory, PinAccount account)
-    {
-        _memory = memory;
-        Account = account;
-    }
-
-    /// <summary>What is pinned is charged here.</summary>
-    public PinAccount Account { get; }
-
-    /// <summary>Objects in use: 0 when nothing leaks.</summary>
-    public long Live => Volatile.Read(ref _live);
-
-    /// <summary>Gives an object with one reference.</summary>
-    public ClientMemory Rent(ulong userAddress, ulong length, bool writable)
-    {
-        ClientMemory? memory;
-        lock (_lock)
-        {
-            _ = _free.TryPop(out memory);
-            _live++;
-        }
-
-        memory ??= new(_memory, Account);
-        memory.Reset(userAddress, length, writable);
-        return memory;
-    }
-
-    /// <summary>Drops a reference; the last recycles the object.</summary>
-    public void Return(ClientMemory memory)
-    {
-        if (memory.Unreference())
-        {
-            lock (_lock)
-            {
-                _free.Push(memory);
-                _live--;
-            }
-        }
-    }
 }

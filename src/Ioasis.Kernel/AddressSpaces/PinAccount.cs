@@ -1,25 +1,26 @@
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// How much memory one user has pinned, against a limit (Linux: RLIMIT_MEMLOCK). Counted in pages of 4 KiB. Thread-safe.
+/// How much memory somebody has pinned (Linux: <c>locked_vm</c> of a user, <c>pinned_vm</c> of a process), counted in pages
+/// of 4 KiB, and as a part of what is pinned in total. Thread-safe.
 /// </summary>
-internal sealed class PinAccount
+internal sealed class PinAccount(PinAccount? total = null)
 {
-    private readonly long _limitPages;
     private long _pages;
-
-    /// <summary>Makes an account.</summary>
-    /// <param name="limitBytes">The limit in bytes, or null for none.</param>
-    public PinAccount(long? limitBytes) => _limitPages = limitBytes is { } bytes ? bytes >> 12 : long.MaxValue;
 
     /// <summary>Pages pinned now.</summary>
     public long Pages => Volatile.Read(ref _pages);
 
-    /// <summary>Charges pages, unless that would pass the limit.</summary>
-    public bool TryCharge(long pages)
+    /// <summary>Charges pages, unless that would pass a limit.</summary>
+    public bool TryCharge(long pages, long limitPages)
     {
-        if (Interlocked.Add(ref _pages, pages) <= _limitPages)
+        if (Interlocked.Add(ref _pages, pages) <= limitPages)
         {
+            if (total is not null)
+            {
+                _ = Interlocked.Add(ref total._pages, pages);
+            }
+
             return true;
         }
 
@@ -28,5 +29,12 @@ internal sealed class PinAccount
     }
 
     /// <summary>Gives back what was charged.</summary>
-    public void Uncharge(long pages) => Interlocked.Add(ref _pages, -pages);
+    public void Uncharge(long pages)
+    {
+        _ = Interlocked.Add(ref _pages, -pages);
+        if (total is not null)
+        {
+            _ = Interlocked.Add(ref total._pages, -pages);
+        }
+    }
 }

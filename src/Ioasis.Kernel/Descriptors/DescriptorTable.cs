@@ -16,6 +16,7 @@ internal sealed class DescriptorTable
     private readonly int _limit;
     private OpenFile?[] _files = new OpenFile?[16];
     private int _hint = First;
+    private bool _isClosed;
 
     public DescriptorTable(int limit) => _limit = limit;
 
@@ -43,6 +44,11 @@ internal sealed class DescriptorTable
 
         using (_lock.Acquire())
         {
+            if (_isClosed)
+            {
+                return Errno.TooManyOpenFiles;
+            }
+
             int index = _hint;
             while (index < _files.Length && _files[index] is not null)
             {
@@ -99,11 +105,13 @@ internal sealed class DescriptorTable
         }
     }
 
-    /// <summary>Frees every descriptor: the process has died.</summary>
-    public List<OpenFile> RemoveAll()
+    /// <summary>Frees every descriptor.</summary>
+    /// <param name="forGood">Whether there shall never be another: the process has died.</param>
+    public List<OpenFile> RemoveAll(bool forGood)
     {
         using (_lock.Acquire())
         {
+            _isClosed = forGood;
             List<OpenFile> files = [.. _files.OfType<OpenFile>()];
             Array.Clear(_files);
             _hint = First;

@@ -17,7 +17,7 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        IoasObject ioas = new(file, file.Kernel.NewAddressSpace());
+        IoasObject ioas = new(file, file.Kernel.NewAddressSpace(Volatile.Read(ref file._rlimitMode) != 0));
         Errno error = file._objects.Add(ioas);
         if (error != Errno.Success)
         {
@@ -53,6 +53,7 @@ internal sealed partial class IommufdFile
         }
 
         error = ioas!.Space.Map(
+            file.Kernel.Current.Owner,
             ref argument.Iova,
             (argument.Flags & IoasMapFlags.FixedIova) != 0,
             argument.UserVa,

@@ -37,6 +37,8 @@ internal sealed partial class IommufdFile : OpenFile
             IommufdRequests.Destroy => Run<IommuDestroy>(argument, &DestroyCall),
             IommufdRequests.IoasAlloc => Run<IommuIoasAlloc>(argument, &AllocCall),
             IommufdRequests.IoasAllowIovas => Run<IommuIoasAllowIovas>(argument, &AllowCall),
+            IommufdRequests.IoasMapFile => Run<IommuIoasMapFile>(argument, &MapFileCall),
+            IommufdRequests.IoasChangeProcess => Run<IommuIoasChangeProcess>(argument, &ChangeProcessCall),
             IommufdRequests.IoasCopy => Run<IommuIoasCopy>(argument, &CopyCall),
             IommufdRequests.IoasIovaRanges => Run<IommuIoasIovaRanges>(argument, &RangesCall),
             IommufdRequests.Option => Run<IommuOption>(argument, &OptionCall),

@@ -64,6 +64,16 @@ internal sealed class ObjectTable
         return Errno.Success;
     }
 
+    /// <summary>Uses every object of a kind that is not going, in the order of their numbers.</summary>
+    public List<T> UseAll<T>()
+        where T : KernelObject
+    {
+        using (_lock.Acquire())
+        {
+            return [.. _objects.OfType<T>().Where(static found => found.TryUse())];
+        }
+    }
+
     /// <summary>Destroys an object by number.</summary>
     /// <returns>Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while it has a user.</returns>
     public Errno Destroy(uint id)

@@ -285,7 +285,7 @@ internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
         Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
             | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
         ulong iova = map.Iova;
-        error = _space.Map(ref iova, isFixed: true, map.Vaddr, map.Size, access);
+        error = _space.Map(kernel.Current.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
         _mappings += error == Errno.Success ? 1 : 0;
         return error == Errno.Overflow ? Errno.InvalidArgument : error;
     }

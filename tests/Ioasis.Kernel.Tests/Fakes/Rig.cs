@@ -25,10 +25,12 @@ internal sealed class Rig
         Memory = memory ?? new();
         Iommu = iommu ?? new();
         Memory.IsReachable = Iommu.CanReach;
+        Files = new(Memory);
         Kernel = new(
             Memory,
             new()
             {
+                MemoryFiles = Files,
                 PinnedMemoryLimit = pinnedLimit,
                 DescriptorLimit = descriptorLimit,
                 LazyInvalidation = lazy ?? new() { TimeProvider = new ManualTime() },
@@ -39,6 +41,8 @@ internal sealed class Rig
     public FakeUserMemory Memory { get; }
 
     public FakeIommu Iommu { get; }
+
+    public FakeMemoryFiles Files { get; }
 
     public IoasisKernel Kernel { get; }
 
@@ -76,10 +80,13 @@ internal sealed class Rig
     }
 
     public int Call<T>(int fd, ref T argument)
+        where T : unmanaged, ISizedArgument => Call(Kernel, fd, ref argument);
+
+    public static int Call<T>(IKernelAbi kernel, int fd, ref T argument)
         where T : unmanaged, ISizedArgument
     {
         Unsafe.As<T, uint>(ref argument) = (uint)Unsafe.SizeOf<T>();
-        return Kernel.Ioctl(fd, T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
+        return kernel.Ioctl(fd, T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
     }
 
     public int OpenIommu() => Kernel.Open("/dev/iommu", OpenFlags.ReadWrite);
@@ -132,6 +139,7 @@ internal sealed class Rig
         Kernel.Audit.ShouldBe(default);
         Memory.PinnedPages.ShouldBe(0);
         Memory.Violations.ShouldBeEmpty();
+        Files.Live.ShouldBe(0);
         Iommu.Domains.ShouldBeEmpty();
         Iommu.NestedDomains.ShouldBeEmpty();
         Iommu.VirtualIommus.ShouldBeEmpty();

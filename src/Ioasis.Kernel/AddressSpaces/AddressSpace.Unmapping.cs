@@ -1,0 +1,140 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Kernel;
+
+/// <content>How mappings go: out of the tables first, and from the books when their invalidation is complete.</content>
+internal sealed partial class AddressSpace
+{
+    /// <summary>
+    /// Unmaps by VFIO's rules. Version 2: neither end of the range may lie within a mapping. Version 1: a mapping that begins
+    /// before the range ends the call, one that reaches beyond it goes whole.
+    /// </summary>
+    /// <returns>Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/>; <see cref="Errno.IoError"/>.</returns>
+    public Errno UnmapByVfioRules(AddressRange range, bool isVersion2, out ulong unmapped, out int mappings)
+    {
+        unmapped = 0;
+        mappings = 0;
+        using (_lock.Acquire())
+        {
+            int before = _liveCount;
+            Area? first = FindLive(range.Start);
+            Area? last = FindLive(range.Last);
+            if (isVersion2)
+            {
+                if ((first is not null && first.Start != range.Start) || (last is not null && last.Last != range.Last))
+                {
+                    return Errno.InvalidArgument;
+                }
+            }
+            else if (first is not null && first.Start < range.Start)
+            {
+                return Errno.Success;
+            }
+            else if (last is not null)
+            {
+                range = new(range.Start, last.Last);
+            }
+
+            Errno error = UnmapRange(range.Start, range.Last, lazy: false, out unmapped);
+            mappings = before - _liveCount;
+            return error == Errno.NoEntry ? Errno.Success : error;
+        }
+    }
+
+    private Errno UnmapRange(ulong start, ulong last, bool lazy, out ulong unmapped)
+    {
+        unmapped = 0;
+        ulong cursor = start;
+        bool more = true;
+        while (more)
+        {
+            Errno stop = Errno.Success;
+            _unmapping.Clear();
+            while (more && stop == Errno.Success && _unmapping.Count < UnmapChunk)
+            {
+                Area? area = _areas.FindOverlap(cursor, last, out ulong areaStart, out ulong areaLast);
+                if (area is null)
+                {
+                    more = false;
+                    break;
+                }
+
+                if (area.State == AreaState.Live)
+                {
+                    if (areaStart < start || areaLast > last)
+                    {
+                        stop = Errno.NoEntry;
+                        break;
+                    }
+
+                    _unmapping.Add(area);
+                    unmapped += areaLast - areaStart + 1;
+                }
+
+                more = areaLast < last;
+                cursor = areaLast + 1;
+            }
+
+            Errno error = Retire(_domains.Count, lazy);
+            if (error != Errno.Success || stop != Errno.Success)
+            {
+                return error != Errno.Success ? error : stop;
+            }
+        }
+
+        return unmapped > 0 ? Errno.Success : Errno.NoEntry;
+    }
+
+    // Takes the areas of the list out of the first domains and frees them, as far as the invalidations allow.
+    private Errno Retire(int domains, bool lazy)
+    {
+        foreach (Area area in _unmapping)
+        {
+            area.State = AreaState.Retired;
+            _liveCount--;
+            area.Waiting = domains;
+            if (domains == 0)
+            {
+                Free(area);
+            }
+        }
+
+        for (int i = 0; i < domains; i++)
+        {
+            foreach (Area area in _unmapping)
+            {
+                _ = _domains[i].Batch.Unmap(new(area.Start), area.Length);
+            }
+        }
+
+        Errno result = Errno.Success;
+        for (int i = 0; i < domains; i++)
+        {
+            AddressSpaceDomain domain = _domains[i];
+            Errno error = lazy ? Errno.TryAgain : domain.Batch.Complete();
+            if (error == Errno.Success)
+            {
+                foreach (Area area in _unmapping)
+                {
+                    if (--area.Waiting == 0)
+                    {
+                        Free(area);
+                    }
+                }
+
+                continue;
+            }
+
+            result = lazy ? result : error;
+
+            // The first takes the invalidation of all along; a queue that fills up may free areas while this runs.
+            for (int j = 0; j < _unmapping.Count; j++)
+            {
+                AddressRange range = _unmapping[j].Range;
+                _ = domain.Batch.Defer(domain.Lazy, range, this, 0, 0);
+            }
+        }
+
+        return result;
+    }
+}

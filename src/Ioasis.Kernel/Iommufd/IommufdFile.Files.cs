@@ -1,0 +1,73 @@
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <content>Memory of files, and who pays for it.</content>
+internal sealed partial class IommufdFile
+{
+    private static Errno MapFileCall(IommufdFile file, ref IommuIoasMapFile argument)
+    {
+        if ((argument.Flags & ~KnownMapFlags) != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (argument.Iova == ulong.MaxValue || argument.Length == ulong.MaxValue)
+        {
+            return Errno.Overflow;
+        }
+
+        if ((argument.Flags & (IoasMapFlags.Writable | IoasMapFlags.Readable)) == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (!file.Kernel.Descriptors.TryGet(argument.Fd, out OpenFile? named))
+        {
+            error = Errno.BadDescriptor;
+        }
+        else
+        {
+            error = named is MemoryFile memory
+                ? ioas!.Space.MapFile(
+                    file.Kernel.Current.Owner,
+                    memory,
+                    ref argument.Iova,
+                    (argument.Flags & IoasMapFlags.FixedIova) != 0,
+                    argument.Start,
+                    argument.Length,
+                    ToAccess(argument.Flags))
+                : Errno.InvalidArgument;
+            named!.Dereference();
+        }
+
+        ioas!.Unuse();
+        return error;
+    }
+
+    // The process that calls pays from now on for everything that this descriptor maps, if all of it is of files.
+    private static Errno ChangeProcessCall(IommufdFile file, ref IommuIoasChangeProcess argument)
+    {
+        if (argument.Reserved != 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        List<IoasObject> used = file._objects.UseAll<IoasObject>();
+        AddressSpace[] spaces = [.. used.Select(static ioas => ioas.Space)];
+        Errno error = AddressSpace.MoveTo(spaces, file.Kernel.Current.Owner);
+        foreach (IoasObject ioas in used)
+        {
+            ioas.Unuse();
+        }
+
+        return error;
+    }
+}
