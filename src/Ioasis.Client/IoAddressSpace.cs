@@ -7,7 +7,7 @@ namespace Ioasis.Client;
 /// An I/O address space: what devices that are attached to it see of the client's memory. Every mapping is in every page
 /// table of the space. Thread-safe; the <c>Try</c> forms do not allocate or throw for what the kernel refuses.
 /// </summary>
-public sealed class IoAddressSpace : IDisposable
+public sealed partial class IoAddressSpace : IDisposable
 {
     private readonly KernelDescriptor _descriptor;
 

@@ -29,6 +29,7 @@ public sealed class IommuException : Exception
     {
         Error = error;
         Call = call;
+        Values = values;
     }
 
     /// <summary>What the kernel answered.</summary>
@@ -36,6 +37,9 @@ public sealed class IommuException : Exception
 
     /// <summary>The call, as the ABI names it; empty if the exception is of no call.</summary>
     public string Call { get; }
+
+    /// <summary>The values that the caller gave, for people; empty if the exception is of no call.</summary>
+    public string Values { get; } = string.Empty;
 
     internal static void ThrowIf(Errno error, string call, FormattableString values)
     {

@@ -12,6 +12,9 @@ namespace Ioasis.Linux;
 /// </summary>
 public sealed unsafe class LinuxKernelAbi : IKernelAbi
 {
+    /// <summary>The name that <see cref="Register"/> gives it.</summary>
+    public const string TransportName = "linux";
+
     // No structure of the ABI has an oldest version that is larger: a kernel never reads more than this, or than the structure
     // says, whichever is more.
     private const int LargestMinimum = 64;
@@ -25,6 +28,9 @@ public sealed unsafe class LinuxKernelAbi : IKernelAbi
     public static LinuxKernelAbi Instance { get; } = OperatingSystem.IsLinux()
         ? new()
         : throw new PlatformNotSupportedException("The transport to Linux' kernel needs Linux.");
+
+    /// <summary>Makes the kernel available to <see cref="Client.Iommu.Open(string)"/>.</summary>
+    public static void Register() => Client.Iommu.Register(TransportName, static () => Instance);
 
     /// <inheritdoc/>
     public int Open(string path, OpenFlags flags)
