@@ -15,7 +15,8 @@ public sealed class TransportNameTests
         using IommuFd iommu = Client.Iommu.Open("embedded-of-a-test");
         iommu.Descriptor.Kernel.ShouldBeSameAs(machine.Platform.Kernel);
         using IommuFd direct = Client.Iommu.Open(machine.Platform.Kernel);
-        direct.AllocateAddressSpace().Id.ShouldNotBe(0u);
+        using IoAddressSpace space = direct.AllocateAddressSpace();
+        space.Id.ShouldNotBe(0u);
     }
 
     [Fact]
