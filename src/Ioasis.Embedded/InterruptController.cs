@@ -9,7 +9,7 @@ namespace Ioasis.Embedded;
 /// </summary>
 internal sealed class InterruptController : IInterruptLines
 {
-    private readonly Lock _lock = new();
+    private readonly IoLock _lock = new();
     private int _asserted;
 
     /// <summary>What handles a vector.</summary>
@@ -39,7 +39,7 @@ internal sealed class InterruptController : IInterruptLines
 
     private void RunAll()
     {
-        lock (_lock)
+        using (_lock.Acquire())
         {
             // A level that its handler cannot lower must not hang us: every vector gets a bounded number of turns.
             for (int turn = 0; turn < 64; turn++)

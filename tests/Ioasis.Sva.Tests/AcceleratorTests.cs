@@ -140,7 +140,7 @@ public class AcceleratorTests
     public void A_threads_first_ENQCMD_faults_and_the_fix_up_loads_the_PASID_of_the_process()
     {
         using Bench bench = new();
-        ProcessThread thread = bench.Process.StartThread();
+        UserThread thread = bench.Process.StartThread();
         thread.Register.ShouldBe(default);
         byte[] bytes = new byte[64];
         new AcceleratorDescriptor(AcceleratorOperation.None, Blocking, Record).WriteTo(bytes);
@@ -152,7 +152,7 @@ public class AcceleratorTests
         // The hardware's valid bit is no part of the PASID.
         thread.Register.Value.ShouldBe(bench.Binding.Pasid.Value | 0x8000_0000);
         thread.Register.Pasid.ShouldBe(bench.Binding.Pasid);
-        Process stranger = new("stranger", bench.Rig.NewProcess());
+        UserProcess stranger = new("stranger", bench.Rig.NewProcess());
         Enqcmd.Submit(stranger.MainThread, bench.Accelerator, bytes).ShouldBe(EnqcmdResult.GeneralProtection);
         stranger.MainThread.FixUps.ShouldBe(0);
     }
@@ -212,7 +212,7 @@ public class AcceleratorTests
     public void The_end_of_a_process_drops_its_descriptors_and_leaves_those_of_others()
     {
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
-        Process other = new("other", bench.Rig.NewProcess());
+        UserProcess other = new("other", bench.Rig.NewProcess());
         using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
         bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(EnqcmdResult.Accepted);
         bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(EnqcmdResult.Accepted);
@@ -227,7 +227,7 @@ public class AcceleratorTests
         bench.Rig.Allocator.Find(bench.Binding.Pasid).ShouldBeNull();
 
         // The number may be another's now, whose descriptors are taken.
-        Process heir = new("heir", bench.Rig.NewProcess());
+        UserProcess heir = new("heir", bench.Rig.NewProcess());
         bench.Rig.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = bench.Binding.Pasid }, out Ioasid? reused).ShouldBe(Errno.Success);
         reused!.Free().ShouldBe(Errno.Success);
         using SvaBinding fresh = bench.Rig.Bind(bench.Accelerator.Endpoint, heir.AddressSpace);
@@ -238,7 +238,7 @@ public class AcceleratorTests
     public void Processes_take_turns_and_a_fault_of_one_holds_up_nobody()
     {
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
-        Process other = new("other", bench.Rig.NewProcess());
+        UserProcess other = new("other", bench.Rig.NewProcess());
         using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
         other.AddressSpace.Write(Base, new byte[8192]).ShouldBe(Errno.Success);
         other.AddressSpace.Write(Record, [0]).ShouldBe(Errno.Success);
@@ -317,13 +317,13 @@ public class AcceleratorTests
 
         public Accelerator Accelerator { get; }
 
-        public Process Process { get; }
+        public UserProcess Process { get; }
 
         public DemandPagedAddressSpace Memory => Process.AddressSpace;
 
         public SvaBinding Binding { get; }
 
-        public EnqcmdResult Submit(in AcceleratorDescriptor descriptor, Process? process = null)
+        public EnqcmdResult Submit(in AcceleratorDescriptor descriptor, UserProcess? process = null)
         {
             Span<byte> bytes = stackalloc byte[64];
             descriptor.WriteTo(bytes);

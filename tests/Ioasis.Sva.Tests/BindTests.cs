@@ -269,11 +269,11 @@ public class BindTests
     {
         using SvaRig rig = new();
         EmbeddedEndpoint device = rig.AddDevice();
-        Process parent = new("parent", rig.NewProcess());
+        UserProcess parent = new("parent", rig.NewProcess());
         SvaBinding binding = rig.Bind(device, parent.AddressSpace);
         parent.MainThread.Register = PasidRegister.For(binding.Pasid);
         SvaRig.DeviceWrite(device, binding.Pasid, SvaRig.Base, 1, 2, 3).ShouldBeTrue();
-        parent.TryFork("child", out Process? child).ShouldBe(Errno.Success);
+        parent.TryFork("child", out UserProcess? child).ShouldBe(Errno.Success);
         SvaManager.GetPasid(child!.AddressSpace).ShouldBe(Pasid.Invalid);
         child.MainThread.Register.IsValid.ShouldBeFalse();
 

@@ -96,7 +96,7 @@ public static class Enqcmd
     /// What a thread of a process sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
     /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
     /// </summary>
-    public static EnqcmdResult Submit(ProcessThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    public static EnqcmdResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(thread);
         EnqcmdResult result = Execute(thread.Register, queue, source);

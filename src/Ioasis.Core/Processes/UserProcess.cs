@@ -23,16 +23,16 @@ public readonly record struct PasidRegister(uint Value)
 }
 
 /// <summary>A process: an address space and the threads in it. It can fork, execute another program, and end.</summary>
-public sealed class Process
+public sealed class UserProcess
 {
     private readonly IoLock _lock = new();
-    private readonly List<ProcessThread> _threads = [];
+    private readonly List<UserThread> _threads = [];
     private DemandPagedAddressSpace _addressSpace;
 
     /// <summary>Makes a process with one thread.</summary>
     /// <param name="name">For people.</param>
     /// <param name="addressSpace">Its memory, which ends with the process.</param>
-    public Process(string name, DemandPagedAddressSpace addressSpace)
+    public UserProcess(string name, DemandPagedAddressSpace addressSpace)
     {
         ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(addressSpace);
@@ -48,12 +48,12 @@ public sealed class Process
     public DemandPagedAddressSpace AddressSpace => Volatile.Read(ref _addressSpace);
 
     /// <summary>The first thread.</summary>
-    public ProcessThread MainThread { get; }
+    public UserThread MainThread { get; }
 
     /// <summary>Starts a thread. Its PASID register is empty, whatever those of the others hold.</summary>
-    public ProcessThread StartThread()
+    public UserThread StartThread()
     {
-        ProcessThread thread = new(this);
+        UserThread thread = new(this);
         using (_lock.Acquire())
         {
             _threads.Add(thread);
@@ -64,7 +64,7 @@ public sealed class Process
 
     /// <summary>Makes a copy of the process, with one thread and without a PASID.</summary>
     /// <returns>Success, or as <see cref="DemandPagedAddressSpace.TryFork"/>.</returns>
-    public Errno TryFork(string name, out Process? child)
+    public Errno TryFork(string name, out UserProcess? child)
     {
         child = null;
         Errno error = AddressSpace.TryFork(out DemandPagedAddressSpace? memory);
@@ -86,7 +86,7 @@ public sealed class Process
         {
             old = _addressSpace;
             Volatile.Write(ref _addressSpace, addressSpace);
-            foreach (ProcessThread thread in _threads)
+            foreach (UserThread thread in _threads)
             {
                 thread.Register = default;
             }
@@ -102,14 +102,14 @@ public sealed class Process
 }
 
 /// <summary>A thread, as far as ENQCMD needs it.</summary>
-public sealed class ProcessThread
+public sealed class UserThread
 {
     private uint _register;
 
-    internal ProcessThread(Process process) => Process = process;
+    internal UserThread(UserProcess process) => Process = process;
 
     /// <summary>What it belongs to.</summary>
-    public Process Process { get; }
+    public UserProcess Process { get; }
 
     /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="Enqcmd.Submit"/>).</summary>
     public PasidRegister Register
