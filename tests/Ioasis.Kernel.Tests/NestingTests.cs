@@ -46,25 +46,45 @@ public sealed class NestingTests
     }
 
     [Fact]
-    public void A_device_moves_between_the_parent_and_nested_tables_and_keeps_its_one_to_one_mappings()
+    public void A_device_moves_between_the_parent_and_nested_tables_and_its_reserved_regions_stay_reserved()
     {
         using HardwareRig rig = new();
         uint parent = Parent(rig);
         uint first = rig.AllocateNested(parent);
         uint second = rig.AllocateNested(parent);
-        (IommuDevice device, string path) = rig.Rig.AddDevice(null, new ReservedRegion(new(0x8000, 0x9fff), ReservedRegionKind.Direct));
+        (IommuDevice device, string path) = rig.Rig.AddDevice(null, new ReservedRegion(new(0x8000, 0x9fff), ReservedRegionKind.Reserved));
         int fd = rig.Kernel.Open(path, OpenFlags.ReadWrite);
         _ = VfioTests.Bind(rig.Rig, fd, rig.Fd);
-        FakeDomain stage = rig.Iommu.Domains.ShouldHaveSingleItem();
+        int before = rig.Rig.Ranges(rig.Fd, rig.Space, out _).Length;
         foreach (uint table in (uint[])[first, second, parent, first])
         {
             rig.TryAttach(fd, table).ShouldBe(0);
-            stage.MappedPages.ShouldBe(2);
-            rig.Rig.Ranges(rig.Fd, rig.Space, out _).Length.ShouldBe(2 + 0);
+            rig.Rig.Ranges(rig.Fd, rig.Space, out _).Length.ShouldBe(before + 1);
         }
 
         rig.Iommu.DomainOf(device).ShouldBe(rig.Iommu.NestedDomains[0]);
         rig.Destroy(first).ShouldBe(-(int)Errno.Busy);
+        rig.Kernel.Close(fd).ShouldBe(0);
+        rig.Rig.Ranges(rig.Fd, rig.Space, out _).Length.ShouldBe(before);
+    }
+
+    [Fact]
+    public void A_device_with_one_to_one_mappings_stays_on_the_tables_that_the_kernel_manages()
+    {
+        using HardwareRig rig = new();
+        uint parent = Parent(rig);
+        uint nested = rig.AllocateNested(parent);
+        (IommuDevice device, string path) = rig.Rig.AddDevice(null, new ReservedRegion(new(0x8000, 0x9fff), ReservedRegionKind.Direct));
+        int fd = rig.Kernel.Open(path, OpenFlags.ReadWrite);
+        _ = VfioTests.Bind(rig.Rig, fd, rig.Fd);
+        FakeDomain stage = rig.Iommu.Domains.ShouldHaveSingleItem();
+        rig.TryAttach(fd, nested).ShouldBe(-(int)Errno.InvalidArgument);
+        stage.MappedPages.ShouldBe(0);
+        rig.TryAttach(fd, parent).ShouldBe(0);
+        stage.MappedPages.ShouldBe(2);
+        rig.TryAttach(fd, nested).ShouldBe(-(int)Errno.InvalidArgument);
+        rig.Iommu.DomainOf(device).ShouldBe(stage);
+        stage.MappedPages.ShouldBe(2);
         rig.Kernel.Close(fd).ShouldBe(0);
         stage.MappedPages.ShouldBe(0);
     }
