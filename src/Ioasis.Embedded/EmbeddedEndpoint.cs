@@ -14,6 +14,7 @@ public sealed class EmbeddedEndpoint
     {
         _platform = platform;
         Device = device;
+        RequesterId = device.Id;
         DevicePath = devicePath;
         Port = port;
         Ats = ats;
@@ -21,6 +22,9 @@ public sealed class EmbeddedEndpoint
 
     /// <summary>The requester ID.</summary>
     public DeviceId Id => Device.Id;
+
+    /// <summary>With which its requests come to the IOMMU: another's where a bridge on the way puts its own in place.</summary>
+    public DeviceId RequesterId { get; internal init; }
 
     /// <summary>The device as the core knows it.</summary>
     public IommuDevice Device { get; }
@@ -41,11 +45,11 @@ public sealed class EmbeddedEndpoint
     public EmbeddedAts? Ats { get; }
 
     /// <summary>Reads memory as the device.</summary>
-    public DmaStatus Read(Iova address, Span<byte> destination) => Port.Read(new DmaRequest(Id, address), destination);
+    public DmaStatus Read(Iova address, Span<byte> destination) => Port.Read(new DmaRequest(RequesterId, address), destination);
 
     /// <summary>Writes memory as the device.</summary>
     public DmaStatus Write(Iova address, ReadOnlySpan<byte> source) =>
-        Port.Write(new DmaRequest(Id, address, DmaFlags.Write), source);
+        Port.Write(new DmaRequest(RequesterId, address, DmaFlags.Write), source);
 
     /// <summary>
     /// Opens the device for a driver of its own in this process, one that maps buffers without choosing addresses. Its group then
@@ -65,7 +69,7 @@ public sealed class EmbeddedEndpoint
     /// <summary>Translates an address as the device, without accessing memory.</summary>
     public DmaTranslation Translate(Iova address, bool write)
     {
-        Port.Translate(new DmaRequest(Id, address, write ? DmaFlags.Write : DmaFlags.None), out DmaTranslation translation);
+        Port.Translate(new DmaRequest(RequesterId, address, write ? DmaFlags.Write : DmaFlags.None), out DmaTranslation translation);
         return translation;
     }
 }
@@ -90,6 +94,12 @@ public sealed record EmbeddedEndpointOptions
 
     /// <summary>Answers to its page requests carry the PASID.</summary>
     public bool PageResponsesNeedPasid { get; init; }
+
+    /// <summary>Whether it is beyond a port that leads out of the machine, and not trusted.</summary>
+    public bool IsUntrusted { get; init; }
+
+    /// <summary>With which its requests come to the IOMMU; null for its own.</summary>
+    public DeviceId? RequesterId { get; init; }
 
     /// <summary>IOVAs that are not free to map.</summary>
     public IReadOnlyList<ReservedRegion> ReservedRegions { get; init; } = [];

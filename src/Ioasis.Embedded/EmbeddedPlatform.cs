@@ -191,6 +191,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
             Ats = options.Ats || options.PageRequests,
             PageRequests = options.PageRequests,
             PageResponsesNeedPasid = options.PageResponsesNeedPasid,
+            IsUntrusted = options.IsUntrusted,
             ReservedRegions = options.ReservedRegions,
         };
         Errno error = Subsystem.TryAddDevice(Driver, id, name, options.GroupId, properties, out IommuDevice? device);
@@ -203,7 +204,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
                 _link.Add(id, ats);
             }
 
-            endpoint = new(this, device!, _kernel.AddDevice(device!), _port, ats);
+            endpoint = new(this, device!, _kernel.AddDevice(device!), _port, ats) { RequesterId = options.RequesterId ?? id };
         }
 
         return error;
