@@ -43,6 +43,8 @@ internal sealed class GuestAttachment(RiscVNestedDomain domain, RiscVIommuInstan
 internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, ProcessDirectory? processes)
 {
     private bool _isCutOff;
+    private bool _isNested;
+    private RiscVVirtualIommu? _virtual;
 
     public IommuDevice Device { get; } = device;
 
@@ -76,6 +78,20 @@ internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, P
 
     /// <summary>What each PASID is attached to; 0 are requests without one. Blocked is not listed.</summary>
     public Dictionary<uint, ContextTarget> Attached { get; } = [];
+
+    /// <summary>Whether requests without PASID go through a guest's first stage: what faults there is the guest's to know.</summary>
+    public bool IsNested
+    {
+        get => Volatile.Read(ref _isNested);
+        set => Volatile.Write(ref _isNested, value);
+    }
+
+    /// <summary>The guest's IOMMU that the device has a name in, or null.</summary>
+    public RiscVVirtualIommu? Virtual
+    {
+        get => Volatile.Read(ref _virtual);
+        set => Volatile.Write(ref _virtual, value);
+    }
 
     /// <summary>The device was released: nothing may be attached any more.</summary>
     public bool IsGone { get; set; }

@@ -23,6 +23,7 @@ internal sealed class FaultQueue
     private readonly RiscVDriverOptions _options;
     private readonly Func<uint, IommuDevice?> _findDevice;
     private readonly IoLock _lock = new();
+    private readonly GuestEventQueue _guests = new();
     private readonly PhysicalAddress _base;
     private readonly int _bytesLog2;
     private readonly uint _mask;
@@ -108,34 +109,41 @@ internal sealed class FaultQueue
 
         using (_lock.Acquire())
         {
-            for (int round = 0; round < RoundsPerInterrupt && !_closed; round++)
+            DrainLocked();
+        }
+
+        _guests.Deliver();
+    }
+
+    private void DrainLocked()
+    {
+        for (int round = 0; round < RoundsPerInterrupt && !_closed; round++)
+        {
+            bool any = ReadRecords();
+            uint csr = _hardware.Registers.Read32(RegisterOffset.FaultQueueCsr);
+            if ((csr & ErrorBits) == 0)
             {
-                bool any = ReadRecords();
-                uint csr = _hardware.Registers.Read32(RegisterOffset.FaultQueueCsr);
-                if ((csr & ErrorBits) == 0)
+                if (!any)
                 {
-                    if (!any)
-                    {
-                        return;
-                    }
-
-                    continue;
+                    return;
                 }
 
-                // The queue is empty now, so that what comes next has room. Only the bits seen are cleared.
-                _hardware.Registers.Write32(
-                    RegisterOffset.FaultQueueCsr,
-                    QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
-                _overflows++;
-                if (MayLog())
-                {
-                    _options.Logger.LogError(
-                        "{Name}: fault records were lost ({Why})", _options.Name,
-                        (csr & QueueCsr.MemoryFaultBit) != 0 ? "FQMF: the queue's memory faulted" : "FQOF: the queue was full");
-                }
-
-                _options.FaultSink?.OnFaultsLost();
+                continue;
             }
+
+            // The queue is empty now, so that what comes next has room. Only the bits seen are cleared.
+            _hardware.Registers.Write32(
+                RegisterOffset.FaultQueueCsr,
+                QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
+            _overflows++;
+            if (MayLog())
+            {
+                _options.Logger.LogError(
+                    "{Name}: fault records were lost ({Why})", _options.Name,
+                    (csr & QueueCsr.MemoryFaultBit) != 0 ? "FQMF: the queue's memory faulted" : "FQOF: the queue was full");
+            }
+
+            _options.FaultSink?.OnFaultsLost();
         }
     }
 
@@ -206,6 +214,10 @@ internal sealed class FaultQueue
         }
 
         _options.FaultSink?.OnFault(fault);
+        if (fault.Device?.DriverData is DeviceState { IsNested: true, Virtual: { } guest } && GuestEventQueue.IsGuests(record.Cause))
+        {
+            _guests.Add(guest, fault.Device, record);
+        }
     }
 
     private bool MayLog()

@@ -108,6 +108,7 @@ public sealed partial class RiscVIommuInstance
                 target.Bond?.Set.Publish(target.Bond);
             }
 
+            state.IsNested = pasid.Value == 0 ? target.Guest is not null : state.IsNested;
             if (target.IsValid)
             {
                 state.Attached[pasid.Value] = target;

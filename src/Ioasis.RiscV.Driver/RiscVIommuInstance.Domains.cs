@@ -54,6 +54,25 @@ public sealed partial class RiscVIommuInstance
     }
 
     /// <inheritdoc/>
+    public override Errno TryAllocateVirtualIommu(
+        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+    {
+        made = null;
+        if (!Capabilities.Nesting || type != NestedTranslation.Type)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (parent is not RiscVPagingDomain { IsSecondStage: true } second || data.ContainsAnyExcept((byte)0))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        made = new RiscVVirtualIommu(this, second);
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
     /// <remarks>Of the capabilities, those that a guest's own IOMMU may have on this one.</remarks>
     public override Errno GetHardwareInfo(out uint type, Span<byte> data, out int needed)
     {

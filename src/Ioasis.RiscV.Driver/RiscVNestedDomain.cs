@@ -20,8 +20,10 @@ public sealed partial class RiscVNestedDomain : NestedDomain
     private readonly RiscVPagingDomain _parent;
     private readonly IoLock _lock = new();
 
+    private readonly List<GuestAttachment> _attached = [];
+
     // Replaced, never changed: invalidators read it without a lock.
-    private GuestAttachment[] _attached = [];
+    private GuestDevice[] _devices = [];
 
     private RiscVNestedDomain(RiscVPagingDomain parent, ulong control, uint pscid, ulong firstStage)
     {
@@ -124,7 +126,8 @@ public sealed partial class RiscVNestedDomain : NestedDomain
     {
         using (_lock.Acquire())
         {
-            Volatile.Write(ref _attached, [.. _attached, attachment]);
+            _attached.Add(attachment);
+            Publish();
         }
 
         Interlocked.MemoryBarrier();
@@ -135,7 +138,11 @@ public sealed partial class RiscVNestedDomain : NestedDomain
     {
         using (_lock.Acquire())
         {
-            Volatile.Write(ref _attached, Array.FindAll(_attached, a => a != attachment));
+            _ = _attached.Remove(attachment);
+            Publish();
         }
     }
+
+    private void Publish() => Volatile.Write(
+        ref _devices, [.. _attached.Select(static attachment => new GuestDevice(attachment.Iommu, attachment.DeviceId, null))]);
 }

@@ -33,7 +33,7 @@ public sealed partial class RiscVPagingDomain
                 // Everything is clean when it begins. Other threads may map and unmap meanwhile: what they take out of the table
                 // stays until this walk is over.
                 InvalidationGather gather = default;
-                using (_walkers.Enter())
+                using (_walkers!.Enter())
                 {
                     _ = _table.ReadDirty(Aperture, new DirtyBitmap([], default, 12), clear: true, ref gather);
                 }

@@ -66,7 +66,7 @@ public sealed partial class RiscVPagingDomain
         }
 
         // Hardware is done with the tables; threads of the driver may not be.
-        if (gather.NonLeaf && !IsMutated(DriverMutation.TablesFreedUnderWalker))
+        if (_walkers is not null && gather.NonLeaf && !IsMutated(DriverMutation.TablesFreedUnderWalker))
         {
             _walkers.Synchronize();
         }

@@ -20,8 +20,8 @@ public sealed partial class RiscVPagingDomain : PagingDomain
     private readonly int _physicalBits;
     private readonly IoLock _lock = new();
 
-    // Threads of the driver that walk tables which others may take out of the table (S4.14).
-    private readonly EpochReclaimer _walkers = new(static () => HardwareAccess.Pause(0));
+    // Threads of the driver that walk tables which others may take out of the table (S4.14); null if none ever does.
+    private readonly EpochReclaimer? _walkers;
 
     // Table pages whose invalidation failed: hardware may walk them until there is no bond.
     private readonly List<(PhysicalAddress Address, int SizeLog2)> _stranded = [];
@@ -45,6 +45,7 @@ public sealed partial class RiscVPagingDomain : PagingDomain
         Mode = mode;
         IsSecondStage = isSecondStage;
         SupportsDirtyTracking = tracksDirty;
+        _walkers = tracksDirty ? new(static () => HardwareAccess.Pause(0)) : null;
         Bonds = new(isSecondStage);
 
         // Both stages number their modes alike (sections 2.1.2.2, 2.1.2.4).
