@@ -45,6 +45,7 @@ public sealed partial class IoasisKernel : IKernelAbi
         _options = options;
         _first = AddProcess(userMemory, 0, options.PinnedMemoryLimit, options.DescriptorLimit);
         Pasids = options.Pasids ?? new();
+        Events = new(this);
     }
 
     /// <summary>What is there now: all zero when every descriptor is closed and nothing leaked.</summary>
@@ -72,9 +73,13 @@ public sealed partial class IoasisKernel : IKernelAbi
             options.Memory ?? _first.Owner.Memory, options.UserId, options.PinnedMemoryLimit, options.DescriptorLimit);
     }
 
+    internal KernelEventSource Events { get; }
+
     /// <summary>Offers a device of the core to the user.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="backend">Its registers, interrupts and reset; null for a device that only does DMA.</param>
     /// <returns>Path of its character device.</returns>
-    public string AddDevice(IommuDevice device)
+    public string AddDevice(IommuDevice device, IVfioDeviceBackend? backend = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         int number = Interlocked.Increment(ref _nextDevice) - 1;
@@ -83,14 +88,18 @@ public sealed partial class IoasisKernel : IKernelAbi
             GroupPrefix + device.Group.Id.ToString(CultureInfo.InvariantCulture),
             static (_, added) => new(added),
             device.Group);
-        _devices[path] = new(device, path, group);
+        _devices[path] = new(device, path, group, backend ?? BareDeviceBackend.Instance);
         return path;
     }
 
     /// <summary>Takes a device away from the user.</summary>
-    /// <returns>Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while a descriptor has it bound.</returns>
+    /// <returns>
+    /// Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while a client has it open: the client was asked to close
+    /// it, if it listens, and the caller tries again.
+    /// </returns>
     public Errno RemoveDevice(string path)
     {
+        ArgumentNullException.ThrowIfNull(path);
         if (!_devices.TryGetValue(path, out VfioDeviceNode? node))
         {
             return Errno.NoEntry;
@@ -98,21 +107,26 @@ public sealed partial class IoasisKernel : IKernelAbi
 
         using (node.Lock.Acquire())
         {
-            if (node.IsBound)
+            if (node.IsGone)
             {
-                return Errno.Busy;
+                return Errno.NoEntry;
             }
 
-            // Whoever has it open, but not bound, cannot bind it any more.
-            node.IsBound = true;
-            _ = _devices.TryRemove(path, out _);
-            if (!_devices.Values.Any(other => other.Group == node.Group))
+            if (!node.IsBound && !node.IsInUse)
             {
-                _ = _groups.TryRemove(GroupPrefix + node.Device.Group.Id.ToString(CultureInfo.InvariantCulture), out _);
-            }
+                node.SetGone();
+                _ = _devices.TryRemove(path, out _);
+                if (!_devices.Values.Any(other => other.Group == node.Group))
+                {
+                    _ = _groups.TryRemove(GroupPrefix + node.Device.Group.Id.ToString(CultureInfo.InvariantCulture), out _);
+                }
 
-            return Errno.Success;
+                return Errno.Success;
+            }
         }
+
+        node.Backend.RequestRelease();
+        return Errno.Busy;
     }
 
     /// <summary>
@@ -264,6 +278,11 @@ public sealed partial class IoasisKernel : IKernelAbi
     }
 
     internal void Forget(KernelProcess process) => _processes.TryRemove(process, out _);
+
+    internal VfioDeviceNode? FindNode(IommuDevice device) => _devices.Values.FirstOrDefault(node => node.Device == device);
+
+    internal bool HasGroup(IommufdFile owner, IommuGroup group) =>
+        _devices.Values.Any(node => node.Device.Group == group && node.TryGetBound(owner, out _));
 
     internal AddressSpace NewAddressSpace(bool pinsByProcess = true)
     {

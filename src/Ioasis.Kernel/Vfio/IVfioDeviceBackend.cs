@@ -69,6 +69,9 @@ public interface IVfioDeviceBackend
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it cannot be reset.</returns>
     Errno Reset();
 
+    /// <summary>The bus resets the device together with the others of <see cref="ResetMembers"/>.</summary>
+    void ResetWithBus();
+
     /// <summary>A feature of the device (<c>VFIO_DEVICE_FEATURE</c>).</summary>
     /// <param name="feature">Which.</param>
     /// <param name="flags">Get or set, and probe; nothing else.</param>

@@ -8,33 +8,29 @@ namespace Ioasis.Kernel;
 /// An open <c>/dev/vfio/devices/vfioN</c>. Before it is bound it can do nothing else; its close detaches and unbinds. It
 /// keeps the <c>/dev/iommu</c> that it is bound to alive.
 /// </summary>
-internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) : OpenFile
+internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) : VfioOpenDevice(kernel, node)
 {
     private IommufdFile? _iommu;
     private readonly IoasidDeviceList _ioasids = new(kernel, node.Device);
     private DeviceObject? _bound;
 
     /// <inheritdoc/>
+    protected override bool IsUsable => Volatile.Read(ref _bound) is not null;
+
+    /// <inheritdoc/>
+    protected override IommufdFile? Owner => _iommu;
+
+    /// <inheritdoc/>
     public override Errno Ioctl(uint request, Span<byte> argument, out int result)
     {
         result = 0;
-        if (request == VfioRequests.DeviceBindIommufd)
-        {
-            return Bind(argument);
-        }
-
-        if (Volatile.Read(ref _bound) is null)
-        {
-            return Errno.InvalidArgument;
-        }
-
         return request switch
         {
-            VfioRequests.DeviceAttachIommufdPt => Attach(argument),
-            VfioRequests.DeviceDetachIommufdPt => Detach(argument),
-            VfioRequests.DeviceGetInfo => VfioDeviceNode.GetInfo(argument),
-            _ when IoasidDeviceList.Handles(request) => _ioasids.Ioctl(request, argument),
-            _ => Errno.NotTypewriter,
+            VfioRequests.DeviceBindIommufd => Bind(argument),
+            VfioRequests.DeviceAttachIommufdPt when IsUsable => Attach(argument),
+            VfioRequests.DeviceDetachIommufdPt when IsUsable => Detach(argument),
+            _ when IoasidDeviceList.Handles(request) && IsUsable => _ioasids.Ioctl(request, argument),
+            _ => base.Ioctl(request, argument, out result),
         };
     }
 
@@ -46,11 +42,12 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             return;
         }
 
-        using (node.Lock.Acquire())
+        using (Node.Lock.Acquire())
         {
             _ioasids.Release();
+            Node.Close();
             _iommu!.Unbind(_bound);
-            node.IsBound = false;
+            Node.ClearBound();
         }
 
         _iommu.Dereference();
@@ -69,20 +66,20 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             return Errno.InvalidArgument;
         }
 
-        using (node.Lock.Acquire())
+        using (Node.Lock.Acquire())
         {
-            if (node.IsBound)
+            if (Node.IsBound)
             {
                 return Errno.InvalidArgument;
             }
 
             // The two ways to a device exclude each other.
-            if (node.Group.IsOpen)
+            if (Node.Group.IsOpen)
             {
                 return Errno.Busy;
             }
 
-            if (!kernel.Descriptors.TryGet(bind.Iommufd, out OpenFile? file))
+            if (!Kernel.Descriptors.TryGet(bind.Iommufd, out OpenFile? file))
             {
                 return Errno.BadDescriptor;
             }
@@ -93,7 +90,16 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
                 return Errno.WrongDescriptor;
             }
 
-            error = iommu.Bind(node.Device, out DeviceObject? bound);
+            error = iommu.Bind(Node.Device, out DeviceObject? bound);
+            if (error == Errno.Success)
+            {
+                error = Node.Open();
+                if (error != Errno.Success)
+                {
+                    iommu.Unbind(bound!);
+                }
+            }
+
             if (error != Errno.Success)
             {
                 iommu.Dereference();
@@ -101,10 +107,10 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             }
 
             // The reference of the look-up stays until the release.
-            node.IsBound = true;
+            Node.SetBound(iommu, bound!.Id);
             _iommu = iommu;
             Volatile.Write(ref _bound, bound);
-            bind.OutDeviceId = bound!.Id;
+            bind.OutDeviceId = bound.Id;
             _ = ArgszArgument.Give(argument, bind, VfioDeviceBindIommufd.MinimumSize);
             return Errno.Success;
         }
@@ -134,7 +140,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             }
         }
 
-        using (node.Lock.Acquire())
+        using (Node.Lock.Acquire())
         {
             error = (attach.Flags & VfioAttachFlags.Pasid) != 0
                 ? _iommu!.AttachPasid(_bound!, attach.Pasid, ref attach.PageTableId)
@@ -173,7 +179,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             }
         }
 
-        using (node.Lock.Acquire())
+        using (Node.Lock.Acquire())
         {
             return (detach.Flags & VfioAttachFlags.Pasid) != 0
                 ? _iommu!.DetachPasid(_bound!, detach.Pasid)

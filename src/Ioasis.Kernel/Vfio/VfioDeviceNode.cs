@@ -1,14 +1,16 @@
-using System.Runtime.CompilerServices;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
 
 /// <summary>A device as the kernel offers it: a character device of its own, and a place in its group's.</summary>
-internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupNode group)
+internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupNode group, IVfioDeviceBackend backend)
 {
+    private IommufdFile? _owner;
+    private uint _ownerId;
+    private int _opens;
+
     /// <summary>Guards the bind, the attach and the close of the device.</summary>
     public IoLock Lock { get; } = new();
 
@@ -21,26 +23,70 @@ internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupN
     /// <summary>The group's node.</summary>
     public VfioGroupNode Group => group;
 
-    /// <summary>Whether an open file has bound the device. Under the lock.</summary>
-    public bool IsBound { get; set; }
+    /// <summary>What the device is and does.</summary>
+    public IVfioDeviceBackend Backend => backend;
 
-    /// <summary>VFIO_DEVICE_GET_INFO: a bare DMA endpoint, without registers and interrupts.</summary>
-    public static Errno GetInfo(Span<byte> argument)
+    /// <summary>Whether an open file has bound the device, or it is gone. Under the lock.</summary>
+    public bool IsBound { get; private set; }
+
+    /// <summary>Whether a client has the device open, either way. Under the lock.</summary>
+    public bool IsInUse => _opens > 0;
+
+    /// <summary>Whether the platform took the device away. Under the lock.</summary>
+    public bool IsGone { get; private set; }
+
+    /// <summary>Notes the bind to an owner. Under the lock.</summary>
+    public void SetBound(IommufdFile owner, uint id)
     {
-        Errno error = ArgszArgument.Take(argument, VfioDeviceInfo.MinimumSize, out VfioDeviceInfo info);
-        if (error != Errno.Success)
+        IsBound = true;
+        _owner = owner;
+        _ownerId = id;
+    }
+
+    /// <summary>Notes the end of the bind. Under the lock.</summary>
+    public void ClearBound()
+    {
+        IsBound = false;
+        _owner = null;
+    }
+
+    /// <summary>Whoever has it open, but not bound, cannot bind it any more. Under the lock.</summary>
+    public void SetGone()
+    {
+        IsGone = true;
+        IsBound = true;
+    }
+
+    /// <summary>Whether the device is bound to an owner, and its number there.</summary>
+    public bool TryGetBound(IommufdFile owner, out uint id)
+    {
+        using (Lock.Acquire())
         {
-            return error;
+            id = _ownerId;
+            return ReferenceEquals(_owner, owner);
+        }
+    }
+
+    /// <summary>A client opens the device; the first starts it. Under the lock.</summary>
+    public Errno Open()
+    {
+        if (IsGone)
+        {
+            return Errno.NoDevice;
         }
 
-        if (info.Argsz < VfioDeviceInfo.MinimumSize)
-        {
-            return Errno.InvalidArgument;
-        }
+        Errno error = _opens == 0 ? backend.Open() : Errno.Success;
+        _opens += error == Errno.Success ? 1 : 0;
+        return error;
+    }
 
-        int size = (int)Math.Min(info.Argsz, (uint)Unsafe.SizeOf<VfioDeviceInfo>());
-        info = new() { Argsz = info.Argsz, Flags = VfioDeviceFlags.Platform };
-        return ArgszArgument.Give(argument, info, size);
+    /// <summary>A client closes the device; the last stops it. Under the lock.</summary>
+    public void Close()
+    {
+        if (--_opens == 0)
+        {
+            backend.Close();
+        }
     }
 }
 

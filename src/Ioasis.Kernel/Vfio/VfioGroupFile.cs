@@ -155,16 +155,29 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         }
 
         string name = Encoding.UTF8.GetString(argument[..end]);
-        if (!Group.Devices.Any(device => string.Equals(device.Name, name, StringComparison.Ordinal)))
+        IommuDevice? device = Group.Devices.FirstOrDefault(
+            device => string.Equals(device.Name, name, StringComparison.Ordinal));
+        if (device is null || kernel.FindNode(device) is not { } found)
         {
             return Errno.NoDevice;
+        }
+
+        Errno error;
+        using (found.Lock.Acquire())
+        {
+            error = found.Open();
+        }
+
+        if (error != Errno.Success)
+        {
+            return error;
         }
 
         // The device's file holds the group's: the call in progress proves that it is there.
         _ = TryReference();
         _ = Interlocked.Increment(ref _devices);
-        VfioGroupDeviceFile file = new(this);
-        Errno error = kernel.Descriptors.Add(file, out descriptor);
+        VfioGroupDeviceFile file = new(kernel, found, this);
+        error = kernel.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
@@ -175,20 +188,32 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
 }
 
 /// <summary>A device that was opened through its group: it needs no bind, and cannot be attached by itself.</summary>
-internal sealed class VfioGroupDeviceFile(VfioGroupFile group) : OpenFile
+internal sealed class VfioGroupDeviceFile(IoasisKernel kernel, VfioDeviceNode node, VfioGroupFile group)
+    : VfioOpenDevice(kernel, node)
 {
+    /// <inheritdoc/>
+    protected override bool IsUsable => true;
+
+    /// <inheritdoc/>
+    protected override IommufdFile? Owner => null;
+
     /// <inheritdoc/>
     public override Errno Ioctl(uint request, Span<byte> argument, out int result)
     {
         result = 0;
-        return request switch
-        {
-            VfioRequests.DeviceGetInfo => VfioDeviceNode.GetInfo(argument),
-            VfioRequests.DeviceBindIommufd => Errno.InvalidArgument,
-            _ => Errno.NotTypewriter,
-        };
+        return request == VfioRequests.DeviceBindIommufd
+            ? Errno.InvalidArgument
+            : base.Ioctl(request, argument, out result);
     }
 
     /// <inheritdoc/>
-    protected override void Release() => group.OnDeviceClosed();
+    protected override void Release()
+    {
+        using (Node.Lock.Acquire())
+        {
+            Node.Close();
+        }
+
+        group.OnDeviceClosed();
+    }
 }

@@ -1,0 +1,363 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// The calls of an open device, whichever way it was opened: it checks the form of each and hands the meaning to the
+/// device's backend. The order of the checks is Linux's.
+/// </summary>
+internal static class VfioDeviceCalls
+{
+    /// <summary>Where a region begins in a descriptor: its number shifted by this.</summary>
+    public const int RegionShift = 40;
+
+    private const ulong RegionMask = (1ul << RegionShift) - 1;
+
+    /// <summary>An ioctl.</summary>
+    public static Errno Ioctl(IoasisKernel kernel, IVfioDeviceBackend device, uint request, Span<byte> argument) =>
+        request switch
+        {
+            VfioRequests.DeviceGetInfo => GetInfo(device, argument),
+            VfioRequests.DeviceGetRegionInfo => GetRegionInfo(device, argument),
+            VfioRequests.DeviceGetIrqInfo => GetIrqInfo(device, argument),
+            VfioRequests.DeviceSetIrqs => SetIrqs(kernel, device, argument),
+            VfioRequests.DeviceReset => device.Reset(),
+            VfioRequests.DeviceFeature => Feature(kernel, device, argument),
+            _ => Errno.NotTypewriter,
+        };
+
+    /// <summary>A read at a place.</summary>
+    public static Errno Read(IVfioDeviceBackend device, Span<byte> destination, ulong offset, out int count)
+    {
+        count = 0;
+        ulong index = offset >> RegionShift;
+        return index >= (ulong)device.RegionCount ? Errno.InvalidArgument
+            : destination.IsEmpty ? Errno.Success
+            : device.Read((int)index, offset & RegionMask, destination, out count);
+    }
+
+    /// <summary>A write at a place.</summary>
+    public static Errno Write(IVfioDeviceBackend device, ReadOnlySpan<byte> source, ulong offset, out int count)
+    {
+        count = 0;
+        ulong index = offset >> RegionShift;
+        return index >= (ulong)device.RegionCount ? Errno.InvalidArgument
+            : source.IsEmpty ? Errno.Success
+            : device.Write((int)index, offset & RegionMask, source, out count);
+    }
+
+    /// <summary>A mapping.</summary>
+    public static Errno Map(IVfioDeviceBackend device, ulong offset, ulong length, out nint address)
+    {
+        address = 0;
+        ulong index = offset >> RegionShift;
+        return index >= (ulong)device.RegionCount
+            ? Errno.InvalidArgument
+            : device.Map((int)index, offset & RegionMask, length, out address);
+    }
+
+    private static Errno GetInfo(IVfioDeviceBackend device, Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, VfioDeviceInfo.MinimumSize, out VfioDeviceInfo info);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (info.Argsz < VfioDeviceInfo.MinimumSize)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        int size = (int)Math.Min(info.Argsz, (uint)Unsafe.SizeOf<VfioDeviceInfo>());
+        info = new()
+        {
+            Argsz = info.Argsz,
+            Flags = device.Flags,
+            NumRegions = (uint)device.RegionCount,
+            NumIrqs = (uint)device.InterruptCount,
+        };
+        return ArgszArgument.Give(argument, info, size);
+    }
+
+    private static Errno GetRegionInfo(IVfioDeviceBackend device, Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, VfioRegionInfo.MinimumSize, out VfioRegionInfo info);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (info.Argsz < VfioRegionInfo.MinimumSize || info.Index >= (uint)device.RegionCount)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        error = device.GetRegion((int)info.Index, out VfioRegion region);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        // A region that is not there has neither size nor flags.
+        info.Offset = (ulong)info.Index << RegionShift;
+        info.Size = region.Size;
+        info.Flags = region.Size == 0 ? VfioRegionFlags.None : region.Flags;
+        info.CapOffset = 0;
+        if (Describe(region) is { } chain)
+        {
+            info.Flags |= VfioRegionFlags.Caps;
+            uint needed = VfioRegionInfo.MinimumSize + (uint)chain.Bytes.Length;
+            if (info.Argsz < needed)
+            {
+                info.Argsz = needed;
+            }
+            else if (argument.Length < needed)
+            {
+                return Errno.BadAddress;
+            }
+            else
+            {
+                chain.Bytes.CopyTo(argument[VfioRegionInfo.MinimumSize..]);
+                info.CapOffset = VfioRegionInfo.MinimumSize;
+            }
+        }
+
+        return ArgszArgument.Give(argument, info, VfioRegionInfo.MinimumSize);
+    }
+
+    private static CapabilityChain? Describe(in VfioRegion region)
+    {
+        if (region.Size == 0 || (region.SparseAreas is null && !region.MsiXMappable))
+        {
+            return null;
+        }
+
+        CapabilityChain chain = new(VfioRegionInfo.MinimumSize);
+        if (region.SparseAreas is { } areas)
+        {
+            byte[] body = new byte[8 + (areas.Count * Unsafe.SizeOf<VfioSparseArea>())];
+            MemoryMarshal.Write(body, (uint)areas.Count);
+            for (int i = 0; i < areas.Count; i++)
+            {
+                MemoryMarshal.Write(body.AsSpan(8 + (i * Unsafe.SizeOf<VfioSparseArea>())), areas[i]);
+            }
+
+            chain.Add(VfioRegionInfo.SparseMmapCapability, 1, body);
+        }
+
+        if (region.MsiXMappable)
+        {
+            chain.Add(VfioRegionInfo.MsiXMappableCapability, 1, []);
+        }
+
+        return chain;
+    }
+
+    private static Errno GetIrqInfo(IVfioDeviceBackend device, Span<byte> argument)
+    {
+        int size = Unsafe.SizeOf<VfioIrqInfo>();
+        Errno error = ArgszArgument.Take(argument, size, out VfioIrqInfo info);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (info.Argsz < (uint)size || info.Index >= (uint)device.InterruptCount)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        error = device.GetInterrupt((int)info.Index, out VfioInterrupt interrupt);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        info.Flags = interrupt.Flags;
+        info.Count = interrupt.Count;
+        return ArgszArgument.Give(argument, info, size);
+    }
+
+    private static Errno SetIrqs(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, VfioIrqSet.MinimumSize, out VfioIrqSet set);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        // An interrupt that is not there has no vectors, so nothing of it can be meant.
+        uint vectors = set.Index < (uint)device.InterruptCount
+            && device.GetInterrupt((int)set.Index, out VfioInterrupt interrupt) == Errno.Success
+            ? interrupt.Count
+            : 0;
+        if (set.Argsz < VfioIrqSet.MinimumSize
+            || set.Index >= (uint)device.InterruptCount
+            || set.Count >= uint.MaxValue - set.Start
+            || (set.Flags & ~(VfioIrqSetFlags.DataTypeMask | VfioIrqSetFlags.ActionTypeMask)) != 0
+            || set.Start >= vectors
+            || set.Start + set.Count > vectors)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        uint each;
+        switch (set.Flags & VfioIrqSetFlags.DataTypeMask)
+        {
+            case VfioIrqSetFlags.DataNone:
+                each = 0;
+                break;
+            case VfioIrqSetFlags.DataBool:
+                each = 1;
+                break;
+            case VfioIrqSetFlags.DataEventFd:
+                each = sizeof(int);
+                break;
+            default:
+                return Errno.InvalidArgument;
+        }
+
+        ulong size = (ulong)each * set.Count;
+        if (size > set.Argsz - VfioIrqSet.MinimumSize)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (size > (ulong)(argument.Length - VfioIrqSet.MinimumSize))
+        {
+            return Errno.BadAddress;
+        }
+
+        return device.SetInterrupts(set, argument.Slice(VfioIrqSet.MinimumSize, (int)size), kernel.Events);
+    }
+
+    private static Errno Feature(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    {
+        int size = Unsafe.SizeOf<VfioDeviceFeature>();
+        Errno error = ArgszArgument.Take(argument, size, out VfioDeviceFeature feature);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        const VfioFeatureFlags Both = VfioFeatureFlags.Get | VfioFeatureFlags.Set;
+        VfioFeatureFlags operation = feature.Flags & (Both | VfioFeatureFlags.Probe);
+        if (feature.Argsz < (uint)size
+            || (feature.Flags & ~(VfioFeatureFlags.NumberMask | Both | VfioFeatureFlags.Probe)) != 0
+            || (operation & VfioFeatureFlags.Probe) == 0 && BitOperations.PopCount((uint)operation) > 1)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        // A part that the structure claims and that is not there counts only for a feature that reads it: none reads more
+        // than it needs, so what is there decides.
+        uint claimed = feature.Argsz - (uint)size;
+        Span<byte> data = argument.Slice(size, (int)Math.Min(claimed, (uint)(argument.Length - size)));
+        return device.Feature((VfioFeature)(feature.Flags & VfioFeatureFlags.NumberMask), operation, data, kernel.Events);
+    }
+}
+
+/// <summary>Finds the event counters behind a kernel's descriptors.</summary>
+internal sealed class KernelEventSource(IoasisKernel kernel) : IVfioEventSource
+{
+    /// <inheritdoc/>
+    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
+    {
+        counter = null;
+        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))
+        {
+            return Errno.BadDescriptor;
+        }
+
+        counter = (file as EventFile)?.Counter;
+        file!.Dereference();
+        return counter is null ? Errno.InvalidArgument : Errno.Success;
+    }
+}
+
+/// <summary>What a device is that only does DMA: no registers, no interrupts, no reset.</summary>
+internal sealed class BareDeviceBackend : IVfioDeviceBackend
+{
+    /// <summary>The one for all: it has no state.</summary>
+    public static BareDeviceBackend Instance { get; } = new();
+
+    /// <inheritdoc/>
+    public VfioDeviceFlags Flags => VfioDeviceFlags.Platform;
+
+    /// <inheritdoc/>
+    public int RegionCount => 0;
+
+    /// <inheritdoc/>
+    public int InterruptCount => 0;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<VfioResetMember>? ResetMembers => null;
+
+    /// <inheritdoc/>
+    public Errno Open() => Errno.Success;
+
+    /// <inheritdoc/>
+    public void Close()
+    {
+    }
+
+    /// <inheritdoc/>
+    public Errno GetRegion(int index, out VfioRegion region)
+    {
+        region = default;
+        return Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public Errno GetInterrupt(int index, out VfioInterrupt interrupt)
+    {
+        interrupt = default;
+        return Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public Errno Read(int index, ulong offset, Span<byte> destination, out int count)
+    {
+        count = 0;
+        return Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public Errno Write(int index, ulong offset, ReadOnlySpan<byte> source, out int count)
+    {
+        count = 0;
+        return Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public Errno Map(int index, ulong offset, ulong length, out nint address)
+    {
+        address = 0;
+        return Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public Errno SetInterrupts(in VfioIrqSet set, ReadOnlySpan<byte> data, IVfioEventSource events) => Errno.InvalidArgument;
+
+    /// <inheritdoc/>
+    public Errno Reset() => Errno.InvalidArgument;
+
+    /// <inheritdoc/>
+    public void ResetWithBus()
+    {
+    }
+
+    /// <inheritdoc/>
+    public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events) =>
+        Errno.NotTypewriter;
+
+    /// <inheritdoc/>
+    public void RequestRelease()
+    {
+    }
+}

@@ -1,0 +1,84 @@
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// A descriptor of a device, by whichever way it was opened: registers by place and by position, mappings, and the calls that
+/// both ways have. What differs, they say themselves.
+/// </summary>
+internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node) : OpenFile
+{
+    private readonly IoLock _positionLock = new();
+    private ulong _position;
+
+    /// <summary>The kernel.</summary>
+    protected IoasisKernel Kernel => kernel;
+
+    /// <summary>The device.</summary>
+    protected VfioDeviceNode Node => node;
+
+    /// <summary>Whether the client may use the device yet.</summary>
+    protected abstract bool IsUsable { get; }
+
+    /// <summary>What the device is bound to, if it was opened by its own node.</summary>
+    protected abstract IommufdFile? Owner { get; }
+
+    /// <inheritdoc/>
+    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return !IsUsable ? Errno.InvalidArgument : request switch
+        {
+            VfioRequests.DeviceGetPciHotResetInfo when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
+                VfioHotReset.GetInfo(kernel, node.Backend, Owner, argument),
+            VfioRequests.DevicePciHotReset when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
+                VfioHotReset.Reset(kernel, node.Backend, Owner, argument),
+            _ => VfioDeviceCalls.Ioctl(kernel, node.Backend, request, argument),
+        };
+    }
+
+    /// <inheritdoc/>
+    public override Errno Read(Span<byte> destination, ulong offset, out int count)
+    {
+        count = 0;
+        return IsUsable ? VfioDeviceCalls.Read(node.Backend, destination, offset, out count) : Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public override Errno Write(ReadOnlySpan<byte> source, ulong offset, out int count)
+    {
+        count = 0;
+        return IsUsable ? VfioDeviceCalls.Write(node.Backend, source, offset, out count) : Errno.InvalidArgument;
+    }
+
+    /// <inheritdoc/>
+    public override Errno Read(Span<byte> destination, out int count)
+    {
+        using (_positionLock.Acquire())
+        {
+            Errno error = Read(destination, _position, out count);
+            _position += (ulong)count;
+            return error;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override Errno Write(ReadOnlySpan<byte> source, out int count)
+    {
+        using (_positionLock.Acquire())
+        {
+            Errno error = Write(source, _position, out count);
+            _position += (ulong)count;
+            return error;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override Errno Map(ulong offset, ulong length, MemoryProtection protection, out nint address)
+    {
+        address = 0;
+        return IsUsable ? VfioDeviceCalls.Map(node.Backend, offset, length, out address) : Errno.InvalidArgument;
+    }
+}
