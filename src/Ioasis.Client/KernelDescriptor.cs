@@ -58,6 +58,28 @@ public sealed class KernelDescriptor : SafeHandle
         }
     }
 
+    /// <summary>Takes over a descriptor that a call returned.</summary>
+    internal static KernelDescriptor Adopt(IKernelAbi kernel, int descriptor) => new(kernel, descriptor);
+
+    /// <summary>An ioctl whose argument is a number or absent.</summary>
+    internal Errno Call(uint request, nint argument, out int result)
+    {
+        bool held = false;
+        try
+        {
+            DangerousAddRef(ref held);
+            result = Kernel.Ioctl(Number, request, argument);
+            return result < 0 ? (Errno)(-result) : Errno.Success;
+        }
+        finally
+        {
+            if (held)
+            {
+                DangerousRelease();
+            }
+        }
+    }
+
     /// <summary>An ioctl of <c>/dev/iommu</c>: sets the size and sends the structure.</summary>
     internal Errno Call<T>(ref T argument)
         where T : unmanaged, ISizedArgument

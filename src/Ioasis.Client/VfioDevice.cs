@@ -9,15 +9,15 @@ namespace Ioasis.Client;
 /// A device by its VFIO character device. It does nothing until it is bound to an <see cref="IommuFd"/>, and its DMA faults
 /// until it is attached there. Thread-safe.
 /// </summary>
-public sealed class VfioDevice : IDisposable
+public sealed partial class VfioDevice : IDisposable
 {
-    private VfioDevice(string path, KernelDescriptor descriptor)
+    internal VfioDevice(string path, KernelDescriptor descriptor)
     {
         Path = path;
         Descriptor = descriptor;
     }
 
-    /// <summary>The device node.</summary>
+    /// <summary>The device node, or the device's name if it was opened through its group.</summary>
     public string Path { get; }
 
     /// <summary>The descriptor.</summary>
@@ -142,7 +142,15 @@ public sealed class VfioDevice : IDisposable
         return Call(VfioRequests.DeviceDetachIommufdPt, ref argument);
     }
 
-    /// <summary>What kind of device it is.</summary>
+    /// <summary>What kind of device it is, and how many regions and interrupts it has.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public VfioDeviceInfo GetInfo()
+    {
+        IommuException.ThrowIf(TryGetInfo(out VfioDeviceInfo info), "VFIO_DEVICE_GET_INFO", $"{Path}");
+        return info;
+    }
+
+    /// <summary>What kind of device it is, and how many regions and interrupts it has.</summary>
     /// <returns>Success, or <see cref="Errno.InvalidArgument"/> before the bind.</returns>
     public Errno TryGetInfo(out VfioDeviceInfo info)
     {
@@ -150,10 +158,32 @@ public sealed class VfioDevice : IDisposable
         return Call(VfioRequests.DeviceGetInfo, ref info);
     }
 
-    /// <summary>Closes the descriptor: the kernel detaches and unbinds the device.</summary>
+    /// <summary>Resets the device.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public void Reset() => IommuException.ThrowIf(TryReset(), "VFIO_DEVICE_RESET", $"{Path}");
+
+    /// <summary>Resets the device.</summary>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> for a device that cannot be reset by itself.</returns>
+    public Errno TryReset() => Descriptor.Call(VfioRequests.DeviceReset, 0, out _);
+
+    /// <summary>Asks whether the device has a feature.</summary>
+    /// <param name="feature">The feature.</param>
+    /// <param name="operation">Whether it can be got, set, or both.</param>
+    /// <returns>Success; <see cref="Errno.NotTypewriter"/> if not; <see cref="Errno.InvalidArgument"/> if not so.</returns>
+    public Errno TryProbeFeature(VfioFeature feature, VfioFeatureFlags operation)
+    {
+        VfioDeviceFeature argument = new()
+        {
+            Argsz = (uint)Unsafe.SizeOf<VfioDeviceFeature>(),
+            Flags = (VfioFeatureFlags)feature | operation | VfioFeatureFlags.Probe,
+        };
+        return Call(VfioRequests.DeviceFeature, ref argument);
+    }
+
+    /// <summary>Closes the descriptor: the kernel detaches and unbinds the device, and its interrupts end.</summary>
     public void Dispose() => Descriptor.Dispose();
 
-    private Errno Call<T>(uint request, ref T argument)
+    internal Errno Call<T>(uint request, ref T argument)
         where T : unmanaged =>
         Descriptor.Call(request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
 }

@@ -181,6 +181,12 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <returns>Success; <see cref="Errno.Exists"/> for a name that is taken; or the driver's error.</returns>
     public Errno TryAddEndpoint(DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
     {
+        return TryAdd(id, options, null, out endpoint);
+    }
+
+    private Errno TryAdd(
+        DeviceId id, EmbeddedEndpointOptions options, IVfioDeviceBackend? backend, out EmbeddedEndpoint? endpoint)
+    {
         ArgumentNullException.ThrowIfNull(options);
         endpoint = null;
         string name = options.Name ?? string.Create(
@@ -204,7 +210,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
                 _link.Add(id, ats);
             }
 
-            endpoint = new(this, device!, _kernel.AddDevice(device!), _port, ats) { RequesterId = options.RequesterId ?? id };
+            endpoint = new(this, device!, _kernel.AddDevice(device!, backend), _port, ats) { RequesterId = options.RequesterId ?? id };
         }
 
         return error;

@@ -133,6 +133,9 @@ public struct VfioIommuType1Info
     /// <summary>ID of the capability with the usable IOVA ranges: header, count, reserved, <see cref="VfioIovaRange"/>s.</summary>
     public const ushort IovaRangeCapability = 1;
 
+    /// <summary>ID of the capability of dirty tracking: header, flags, padding, page sizes, bytes of the largest bitmap.</summary>
+    public const ushort MigrationCapability = 2;
+
     /// <summary>ID of the capability with the number of mappings that are still possible: header, count.</summary>
     public const ushort DmaAvailableCapability = 3;
 }
@@ -183,4 +186,60 @@ public struct VfioIommuType1DmaUnmap
 
     /// <summary>In: bytes to unmap. Out: bytes that were mapped.</summary>
     [FieldOffset(16)] public ulong Size;
+}
+
+/// <summary>Flags of <see cref="VfioIommuType1DirtyBitmap"/>: exactly one.</summary>
+[Flags]
+public enum VfioDirtyPagesFlags : uint
+{
+    /// <summary>None.</summary>
+    None = 0,
+
+    /// <summary>Starts to track.</summary>
+    Start = 1,
+
+    /// <summary>Stops to track.</summary>
+    Stop = 2,
+
+    /// <summary>Reads what is dirty.</summary>
+    GetBitmap = 4,
+}
+
+/// <summary><c>struct vfio_bitmap</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 24)]
+public struct VfioBitmap
+{
+    /// <summary>Bytes of a page, for which a bit stands.</summary>
+    [FieldOffset(0)] public ulong PageSize;
+
+    /// <summary>Bytes of the bitmap.</summary>
+    [FieldOffset(8)] public ulong Size;
+
+    /// <summary>User address of the bitmap; bit 0 of its first word is the first page.</summary>
+    [FieldOffset(16)] public ulong Data;
+}
+
+/// <summary><c>struct vfio_iommu_type1_dirty_bitmap</c>, without what follows.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 8)]
+public struct VfioIommuType1DirtyBitmap
+{
+    /// <summary>Bytes of the structure, and of <see cref="VfioIommuType1DirtyBitmapGet"/> where it follows.</summary>
+    [FieldOffset(0)] public uint Argsz;
+
+    /// <summary>What to do.</summary>
+    [FieldOffset(4)] public VfioDirtyPagesFlags Flags;
+}
+
+/// <summary><c>struct vfio_iommu_type1_dirty_bitmap_get</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 40)]
+public struct VfioIommuType1DirtyBitmapGet
+{
+    /// <summary>First IOVA.</summary>
+    [FieldOffset(0)] public ulong Iova;
+
+    /// <summary>Bytes.</summary>
+    [FieldOffset(8)] public ulong Size;
+
+    /// <summary>Where the bits go.</summary>
+    [FieldOffset(16)] public VfioBitmap Bitmap;
 }

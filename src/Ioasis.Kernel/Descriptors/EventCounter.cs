@@ -10,6 +10,12 @@ internal sealed class EventCounter(ulong value, bool isSemaphore) : IVfioEvent
 {
     private const ulong Maximum = ulong.MaxValue - 1;
 
+    // Counters that listen to each other in a ring would tell each other for ever.
+    private const int MaxDepth = 16;
+
+    [ThreadStatic]
+    private static int t_depth;
+
     private readonly IoLock _lock = new();
     private readonly List<Action> _listeners = [];
     private ulong _value = value;
@@ -140,22 +146,25 @@ internal sealed class EventCounter(ulong value, bool isSemaphore) : IVfioEvent
 
     private void Tell()
     {
-        Action[] listeners;
-        using (_lock.Acquire())
+        Action[] listeners = [];
+        if (t_depth < MaxDepth)
         {
-            listeners = _listeners.Count == 0 ? [] : [.. _listeners];
-            if (listeners.Length > 0)
+            using (_lock.Acquire())
             {
+                listeners = [.. _listeners];
+
                 // Whoever listens takes the count.
-                _value = 0;
+                _value = listeners.Length > 0 ? 0 : _value;
             }
         }
 
+        t_depth++;
         foreach (Action listener in listeners)
         {
             listener();
         }
 
+        t_depth--;
         Waiters.Wake();
     }
 }

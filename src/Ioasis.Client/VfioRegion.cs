@@ -1,0 +1,219 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Client;
+
+/// <summary>
+/// A region of a device: its registers, its memory, its configuration space. Reads and writes go through the kernel, each as
+/// one access of the type's size; a region that allows it can be mapped instead. Thread-safe.
+/// </summary>
+public sealed class VfioRegion
+{
+    private readonly VfioDevice _device;
+    private readonly ulong _offset;
+
+    internal VfioRegion(VfioDevice device, in VfioRegionInfo info, ReadOnlySpan<byte> bytes)
+    {
+        _device = device;
+        _offset = info.Offset;
+        Index = (int)info.Index;
+        Size = info.Size;
+        Flags = info.Flags;
+        SparseAreas = [];
+
+        // The chain: each header says where the next one is. A kernel's mistake must not hang us.
+        uint at = info.CapOffset;
+        for (int i = 0; i < 64 && at >= VfioRegionInfo.MinimumSize && at + 8 <= (uint)bytes.Length; i++)
+        {
+            VfioInfoCapHeader header = MemoryMarshal.Read<VfioInfoCapHeader>(bytes[(int)at..]);
+            ReadOnlySpan<byte> body = bytes[((int)at + 8)..];
+            HasMsiXTable |= header.Id == VfioRegionInfo.MsiXMappableCapability;
+            if (header.Id == VfioRegionInfo.SparseMmapCapability && body.Length >= 8)
+            {
+                int count = (int)Math.Min(MemoryMarshal.Read<uint>(body), (uint)(body.Length - 8) / 16);
+                SparseAreas = MemoryMarshal.Cast<byte, VfioSparseArea>(body.Slice(8, count * 16)).ToArray();
+            }
+
+            at = header.Next;
+        }
+    }
+
+    /// <summary>Its number.</summary>
+    public int Index { get; }
+
+    /// <summary>Bytes; 0 if the device has no such region.</summary>
+    public ulong Size { get; }
+
+    /// <summary>What can be done with it.</summary>
+    public VfioRegionFlags Flags { get; }
+
+    /// <summary>The parts that can be mapped; empty means all of it, if it can be mapped.</summary>
+    public IReadOnlyList<VfioSparseArea> SparseAreas { get; }
+
+    /// <summary>Whether what can be mapped includes the MSI-X table.</summary>
+    public bool HasMsiXTable { get; }
+
+    /// <summary>Whether <see cref="Map"/> is possible.</summary>
+    public bool CanMap => (Flags & VfioRegionFlags.Mmap) != 0;
+
+    /// <summary>Reads a register.</summary>
+    /// <param name="offset">Offset in bytes, a multiple of the type's size for one access.</param>
+    /// <exception cref="IommuException">The kernel refused, or the region ends before.</exception>
+    public T Read<T>(ulong offset)
+        where T : unmanaged
+    {
+        IommuException.ThrowIf(
+            TryRead(offset, out T value), "pread", $"{_device.Path}, region {Index}, 0x{offset:x}, {Unsafe.SizeOf<T>()} bytes");
+        return value;
+    }
+
+    /// <summary>Reads a register.</summary>
+    /// <returns>Success; <see cref="Errno.IoError"/> while the registers are disabled; what the kernel answered.</returns>
+    public Errno TryRead<T>(ulong offset, out T value)
+        where T : unmanaged
+    {
+        value = default;
+        return TryRead(offset, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+    }
+
+    /// <summary>Reads bytes.</summary>
+    /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
+    public Errno TryRead(ulong offset, Span<byte> destination)
+    {
+        if (!Holds(offset, destination.Length))
+        {
+            return Errno.OutOfRange;
+        }
+
+        bool held = false;
+        KernelDescriptor descriptor = _device.Descriptor;
+        try
+        {
+            descriptor.DangerousAddRef(ref held);
+            while (!destination.IsEmpty)
+            {
+                nint count = descriptor.Kernel.Read(descriptor.Number, destination, _offset + offset);
+                if (count <= 0)
+                {
+                    return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
+                }
+
+                destination = destination[(int)count..];
+                offset += (ulong)count;
+            }
+
+            return Errno.Success;
+        }
+        finally
+        {
+            if (held)
+            {
+                descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Writes a register.</summary>
+    /// <param name="offset">Offset in bytes, a multiple of the type's size for one access.</param>
+    /// <param name="value">The value.</param>
+    /// <exception cref="IommuException">The kernel refused, or the region ends before.</exception>
+    public void Write<T>(ulong offset, T value)
+        where T : unmanaged =>
+        IommuException.ThrowIf(
+            TryWrite(offset, value), "pwrite", $"{_device.Path}, region {Index}, 0x{offset:x}, {value}");
+
+    /// <summary>Writes a register.</summary>
+    /// <returns>Success; <see cref="Errno.IoError"/> while the registers are disabled; what the kernel answered.</returns>
+    public Errno TryWrite<T>(ulong offset, T value)
+        where T : unmanaged =>
+        TryWrite(offset, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+
+    /// <summary>Writes bytes.</summary>
+    /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
+    public Errno TryWrite(ulong offset, ReadOnlySpan<byte> source)
+    {
+        if (!Holds(offset, source.Length))
+        {
+            return Errno.OutOfRange;
+        }
+
+        bool held = false;
+        KernelDescriptor descriptor = _device.Descriptor;
+        try
+        {
+            descriptor.DangerousAddRef(ref held);
+            while (!source.IsEmpty)
+            {
+                nint count = descriptor.Kernel.Write(descriptor.Number, source, _offset + offset);
+                if (count <= 0)
+                {
+                    return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
+                }
+
+                source = source[(int)count..];
+                offset += (ulong)count;
+            }
+
+            return Errno.Success;
+        }
+        finally
+        {
+            if (held)
+            {
+                descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    /// <summary>Maps a part of the region into the process.</summary>
+    /// <param name="offset">Offset, a multiple of the page size.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="protection">What the mapping allows.</param>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public VfioMapping Map(
+        ulong offset, int length, MemoryProtection protection = MemoryProtection.Read | MemoryProtection.Write)
+    {
+        IommuException.ThrowIf(
+            TryMap(offset, length, protection, out VfioMapping? mapping),
+            "mmap",
+            $"{_device.Path}, region {Index}, 0x{offset:x}, {length} bytes, {protection}");
+        return mapping!;
+    }
+
+    /// <summary>Maps a part of the region into the process.</summary>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it cannot be mapped; what the kernel answered.</returns>
+    public Errno TryMap(ulong offset, int length, MemoryProtection protection, out VfioMapping? mapping)
+    {
+        mapping = null;
+        if (length <= 0 || !Holds(offset, length))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        bool held = false;
+        KernelDescriptor descriptor = _device.Descriptor;
+        try
+        {
+            descriptor.DangerousAddRef(ref held);
+            int result = descriptor.Kernel.Map(descriptor.Number, _offset + offset, (nuint)length, protection, out nint address);
+            if (result < 0)
+            {
+                return (Errno)(-result);
+            }
+
+            mapping = new(descriptor.Kernel, address, length);
+            return Errno.Success;
+        }
+        finally
+        {
+            if (held)
+            {
+                descriptor.DangerousRelease();
+            }
+        }
+    }
+
+    private bool Holds(ulong offset, int length) => offset <= Size && (ulong)length <= Size - offset;
+}

@@ -1,0 +1,321 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Ioasis.Kernel;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Embedded;
+
+/// <summary>A PCI device as VFIO sees it: regions by vfio-pci's numbers, accesses split as a processor's would be.</summary>
+internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBackend
+{
+    private const int PageSize = 4096;
+
+    /// <inheritdoc/>
+    public VfioDeviceFlags Flags =>
+        VfioDeviceFlags.Pci | (device.Description.CanReset ? VfioDeviceFlags.Reset : VfioDeviceFlags.None);
+
+    /// <inheritdoc/>
+    public int RegionCount => (int)VfioPciRegion.Count;
+
+    /// <inheritdoc/>
+    public int InterruptCount => (int)VfioPciInterrupt.Count;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<VfioResetMember>? ResetMembers =>
+        device.ResetGroup?.Select(static member =>
+        {
+            DeviceId id = member.Endpoint.Id;
+            return new VfioResetMember(
+                member.Endpoint.Device, (ushort)id.Segment, (byte)id.Bus, (byte)id.Value);
+        }).ToList();
+
+    /// <inheritdoc/>
+    public Errno Open()
+    {
+        device.CallReset();
+        device.Config.Open();
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public void Close()
+    {
+        device.Config.Close();
+        device.Interrupts.Close();
+        device.CallReset();
+    }
+
+    /// <inheritdoc/>
+    public Errno GetRegion(int index, out VfioRegion region)
+    {
+        const VfioRegionFlags Both = VfioRegionFlags.Read | VfioRegionFlags.Write;
+        region = default;
+        switch ((VfioPciRegion)index)
+        {
+            case VfioPciRegion.Config:
+                region = new((ulong)device.Config.Size, Both);
+                return Errno.Success;
+            case <= VfioPciRegion.Bar5:
+                if (FindBar(index) is { } bar)
+                {
+                    bool canMap = bar.IsMemory && bar.Size >= PageSize;
+                    region = new(
+                        bar.Size,
+                        canMap ? Both | VfioRegionFlags.Mmap : Both,
+                        null,
+                        canMap && device.Description.MsiX?.Bar == index);
+                }
+
+                return Errno.Success;
+            case VfioPciRegion.Rom:
+                return Errno.Success;
+            default:
+                return Errno.InvalidArgument;
+        }
+    }
+
+    /// <inheritdoc/>
+    public Errno GetInterrupt(int index, out VfioInterrupt interrupt) => device.Interrupts.Describe(index, out interrupt);
+
+    /// <inheritdoc/>
+    public Errno Read(int index, ulong offset, Span<byte> destination, out int count)
+    {
+        count = 0;
+        if (index == (int)VfioPciRegion.Config)
+        {
+            if (offset + (ulong)destination.Length > (ulong)device.Config.Size)
+            {
+                return Errno.BadAddress;
+            }
+
+            VfioPciInterrupt? kind = device.Interrupts.Kind;
+            device.Config.Read(
+                (int)offset,
+                destination,
+                device.Interrupts.Line,
+                kind == VfioPciInterrupt.Msi,
+                kind == VfioPciInterrupt.MsiX);
+            count = destination.Length;
+            return Errno.Success;
+        }
+
+        Errno error = CheckAccess(index, offset, destination.Length, out count);
+        return error == Errno.Success ? ReadBar(index, offset, destination[..count]) : error;
+    }
+
+    /// <inheritdoc/>
+    public Errno Write(int index, ulong offset, ReadOnlySpan<byte> source, out int count)
+    {
+        count = 0;
+        if (index == (int)VfioPciRegion.Config)
+        {
+            if (offset + (ulong)source.Length > (ulong)device.Config.Size)
+            {
+                return Errno.BadAddress;
+            }
+
+            if (device.Config.Write((int)offset, source))
+            {
+                device.CallReset();
+            }
+
+            device.Interrupts.SetDisabled((device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
+            count = source.Length;
+            return Errno.Success;
+        }
+
+        Errno error = CheckAccess(index, offset, source.Length, out count);
+        return error == Errno.Success ? WriteBar(index, offset, source[..count]) : error;
+    }
+
+    /// <inheritdoc/>
+    public Errno Map(int index, ulong offset, ulong length, out nint address)
+    {
+        address = 0;
+        if (index > (int)VfioPciRegion.Bar5
+            || FindBar(index) is not { IsMemory: true, Size: >= PageSize } bar
+            || offset > bar.Size
+            || length > bar.Size - offset)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        address = device.MemoryOf(index)!.Address + (nint)offset;
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public Errno SetInterrupts(in VfioIrqSet set, ReadOnlySpan<byte> data, IVfioEventSource events) =>
+        device.Interrupts.Set(set, data, events);
+
+    /// <inheritdoc/>
+    public Errno Reset()
+    {
+        if (!device.Description.CanReset)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        // The configuration space is saved before and restored after.
+        device.CallReset();
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public void ResetWithBus() => device.CallReset();
+
+    /// <inheritdoc/>
+    public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events)
+    {
+        const VfioFeatureFlags Operations = VfioFeatureFlags.Get | VfioFeatureFlags.Set;
+        if (feature is not (VfioFeature.LowPowerEntry or VfioFeature.LowPowerEntryWithWakeup or VfioFeature.LowPowerExit))
+        {
+            return Errno.NotTypewriter;
+        }
+
+        // These can only be set.
+        if ((flags & Operations & ~VfioFeatureFlags.Set) != 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if ((flags & VfioFeatureFlags.Probe) != 0)
+        {
+            return Errno.Success;
+        }
+
+        if ((flags & VfioFeatureFlags.Set) == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (feature != VfioFeature.LowPowerEntryWithWakeup)
+        {
+            return device.SetLowPower(feature == VfioFeature.LowPowerEntry, null);
+        }
+
+        // The descriptor of the counter, and a reserved word.
+        if (data.Length < 2 * sizeof(int) || MemoryMarshal.Read<int>(data[sizeof(int)..]) != 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = events.TryGetEvent(MemoryMarshal.Read<int>(data), out IVfioEvent? wakeup);
+        return error == Errno.Success ? device.SetLowPower(true, wakeup) : error;
+    }
+
+    /// <inheritdoc/>
+    public void RequestRelease() => device.Interrupts.RequestRelease();
+
+    // The largest naturally aligned access that a processor can make here.
+    private static int GetAccessSize(ulong offset, int left)
+    {
+        int size = 8;
+        while (size > left || (offset & (uint)(size - 1)) != 0)
+        {
+            size >>= 1;
+        }
+
+        return size;
+    }
+
+    private PciBar? FindBar(int index) => device.Description.Bars.FirstOrDefault(bar => bar.Register == index);
+
+    private Errno CheckAccess(int index, ulong offset, int length, out int count)
+    {
+        count = 0;
+        if (index > (int)VfioPciRegion.Bar5 || FindBar(index) is not { } bar || offset >= bar.Size)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (!bar.IsIo && !device.IsMemoryEnabled)
+        {
+            return Errno.IoError;
+        }
+
+        count = (int)Math.Min((ulong)length, bar.Size - offset);
+        return Errno.Success;
+    }
+
+    // The table of MSI-X is the kernel's: reads give ones, writes go nowhere.
+    private bool IsMsiXTable(int index, ulong offset, out ulong left)
+    {
+        left = ulong.MaxValue;
+        if (device.Description.MsiX is not { } x || x.Bar != index)
+        {
+            return false;
+        }
+
+        ulong end = x.TableOffset + (16ul * (uint)x.Vectors);
+        if (offset >= end)
+        {
+            return false;
+        }
+
+        bool inside = offset >= x.TableOffset;
+        left = (inside ? end : x.TableOffset) - offset;
+        return inside;
+    }
+
+    private Errno ReadBar(int index, ulong offset, Span<byte> destination)
+    {
+        Span<byte> word = stackalloc byte[8];
+        while (!destination.IsEmpty)
+        {
+            int size;
+            if (IsMsiXTable(index, offset, out ulong left))
+            {
+                size = (int)Math.Min((ulong)destination.Length, left);
+                destination[..size].Fill(0xff);
+            }
+            else if (device.MemoryOf(index) is { } memory)
+            {
+                size = (int)Math.Min((ulong)destination.Length, left);
+                memory.Bytes.Slice((int)offset, size).CopyTo(destination);
+            }
+            else
+            {
+                size = GetAccessSize(offset, (int)Math.Min((ulong)destination.Length, left));
+                BinaryPrimitives.WriteUInt64LittleEndian(word, device.CallRead(index, offset, size));
+                word[..size].CopyTo(destination);
+            }
+
+            destination = destination[size..];
+            offset += (uint)size;
+        }
+
+        return Errno.Success;
+    }
+
+    private Errno WriteBar(int index, ulong offset, ReadOnlySpan<byte> source)
+    {
+        Span<byte> word = stackalloc byte[8];
+        while (!source.IsEmpty)
+        {
+            int size;
+            if (IsMsiXTable(index, offset, out ulong left))
+            {
+                size = (int)Math.Min((ulong)source.Length, left);
+            }
+            else if (device.MemoryOf(index) is { } memory)
+            {
+                size = (int)Math.Min((ulong)source.Length, left);
+                source[..size].CopyTo(memory.Bytes[(int)offset..]);
+            }
+            else
+            {
+                size = GetAccessSize(offset, (int)Math.Min((ulong)source.Length, left));
+                word.Clear();
+                source[..size].CopyTo(word);
+                device.CallWrite(index, offset, size, BinaryPrimitives.ReadUInt64LittleEndian(word));
+            }
+
+            source = source[size..];
+            offset += (uint)size;
+        }
+
+        return Errno.Success;
+    }
+}
