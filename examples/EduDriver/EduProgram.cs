@@ -12,7 +12,7 @@ namespace Ioasis.Examples;
 public sealed record EduReport(uint Identification, uint Factorial, int BytesEqual);
 
 /// <summary>A program that uses an edu device: by /dev/iommu, or by a VFIO container.</summary>
-public static unsafe class EduProgram
+public static class EduProgram
 {
     private const int PageSize = 4096;
     private static readonly Iova s_source = new(0x10_0000);
@@ -96,7 +96,7 @@ public static unsafe class EduProgram
         return new(identification, factorial, equal);
     }
 
-    private sealed class PageBuffer : IDisposable
+    private sealed unsafe class PageBuffer : IDisposable
     {
         private void* _memory = NativeMemory.AlignedAlloc(PageSize, PageSize);
 

@@ -59,6 +59,8 @@ public sealed partial class IoasisKernel : IKernelAbi
     /// <summary>The process that calls on the kernel itself are made for.</summary>
     public KernelProcess FirstProcess => _first;
 
+    internal IoasisKernelOptions Options => _options;
+
     internal KernelProcess Current => KernelProcess.CurrentOf(this) ?? _first;
 
     internal IUserMemory UserMemory => Current.Owner.Memory;

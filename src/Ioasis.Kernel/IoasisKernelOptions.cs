@@ -16,6 +16,9 @@ public sealed record IoasisKernelOptions
     /// <summary>Where the memory of memory files comes from; null if there are none (ENOSYS).</summary>
     public IMemoryFileSource? MemoryFiles { get; init; }
 
+    /// <summary>Mappings that a VFIO container may have at a time (Linux: vfio_iommu_type1.dma_entry_limit).</summary>
+    public int ContainerMappingLimit { get; init; } = ushort.MaxValue;
+
     /// <summary>Limits of deferred invalidation, and the clock.</summary>
     public LazyInvalidationOptions LazyInvalidation { get; init; } = new();
 

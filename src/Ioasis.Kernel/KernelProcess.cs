@@ -77,7 +77,7 @@ public sealed class KernelProcess : IKernelAbi
     {
         foreach (OpenFile file in Descriptors.RemoveAll(forGood))
         {
-            file.Waiters?.Interrupt();
+            file.InterruptWaiters();
             file.Dereference();
         }
 

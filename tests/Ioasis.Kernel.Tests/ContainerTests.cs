@@ -187,7 +187,7 @@ public sealed class ContainerTests
         Map(rig, container, memory, 0x10000, 0x2000).ShouldBe(0);
         Map(rig, container, memory, 0x40000, 0x1000, argsz: 31).ShouldBe(-(int)Errno.InvalidArgument);
         Map(rig, container, memory, 0x40000, 0x1000, 0).ShouldBe(-(int)Errno.InvalidArgument);
-        Map(rig, container, memory, 0x40000, 0x1000, VfioDmaMapFlags.Vaddr).ShouldBe(-(int)Errno.InvalidArgument);
+        Map(rig, container, memory, 0x40000, 0x1000, VfioDmaMapFlags.Vaddr).ShouldBe(-(int)Errno.NoEntry);
         Map(rig, container, memory, 0x40000, 0x1000, (VfioDmaMapFlags)8).ShouldBe(-(int)Errno.InvalidArgument);
         Map(rig, container, memory, 0x40000, 0).ShouldBe(-(int)Errno.InvalidArgument);
         Map(rig, container, memory, 0x40001, 0x1000).ShouldBe(-(int)Errno.InvalidArgument);
@@ -268,9 +268,12 @@ public sealed class ContainerTests
             offset = header.Next;
         }
 
-        chain.Select(static capability => (capability.Id, capability.Version)).ShouldBe([((ushort)3, (ushort)1), ((ushort)1, (ushort)1)]);
-        BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan((int)chain[0].Offset + 8)).ShouldBe(65534u);
-        Span<byte> ranges = bytes.AsSpan((int)chain[1].Offset + 8);
+        chain.Select(static capability => (capability.Id, capability.Version)).ShouldBe(
+            [((ushort)2, (ushort)1), ((ushort)3, (ushort)1), ((ushort)1, (ushort)1)]);
+        Span<byte> migration = bytes.AsSpan((int)chain[0].Offset + 8);
+        MemoryMarshal.Cast<byte, ulong>(migration[..24]).ToArray().ShouldBe([0ul, 0x1000, 1 << 28]);
+        BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan((int)chain[1].Offset + 8)).ShouldBe(65534u);
+        Span<byte> ranges = bytes.AsSpan((int)chain[2].Offset + 8);
         BinaryPrimitives.ReadUInt32LittleEndian(ranges).ShouldBe(3u);
         MemoryMarshal.Cast<byte, VfioIovaRange>(ranges[8..56]).ToArray().Select(static range => (range.Start, range.End))
             .ShouldBe([(0ul, 0xffful), (0x2000ul, 0xfedf_fffful), (0xfef0_0000ul, (1ul << 47) - 1)]);
@@ -284,7 +287,7 @@ public sealed class ContainerTests
         Rig rig = new();
         (int container, _, _) = Prepare(rig);
         byte[] full = GetInfo(rig, container, 256);
-        const int Needed = 24 + 16 + 32;
+        const int Needed = 24 + 32 + 16 + 32;
         for (int argsz = 0; argsz <= 256; argsz++)
         {
             byte[] bytes = GetInfo(rig, container, argsz, argsz < 16 ? -(int)Errno.InvalidArgument : 0);
@@ -334,13 +337,13 @@ public sealed class ContainerTests
             hardware.DomainOf(device).ShouldBe(BlockedDomain.Instance);
             hardware.Domains.Count.ShouldBe(1);
             byte[] unchanged = GetInfo(rig, container, 256);
-            unchanged.AsSpan(24 + 16).ToArray().ShouldBe(before.AsSpan(24 + 16).ToArray());
+            unchanged.AsSpan(24 + 32 + 16).ToArray().ShouldBe(before.AsSpan(24 + 32 + 16).ToArray());
 
             // Once the mapping is gone it may come, and it narrows the ranges while it is there.
             Unmap(rig, container, 0x8000_0000, 0x1000).ShouldBe((0, 0x1000ul));
             SetContainer(rig, second, container).ShouldBe(0);
             hardware.Domains.Count.ShouldBe(2);
-            GetInfo(rig, container, 256).AsSpan(24 + 16).ToArray().ShouldNotBe(before.AsSpan(24 + 16).ToArray());
+            GetInfo(rig, container, 256).AsSpan(24 + 32 + 16).ToArray().ShouldNotBe(before.AsSpan(24 + 32 + 16).ToArray());
             rig.Kernel.Ioctl(second, VfioRequests.GroupUnsetContainer, 0).ShouldBe(0);
             Map(rig, container, FakeUserMemory.Start, 0x8000_0000, 0x1000).ShouldBe(0);
             rig.Kernel.Close(second).ShouldBe(0);

@@ -130,15 +130,6 @@ internal sealed partial class AddressSpace
         }
     }
 
-    /// <summary>Whether something is mapped in a range.</summary>
-    public bool IsMapped(AddressRange range)
-    {
-        using (_lock.Acquire())
-        {
-            return FindOverlap(range, out bool retired) is not null && !retired;
-        }
-    }
-
     /// <summary>Reads the usable IOVAs and the alignment at one moment.</summary>
     public AddressRange[] GetUsable(out ulong alignment)
     {

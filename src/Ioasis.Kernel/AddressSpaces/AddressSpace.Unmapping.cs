@@ -5,42 +5,6 @@ namespace Ioasis.Kernel;
 /// <content>How mappings go: out of the tables first, and from the books when their invalidation is complete.</content>
 internal sealed partial class AddressSpace
 {
-    /// <summary>
-    /// Unmaps by VFIO's rules. Version 2: neither end of the range may lie within a mapping. Version 1: a mapping that begins
-    /// before the range ends the call, one that reaches beyond it goes whole.
-    /// </summary>
-    /// <returns>Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/>; <see cref="Errno.IoError"/>.</returns>
-    public Errno UnmapByVfioRules(AddressRange range, bool isVersion2, out ulong unmapped, out int mappings)
-    {
-        unmapped = 0;
-        mappings = 0;
-        using (_lock.Acquire())
-        {
-            int before = _liveCount;
-            Area? first = FindLive(range.Start);
-            Area? last = FindLive(range.Last);
-            if (isVersion2)
-            {
-                if ((first is not null && first.Start != range.Start) || (last is not null && last.Last != range.Last))
-                {
-                    return Errno.InvalidArgument;
-                }
-            }
-            else if (first is not null && first.Start < range.Start)
-            {
-                return Errno.Success;
-            }
-            else if (last is not null)
-            {
-                range = new(range.Start, last.Last);
-            }
-
-            Errno error = UnmapRange(range.Start, range.Last, lazy: false, out unmapped);
-            mappings = before - _liveCount;
-            return error == Errno.NoEntry ? Errno.Success : error;
-        }
-    }
-
     private Errno UnmapRange(ulong start, ulong last, bool lazy, out ulong unmapped)
     {
         unmapped = 0;

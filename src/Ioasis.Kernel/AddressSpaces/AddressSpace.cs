@@ -33,6 +33,7 @@ internal sealed partial class AddressSpace : ILazyRelease
     private readonly LazyInvalidationOptions _lazyOptions;
     private readonly bool _pinsByProcess;
     private int _liveCount;
+    private int _lostAddresses;
     private bool _largePages = true;
     private bool _lazy;
     private ulong _alignment = 1;
@@ -256,6 +257,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         area.Access = access;
         area.Waiting = 0;
         area.Pinned = false;
+        area.LostAddress = false;
         area.State = AreaState.Live;
         _liveCount++;
         if (_domains.Count > 0)

@@ -42,6 +42,9 @@ internal sealed class Area
     /// <summary>Whether it is one of the users for which the memory is pinned.</summary>
     public bool Pinned;
 
+    /// <summary>Whether the user took back its address of the memory (VFIO: VADDR); devices still reach the pages.</summary>
+    public bool LostAddress;
+
     /// <summary>Domains whose invalidation a retired area waits for.</summary>
     public int Waiting;
 

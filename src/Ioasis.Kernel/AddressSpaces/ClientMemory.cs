@@ -54,6 +54,15 @@ internal sealed class ClientMemory
         Volatile.Write(ref _references, 1);
     }
 
+    /// <summary>The client has the same pages at another address now.</summary>
+    public void Move(ulong userAddress)
+    {
+        using (_lock.Acquire())
+        {
+            UserAddress = userAddress;
+        }
+    }
+
     /// <summary>Adds a reference to an object that has one.</summary>
     public void Reference() => Interlocked.Increment(ref _references);
 

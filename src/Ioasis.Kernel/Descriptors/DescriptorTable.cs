@@ -67,6 +67,7 @@ internal sealed class DescriptorTable
                 Volatile.Write(ref _files, larger);
             }
 
+            file.OnDescriptorAdded();
             Volatile.Write(ref _files[index], file);
             _hint = index + 1;
             descriptor = index;
@@ -100,6 +101,7 @@ internal sealed class DescriptorTable
             }
 
             Volatile.Write(ref _files[descriptor], null);
+            file.OnDescriptorRemoved();
             _hint = Math.Min(_hint, descriptor);
             return file;
         }
@@ -113,6 +115,11 @@ internal sealed class DescriptorTable
         {
             _isClosed = forGood;
             List<OpenFile> files = [.. _files.OfType<OpenFile>()];
+            foreach (OpenFile file in files)
+            {
+                file.OnDescriptorRemoved();
+            }
+
             Array.Clear(_files);
             _hint = First;
             return files;

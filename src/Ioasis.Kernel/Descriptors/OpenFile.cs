@@ -11,6 +11,19 @@ internal abstract class OpenFile
 {
     // Descriptors, calls in progress and files that hold this one. 0 is for ever.
     private int _references = 1;
+    private int _descriptors;
+
+    /// <summary>A descriptor of the file was made.</summary>
+    public void OnDescriptorAdded() => Interlocked.Increment(ref _descriptors);
+
+    /// <summary>A descriptor of the file is gone.</summary>
+    public void OnDescriptorRemoved() => Interlocked.Decrement(ref _descriptors);
+
+    /// <summary>
+    /// A process dies that had descriptors of the file: who waits looks up. If nobody else has one, whoever is on the way to wait
+    /// does not begin.
+    /// </summary>
+    public void InterruptWaiters() => Waiters?.Interrupt(forGood: Volatile.Read(ref _descriptors) == 0);
 
     /// <summary>Adds a reference, unless the file is gone already.</summary>
     public bool TryReference()

@@ -13,17 +13,20 @@ internal sealed class WaitQueue
     // A leaf: nothing is called and nothing waits under it, so the explorer of schedules need not own it.
     private readonly Lock _lock = new();
     private readonly List<Waiter> _waiters = [];
+    private bool _isInterrupted;
 
     /// <summary>Wakes everyone, to look again.</summary>
-    public void Wake() => Wake(interrupted: false);
+    public void Wake() => Wake(interrupted: false, forGood: false);
 
-    /// <summary>Wakes everyone for good: the process that waits is dying.</summary>
-    public void Interrupt() => Wake(interrupted: true);
+    /// <summary>Ends every wait: the process that waits is dying.</summary>
+    /// <param name="forGood">Whether those who come later do not wait either.</param>
+    public void Interrupt(bool forGood) => Wake(interrupted: true, forGood);
 
-    private void Wake(bool interrupted)
+    private void Wake(bool interrupted, bool forGood)
     {
         lock (_lock)
         {
+            _isInterrupted |= forGood;
             foreach (Waiter waiter in _waiters)
             {
                 waiter.Set(interrupted);
@@ -46,6 +49,7 @@ internal sealed class WaitQueue
             lock (queue._lock)
             {
                 queue._waiters.Add(this);
+                _interrupted |= queue._isInterrupted;
             }
         }
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -10,17 +9,15 @@ namespace Ioasis.Kernel;
 /// An open <c>/dev/vfio/vfio</c>: groups that share one address space, by VFIO's own rules (type 1, versions 1 and 2). The
 /// address space is the one of iommufd; what differs are numbers, order of checks and what an unmap may cut.
 /// </summary>
-internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
+internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
 {
-    // Mappings that a container may have at a time (Linux: dma_entry_limit).
-    private const int MappingLimit = ushort.MaxValue;
-
     private readonly IoLock _lock = new();
     private readonly List<Member> _groups = [];
     private readonly List<ContainerDomain> _domains = [];
     private AddressSpace? _space;
     private bool _isVersion2;
     private int _mappings;
+    private bool _tracksDirty;
 
     /// <summary>Whether the kind of IOMMU was chosen.</summary>
     public bool HasIommu => Volatile.Read(ref _space) is not null;
@@ -67,6 +64,7 @@ internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
                 VfioRequests.IommuGetInfo => GetInfo(argument),
                 VfioRequests.IommuMapDma => Map(argument),
                 VfioRequests.IommuUnmapDma => Unmap(argument),
+                VfioRequests.IommuDirtyPages => DirtyPages(argument),
                 _ => Errno.NotTypewriter,
             };
         }
@@ -121,7 +119,7 @@ internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
     private bool Has(nint extension) => (VfioExtension)extension switch
     {
         VfioExtension.Type1 or VfioExtension.Type1V2 or VfioExtension.UnmapAll => true,
-        VfioExtension.CoherentDma => _space is not null,
+        VfioExtension.CoherentDma or VfioExtension.UpdateVaddr => _space is not null,
         _ => false,
     };
 
@@ -163,13 +161,20 @@ internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
         kernel.OnAddressSpaceClosed(_space);
         Volatile.Write(ref _space, null);
         _mappings = 0;
+        _tracksDirty = false;
     }
 
     // A domain that the group can share with others, or one of its own.
     private Errno Attach(Member member)
     {
+        // A new domain would have to pin memory whose address nobody knows.
+        if (_space!.HasLostAddresses)
+        {
+            return Errno.Busy;
+        }
+
         List<ReservedRegion> regions = [.. member.Group.Group.Devices.SelectMany(static device => device.GetReservedRegions())];
-        Errno error = _space!.ReserveRegions(regions, member);
+        Errno error = _space.ReserveRegions(regions, member);
         if (error != Errno.Success)
         {
             return ToVfio(error);
@@ -250,134 +255,6 @@ internal sealed class VfioContainerFile(IoasisKernel kernel) : OpenFile
             _space.RemoveDomain(domain.InSpace);
             domain.Domain.Dispose();
         }
-    }
-
-    private Errno Map(Span<byte> argument)
-    {
-        Errno error = ArgszArgument.Take(argument, 32, out VfioIommuType1DmaMap map);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        ulong granule = _space!.Alignment;
-        if (map.Argsz < 32
-            || (map.Flags & ~(VfioDmaMapFlags.Read | VfioDmaMapFlags.Write)) != 0
-            || map.Flags == VfioDmaMapFlags.None
-            || map.Size == 0
-            || ((map.Size | map.Iova | map.Vaddr) & (granule - 1)) != 0
-            || !AddressRange.TryFromLength(map.Iova, map.Size, out AddressRange range)
-            || !AddressRange.TryFromLength(map.Vaddr, map.Size, out _))
-        {
-            return Errno.InvalidArgument;
-        }
-
-        if (_space.IsMapped(range))
-        {
-            return Errno.Exists;
-        }
-
-        if (_mappings >= MappingLimit)
-        {
-            return Errno.NoSpace;
-        }
-
-        Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
-            | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
-        ulong iova = map.Iova;
-        error = _space.Map(kernel.Current.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
-        _mappings += error == Errno.Success ? 1 : 0;
-        return error == Errno.Overflow ? Errno.InvalidArgument : error;
-    }
-
-    private Errno Unmap(Span<byte> argument)
-    {
-        Errno error = ArgszArgument.Take(argument, 24, out VfioIommuType1DmaUnmap unmap);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        bool all = (unmap.Flags & VfioDmaUnmapFlags.All) != 0;
-        if (unmap.Argsz < 24 || (unmap.Flags & ~VfioDmaUnmapFlags.All) != 0)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        AddressRange range = AddressRange.All;
-        if (all
-            ? (unmap.Iova | unmap.Size) != 0
-            : ((unmap.Iova | unmap.Size) & (_space!.Alignment - 1)) != 0
-                || !AddressRange.TryFromLength(unmap.Iova, unmap.Size, out range))
-        {
-            return Errno.InvalidArgument;
-        }
-
-        error = _space!.UnmapByVfioRules(range, _isVersion2 || all, out ulong unmapped, out int mappings);
-        _mappings -= mappings;
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        unmap.Size = unmapped;
-        return ArgszArgument.Give(argument, unmap, 24);
-    }
-
-    // S3.7 to S3.11.
-    private Errno GetInfo(Span<byte> argument)
-    {
-        Errno error = ArgszArgument.Take(argument, VfioIommuType1Info.MinimumSize, out VfioIommuType1Info info);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        if (info.Argsz < VfioIommuType1Info.MinimumSize)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        CapabilityChain chain = new(24);
-        chain.Add(VfioIommuType1Info.DmaAvailableCapability, 1, BitConverter.GetBytes(MappingLimit - _mappings));
-        chain.Add(VfioIommuType1Info.IovaRangeCapability, 1, DescribeRanges());
-        uint given = info.Argsz;
-        info = new()
-        {
-            Argsz = given,
-            Flags = VfioIommuInfoFlags.PageSizes | VfioIommuInfoFlags.Caps,
-            IovaPageSizes = _space!.GetPageSizes(),
-        };
-        if (given < 24 + (uint)chain.Bytes.Length)
-        {
-            info.Argsz = 24 + (uint)chain.Bytes.Length;
-        }
-        else
-        {
-            if (argument.Length < 24 + chain.Bytes.Length)
-            {
-                return Errno.BadAddress;
-            }
-
-            chain.Bytes.CopyTo(argument[24..]);
-            info.CapOffset = 24;
-        }
-
-        return ArgszArgument.Give(argument, info, (int)Math.Min(given, 24));
-    }
-
-    private byte[] DescribeRanges()
-    {
-        AddressRange[] ranges = _space!.GetUsable(out _);
-        byte[] body = new byte[8 + (16 * ranges.Length)];
-        MemoryMarshal.Write(body, (uint)ranges.Length);
-        for (int i = 0; i < ranges.Length; i++)
-        {
-            MemoryMarshal.Write(
-                body.AsSpan(8 + (16 * i)), new VfioIovaRange { Start = ranges[i].Start, End = ranges[i].Last });
-        }
-
-        return body;
     }
 
     private sealed class Member(VfioGroupFile group)
