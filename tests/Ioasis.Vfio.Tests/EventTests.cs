@@ -4,6 +4,8 @@ using Ioasis.Kernel.Tests;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
+#pragma warning disable CA1859 // The seam is what is tested, not the class behind it.
+
 namespace Ioasis.Vfio.Tests;
 
 /// <summary>Event counters as <c>eventfd(2)</c> describes them, and waiting for them.</summary>
