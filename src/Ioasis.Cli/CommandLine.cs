@@ -51,6 +51,7 @@ internal static class CommandLine
         {
             RunCommand.Create(environment, replay),
             ConformCommand.Create(),
+            DemoCommand.Create(environment),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {

@@ -38,8 +38,9 @@ internal sealed class EmbeddedPcieLink(InterruptController interrupts) : IPcieLi
 
     public void HandlePageRequest(in PcieMessage message)
     {
+        // The device will wait for the answer, and perhaps nobody else runs the handler.
         Iommu!.HandlePageRequest(message);
-        interrupts.Run();
+        interrupts.RunAlways();
     }
 
     public void HandleInvalidationCompletion(in PcieMessage message) => Iommu!.HandleInvalidationCompletion(message);

@@ -37,6 +37,20 @@ internal sealed class InterruptController : IInterruptLines
         }
     }
 
+    /// <summary>
+    /// Has the handler look even if nothing is asserted yet: what this thread raised may be on its way to the wire on another
+    /// thread, which will not run the handler.
+    /// </summary>
+    public void RunAlways()
+    {
+        using (_lock.Acquire())
+        {
+            Handler?.Invoke(0);
+        }
+
+        Run();
+    }
+
     private void RunAll()
     {
         using (_lock.Acquire())

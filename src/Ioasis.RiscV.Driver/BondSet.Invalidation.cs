@@ -46,8 +46,28 @@ internal sealed partial class BondSet
             return Errno.Success;
         }
 
-        ulong[] tickets = new ulong[bonds.Length];
         Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
+        Errno result = bonds.Length == 1
+            ? CarryOutIn(bonds[0], build, state, commands)
+            : CarryOutInAll(bonds, build, state, commands);
+        return result == Errno.Success && guestRange is { } range
+            ? InvalidateInGuestsDevices(range)
+            : result;
+    }
+
+    private static Errno CarryOutIn<TState>(Bond bond, BuildCommands<TState> build, TState state, Span<Command> commands)
+        where TState : allows ref struct
+    {
+        int count = build(bond, state, commands);
+        Errno error = count == 0 ? Errno.Success : bond.Iommu.Commands.SubmitAndWait(commands[..count]);
+        return error == Errno.NoDevice ? Errno.Success : error;
+    }
+
+    private static Errno CarryOutInAll<TState>(
+        Bond[] bonds, BuildCommands<TState> build, TState state, Span<Command> commands)
+        where TState : allows ref struct
+    {
+        ulong[] tickets = new ulong[bonds.Length];
         Errno result = Errno.Success;
         for (int i = 0; i < bonds.Length; i++)
         {
@@ -56,10 +76,15 @@ internal sealed partial class BondSet
             result = error is Errno.Success or Errno.NoDevice ? result : error;
         }
 
-        result = WaitForAll(bonds, tickets, result);
-        return result == Errno.Success && guestRange is { } range
-            ? InvalidateInDevices(Array.FindAll(Volatile.Read(ref _atsBonds), static b => b.IsGuest), range, isGuestRange: true)
-            : result;
+        return WaitForAll(bonds, tickets, result);
+    }
+
+    private Errno InvalidateInGuestsDevices(AddressRange range)
+    {
+        AtsBond[] devices = Volatile.Read(ref _atsBonds);
+        return devices.Length == 0
+            ? Errno.Success
+            : InvalidateInDevices(Array.FindAll(devices, static bond => bond.IsGuest), range, isGuestRange: true);
     }
 
     /// <summary>Makes commands for one bond and returns how many.</summary>

@@ -75,6 +75,38 @@ public class CommandQueueTests
         rig.Log.ToString().ShouldContain("CMD_ILL");
     }
 
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(2, true)]
+    [InlineData(3, false)]
+    [InlineData(3, true)]
+    [Trait("Requirement", "S4.15")]
+    public void What_a_guest_or_its_host_invalidates_takes_place_though_the_queue_is_recovered(int times, bool isGuest)
+    {
+        SpoiledCommands spoiler = null!;
+        using Rig rig = new(new() { DriverMemory = memory => spoiler = new(memory) });
+        IommuDevice device = rig.AddDevice(0x10);
+        using Guest guest = new(rig.Memory, rig.NewSecondStage(device));
+        guest.Map(Iova, Guest.Data);
+        RiscVNestedDomain nested = guest.Nest(device, 5);
+        device.Group.Attach(nested).ShouldBe(Errno.Success);
+        rig.ShouldReach(device, Iova, guest.ToHost(Guest.Data));
+        spoiler.Spoil(isGuest ? CommandOpcode.Iotinval : CommandOpcode.Iofence, times);
+        if (isGuest)
+        {
+            guest.Unmap(Iova);
+            Guest.ShouldInvalidate(nested, Command.InvalidateFirstStage(null, 5, Iova));
+            rig.ShouldFault(device, Iova, FaultCause.ReadPageFault);
+        }
+        else
+        {
+            guest.Parent.ShouldUnmap(Guest.Data);
+            rig.ShouldFault(device, Iova, FaultCause.ReadGuestPageFault);
+        }
+
+        rig.Driver.Statistics.QueueRecoveries.ShouldBe(times);
+    }
+
     [Fact]
     public void What_cannot_be_completed_is_an_error_and_frees_nothing()
     {

@@ -1,0 +1,34 @@
+using System.CommandLine;
+using Ioasis.Cli.Demo;
+
+namespace Ioasis.Cli.Commands;
+
+/// <summary><c>ioasis demo</c>: stories that a person can watch, whose every claim is checked while it is told.</summary>
+internal static class DemoCommand
+{
+    /// <summary>Makes the command.</summary>
+    public static Command Create(CliEnvironment environment)
+    {
+        Option<int> seed = new("--seed")
+        {
+            Description = "Decides addresses, sizes and the order of everything; the same seed tells the same story.",
+            DefaultValueFactory = _ => 1,
+        };
+        Option<bool> quick = new("--quick") { Description = "A short story." };
+        Command sva = new(
+            "sva",
+            "Two guests with quotas, processes that share their addresses with an accelerator, one of them killed in the middle.")
+        {
+            seed, quick,
+        };
+        sva.SetAction(parsed => Run(environment, new() { Seed = parsed.GetValue(seed), Quick = parsed.GetValue(quick) }));
+        return new("demo", "Shows what the system does, and checks it.") { sva };
+    }
+
+    /// <summary>Tells the story; status 1 if a check did not hold.</summary>
+    internal static int Run(CliEnvironment environment, SvaDemoOptions options)
+    {
+        using SvaDemo demo = new(options, environment.Out);
+        return demo.Run() ? ExitStatus.Ok : ExitStatus.CheckFailed;
+    }
+}

@@ -1,0 +1,46 @@
+using Ioasis.Cli.Commands;
+
+namespace Ioasis.Cli.Tests;
+
+/// <summary><c>ioasis demo sva</c>.</summary>
+[Trait("Requirement", "S2.1")]
+[Trait("Requirement", "S2.11")]
+[Trait("Requirement", "S1.14")]
+public class DemoCommandTests
+{
+    [Theory]
+    [InlineData("1")]
+    [InlineData("2")]
+    [InlineData("12345")]
+    public void The_story_holds_whatever_the_seed(string seed)
+    {
+        CliRun run = CliRun.Of("demo", "sva", "--quick", "--seed", seed);
+        run.Status.ShouldBe(0, run.Out);
+        run.Out.ShouldNotContain("FAIL");
+        run.Out.ShouldContain("not authorised: NoSpace");
+        run.Out.ShouldContain("jobs were dropped without a completion record");
+        run.Out.ShouldContain("now, after stop and drain, the PASID is free");
+        run.Out.ShouldContain("checks hold.");
+        run.Error.ShouldBeEmpty();
+    }
+
+    [Fact]
+    public void The_same_seed_tells_the_same_story() =>
+        CliRun.Of("demo", "sva", "--quick", "--seed", "7").Out.ShouldBe(CliRun.Of("demo", "sva", "--quick", "--seed", "7").Out);
+
+    [Fact]
+    public void A_driver_that_forgets_to_invalidate_is_noticed_and_the_status_says_so()
+    {
+        using StringWriter output = new();
+        CliEnvironment environment = new()
+        {
+            Out = output,
+            Error = output,
+            OpenOut = () => Stream.Null,
+            ColourOut = false,
+            ErrorIsTerminal = false,
+        };
+        DemoCommand.Run(environment, new() { Quick = true, Machine = static machine => machine with { SkipInvalidationAfterUnmap = true } }).ShouldBe(1);
+        output.ToString().ShouldContain("FAIL");
+    }
+}

@@ -1,0 +1,86 @@
+using Ioasis.Core;
+using Ioasis.Testing;
+
+namespace Ioasis.Sva.Tests.Schedules;
+
+/// <summary>Runs explored schedules one after the other: each has threads enough.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class ScheduleCollection
+{
+    public const string Name = "schedules";
+}
+
+/// <summary>
+/// Every order, as far as the budget goes, of what meets when processes share their addresses with devices; and the mistakes
+/// that such code is likely to have, which must be found.
+/// </summary>
+[Collection(ScheduleCollection.Name)]
+public sealed class ScheduleTests
+{
+    private static ExplorerOptions Options { get; } = new()
+    {
+        MaxSchedules = ExplorerOptions.All ? 200_000 : 400,
+        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 300 : 8),
+        RandomSchedules = ExplorerOptions.All ? 10_000 : 60,
+    };
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void Exit_against_DMA_in_flight() => Holds(static () => new ExitAgainstDma());
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void Exit_against_ENQCMD() => Holds(static () => new ExitAgainstEnqcmd());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S2.8")]
+    public void Bind_against_exit(bool isPrivate) => Holds(() => new BindAgainstExit(isPrivate));
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void Unbind_against_page_response() => Holds(static () => new UnbindAgainstPageResponse());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S2.2")]
+    public void Two_first_binds_of_a_process(bool sameDevice) => Holds(() => new TwoFirstBinds(sameDevice));
+
+    [Theory]
+    [InlineData(MemoryChange.Unmap)]
+    [InlineData(MemoryChange.SwapOut)]
+    [InlineData(MemoryChange.Fork)]
+    [Trait("Requirement", "S2.11")]
+    public void Change_of_memory_against_device_access(MemoryChange change) => Holds(() => new ChangeAgainstDevice(change));
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void The_mutant_that_frees_at_exit_without_a_drain_is_found() =>
+        Found(static () => new ExitAgainstDma(ProcessMutation.FreedAtExitWithoutDrain));
+
+    [Fact]
+    [Trait("Requirement", "S2.2")]
+    public void The_mutant_whose_first_binds_do_not_exclude_each_other_is_found() =>
+        Found(static () => new TwoFirstBinds(false, ProcessMutation.FirstBindUnlocked));
+
+    [Fact]
+    [Trait("Requirement", "S2.11")]
+    public void The_mutant_that_tells_devices_after_the_reuse_is_found() =>
+        Found(static () => new ChangeAgainstDevice(MemoryChange.Unmap, ProcessMutation.NotifierAfterReuse));
+
+    private static void Holds(Func<Scenario> create)
+    {
+        ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
+        result.CompletedBound.ShouldBeGreaterThanOrEqualTo(0);
+        TestContext.Current.TestOutputHelper?.WriteLine(result.ToString());
+    }
+
+    private static void Found(Func<Scenario> create)
+    {
+        ScheduleFailure failure = ScheduleExplorer.Explore(create, Options with { MaxSchedules = 5000, TimeBudget = TimeSpan.FromSeconds(30) }).ShouldFail();
+        ScheduleExplorer.Replay(create, failure.Schedule.ToString(), Options).ShouldNotBeNull();
+        TestContext.Current.TestOutputHelper?.WriteLine(failure.ToString());
+    }
+}
