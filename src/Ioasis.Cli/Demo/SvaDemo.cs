@@ -233,11 +233,13 @@ internal sealed class SvaDemo : IDisposable
 
     private void Kill(SvaWorker victim)
     {
-        // Several jobs, some waiting for pages.
+        // Several jobs that wait for pages: its memory is in swap space.
+        _ = victim.Memory.SwapOut(SvaWorker.Base, SvaWorker.Pages * 4096, out _);
         while (_accelerator.Pending < 3 && victim.Submit(_accelerator) == EnqcmdResult.Accepted)
         {
-            _ = _accelerator.Step();
         }
+
+        _ = _accelerator.Run();
 
         Ioasid ioasid = victim.Binding!.Ioasid;
         long aborted = _accelerator.Statistics.Aborted;
@@ -246,15 +248,16 @@ internal sealed class SvaDemo : IDisposable
         Errno error = victim.Process.Exit();
         victim.IsDead = true;
         Check(error == Errno.Success, "the process ended: its DMA was stopped, its jobs dropped, its page requests answered");
+        Check(_platform.Driver.PageRequests.Statistics.Canceled > 0 && _accelerator.Endpoint.Ats.PendingCount == 0, "nothing that the device asked for is left without an answer");
         Check(_accelerator.Statistics.Aborted > aborted, $"{_accelerator.Statistics.Aborted - aborted} jobs were dropped without a completion record");
         GiveToCanary(before - _frames.Count);
         Check(ioasid.State == IoasidState.Parked, "its PASID is parked, because the monitor still holds it");
         Check(
             _red.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = ioasid.Pasid }, out _) == Errno.Exists,
             "so its number is given to nobody");
-        Check(
-            _accelerator.Endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Error,
-            "the device gets nowhere with the old PASID");
+        bool reaches = _accelerator.Endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Success;
+        _ = _accelerator.Endpoint.Ats.RequestPage(ioasid.Pasid, SvaWorker.Base, Access.Write, out PageTicket? ticket);
+        Check(!reaches && ticket is { IsAnswered: true, IsSuccess: false }, "the device gets nowhere with the old PASID, neither by access nor by page request");
         Check(victim.Submit(_accelerator) == EnqcmdResult.VmExit, "and the guest's old PASID no longer reaches the device");
         Check(victim.Binding.Unbind() == Errno.Success && victim.Guest.Table.Unmap(victim.Pasid) is Errno.Success or Errno.NoEntry, "the monitor lets go");
         Check(ioasid.State == IoasidState.Free, "now, after stop and drain, the PASID is free");
