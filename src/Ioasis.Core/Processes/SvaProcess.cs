@@ -141,19 +141,15 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
         using (_lock.Acquire())
         {
             _ended = true;
-            Errno result = Errno.Success;
+
+            // All are stopped before the first is waited for; what fails here is tried again by what follows.
             foreach (SvaAttachment attachment in _attachments)
             {
-                Errno error = attachment.Stop(attachment.Ioasid);
-                result = result == Errno.Success ? error : result;
+                _ = attachment.Stop(attachment.Ioasid);
             }
 
-            if (_shared is { } shared)
-            {
-                Errno error = shared.Free(Manager.DrainPatience);
-                result = result == Errno.Success && error != Errno.NoEntry ? error : result;
-            }
-
+            Errno result = _shared?.Free(Manager.DrainPatience) ?? Errno.Success;
+            result = result == Errno.NoEntry ? Errno.Success : result;
             foreach (SvaAttachment attachment in _attachments)
             {
                 if (attachment.IsPrivate && result == Errno.Success)
@@ -170,6 +166,12 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
 
     private Errno AwaitDrain(SvaAttachment attachment)
     {
+        Errno error = attachment.Stop(attachment.Ioasid);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
         TimeProvider time = Manager.Set.Allocator.TimeProvider;
         long start = time.GetTimestamp();
         while (!attachment.IsDrained(attachment.Ioasid, out _))

@@ -1,0 +1,197 @@
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
+using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
+
+namespace Ioasis.Sva.Tests;
+
+/// <summary>Ends that fail at any step, devices that do not answer, IOMMUs that differ, commands made of noise.</summary>
+public class FailureTests
+{
+    [Theory]
+    [Trait("Requirement", "S2.1")]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    public void An_end_that_fails_at_any_step_frees_nothing_early_and_can_be_repeated(bool unbinds, bool isPrivate)
+    {
+        int steps = FailAtEveryStep.Run(
+            () => new Bound(isPrivate),
+            state => unbinds ? state.Binding.Unbind() : state.Memory.Exit(),
+            (state, result, step) =>
+            {
+                if (result != Errno.Success)
+                {
+                    step.ShouldNotBe(0);
+                    if (!unbinds)
+                    {
+                        state.Rig.Frames.Count.ShouldBe(1, "the memory was freed although the device was not known to be stopped");
+                    }
+                }
+
+                (unbinds ? state.Binding.Unbind() : state.Memory.Exit()).ShouldBe(Errno.Success);
+                SvaRig.DeviceWrite(state.Device, state.Binding.Pasid, SvaRig.Base, 2).ShouldBeFalse();
+                state.Binding.Unbind().ShouldBe(Errno.Success);
+                state.Memory.Exit().ShouldBe(Errno.Success);
+                state.Rig.Allocator.Audit.Live.ShouldBe(0);
+                state.Rig.Allocator.Audit.Parked.ShouldBe(0);
+                state.Rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+                state.Rig.Pages.AllocatedBytes.ShouldBe(0);
+            },
+            Errno.IoError);
+        steps.ShouldBeGreaterThan(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.11")]
+    public void A_device_that_does_not_forget_is_cut_off_before_the_memory_is_reused()
+    {
+        using Bound state = new(isPrivate: false);
+        state.Device.Ats!.IsMute = true;
+        state.Memory.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
+        state.Device.Ats.Knows(state.Binding.Pasid, SvaRig.Base).ShouldBeTrue();
+        state.Device.Ats.Write(state.Binding.Pasid, SvaRig.Base, [1], out _).ShouldBe(AtsStatus.Error);
+        state.Rig.Frames.Count.ShouldBe(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.11")]
+    public void A_process_behind_two_IOMMUs_is_forgotten_by_both_and_cannot_go_where_its_table_is_not_understood()
+    {
+        using SparsePhysicalMemory memory = new();
+        RangePageAllocator pages = new(memory, new(1ul << 32, (1ul << 33) - 1));
+        using Iommu one = new(memory, pages, RiscVIommuOptions.FullCapabilities);
+        using Iommu two = new(memory, pages, RiscVIommuOptions.FullCapabilities);
+        using Iommu small = new(
+            memory, pages, RiscVIommuOptions.FullCapabilities & ~(Capabilities.Sv48Bit | Capabilities.Sv57Bit));
+        IommuSubsystem core = new();
+        PageFrames frames = new(memory, pages);
+        DemandPagedAddressSpace.TryCreate(frames, PageTableFormat.Sv48, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        mm!.Map(SvaRig.Base, SvaRig.Size, Access.ReadWrite).ShouldBe(Errno.Success);
+        mm.Write(SvaRig.Base, [1]).ShouldBe(Errno.Success);
+        PasidAllocator allocator = new();
+        allocator.TryCreateSet(new() { Quota = 4 }, out PasidSet? set).ShouldBe(Errno.Success);
+        SvaManager manager = new(set!);
+        SvaBinding[] bindings = [Bind(core, manager, one, 1, mm), Bind(core, manager, two, 2, mm)];
+        bindings[0].Pasid.ShouldBe(bindings[1].Pasid);
+        manager.Bind(AddDevice(core, small, 3), mm, null, out _).ShouldBe(Errno.InvalidArgument);
+        (one.Driver.Statistics.PscidsInUse, two.Driver.Statistics.PscidsInUse, small.Driver.Statistics.PscidsInUse).ShouldBe((1, 1, 0));
+        one.Reaches(1, bindings[0].Pasid).ShouldBeTrue();
+        two.Reaches(2, bindings[0].Pasid).ShouldBeTrue();
+        mm.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
+        one.Reaches(1, bindings[0].Pasid).ShouldBeFalse();
+        two.Reaches(2, bindings[0].Pasid).ShouldBeFalse();
+        bindings[0].Unbind().ShouldBe(Errno.Success);
+        (one.Driver.Statistics.PscidsInUse, two.Driver.Statistics.PscidsInUse).ShouldBe((0, 1));
+        mm.Exit().ShouldBe(Errno.Success);
+        bindings[1].Unbind().ShouldBe(Errno.Success);
+        two.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        frames.Count.ShouldBe(0);
+    }
+
+    [Fact]
+    public void Commands_of_any_bytes_end_and_harm_nobody()
+    {
+        using SvaRig rig = new();
+        using Accelerator accelerator = new(rig.AddDevice());
+        DemandPagedAddressSpace mm = rig.NewProcess();
+        using SvaBinding binding = rig.Bind(accelerator.Endpoint, mm);
+        DemandPagedAddressSpace bystander = rig.NewProcess();
+        using SvaBinding others = rig.Bind(accelerator.Endpoint, bystander);
+        bystander.Write(SvaRig.Base, "untouched"u8).ShouldBe(Errno.Success);
+        Random random = new(1);
+        byte[] command = new byte[64];
+        ulong[] places = [SvaRig.Base, SvaRig.Base + 0xfff8, 0, ulong.MaxValue - 20, (1ul << 47) - 8, 0xdead_beef];
+        for (int i = 0; i < 3000; i++)
+        {
+            random.NextBytes(command);
+            if (i % 3 != 0)
+            {
+                AcceleratorDescriptor descriptor = new(
+                    (AcceleratorOperation)random.Next(20), (AcceleratorFlags)random.Next(16),
+                    Pick(), Pick(), Pick(), (uint)random.Next(random.Next(1, 100_000)), 0);
+                descriptor.WriteTo(command);
+            }
+
+            BitConverter.TryWriteBytes(command, i % 5 == 0 ? (uint)random.Next(1 << 20) & ~others.Pasid.Value : binding.Pasid.Value);
+            Enqcmd.ExecuteSupervisor(accelerator, command).ShouldBeOneOf(EnqcmdResult.Accepted, EnqcmdResult.Retry);
+            accelerator.Run();
+        }
+
+        accelerator.Pending.ShouldBe(0);
+        accelerator.Endpoint.Ats!.PendingCount.ShouldBe(0);
+        SvaRig.Get(bystander, SvaRig.Base, 9).ShouldBe("untouched"u8.ToArray());
+        mm.Exit().ShouldBe(Errno.Success);
+        bystander.Exit().ShouldBe(Errno.Success);
+        rig.Pages.AllocatedBytes.ShouldBe(0);
+
+        ulong Pick() => places[random.Next(places.Length)] + (ulong)random.Next(16);
+    }
+
+    private static IommuDevice AddDevice(IommuSubsystem core, Iommu iommu, uint id)
+    {
+        core.TryAddDevice(
+            iommu.Driver, new(id), $"device{id}", null, new() { PasidBits = 8 }, out IommuDevice? device).ShouldBe(Errno.Success);
+        return device!;
+    }
+
+    private static SvaBinding Bind(IommuSubsystem core, SvaManager manager, Iommu iommu, uint id, ProcessAddressSpace mm)
+    {
+        manager.Bind(AddDevice(core, iommu, id), mm, null, out SvaBinding? binding).ShouldBe(Errno.Success);
+        return binding!;
+    }
+
+    private sealed class Bound : IDisposable
+    {
+        public Bound(bool isPrivate)
+        {
+            Device = Rig.AddDevice();
+            Memory = Rig.NewProcess();
+            Errno error = isPrivate
+                ? Rig.Manager.BindPrivate(Device.Device, Memory, null, out SvaBinding? binding)
+                : Rig.Manager.Bind(Device.Device, Memory, null, out binding);
+            error.ShouldBe(Errno.Success);
+            Binding = binding!;
+            SvaRig.DeviceWrite(Device, Binding.Pasid, SvaRig.Base, 1).ShouldBeTrue();
+        }
+
+        public SvaRig Rig { get; } = new();
+
+        public EmbeddedEndpoint Device { get; }
+
+        public DemandPagedAddressSpace Memory { get; }
+
+        public SvaBinding Binding { get; }
+
+        public void Dispose() => Rig.Dispose();
+    }
+
+    private sealed class Iommu : IDisposable
+    {
+        public Iommu(SparsePhysicalMemory memory, RangePageAllocator pages, ulong capabilities)
+        {
+            Hardware = new(new() { Capabilities = capabilities, Caching = CachingMode.Hostile }, memory);
+            RiscVIommuInstance.TryProbe(Hardware, memory, pages, new(), out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
+            Driver = driver!;
+        }
+
+        public RiscVIommu Hardware { get; }
+
+        public RiscVIommuInstance Driver { get; }
+
+        public bool Reaches(uint device, Pasid pasid)
+        {
+            Hardware.Translate(
+                new(new(device), new(SvaRig.Base), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, pasid),
+                out DmaTranslation translation);
+            return translation.Status == DmaStatus.Success;
+        }
+
+        public void Dispose() => Driver.Dispose();
+    }
+}
