@@ -24,7 +24,7 @@ public sealed class VfioRegion
         SparseAreas = [];
 
         // The chain: each header says where the next one is. A kernel's mistake must not hang us.
-        uint at = info.CapOffset;
+        uint at = (info.Flags & VfioRegionFlags.Caps) != 0 ? info.CapOffset : 0;
         for (int i = 0; i < 64 && at >= VfioRegionInfo.MinimumSize && at + 8 <= (uint)bytes.Length; i++)
         {
             VfioInfoCapHeader header = MemoryMarshal.Read<VfioInfoCapHeader>(bytes[(int)at..]);

@@ -103,13 +103,13 @@ public sealed class ContainerTests
 
         Status().ShouldBe(VfioGroupFlags.Viable);
         rig.Kernel.Ioctl(group, VfioRequests.GroupUnsetContainer, 0).ShouldBe(-(int)Errno.InvalidArgument);
-        SetContainer(rig, group, -1).ShouldBe(-(int)Errno.InvalidArgument);
+        SetContainer(rig, group, -1).ShouldBe(-(int)Errno.BadDescriptor);
         SetContainer(rig, group, 99).ShouldBe(-(int)Errno.BadDescriptor);
-        SetContainer(rig, group, group).ShouldBe(-(int)Errno.InvalidArgument);
+        SetContainer(rig, group, group).ShouldBe(-(int)Errno.WrongDescriptor);
         SetContainer(rig, group, container).ShouldBe(0);
         SetContainer(rig, group, container).ShouldBe(-(int)Errno.InvalidArgument);
         Status().ShouldBe(VfioGroupFlags.Viable | VfioGroupFlags.ContainerSet);
-        SetIommu(rig, container, VfioExtension.UnmapAll).ShouldBe(-(int)Errno.NoDevice);
+        SetIommu(rig, container, VfioExtension.UnmapAll).ShouldBe(-(int)Errno.InvalidArgument);
         SetIommu(rig, container).ShouldBe(0);
         SetIommu(rig, container).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Iommu.DomainOf(device).Kind.ShouldBe(DomainKind.Paging);
@@ -193,8 +193,8 @@ public sealed class ContainerTests
         Map(rig, container, memory, 0x40001, 0x1000).ShouldBe(-(int)Errno.InvalidArgument);
         Map(rig, container, memory + 1, 0x40000, 0x1000).ShouldBe(-(int)Errno.InvalidArgument);
         Map(rig, container, memory, 0x40000, 0x1001).ShouldBe(-(int)Errno.InvalidArgument);
-        Map(rig, container, memory, ulong.MaxValue - 0xfff, 0x2000).ShouldBe(-(int)Errno.InvalidArgument);
-        Map(rig, container, ulong.MaxValue - 0xfff, 0x40000, 0x2000).ShouldBe(-(int)Errno.InvalidArgument);
+        Map(rig, container, memory, ulong.MaxValue - 0xfff, 0x2000).ShouldBe(-(int)Errno.Overflow);
+        Map(rig, container, ulong.MaxValue - 0xfff, 0x40000, 0x2000).ShouldBe(-(int)Errno.Overflow);
         Map(rig, container, memory, 0x11000, 0x1000).ShouldBe(-(int)Errno.Exists);
         Map(rig, container, memory, 0x11000, 0x20000).ShouldBe(-(int)Errno.Exists);
         Map(rig, container, memory, 0x20000, 0x1000).ShouldBe(-(int)Errno.InvalidArgument);
@@ -222,7 +222,7 @@ public sealed class ContainerTests
         Unmap(rig, container, 0x10001, 0x2000).Result.ShouldBe(-(int)Errno.InvalidArgument);
         Unmap(rig, container, 0x10000, 0x2000, argsz: 23).Result.ShouldBe(-(int)Errno.InvalidArgument);
         Unmap(rig, container, 0x10000, 0x2000, (VfioDmaUnmapFlags)8).Result.ShouldBe(-(int)Errno.InvalidArgument);
-        Unmap(rig, container, ulong.MaxValue - 0xfff, 0x2000).Result.ShouldBe(-(int)Errno.InvalidArgument);
+        Unmap(rig, container, ulong.MaxValue - 0xfff, 0x2000).Result.ShouldBe(-(int)Errno.Overflow);
         Unmap(rig, container, 0x12000, 0x2000).ShouldBe((0, 0ul));
         Unmap(rig, container, 0x10000, 0x6000).ShouldBe((0, 0x4000ul));
         Unmap(rig, container, 0x1000, 0, VfioDmaUnmapFlags.All).Result.ShouldBe(-(int)Errno.InvalidArgument);

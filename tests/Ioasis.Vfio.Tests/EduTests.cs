@@ -172,7 +172,7 @@ public sealed class EduTests
 
         edu.IsBusMaster.ShouldBeFalse();
         using Opened second = new(platform, endpoint);
-        second.Config.Read<ushort>(4).ShouldBe((ushort)2);
+        second.Config.Read<ushort>(4).ShouldBe((ushort)0x103);
         second.Bar.Read<uint>(4).ShouldBe(0u);
         second.Bar.Read<uint>(0x24).ShouldBe(0u);
     }

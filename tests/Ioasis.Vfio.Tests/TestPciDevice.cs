@@ -29,6 +29,8 @@ internal sealed class TestPciDevice(bool canReset = true) : EmbeddedPciDevice(ne
     CanReset = canReset,
 })
 {
+    private readonly Lock _lock = new();
+
     public List<(int Bar, ulong Offset, int Size, ulong? Written)> Accesses { get; } = [];
 
     public int Resets { get; private set; }
@@ -45,12 +47,23 @@ internal sealed class TestPciDevice(bool canReset = true) : EmbeddedPciDevice(ne
 
     protected override ulong ReadRegister(int bar, ulong offset, int size)
     {
-        Accesses.Add((bar, offset, size, null));
+        Note(bar, offset, size, null);
         return 0x8877_6655_4433_2211ul;
     }
 
     protected override void WriteRegister(int bar, ulong offset, int size, ulong value) =>
-        Accesses.Add((bar, offset, size, value));
+        Note(bar, offset, size, value);
 
     protected override void OnReset() => Resets++;
+
+    private void Note(int bar, ulong offset, int size, ulong? written)
+    {
+        lock (_lock)
+        {
+            if (Accesses.Count < 100)
+            {
+                Accesses.Add((bar, offset, size, written));
+            }
+        }
+    }
 }

@@ -185,6 +185,6 @@ public abstract class EmbeddedPciDevice
 
     private static DmaRequest MakeRequest(EmbeddedEndpoint endpoint, Iova address, DmaFlags flags, Pasid pasid) =>
         pasid.IsPresent
-            ? new(endpoint.Id, address, flags | DmaFlags.PasidValid, DmaKind.Untranslated, pasid)
-            : new(endpoint.Id, address, flags);
+            ? new(endpoint.RequesterId, address, flags | DmaFlags.PasidValid, DmaKind.Untranslated, pasid)
+            : new(endpoint.RequesterId, address, flags);
 }

@@ -54,15 +54,14 @@ internal sealed class PciConfigSpace
     /// <summary>The command register. One read of a word: no lock.</summary>
     public ushort CommandValue => (ushort)(Volatile.Read(ref _bytes[Command]) | (Volatile.Read(ref _bytes[Command + 1]) << 8));
 
-    /// <summary>A client opens the device: everything is as the platform's firmware left it, memory enabled.</summary>
+    /// <summary>A client opens the device: everything is as the platform's firmware left it, memory and I/O enabled.</summary>
     public void Open()
     {
         using (_lock.Acquire())
         {
             _bytes = [.. _initial];
-            ushort command = (ushort)((_description.Bars.Any(static bar => bar.IsIo) ? CommandIo : 0)
-                | (_description.Bars.Any(static bar => !bar.IsIo) ? CommandMemory : 0));
-            BinaryPrimitives.WriteUInt16LittleEndian(_bytes.AsSpan(Command), command);
+            BinaryPrimitives.WriteUInt16LittleEndian(
+                _bytes.AsSpan(Command), CommandIo | CommandMemory | CommandSystemError);
         }
     }
 

@@ -10,6 +10,7 @@ namespace Ioasis.Embedded;
 internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBackend
 {
     private const int PageSize = 4096;
+    private const int LastFeature = 12;
 
     /// <inheritdoc/>
     public VfioDeviceFlags Flags =>
@@ -169,6 +170,12 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events)
     {
         const VfioFeatureFlags Operations = VfioFeatureFlags.Get | VfioFeatureFlags.Set;
+        if ((int)feature == LastFeature)
+        {
+            // Linux 7.2 knows the number, and refuses it to a device without migration like this.
+            return Errno.InvalidArgument;
+        }
+
         if (feature is not (VfioFeature.LowPowerEntry or VfioFeature.LowPowerEntryWithWakeup or VfioFeature.LowPowerExit))
         {
             return Errno.NotTypewriter;

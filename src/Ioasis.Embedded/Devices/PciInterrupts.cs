@@ -65,7 +65,7 @@ internal sealed class PciInterrupts(PciDeviceDescription description)
                 interrupt = new((uint)description.MsiVectors, Plain);
                 return Errno.Success;
             case VfioPciInterrupt.MsiX:
-                interrupt = new((uint)(description.MsiX?.Vectors ?? 0), VfioIrqInfoFlags.EventFd);
+                interrupt = description.MsiX is { } x ? new((uint)x.Vectors, VfioIrqInfoFlags.EventFd) : new(0, Plain);
                 return Errno.Success;
             case VfioPciInterrupt.Error when description.IsExpress:
             case VfioPciInterrupt.Request:

@@ -23,10 +23,18 @@ internal sealed partial class VfioContainerFile
         if (map.Argsz < (uint)Unsafe.SizeOf<VfioIommuType1DmaMap>()
             || (map.Flags & ~(AccessFlags | VfioDmaMapFlags.Vaddr)) != 0
             || movesAddress == ((map.Flags & AccessFlags) != 0)
-            || map.Size == 0
-            || ((map.Size | map.Iova | map.Vaddr) & (granule - 1)) != 0
-            || !AddressRange.TryFromLength(map.Iova, map.Size, out AddressRange range)
+            || map.Size == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (!AddressRange.TryFromLength(map.Iova, map.Size, out AddressRange range)
             || !AddressRange.TryFromLength(map.Vaddr, map.Size, out _))
+        {
+            return Errno.Overflow;
+        }
+
+        if (((map.Size | map.Iova | map.Vaddr) & (granule - 1)) != 0)
         {
             return Errno.InvalidArgument;
         }
@@ -82,10 +90,14 @@ internal sealed partial class VfioContainerFile
         AddressRange range = AddressRange.All;
         if (all
             ? (unmap.Iova | unmap.Size) != 0
-            : ((unmap.Iova | unmap.Size) & (_space!.Alignment - 1)) != 0
-                || !AddressRange.TryFromLength(unmap.Iova, unmap.Size, out range))
+            : unmap.Size == 0 || ((unmap.Iova | unmap.Size) & (_space!.Alignment - 1)) != 0)
         {
             return Errno.InvalidArgument;
+        }
+
+        if (!all && !AddressRange.TryFromLength(unmap.Iova, unmap.Size, out range))
+        {
+            return Errno.Overflow;
         }
 
         bool isVersion2 = _isVersion2 || all;

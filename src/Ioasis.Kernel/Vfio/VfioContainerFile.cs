@@ -130,9 +130,10 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
             return Errno.InvalidArgument;
         }
 
+        // An extension that is known and no kind is another mistake than one that is not known.
         if ((VfioExtension)kind is not (VfioExtension.Type1 or VfioExtension.Type1V2))
         {
-            return Errno.NoDevice;
+            return Has(kind) ? Errno.InvalidArgument : Errno.NoDevice;
         }
 
         Volatile.Write(ref _space, kernel.NewAddressSpace());

@@ -107,9 +107,10 @@ internal static class VfioDeviceCalls
         info.Offset = (ulong)info.Index << RegionShift;
         info.Size = region.Size;
         info.Flags = region.Size == 0 ? VfioRegionFlags.None : region.Flags;
-        info.CapOffset = 0;
         if (Describe(region) is { } chain)
         {
+            // Without capabilities the offset stays the caller's.
+            info.CapOffset = 0;
             info.Flags |= VfioRegionFlags.Caps;
             uint needed = VfioRegionInfo.MinimumSize + (uint)chain.Bytes.Length;
             if (info.Argsz < needed)

@@ -89,7 +89,12 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return error;
         }
 
-        if (descriptor < 0 || _container is not null)
+        if (descriptor < 0)
+        {
+            return Errno.BadDescriptor;
+        }
+
+        if (_container is not null)
         {
             return Errno.InvalidArgument;
         }
@@ -102,7 +107,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         if (file is not VfioContainerFile container)
         {
             file!.Dereference();
-            return Errno.InvalidArgument;
+            return Errno.WrongDescriptor;
         }
 
         error = Group.ClaimDma(this);
@@ -143,6 +148,11 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     private Errno GetDevice(Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
+        if (argument.IsEmpty)
+        {
+            return Errno.BadAddress;
+        }
+
         int end = argument.IndexOf((byte)0);
         if (end < 0)
         {

@@ -95,13 +95,18 @@ internal static class VfioHotReset
             return Errno.InvalidArgument;
         }
 
+        // By its own node nobody names groups; by a group's somebody must.
+        if ((reset.Count != 0) == (owner is not null))
+        {
+            return Errno.InvalidArgument;
+        }
+
         if (device.ResetMembers is not { } members)
         {
             return Errno.NoDevice;
         }
 
-        // By its own node nobody names groups; by a group's somebody must.
-        if ((reset.Count != 0) == (owner is not null) || reset.Count > (uint)members.Count)
+        if (reset.Count > (uint)members.Count)
         {
             return Errno.InvalidArgument;
         }
