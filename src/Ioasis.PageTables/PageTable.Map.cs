@@ -64,7 +64,47 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             }
         }
 
+        else if (TryMapLeaf(start, address.Value, length, attributes))
+        {
+            return Finish(Errno.Success);
+        }
+
         return MapRange(start, start + (length - 1), address.Value, attributes, ref gather);
+    }
+
+    // A range that is one large leaf, whose tables above are there and whose place is empty. What else there may be is for the
+    // general way to find out.
+    private bool TryMapLeaf(ulong start, ulong address, ulong length, ulong attributes)
+    {
+        if (!ulong.IsPow2(length) || (_leafSizes & length) == 0 || ((start | address) & (length - 1)) != 0
+            || length == 1ul << TFormat.ContiguousLog2)
+        {
+            return false;
+        }
+
+        int shift = ShiftOf(RootLevel);
+        ulong location = _root + ((start >> shift) << TFormat.EntrySizeLog2);
+        ulong entry = ReadEntry(location);
+        while (length >> shift == 0)
+        {
+            ulong table = TFormat.IsTable(entry) ? OpenTable(entry) : 0;
+            if (table == 0)
+            {
+                return false;
+            }
+
+            shift -= TFormat.IndexBits;
+            location = table + (((start >> shift) & IndexMask) << TFormat.EntrySizeLog2);
+            entry = ReadEntry(location);
+        }
+
+        if (TFormat.IsPresent(entry))
+        {
+            return false;
+        }
+
+        WriteEntry(location, TFormat.EncodeLeaf(address, attributes));
+        return true;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
