@@ -67,6 +67,7 @@ public readonly record struct LazyInvalidationStatistics(
 /// Deferred invalidation of one paging domain. An unmap takes the pages out of the tables and leaves its invalidation here;
 /// until a flush, devices may still reach the memory through cached translations, so neither the memory nor the IOVAs are
 /// reused before (invariant 2). A flush is one invalidation for everything that waits, then the releases.
+/// For IOVAs that users choose, and may choose again while they wait; drivers' IOVAs go through a <see cref="DmaDomain"/>.
 /// </summary>
 /// <remarks>
 /// Thread-safe. Flushes exclude each other and run the releases while they do: a caller that holds a lock which a release
