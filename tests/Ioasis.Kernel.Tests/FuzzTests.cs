@@ -23,7 +23,7 @@ public sealed class FuzzTests
         IommufdRequests.Option, VfioRequests.DeviceBindIommufd, VfioRequests.DeviceAttachIommufdPt,
     ];
 
-    private sealed class Alarm : ILogger
+    internal sealed class Alarm : ILogger
     {
         public List<string> Lines { get; } = [];
 

@@ -145,6 +145,7 @@ internal sealed class IoasidContext
 
             _groups[group] = count + 1;
             _entries.Add(entry);
+            entry.Device.PasidDevice?.Begin(Ioasid);
             return Errno.Success;
         }
     }

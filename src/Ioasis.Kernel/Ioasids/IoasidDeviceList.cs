@@ -168,13 +168,20 @@ internal sealed class IoasidDeviceEntry(IoasidContext context, IommuDevice devic
     /// <inheritdoc/>
     public string Name => string.Create(CultureInfo.InvariantCulture, $"device {device.Name}");
 
-    /// <inheritdoc/>
-    public Errno Stop(Ioasid ioasid) => context.Detach(this);
+    /// <summary>
+    /// The device's queues take nothing new; then the IOMMU does not know the PASID any more (S1.8), which waits for
+    /// translations, translation caches and page requests.
+    /// </summary>
+    public Errno Stop(Ioasid ioasid)
+    {
+        Errno error = device.PasidDevice?.Stop(ioasid) ?? Errno.Success;
+        return error == Errno.Success ? context.Detach(this) : error;
+    }
 
-    /// <summary>The driver's detach has waited for translations, translation caches and page requests.</summary>
+    /// <summary>What is left is what the device has accepted and is working on.</summary>
     public bool IsDrained(Ioasid ioasid, out string? holds)
     {
         holds = null;
-        return true;
+        return device.PasidDevice?.IsDrained(ioasid, out holds) ?? true;
     }
 }

@@ -1,0 +1,316 @@
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Ioasis.Client;
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.Primitives;
+using Ioasis.Testing;
+using Ioasis.Uapi;
+using PasidSet = Ioasis.Client.PasidSet;
+
+namespace Ioasis.Kernel.Tests.Ioasids;
+
+/// <summary>The family's bytes: sizes, flags, reserved fields, events; and whatever comes at random.</summary>
+public sealed class IoasidAbiTests
+{
+    private static readonly (uint Request, int Size, int Node)[] s_calls =
+    [
+        (IoasidRequests.SetCreate, Unsafe.SizeOf<IoasidSetCreate>(), 0),
+        (IoasidRequests.SetAdjust, Unsafe.SizeOf<IoasidSetAdjust>(), 0),
+        (IoasidRequests.SetDestroy, Unsafe.SizeOf<IoasidSetDestroy>(), 0),
+        (IoasidRequests.SetInfo, Unsafe.SizeOf<IoasidSetInfo>(), 0),
+        (IoasidRequests.Alloc, Unsafe.SizeOf<IoasidAlloc>(), 0),
+        (IoasidRequests.Free, Unsafe.SizeOf<IoasidFree>(), 0),
+        (IoasidRequests.Bind, Unsafe.SizeOf<IoasidBind>(), 0),
+        (IoasidRequests.Unbind, Unsafe.SizeOf<IoasidUnbind>(), 0),
+        (IoasidRequests.MapGuest, Unsafe.SizeOf<IoasidMapGuest>(), 0),
+        (IoasidRequests.Find, Unsafe.SizeOf<IoasidFind>(), 0),
+        (IoasidRequests.VmCreate, Unsafe.SizeOf<IoasidVmCreate>(), 0),
+        (IoasidRequests.VmMap, Unsafe.SizeOf<IoasidVmMap>(), 1),
+        (IoasidRequests.VmUnmap, Unsafe.SizeOf<IoasidVmUnmap>(), 1),
+        (IoasidRequests.VmPost, Unsafe.SizeOf<IoasidVmPost>(), 1),
+        (IoasidRequests.DeviceAllow, Unsafe.SizeOf<IoasidDeviceAllow>(), 2),
+        (IoasidRequests.DeviceDisallow, Unsafe.SizeOf<IoasidDeviceDisallow>(), 2),
+        (IoasidRequests.DeviceList, Unsafe.SizeOf<IoasidDeviceListArgument>(), 2),
+    ];
+
+    [Fact]
+    public void Every_call_follows_the_size_rule_and_refuses_unknown_flags()
+    {
+        using IoasidRig rig = new();
+        using VirtualMachinePasids machine = rig.Pasids.CreateVirtualMachine();
+        int[] descriptors = [rig.Fd, machine.Descriptor.Number, rig.Devices[0].Descriptor.Number];
+        foreach ((uint request, int known, int node) in s_calls)
+        {
+            for (int size = 0; size < known; size++)
+            {
+                byte[] small = new byte[known];
+                BinaryPrimitives.WriteInt32LittleEndian(small, size);
+                rig.Rig.Kernel.Ioctl(descriptors[node], request, small).ShouldBe(-(int)Errno.InvalidArgument);
+            }
+
+            byte[] tail = new byte[known + 9];
+            BinaryPrimitives.WriteInt32LittleEndian(tail, tail.Length);
+            tail[^1] = 1;
+            rig.Rig.Kernel.Ioctl(descriptors[node], request, tail).ShouldBe(-(int)Errno.ArgumentTooBig);
+            rig.Rig.Kernel.Ioctl(descriptors[node], request, new byte[3]).ShouldBe(-(int)Errno.BadAddress);
+            byte[] flags = new byte[known];
+            BinaryPrimitives.WriteInt32LittleEndian(flags, known);
+            BinaryPrimitives.WriteUInt32LittleEndian(flags.AsSpan(4), 1u << 31);
+            rig.Rig.Kernel.Ioctl(descriptors[node], request, flags).ShouldBe(-(int)Errno.NotSupported);
+
+            // A call belongs to one kind of descriptor.
+            for (int other = 0; other < 2; other++)
+            {
+                if (other != node)
+                {
+                    rig.Rig.Kernel.Ioctl(descriptors[other], request, flags).ShouldBe(-(int)Errno.NotTypewriter);
+                }
+            }
+
+            (request >> 8).ShouldBe(0x3bu);
+        }
+
+        s_calls.Select(static call => call.Request).ShouldBeUnique();
+    }
+
+    [Fact]
+    public void Fields_that_contradict_each_other_are_EINVAL()
+    {
+        using IoasidRig rig = new();
+        uint set = rig.Set.Id.Value;
+        int einval = -(int)Errno.InvalidArgument, enotsup = -(int)Errno.NotSupported;
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Flags = IoasidAllocFlags.Fixed }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Flags = IoasidAllocFlags.Fixed, First = 1, Last = 1 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Flags = IoasidAllocFlags.Fixed | IoasidAllocFlags.LowestFirst, First = 1 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Guest = 1 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Flags = IoasidAllocFlags.GuestValid, Guest = 1u << 20 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, First = 9, Last = 8 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Last = 1u << 20 }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidAlloc { SetId = set, Reserved = 1 }).ShouldBe(enotsup);
+        rig.Raw(rig.Fd, new IoasidFind { SetId = set, Id = 1 }).ShouldBe(einval);
+        uint pasid = rig.Set.Allocate().Pasid.Value;
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = IoasidBindKind.Process }).ShouldBe(einval);
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = (IoasidBindKind)9 }).ShouldBe(enotsup);
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = IoasidBindKind.Ioas, Iommufd = 999 }).ShouldBe(-(int)Errno.BadDescriptor);
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = IoasidBindKind.Ioas, Iommufd = rig.Fd }).ShouldBe(-(int)Errno.WrongDescriptor);
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = IoasidBindKind.Ioas, Iommufd = rig.Iommu.Descriptor.Number, ObjectId = 99 })
+            .ShouldBe(-(int)Errno.NoEntry);
+        rig.Raw(rig.Fd, new IoasidBind { Ioasid = pasid, Kind = IoasidBindKind.Hwpt, Iommufd = rig.Iommu.Descriptor.Number, ObjectId = rig.Space.Id })
+            .ShouldBe(-(int)Errno.NoEntry);
+        rig.Raw(rig.Fd, new IoasidMapGuest { Ioasid = pasid, Flags = IoasidMapGuestFlags.Unmap, Guest = 1 }).ShouldBe(einval);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S1.13")]
+    [Trait("Requirement", "S1.14")]
+    public void A_miss_wakes_the_monitor_once_and_a_request_carries_what_was_said()
+    {
+        using IoasidRig rig = new();
+        using VirtualMachinePasids machine = rig.Pasids.CreateVirtualMachine();
+        rig.Rig.Kernel.TryGetVmPasidTable(machine.Descriptor.Number, out VmPasidTable? table).ShouldBeTrue();
+        rig.Rig.Kernel.TryGetVmPasidTable(rig.Fd, out _).ShouldBeFalse();
+        machine.TryRead(0, out _).ShouldBe(Errno.TimedOut);
+        for (int i = 0; i < 3; i++)
+        {
+            table!.TryTranslateOrExit(new(9), out _).ShouldBeFalse();
+        }
+
+        machine.TryPost(new(10), 77, 0x1234_5678_9abc).ShouldBe(Errno.Success);
+        machine.TryPost(new(1u << 20), 0, 0).ShouldBe(Errno.InvalidArgument);
+        rig.Rig.Kernel.Read(machine.Descriptor.Number, new byte[23]).ShouldBe(-(int)Errno.InvalidArgument);
+        machine.TryRead(0, out IoasidVmEvent miss).ShouldBe(Errno.Success);
+        (miss.Kind, miss.Guest, miss.Lost).ShouldBe((IoasidVmEventKind.EnqcmdMiss, 9u, 0u));
+        machine.TryRead(0, out IoasidVmEvent request).ShouldBe(Errno.Success);
+        (request.Kind, request.Guest, request.Code, request.Data).ShouldBe((IoasidVmEventKind.Request, 10u, 77u, 0x1234_5678_9abcul));
+        machine.TryRead(0, out _).ShouldBe(Errno.TimedOut);
+
+        // Once read, the same miss is told again.
+        table!.TryTranslateOrExit(new(9), out _).ShouldBeFalse();
+        machine.TryRead(0, out miss).ShouldBe(Errno.Success);
+        miss.Guest.ShouldBe(9u);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S1.13")]
+    public void A_guest_that_misses_without_end_fills_nothing_and_the_loss_is_counted()
+    {
+        using IoasidRig rig = new();
+        using VirtualMachinePasids machine = rig.Pasids.CreateVirtualMachine();
+        rig.Rig.Kernel.TryGetVmPasidTable(machine.Descriptor.Number, out VmPasidTable? table).ShouldBeTrue();
+        for (uint guest = 0; guest < 5000; guest++)
+        {
+            table!.TryTranslateOrExit(new(guest), out _).ShouldBeFalse();
+        }
+
+        machine.TryPost(new(1), 0, 0).ShouldBe(Errno.TryAgain);
+        for (uint guest = 0; guest < 1024; guest++)
+        {
+            machine.TryRead(0, out IoasidVmEvent miss).ShouldBe(Errno.Success);
+            (miss.Guest, miss.Lost).ShouldBe((guest, 0u));
+        }
+
+        machine.TryRead(0, out _).ShouldBe(Errno.TimedOut);
+        machine.TryPost(new(1), 0, 0).ShouldBe(Errno.Success);
+        machine.TryRead(0, out IoasidVmEvent next).ShouldBe(Errno.Success);
+        next.Lost.ShouldBe(3976u);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [Trait("Requirement", "S1.15")]
+    public void Random_calls_neither_throw_nor_hang_nor_leave_anything(int seed)
+    {
+        FuzzTests.Alarm alarm = new();
+        Rig rig = new(new() { Size = 1 << 24 }, new FakeIommu(), descriptorLimit: 30, logger: alarm);
+        List<string> paths = ["/dev/ioasid", "/dev/ioasid", "/dev/iommu"];
+        List<IommuDevice> devices = [];
+        for (int i = 0; i < 4; i++)
+        {
+            (IommuDevice device, string path) = rig.AddCapableDevice(i / 2);
+            devices.Add(device);
+            paths.Add(path);
+        }
+
+        rig.Kernel.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
+        int[] successes = new int[256];
+        Random random = new(seed);
+        for (int i = 0; i < (ExplorerOptions.All ? 3_000_000 : 150_000); i++)
+        {
+            OneCall(rig.Kernel, fd => rig.Kernel.TryGetVmPasidTable(fd, out VmPasidTable? table) ? table : null, random, paths, successes);
+        }
+
+        alarm.Lines.ShouldBeEmpty();
+
+        // It is no test unless each call gets through now and then.
+        foreach ((uint request, _, _) in s_calls)
+        {
+            successes[request & 0xff].ShouldBeGreaterThan(0, $"0x{request:x}");
+        }
+
+        rig.Kernel.CloseAll();
+        rig.ShouldBeClean();
+        rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue(rig.Kernel.Pasids.Audit.ToString());
+        devices.ForEach(device => Enumerable.Range(1, 255).ShouldAllBe(
+            pasid => device.Group.GetPasidDomain(new((uint)pasid)) == BlockedDomain.Instance));
+    }
+
+    /// <summary>The whole machine, by three threads: 10,000,000 calls with IOASIS_TEST_ALL=1, 90,000 otherwise.</summary>
+    [Fact]
+    [Trait("Requirement", "S1.15")]
+    public void Random_calls_of_several_threads_leave_a_whole_machine_empty()
+    {
+        const int Threads = 3;
+        EmbeddedPlatform platform = new(new() { UserMemory = new IdentityUserMemory() });
+        List<string> paths = ["/dev/ioasid", "/dev/ioasid", "/dev/iommu"];
+        List<EmbeddedEndpoint> endpoints = [];
+        for (uint i = 1; i <= 4; i++)
+        {
+            endpoints.Add(platform.AddEndpoint(new(i << 3), new() { PasidBits = 8, GroupId = (int)i / 2 }));
+            paths.Add(endpoints[^1].DevicePath);
+        }
+
+        platform.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
+        int[] successes = new int[256];
+        Parallel.For(0, Threads, new() { MaxDegreeOfParallelism = Threads }, thread =>
+        {
+            Random random = new(thread);
+            for (int i = 0; i < (ExplorerOptions.All ? 10_000_000 : 90_000) / Threads; i++)
+            {
+                OneCall(
+                    platform.Kernel, fd => platform.TryGetVmPasidTable(fd, out VmPasidTable? table) ? table : null, random, paths, successes);
+            }
+        });
+        foreach (uint request in (uint[])[IoasidRequests.Alloc, IoasidRequests.Bind, IoasidRequests.DeviceAllow, IoasidRequests.VmMap])
+        {
+            successes[request & 0xff].ShouldBeGreaterThan(0, $"0x{request:x}");
+        }
+
+        for (int fd = 0; fd < 100_000 && platform.Audit.Descriptors > 0; fd++)
+        {
+            _ = platform.Kernel.Close(fd);
+        }
+
+        platform.Audit.ShouldBe(default);
+        platform.Pasids.Audit.IsEmpty.ShouldBeTrue(platform.Pasids.Audit.ToString());
+        endpoints.ForEach(endpoint => Enumerable.Range(1, 255).ShouldAllBe(
+            pasid => endpoint.Device.Group.GetPasidDomain(new((uint)pasid)) == BlockedDomain.Instance));
+        platform.Dispose();
+        platform.TableBytes.ShouldBe(0);
+    }
+
+    private static void OneCall(
+        IKernelAbi kernel, Func<int, VmPasidTable?> tables, Random random, List<string> paths, int[] successes)
+    {
+        int fd = random.Next(2, 20);
+        switch (random.Next(24))
+        {
+            case 0 or 1:
+                _ = kernel.Open(paths[random.Next(paths.Count)], OpenFlags.ReadWrite);
+                return;
+            case 2 when random.Next(6) == 0:
+                _ = kernel.Close(fd);
+                return;
+            case 3 when random.Next(6) == 0:
+                _ = kernel.Dup(fd);
+                return;
+            case 4:
+                VfioDeviceBindIommufd bind = new() { Argsz = 24, Iommufd = random.Next(2, 20) };
+                _ = kernel.Ioctl(fd, VfioRequests.DeviceBindIommufd, MemoryMarshal.AsBytes(new Span<VfioDeviceBindIommufd>(ref bind)));
+                return;
+            case 5:
+                IommuIoasAlloc space = new() { Size = 12 };
+                _ = kernel.Ioctl(fd, IommuIoasAlloc.Request, MemoryMarshal.AsBytes(new Span<IommuIoasAlloc>(ref space)));
+                return;
+            case 6:
+                _ = kernel.Read(fd, new byte[random.Next(100)]);
+                if (tables(fd) is { } table)
+                {
+                    _ = table.TryTranslateOrExit(new((uint)random.Next(8)), out _);
+                }
+
+                return;
+        }
+
+        (uint request, int size, _) = s_calls[random.Next(s_calls.Length)];
+        byte[] bytes = new byte[random.Next(8) == 0 ? random.Next(80) : Math.Max(size, 64)];
+        if (random.Next(8) == 0)
+        {
+            random.NextBytes(bytes);
+        }
+        else if (bytes.Length >= 64)
+        {
+            Span<uint> words = MemoryMarshal.Cast<byte, uint>(bytes.AsSpan(0, 64));
+            words[0] = (uint)size;
+            words[1] = random.Next(4) == 0 ? (uint)random.Next(8) : 0;
+            for (int i = 2; i < size / 4; i++)
+            {
+                words[i] = random.Next(3) == 0 ? 0 : random.Next(12) == 0 ? (uint)random.Next() : (uint)random.Next(40) >> random.Next(6);
+            }
+
+            if (request == IoasidRequests.DeviceList)
+            {
+                (words[3], words[4], words[5]) = (0, unchecked((uint)FakeUserMemory.ArgumentStart), (uint)(FakeUserMemory.ArgumentStart >> 32));
+            }
+            else if (request == IoasidRequests.Bind)
+            {
+                (words[3], words[4], words[5]) = ((uint)random.Next(1, 4), (uint)random.Next(3, 16), (uint)random.Next(1, 5));
+            }
+            else if (request is IoasidRequests.DeviceAllow or IoasidRequests.VmMap)
+            {
+                words[request == IoasidRequests.VmMap ? 3 : 2] = (uint)random.Next(3, 16);
+            }
+            else if (request == IoasidRequests.SetInfo)
+            {
+                words[7] = 0;
+            }
+        }
+
+        if (kernel.Ioctl(fd, request, bytes) >= 0)
+        {
+            _ = Interlocked.Increment(ref successes[request & 0xff]);
+        }
+    }
+}
