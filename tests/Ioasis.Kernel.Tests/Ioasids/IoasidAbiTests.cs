@@ -35,6 +35,9 @@ public sealed class IoasidAbiTests
         (IoasidRequests.DeviceList, Unsafe.SizeOf<IoasidDeviceListArgument>(), 2),
     ];
 
+    // Places in the list: making a set, allocating, binding, mapping in a machine, allowing on a device.
+    private static readonly int[] s_builders = [0, 4, 4, 4, 6, 10, 11, 11, 14, 14];
+
     [Fact]
     public void Every_call_follows_the_size_rule_and_refuses_unknown_flags()
     {
@@ -175,6 +178,7 @@ public sealed class IoasidAbiTests
         }
 
         rig.Kernel.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
+        Begin(rig.Kernel);
         int[] successes = new int[256];
         Random random = new(seed);
         for (int i = 0; i < (ExplorerOptions.All ? 3_000_000 : 150_000); i++)
@@ -213,6 +217,7 @@ public sealed class IoasidAbiTests
         }
 
         platform.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
+        Begin(platform.Kernel);
         int[] successes = new int[256];
         Parallel.For(0, Threads, new() { MaxDegreeOfParallelism = Threads }, thread =>
         {
@@ -241,17 +246,29 @@ public sealed class IoasidAbiTests
         platform.TableBytes.ShouldBe(0);
     }
 
+    private static void Begin(IKernelAbi kernel)
+    {
+        kernel.Open("/dev/ioasid", OpenFlags.ReadWrite).ShouldBe(3);
+        kernel.Open("/dev/iommu", OpenFlags.ReadWrite).ShouldBe(4);
+        IommuIoasAlloc space = new() { Size = 12 };
+        kernel.Ioctl(4, IommuIoasAlloc.Request, MemoryMarshal.AsBytes(new Span<IommuIoasAlloc>(ref space))).ShouldBe(0);
+        IoasidSetCreate set = new() { Size = 16, Quota = 12 };
+        kernel.Ioctl(3, IoasidSetCreate.Request, MemoryMarshal.AsBytes(new Span<IoasidSetCreate>(ref set))).ShouldBe(0);
+        (space.OutIoasId, set.OutSetId).ShouldBe((1u, 1u));
+    }
+
     private static void OneCall(
         IKernelAbi kernel, Func<int, VmPasidTable?> tables, Random random, List<string> paths, int[] successes)
     {
-        int fd = random.Next(2, 20);
+        // 3 is always a /dev/ioasid and 4 a /dev/iommu, so that calls that need several things have a chance.
+        int fd = random.Next(3) == 0 ? 3 : random.Next(2, 20);
         switch (random.Next(24))
         {
             case 0 or 1:
                 _ = kernel.Open(paths[random.Next(paths.Count)], OpenFlags.ReadWrite);
                 return;
             case 2 when random.Next(6) == 0:
-                _ = kernel.Close(fd);
+                _ = kernel.Close(random.Next(5, 30));
                 return;
             case 3 when random.Next(6) == 0:
                 _ = kernel.Dup(fd);
@@ -274,7 +291,14 @@ public sealed class IoasidAbiTests
                 return;
         }
 
-        (uint request, int size, _) = s_calls[random.Next(s_calls.Length)];
+        // More is built up than torn down.
+        (uint request, int size, int node) = s_calls[random.Next(2) == 0 ? random.Next(s_calls.Length) : s_builders[random.Next(s_builders.Length)]];
+        if (request is IoasidRequests.SetDestroy or IoasidRequests.Free && random.Next(4) > 0)
+        {
+            return;
+        }
+
+        fd = node == 0 ? fd : random.Next(5, 20);
         byte[] bytes = new byte[random.Next(8) == 0 ? random.Next(80) : Math.Max(size, 64)];
         if (random.Next(8) == 0)
         {
@@ -296,11 +320,13 @@ public sealed class IoasidAbiTests
             }
             else if (request == IoasidRequests.Bind)
             {
-                (words[3], words[4], words[5]) = ((uint)random.Next(1, 4), (uint)random.Next(3, 16), (uint)random.Next(1, 5));
+                (words[3], words[4], words[5]) = random.Next(2) == 0
+                    ? (1, 4, 1)
+                    : ((uint)random.Next(1, 4), (uint)random.Next(3, 16), (uint)random.Next(1, 5));
             }
             else if (request is IoasidRequests.DeviceAllow or IoasidRequests.VmMap)
             {
-                words[request == IoasidRequests.VmMap ? 3 : 2] = (uint)random.Next(3, 16);
+                words[request == IoasidRequests.VmMap ? 3 : 2] = random.Next(2) == 0 ? 3 : (uint)random.Next(3, 16);
             }
             else if (request == IoasidRequests.SetInfo)
             {
