@@ -90,7 +90,7 @@ public class SvaBenchmarks : IDisposable
     public void FaultRoundTrip()
     {
         Must(_process.Protect(Base, 4096, Access.ReadWrite));
-        Access();
+        TouchPage();
     }
 
     /// <summary>What <see cref="FaultRoundTrip"/> spends on taking the page out and telling IOMMU and device.</summary>
@@ -98,7 +98,7 @@ public class SvaBenchmarks : IDisposable
     public void TakePageAway()
     {
         Must(_process.Protect(Base, 4096, Access.ReadWrite));
-        Must(_process.HandleFault(Base, Primitives.Access.Write));
+        Must(_process.HandleFault(Base, Access.Write));
         _ = _device.Ats!.Write(_binding.Pasid, Base, s_byte, out _);
     }
 
@@ -109,11 +109,11 @@ public class SvaBenchmarks : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    private void Access()
+    private void TouchPage()
     {
         while (_device.Ats!.Write(_binding.Pasid, Base, s_byte, out _) != AtsStatus.Success)
         {
-            Must(_device.Ats.RequestPage(_binding.Pasid, Base, Primitives.Access.Write, out PageTicket? ticket));
+            Must(_device.Ats.RequestPage(_binding.Pasid, Base, Access.Write, out PageTicket? ticket));
             SpinWait spin = default;
             while (!ticket!.IsAnswered)
             {
@@ -125,7 +125,7 @@ public class SvaBenchmarks : IDisposable
     private DemandPagedAddressSpace NewProcess()
     {
         Must(DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Sv48, out DemandPagedAddressSpace? process));
-        Must(process!.Map(Base, 16 * 4096, Primitives.Access.ReadWrite));
+        Must(process!.Map(Base, 16 * 4096, Access.ReadWrite));
         return process;
     }
 

@@ -308,6 +308,38 @@ public class BindTests
         rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
     }
 
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    public void A_device_that_is_unplugged_leaves_its_handles_harmless()
+    {
+        using SvaRig rig = new();
+        EmbeddedEndpoint device = rig.AddDevice();
+        DemandPagedAddressSpace mm = rig.NewProcess();
+        SvaBinding binding = rig.Bind(device, mm);
+        SvaRig.DeviceWrite(device, binding.Pasid, SvaRig.Base, 1).ShouldBeTrue();
+        rig.Platform.TryRemoveEndpoint(device).ShouldBe(Errno.Success);
+        device.Ats!.Write(binding.Pasid, SvaRig.Base, [1], out _).ShouldNotBe(AtsStatus.Success);
+        mm.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
+        mm.Exit().ShouldBe(Errno.Success);
+        binding.Unbind().ShouldBe(Errno.Success);
+        rig.Allocator.Audit.Live.ShouldBe(0);
+        rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        rig.Pages.AllocatedBytes.ShouldBe(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.5")]
+    [Trait("Requirement", "S2.6")]
+    public void A_register_holds_a_PASID_and_the_hardwares_bit_and_neither_0_nor_an_invalid_one()
+    {
+        PasidRegister.For(Pasid.None).ShouldBe(default);
+        PasidRegister.For(Pasid.Invalid).ShouldBe(default);
+        default(PasidRegister).Pasid.ShouldBe(Pasid.Invalid);
+        PasidRegister largest = PasidRegister.For(new(Pasid.MaxValue));
+        (largest.IsValid, largest.Pasid, largest.Value).ShouldBe((true, new Pasid(0xf_ffff), 0x800f_ffffu));
+        new PasidRegister(0x0000_0007).IsValid.ShouldBeFalse();
+    }
+
     private static SvaBinding[] BindTwice(SvaManager manager, IommuDevice device, ProcessAddressSpace mm)
     {
         manager.Bind(device, mm, "one", out SvaBinding? first).ShouldBe(Errno.Success);

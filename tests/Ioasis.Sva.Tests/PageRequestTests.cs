@@ -1,3 +1,5 @@
+using FsCheck;
+using FsCheck.Fluent;
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.Platform;
@@ -206,6 +208,72 @@ public class PageRequestTests
         handler.Canceled.Count.ShouldBe(1);
         device.Ats.RequestPage(s_pasid, 0x1000, Access.Read, out _).ShouldBe(Errno.Success);
         next.Groups.ShouldHaveSingleItem();
+    }
+
+    [Fact]
+    public void Whatever_happens_each_last_request_is_answered_exactly_once_and_nothing_is_kept()
+    {
+        Gen<(int Op, int Pasid, int Value)[]> scripts = Gen.Choose(0, 7).SelectMany(static op => Gen.Choose(1, 3).SelectMany(
+            pasid => Gen.Choose(0, 500).Select(value => (op, pasid, value)))).ArrayOf();
+        Prop.ForAll(Arb.From(scripts), static script => Obey(script)).QuickCheckThrowOnFailure();
+    }
+
+    private static void Obey((int Op, int Pasid, int Value)[] script)
+    {
+        using SvaRig rig = new();
+        EmbeddedEndpoint device = rig.AddDevice();
+        Handler handler = new();
+        Domain[] domains = [NewDomain(rig, device, handler), NewDomain(rig, device, handler)];
+        Dictionary<PageTicket, int> answers = [];
+        List<PageTicket> tickets = [];
+        bool[] attached = new bool[4];
+        foreach ((int op, int number, int value) in script)
+        {
+            Pasid pasid = new((uint)number);
+            switch (op)
+            {
+                case 0 or 1:
+                    device.Ats!.RequestPage(pasid, (ulong)value << 12, Access.Read, out PageTicket? ticket, Count).ShouldBe(Errno.Success);
+                    tickets.Add(ticket!);
+                    break;
+                case 2:
+                    device.Ats!.SendPageRequest(pasid, 0x1000, Access.Write, value % 4, isLast: false);
+                    break;
+                case 3 when handler.Groups.Count > 0:
+                    PageRequestGroup group = handler.Groups[value % handler.Groups.Count];
+                    Errno expected = group.IsAnswered ? Errno.NoEntry : Errno.Success;
+                    group.Respond((PageResponseCode)(value % 2)).ShouldBe(expected);
+                    break;
+                case 4:
+                    device.Ats!.SendStopMarker(pasid);
+                    break;
+                case 5:
+                    device.Device.Group.DetachPasid(pasid).ShouldBe(Errno.Success);
+                    attached[number] = false;
+                    break;
+                case 6:
+                    device.Device.Group.AttachPasid(pasid, domains[0]).ShouldBe(attached[number] ? Errno.Busy : Errno.Success);
+                    attached[number] = true;
+                    break;
+                case 7:
+                    device.Device.Group.ReplacePasid(pasid, domains[value % 2]).ShouldBe(attached[number] ? Errno.Success : Errno.InvalidArgument);
+                    break;
+            }
+
+            PageRequestStatistics now = rig.Platform.Driver.PageRequests.Statistics;
+            (now.Answered + now.Canceled + now.Unhandled + now.Refused).ShouldBe(tickets.Count(static ticket => ticket.IsAnswered));
+        }
+
+        for (uint pasid = 1; pasid <= 3; pasid++)
+        {
+            device.Device.Group.DetachPasid(new(pasid)).ShouldBe(Errno.Success);
+            device.Ats!.SendStopMarker(new(pasid));
+        }
+
+        tickets.ShouldAllBe(ticket => ticket.IsAnswered && answers[ticket] == 1);
+        rig.Platform.Driver.PageRequests.Statistics.Waiting.ShouldBe(0);
+
+        void Count(PageTicket ticket) => answers[ticket] = answers.GetValueOrDefault(ticket) + 1;
     }
 
     private static (EmbeddedEndpoint Device, Handler Handler) Attach(SvaRig rig, bool needsPasid = false, uint pasid = 7)
