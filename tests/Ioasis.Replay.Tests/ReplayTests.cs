@@ -109,7 +109,7 @@ public sealed class ReplayTests
     public void Lazy_invalidation_needs_far_fewer_fences_and_fewer_commands()
     {
         long Commands(bool lazy, string kind) => Run(X86, null, new() { LazyInvalidation = lazy, RecordSeries = false })
-            .Hardware.Commands.Single(c => c.Kind == kind).Commands;
+            .Hardware.Commands.Where(c => c.Kind.StartsWith(kind, StringComparison.Ordinal)).Sum(c => c.Commands);
 
         Commands(lazy: true, "IOFENCE.C").ShouldBeLessThan(Commands(lazy: false, "IOFENCE.C") / 4);
         Commands(lazy: true, "IOTINVAL.VMA").ShouldBeLessThan(Commands(lazy: false, "IOTINVAL.VMA") * 2 / 3);
