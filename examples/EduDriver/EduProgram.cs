@@ -44,11 +44,17 @@ public static class EduProgram
     /// <param name="group">Number of the group.</param>
     /// <param name="deviceName">Such as <c>0000:00:03.0</c>.</param>
     /// <param name="wired">Use the wired interrupt although there is MSI.</param>
+    /// <param name="containerPath">The container's node, or that of <c>/dev/iommu</c> standing for one.</param>
     /// <param name="cancellationToken">Ends the run.</param>
     public static async Task<EduReport> RunByContainerAsync(
-        IKernelAbi kernel, int group, string deviceName, bool wired = false, CancellationToken cancellationToken = default)
+        IKernelAbi kernel,
+        int group,
+        string deviceName,
+        bool wired = false,
+        string containerPath = VfioContainer.DefaultPath,
+        CancellationToken cancellationToken = default)
     {
-        using VfioContainer container = VfioContainer.Open(kernel);
+        using VfioContainer container = VfioContainer.Open(kernel, containerPath);
         using VfioGroup joined = VfioGroup.Open(kernel, group);
         joined.Join(container);
         container.SetIommu();

@@ -20,18 +20,20 @@ public sealed partial class VfioContainer : IDisposable
     public KernelDescriptor Descriptor { get; }
 
     /// <summary>Opens a new container.</summary>
+    /// <param name="kernel">The kernel.</param>
+    /// <param name="path">The node: a container's, or that of <c>/dev/iommu</c>, which can stand for one.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public static VfioContainer Open(IKernelAbi kernel)
+    public static VfioContainer Open(IKernelAbi kernel, string path = DefaultPath)
     {
-        IommuException.ThrowIf(TryOpen(kernel, out VfioContainer? container), "open", $"{DefaultPath}");
+        IommuException.ThrowIf(TryOpen(kernel, out VfioContainer? container, path), "open", $"{path}");
         return container!;
     }
 
     /// <summary>Opens a new container.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, out VfioContainer? container)
+    public static Errno TryOpen(IKernelAbi kernel, out VfioContainer? container, string path = DefaultPath)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, DefaultPath, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.TryOpen(kernel, path, out KernelDescriptor? descriptor);
         container = descriptor is null ? null : new(descriptor);
         return error;
     }

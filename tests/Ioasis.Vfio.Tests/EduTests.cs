@@ -40,7 +40,18 @@ public sealed class EduTests
         using EduDevice edu = new(new() { Timing = timing, Delay = TimeSpan.FromMilliseconds(1) });
         EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
         ShouldBeRight(await EduProgram.RunByContainerAsync(
-            platform.Kernel, endpoint.Device.Group.Id, endpoint.Device.Name, wired, Token));
+            platform.Kernel, endpoint.Device.Group.Id, endpoint.Device.Name, wired, cancellationToken: Token));
+        platform.Audit.IsEmpty.ShouldBeTrue();
+    }
+
+    [Fact]
+    public async Task The_same_driver_runs_with_dev_iommu_in_the_place_of_a_container()
+    {
+        using EmbeddedPlatform platform = new(new());
+        using EduDevice edu = new();
+        EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
+        ShouldBeRight(await EduProgram.RunByContainerAsync(
+            platform.Kernel, endpoint.Device.Group.Id, endpoint.Device.Name, containerPath: "/dev/iommu", cancellationToken: Token));
         platform.Audit.IsEmpty.ShouldBeTrue();
     }
 

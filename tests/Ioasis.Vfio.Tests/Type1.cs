@@ -8,11 +8,11 @@ using Ioasis.Uapi;
 namespace Ioasis.Vfio.Tests;
 
 /// <summary>A container on a fake IOMMU, called as bytes.</summary>
-internal sealed class Type1(Rig rig, VfioExtension kind = VfioExtension.Type1V2)
+internal sealed class Type1(Rig rig, VfioExtension kind = VfioExtension.Type1V2, string path = "/dev/vfio/vfio")
 {
     public Rig Rig => rig;
 
-    public int Container { get; } = rig.Kernel.Open("/dev/vfio/vfio", OpenFlags.ReadWrite);
+    public int Container { get; } = rig.Kernel.Open(path, OpenFlags.ReadWrite);
 
     public static Type1 Prepare(Rig? rig = null, VfioExtension kind = VfioExtension.Type1V2, params ReservedRegion[] regions)
     {

@@ -1,3 +1,4 @@
+using Ioasis.Platform;
 using Ioasis.Primitives;
 
 namespace Ioasis.Kernel;
@@ -132,6 +133,63 @@ internal sealed partial class AddressSpace
             area.LostAddress = false;
             _lostAddresses--;
             area.Memory!.Move(userAddress);
+            return Errno.Success;
+        }
+    }
+
+    /// <summary>Makes of a mapping that spans an IOVA two: one that ends before it, and one that begins there.</summary>
+    /// <returns>
+    /// Success, also if none spans it; <see cref="Errno.InvalidArgument"/> for alignment, or if a leaf may span it;
+    /// <see cref="Errno.OutOfMemory"/>.
+    /// </returns>
+    public Errno Cut(ulong iova)
+    {
+        using (_lock.Acquire())
+        {
+            if (FindLive(iova) is not { } area || area.Start == iova)
+            {
+                return Errno.Success;
+            }
+
+            if ((iova & (_alignment - 1)) != 0 || (_largePages && _domains.Count > 0))
+            {
+                return Errno.InvalidArgument;
+            }
+
+            if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
+            {
+                return Errno.OutOfMemory;
+            }
+
+            // Both refer to the memory, which is pinned for each of them if it is for one.
+            ClientMemory memory = area.Memory!;
+            memory.Reference();
+            Errno error = area.Pinned ? memory.Pin() : Errno.Success;
+            if (error != Errno.Success)
+            {
+                _memories.Return(memory);
+                return error;
+            }
+
+            if (!_freeAreas.TryPop(out Area? rest))
+            {
+                rest = new();
+            }
+
+            rest.Start = iova;
+            rest.Last = area.Last;
+            rest.Memory = memory;
+            rest.Offset = area.Offset + (iova - area.Start);
+            rest.Access = area.Access;
+            rest.Waiting = 0;
+            rest.Pinned = area.Pinned;
+            rest.LostAddress = area.LostAddress;
+            rest.State = AreaState.Live;
+            _ = _areas.Remove(area.Start);
+            area.Last = iova - 1;
+            _areas.Add(area.Start, area.Last, area);
+            _areas.Add(rest.Start, rest.Last, rest);
+            _liveCount++;
             return Errno.Success;
         }
     }

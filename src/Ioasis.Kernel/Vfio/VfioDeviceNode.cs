@@ -9,6 +9,8 @@ internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupN
 {
     private IommufdFile? _owner;
     private uint _ownerId;
+    private IommufdFile? _groupOwner;
+    private DeviceObject? _groupBound;
     private int _opens;
 
     /// <summary>Guards the bind, the attach and the close of the device.</summary>
@@ -80,12 +82,60 @@ internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupN
         return error;
     }
 
+    /// <summary>
+    /// A client opens the device through a group that is in a <c>/dev/iommu</c>; the first binds and attaches it there. Under the
+    /// lock.
+    /// </summary>
+    public Errno OpenCompatible(IommufdFile iommu)
+    {
+        if (IsGone)
+        {
+            return Errno.NoDevice;
+        }
+
+        if (_opens > 0)
+        {
+            return Open();
+        }
+
+        Errno error = iommu.OpenCompatible(device, out DeviceObject? bound);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        // The group's file holds it while this runs; from here on the device does too.
+        _ = iommu.TryReference();
+        _groupOwner = iommu;
+        _groupBound = bound;
+        error = Open();
+        if (error != Errno.Success)
+        {
+            EndCompatible();
+        }
+
+        return error;
+    }
+
     /// <summary>A client closes the device; the last stops it. Under the lock.</summary>
     public void Close()
     {
         if (--_opens == 0)
         {
             backend.Close();
+            EndCompatible();
+        }
+    }
+
+    private void EndCompatible()
+    {
+        if (_groupBound is { } bound)
+        {
+            IommufdFile iommu = _groupOwner!;
+            _groupBound = null;
+            _groupOwner = null;
+            iommu.Unbind(bound);
+            iommu.Dereference();
         }
     }
 }

@@ -7,13 +7,14 @@ using Ioasis.Uapi;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// An open <c>/dev/vfio/N</c>: a group on its way into a container. It keeps the container alive that it is in, and its
-/// close takes it out again.
+/// An open <c>/dev/vfio/N</c>: a group on its way into a container, or into a <c>/dev/iommu</c> that stands for one. It keeps
+/// alive what it is in, and its close takes it out again.
 /// </summary>
 internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : OpenFile
 {
     private readonly Platform.IoLock _lock = new();
     private VfioContainerFile? _container;
+    private IommufdFile? _iommu;
     private int _devices;
 
     /// <summary>The group.</summary>
@@ -46,13 +47,15 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     /// <inheritdoc/>
     protected override void Release()
     {
-        if (_container is not null)
+        if (HasContainer)
         {
             _ = Leave();
         }
 
         node.Close();
     }
+
+    private bool HasContainer => _container is not null || _iommu is not null;
 
     private Errno GetStatus(Span<byte> argument)
     {
@@ -68,7 +71,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         }
 
         status.Flags = VfioGroupFlags.None;
-        if (_container is not null)
+        if (HasContainer)
         {
             status.Flags = VfioGroupFlags.Viable | VfioGroupFlags.ContainerSet;
         }
@@ -94,7 +97,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.BadDescriptor;
         }
 
-        if (_container is not null)
+        if (HasContainer)
         {
             return Errno.InvalidArgument;
         }
@@ -102,6 +105,19 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))
         {
             return Errno.BadDescriptor;
+        }
+
+        if (file is IommufdFile iommu)
+        {
+            Errno joined = iommu.JoinCompatible();
+            if (joined != Errno.Success)
+            {
+                iommu.Dereference();
+                return joined;
+            }
+
+            _iommu = iommu;
+            return Errno.Success;
         }
 
         if (file is not VfioContainerFile container)
@@ -132,12 +148,20 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     }
 
     private Errno UnsetContainer() =>
-        _container is null ? Errno.InvalidArgument
-        : Volatile.Read(ref _devices) > 0 ? Errno.Busy
+        !HasContainer ? Errno.InvalidArgument
+        : _container is not null && Volatile.Read(ref _devices) > 0 ? Errno.Busy
         : Leave();
 
     private Errno Leave()
     {
+        if (_iommu is not null)
+        {
+            // Devices that are open stay attached where they are.
+            _iommu.Dereference();
+            _iommu = null;
+            return Errno.Success;
+        }
+
         _container!.Remove(this);
         Group.ReleaseDma(this);
         _container.Dereference();
@@ -159,7 +183,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.InvalidArgument;
         }
 
-        if (_container is not { HasIommu: true })
+        if (_iommu is null && _container is not { HasIommu: true })
         {
             return Errno.InvalidArgument;
         }
@@ -175,7 +199,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         Errno error;
         using (found.Lock.Acquire())
         {
-            error = found.Open();
+            error = _iommu is null ? found.Open() : found.OpenCompatible(_iommu);
         }
 
         if (error != Errno.Success)
