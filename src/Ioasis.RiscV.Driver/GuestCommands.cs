@@ -148,14 +148,16 @@ internal static class GuestCommands
         return used;
     }
 
-    // The guest's address space under the host's GSCID; what the hardware cannot do by address, it does for the whole process.
+    // The guest's address space under the host's GSCID; what the hardware cannot do by address, or does not do as it should for
+    // leaves whose size the host does not know, it does for the whole process.
     private static Command ForHost(in Command command, Bond bond)
     {
         Capabilities capabilities = bond.Iommu.Hardware;
         ulong low = command.Low;
         ulong high = command.High;
         if (((low & CommandBits.NonLeafBit) != 0 && !capabilities.NonLeafInvalidation)
-            || ((high & CommandBits.HighRangeBit) != 0 && !capabilities.RangeInvalidation))
+            || ((high & CommandBits.HighRangeBit) != 0 && !capabilities.RangeInvalidation)
+            || (bond.Iommu.Options.Quirks & RiscVQuirks.SuperpagesInPieces) != 0)
         {
             low &= ~(CommandBits.AddressValidBit | CommandBits.NonLeafBit);
             high = 0;

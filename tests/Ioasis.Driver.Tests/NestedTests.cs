@@ -92,6 +92,23 @@ public class NestedTests
         rig.ShouldReach(device, Gva + 0x3000, guest.ToHost(Guest.Data + 0x8000));
     }
 
+    [Theory]
+    [InlineData(RiscVQuirks.None, true)]
+    [InlineData(RiscVQuirks.SuperpagesInPieces, false)]
+    public void Where_superpages_are_cached_in_pieces_a_guests_address_means_its_process(RiscVQuirks quirks, bool mayStay)
+    {
+        using Rig rig = new(new() { Driver = new() { Quirks = quirks } });
+        IommuDevice device = rig.AddDevice(0x10);
+        using Guest guest = new(rig.Memory, rig.NewSecondStage(device));
+        RiscVNestedDomain nested = guest.Nest(device, Pscid);
+        guest.Map(Gva, Guest.Data);
+        device.Group.Attach(nested).ShouldBe(Errno.Success);
+        rig.ShouldReach(device, Gva, guest.ToHost(Guest.Data));
+        guest.Unmap(Gva);
+        Guest.ShouldInvalidate(nested, Command.InvalidateFirstStage(null, Pscid, Gva + 0x5000));
+        (rig.Dma(device, Gva).Status == DmaStatus.Success).ShouldBe(mayStay);
+    }
+
     [Fact]
     [Trait("Requirement", "S4.14")]
     public void What_the_host_takes_from_the_guest_is_out_of_reach_through_both_stages()
