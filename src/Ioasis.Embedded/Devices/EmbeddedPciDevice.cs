@@ -14,6 +14,7 @@ namespace Ioasis.Embedded;
 public abstract class EmbeddedPciDevice
 {
     private readonly PciDeviceDescription _description;
+    private readonly PciBar?[] _bars = new PciBar?[6];
     private readonly PciBarMemory?[] _memories = new PciBarMemory?[6];
     private readonly IoLock _powerLock = new();
     private PciConfigSpace _config;
@@ -37,6 +38,7 @@ public abstract class EmbeddedPciDevice
         _config = new(description, new ulong[description.Bars.Count]);
         foreach (PciBar bar in description.Bars)
         {
+            _bars[bar.Register] = bar;
             _memories[bar.Register] = bar.IsMemory ? new((int)bar.Size) : null;
         }
 
@@ -86,6 +88,8 @@ public abstract class EmbeddedPciDevice
 
     /// <summary>The device is on a platform: its requests go to the IOMMU from now on.</summary>
     internal void Connect(EmbeddedEndpoint endpoint) => _endpoint = endpoint;
+
+    internal PciBar? BarOf(int register) => _bars[register];
 
     internal PciBarMemory? MemoryOf(int bar) => _memories[bar];
 

@@ -58,7 +58,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
                 region = new((ulong)device.Config.Size, Both);
                 return Errno.Success;
             case <= VfioPciRegion.Bar5:
-                if (FindBar(index) is { } bar)
+                if (device.BarOf(index) is { } bar)
                 {
                     bool canMap = bar.IsMemory && bar.Size >= PageSize;
                     region = new(
@@ -135,7 +135,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     {
         address = 0;
         if (index > (int)VfioPciRegion.Bar5
-            || FindBar(index) is not { IsMemory: true, Size: >= PageSize } bar
+            || device.BarOf(index) is not { IsMemory: true, Size: >= PageSize } bar
             || offset > bar.Size
             || length > bar.Size - offset)
         {
@@ -227,12 +227,10 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
         return size;
     }
 
-    private PciBar? FindBar(int index) => device.Description.Bars.FirstOrDefault(bar => bar.Register == index);
-
     private Errno CheckAccess(int index, ulong offset, int length, out int count)
     {
         count = 0;
-        if (index > (int)VfioPciRegion.Bar5 || FindBar(index) is not { } bar || offset >= bar.Size)
+        if (index > (int)VfioPciRegion.Bar5 || device.BarOf(index) is not { } bar || offset >= bar.Size)
         {
             return Errno.InvalidArgument;
         }
