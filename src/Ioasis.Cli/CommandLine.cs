@@ -3,6 +3,7 @@ using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using Ioasis.Cli.Commands;
+using Ioasis.Linux.Discovery;
 
 namespace Ioasis.Cli;
 
@@ -10,9 +11,10 @@ namespace Ioasis.Cli;
 internal static class CommandLine
 {
     /// <summary>Runs the command that <paramref name="args"/> name.</summary>
-    public static int Invoke(IReadOnlyList<string> args, CliEnvironment environment, ReplayRunner? replay = null)
+    public static int Invoke(
+        IReadOnlyList<string> args, CliEnvironment environment, ReplayRunner? replay = null, Func<string, Sysfs>? openSysfs = null)
     {
-        RootCommand root = Create(environment, replay ?? EngineRunner.Run);
+        RootCommand root = Create(environment, replay ?? EngineRunner.Run, openSysfs ?? (static folder => new(folder)));
         InvocationConfiguration invocation = new()
         {
             Output = environment.Out,
@@ -45,13 +47,15 @@ internal static class CommandLine
         }
     }
 
-    private static RootCommand Create(CliEnvironment environment, ReplayRunner replay)
+    private static RootCommand Create(CliEnvironment environment, ReplayRunner replay, Func<string, Sysfs> openSysfs)
     {
         RootCommand root = new("Ioasis: an operating system's I/O address space (IOMMU) subsystem, in user space.")
         {
             RunCommand.Create(environment, replay),
             ConformCommand.Create(),
             DemoCommand.Create(environment),
+            GroupsCommand.Create(environment),
+            BindCommand.Create(environment, openSysfs),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {

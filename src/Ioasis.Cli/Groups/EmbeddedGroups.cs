@@ -1,0 +1,132 @@
+using System.Globalization;
+using Ioasis.Client;
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.Primitives;
+
+namespace Ioasis.Cli.Groups;
+
+/// <summary>
+/// The groups of a machine that is described in a file and built in this process. What is usable is what the kernel side
+/// answers when a program asks.
+/// </summary>
+internal static class EmbeddedGroups
+{
+    /// <summary>The platform file that stands for one that was not given.</summary>
+    public static string ExampleText
+    {
+        get
+        {
+            using StreamReader text = new(typeof(EmbeddedGroups).Assembly.GetManifestResourceStream("example-platform.yaml")!);
+            return text.ReadToEnd();
+        }
+    }
+
+    /// <summary>Builds the machine and asks it.</summary>
+    /// <exception cref="PlatformFileException">The functions do not make a machine.</exception>
+    public static GroupsReport Report(PlatformFile file, string fileName)
+    {
+        if (!PcieTopology.TryCreate(file.Functions.Select(static f => f.Function), out PcieTopology? topology, out string? error))
+        {
+            throw new PlatformFileException($"{fileName}: {error}");
+        }
+
+        using EmbeddedPlatform platform = new(new()
+        {
+            Mode = file.Mode,
+            Driver = new() { Name = file.Name, MsiWindow = file.MsiWindow },
+        });
+        Dictionary<DeviceId, PlatformFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
+        IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = Add(platform, topology!, functions);
+        GroupRow[] groups =
+        [
+            .. endpoints.Values.GroupBy(static endpoint => endpoint.Device.Group).OrderBy(static group => group.Key.Id)
+                .Select(group => Row(platform, group.Key, [.. group.OrderBy(static endpoint => endpoint.Id.Value)], functions)),
+        ];
+        IommuCapabilities capabilities = platform.Driver.Capabilities;
+        Dictionary<string, string> attributes = new(StringComparer.Ordinal)
+        {
+            ["mode"] = file.Mode.ToString().ToLowerInvariant(),
+            ["directory-levels"] = platform.Driver.DirectoryLevels.ToString(CultureInfo.InvariantCulture),
+            ["pasid-bits"] = capabilities.PasidBits.ToString(CultureInfo.InvariantCulture),
+            ["capabilities"] = string.Create(CultureInfo.InvariantCulture, $"0x{platform.Driver.CapabilitiesRegister:x}"),
+        };
+        return new()
+        {
+            Backend = "embedded",
+            Iommus = [new(platform.Driver.Name, endpoints.Count, attributes)],
+            Groups = groups,
+        };
+    }
+
+    private static Dictionary<DeviceId, EmbeddedEndpoint> Add(
+        EmbeddedPlatform platform, PcieTopology topology, Dictionary<DeviceId, PlatformFunction> functions)
+    {
+        Dictionary<DeviceId, EmbeddedEndpoint> endpoints = [];
+        foreach (IReadOnlyList<PcieFunction> members in PcieGroups.Compute(topology))
+        {
+            int? group = null;
+            foreach (PcieFunction function in members)
+            {
+                PlatformFunction described = functions[function.Id];
+                EmbeddedEndpoint endpoint = platform.AddEndpoint(
+                    function.Id,
+                    new() { GroupId = group, PasidBits = described.PasidBits, ReservedRegions = described.ReservedRegions });
+                group = endpoint.Device.Group.Id;
+                endpoints.Add(function.Id, endpoint);
+            }
+        }
+
+        return endpoints;
+    }
+
+    private static GroupRow Row(
+        EmbeddedPlatform platform, IommuGroup group, EmbeddedEndpoint[] endpoints, Dictionary<DeviceId, PlatformFunction> functions) =>
+        new()
+        {
+            Number = group.Id,
+            Type = group.Domain.Kind.ToString().ToLowerInvariant(),
+            Devices = [.. endpoints.Select(endpoint => Row(endpoint, functions[endpoint.Id]))],
+            ReservedRegions =
+            [
+                .. endpoints.SelectMany(static endpoint => endpoint.Device.GetReservedRegions()).Distinct()
+                    .OrderBy(static region => region.Range)
+                    .Select(static region => new RegionRow(
+                        new(region.Range.Start), new(region.Range.Last), PlatformFile.WordFor(region.Kind))),
+            ],
+            UsableRanges = [.. Usable(platform, endpoints).Select(RangeRow.Of)],
+            KnowsLimit = true,
+        };
+
+    private static DeviceRow Row(EmbeddedEndpoint endpoint, PlatformFunction function) => new()
+    {
+        Name = endpoint.Id.ToString(),
+        Kind = function.Name is { } name ? $"{name} ({PlatformFile.WordFor(function.Function.Kind)})" : PlatformFile.WordFor(function.Function.Kind),
+        Path = function.Function.IsBridge ? null : endpoint.DevicePath,
+        PasidBits = function.PasidBits == 0 ? null : function.PasidBits,
+    };
+
+    // As a program would: open the devices, attach them to an address space, ask for its ranges.
+    private static IReadOnlyList<AddressRange> Usable(EmbeddedPlatform platform, EmbeddedEndpoint[] endpoints)
+    {
+        using var iommu = IommuFd.Open(platform.Kernel);
+        using IoAddressSpace space = iommu.AllocateAddressSpace();
+        List<VfioDevice> devices = [];
+        try
+        {
+            foreach (EmbeddedEndpoint endpoint in endpoints)
+            {
+                var device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
+                devices.Add(device);
+                device.Bind(iommu);
+                device.Attach(space);
+            }
+
+            return space.GetIovaRanges();
+        }
+        finally
+        {
+            devices.ForEach(static device => device.Dispose());
+        }
+    }
+}
