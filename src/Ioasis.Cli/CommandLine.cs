@@ -54,7 +54,7 @@ internal static class CommandLine
             RunCommand.Create(environment, replay),
             ConformCommand.Create(),
             DemoCommand.Create(environment),
-            GroupsCommand.Create(environment),
+            GroupsCommand.Create(environment, openSysfs),
             BindCommand.Create(environment, openSysfs),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>())

@@ -1,5 +1,6 @@
 using System.Text;
 using Ioasis.Cli.Commands;
+using Ioasis.Linux.Discovery;
 using Ioasis.Replay.Report;
 
 namespace Ioasis.Cli.Tests;
@@ -11,14 +12,19 @@ internal sealed record CliRun(int Status, string Out, string Error)
 
     public static CliRun Showing(ReplayReport report, params string[] args) => With((_, _) => report, args);
 
-    public static CliRun With(ReplayRunner? runner, params string[] args)
+    public static CliRun With(ReplayRunner? runner, params string[] args) => With(runner, null, args);
+
+    public static CliRun On(Sysfs machine, params string[] args) => With(null, _ => machine, args);
+
+    private static CliRun With(ReplayRunner? runner, Func<string, Sysfs>? openSysfs, string[] args)
     {
         using StringWriter output = new(), error = new();
         using MemoryStream bytes = new();
         int status = CommandLine.Invoke(
             args,
             new() { Out = output, Error = error, OpenOut = () => new Unclosed(bytes), ColourOut = false, ErrorIsTerminal = false },
-            runner);
+            runner,
+            openSysfs);
         return new(status, output + Encoding.UTF8.GetString(bytes.ToArray()), error.ToString());
     }
 

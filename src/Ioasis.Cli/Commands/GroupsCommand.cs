@@ -9,7 +9,9 @@ namespace Ioasis.Cli.Commands;
 internal static class GroupsCommand
 {
     /// <summary>Makes the command.</summary>
-    public static Command Create(CliEnvironment environment)
+    /// <param name="environment">The world around it.</param>
+    /// <param name="open">Opens the kernel's files below a root.</param>
+    public static Command Create(CliEnvironment environment, Func<string, Sysfs> open)
     {
         Option<string> backend = new("--backend")
         {
@@ -55,7 +57,7 @@ internal static class GroupsCommand
             }
 
             GroupsReport report = parsed.GetValue(backend) is "linux"
-                ? LinuxGroups.Report(new(parsed.GetValue(sysfs) ?? "/"))
+                ? LinuxGroups.Report(open(parsed.GetValue(sysfs) ?? "/"))
                 : Embedded(parsed.GetValue(platform));
             return Show(report, parsed.GetValue(json), environment);
         });

@@ -123,7 +123,7 @@ internal sealed record PlatformFile
         };
         if (function.IsBridge != (bus is not null))
         {
-            throw section.Wrong(function.IsBridge ? $"a {WordFor(kind)} needs 'bus', the number of the bus behind it" : $"there is no bus behind a {WordFor(kind)}");
+            throw section.Wrong(function.IsBridge ? $"a {WordFor(kind)} needs 'bus', the number of the bus behind it" : $"'bus' is for bridges and ports: nothing is behind a function of kind {WordFor(kind)}");
         }
 
         List<ReservedRegion> regions = [];

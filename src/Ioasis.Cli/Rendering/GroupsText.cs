@@ -5,6 +5,15 @@ namespace Ioasis.Cli.Rendering;
 /// <summary>Groups as lines of text.</summary>
 internal static class GroupsText
 {
+    private static readonly (string Header, Func<DeviceRow, string> Text)[] Columns =
+    [
+        ("<device", static device => device.Name),
+        ("<identity", static device => device.Identity ?? ""),
+        ("<kind", static device => (device.Kind ?? "") + (device.PasidBits is { } bits ? $", {bits} PASID bits" : "")),
+        ("<driver", static device => device.Driver ?? ""),
+        ("<path", static device => device.Path ?? ""),
+    ];
+
     /// <summary>Writes the report; the hints are the caller's.</summary>
     public static void Write(TextWriter output, GroupsReport report)
     {
@@ -15,20 +24,20 @@ internal static class GroupsText
                 + string.Concat(iommu.Attributes.Select(static a => $", {Format.Printable(a.Key)} {Format.Printable(a.Value)}")));
         }
 
+        // Columns that nobody fills are left out.
+        (string Header, Func<DeviceRow, string> Text)[] columns =
+        [
+            .. Columns.Where(column => report.Groups.Any(group => group.Devices.Any(device => column.Text(device).Length > 0))),
+        ];
         bool isOpen = false;
         foreach (GroupRow group in report.Groups)
         {
             output.WriteLine();
             output.WriteLine($"group {group.Number}{(group.Type is null ? "" : $"  {Format.Printable(group.Type)}")}");
-            TextTable devices = new("<device", "<identity", "<kind", "<driver", "<path");
+            TextTable devices = new([.. columns.Select(static column => column.Header)]);
             foreach (DeviceRow device in group.Devices)
             {
-                devices.Add(
-                    device.Name,
-                    device.Identity ?? "",
-                    Format.Printable(device.Kind ?? "") + (device.PasidBits is { } bits ? $", {bits} PASID bits" : ""),
-                    Format.Printable(device.Driver ?? ""),
-                    Format.Printable(device.Path ?? ""));
+                devices.Add([.. columns.Select(column => Format.Printable(column.Text(device)))]);
             }
 
             foreach (string line in devices.Lines(headers: false))
