@@ -37,7 +37,13 @@ internal static class EmbeddedGroups
             Driver = new() { Name = file.Name, MsiWindow = file.MsiWindow },
         });
         Dictionary<DeviceId, PlatformFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
-        IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = Add(platform, topology!, functions);
+        IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = platform.AddTopology(
+            topology!,
+            properties: function => new()
+            {
+                PasidBits = functions[function.Id].PasidBits,
+                ReservedRegions = functions[function.Id].ReservedRegions,
+            });
         GroupRow[] groups =
         [
             .. endpoints.Values.GroupBy(static endpoint => endpoint.Device.Group).OrderBy(static group => group.Key.Id)
@@ -57,27 +63,6 @@ internal static class EmbeddedGroups
             Iommus = [new(platform.Driver.Name, endpoints.Count, attributes)],
             Groups = groups,
         };
-    }
-
-    private static Dictionary<DeviceId, EmbeddedEndpoint> Add(
-        EmbeddedPlatform platform, PcieTopology topology, Dictionary<DeviceId, PlatformFunction> functions)
-    {
-        Dictionary<DeviceId, EmbeddedEndpoint> endpoints = [];
-        foreach (IReadOnlyList<PcieFunction> members in PcieGroups.Compute(topology))
-        {
-            int? group = null;
-            foreach (PcieFunction function in members)
-            {
-                PlatformFunction described = functions[function.Id];
-                EmbeddedEndpoint endpoint = platform.AddEndpoint(
-                    function.Id,
-                    new() { GroupId = group, PasidBits = described.PasidBits, ReservedRegions = described.ReservedRegions });
-                group = endpoint.Device.Group.Id;
-                endpoints.Add(function.Id, endpoint);
-            }
-        }
-
-        return endpoints;
     }
 
     private static GroupRow Row(
