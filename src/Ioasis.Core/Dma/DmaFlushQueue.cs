@@ -21,6 +21,7 @@ internal sealed class DmaFlushQueue : IDisposable
     private readonly PagingDomain _domain;
     private readonly IovaAllocator _iovas;
     private readonly Ring[] _rings;
+    private readonly int _ringCount;
     private readonly int _capacity;
     private readonly Func<int>? _chooser;
     private readonly TimeProvider _time;
@@ -46,8 +47,9 @@ internal sealed class DmaFlushQueue : IDisposable
         _time = options.TimeProvider;
         _limit = options.TimeLimit;
         _trust = options.TrustsFlushUnderWay ? 1 : 0;
-        _rings = new Ring[Math.Max(1, options.Slots ?? Environment.ProcessorCount)];
-        for (int i = 0; i < _rings.Length; i++)
+        _ringCount = Math.Max(1, options.Slots ?? Environment.ProcessorCount);
+        _rings = new Ring[_ringCount + IovaAllocator.Spacing];
+        for (int i = 0; i < _ringCount; i++)
         {
             _rings[i] = new(_capacity);
         }
@@ -65,7 +67,7 @@ internal sealed class DmaFlushQueue : IDisposable
         get
         {
             int count = 0;
-            foreach (Ring ring in _rings)
+            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
             {
                 count += Volatile.Read(ref ring.Count);
             }
@@ -80,7 +82,7 @@ internal sealed class DmaFlushQueue : IDisposable
         {
             long deferred = 0;
             long released = 0;
-            foreach (Ring ring in _rings)
+            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
             {
                 using (ring.Lock.Acquire())
                 {
@@ -158,7 +160,7 @@ internal sealed class DmaFlushQueue : IDisposable
         Errno error = Flush(reason);
         if (error == Errno.Success)
         {
-            foreach (Ring ring in _rings)
+            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
             {
                 using (ring.Lock.Acquire())
                 {
@@ -212,8 +214,8 @@ internal sealed class DmaFlushQueue : IDisposable
     private Ring RingOfProcessor()
     {
         uint number = _chooser is null ? (uint)Thread.GetCurrentProcessorId() : (uint)_chooser();
-        Ring[] rings = _rings;
-        return rings[number < (uint)rings.Length ? number : number % (uint)rings.Length];
+        uint count = (uint)_ringCount;
+        return _rings[number < count ? number : number % count];
     }
 
     // Makes sure that what was queued before the call is covered.

@@ -21,9 +21,16 @@ public sealed class IovaAllocator
     /// <summary>The most sizes that can be cached: 1 to 32 granules.</summary>
     public const int MaxCachedOrders = 6;
 
+    /// <summary>
+    /// References that an array has too many, so that what stands behind it in memory, and is written all the time, does not
+    /// share a cache line with what every processor reads.
+    /// </summary>
+    internal const int Spacing = 16;
+
     private readonly IovaRangeTree _tree = new();
     private readonly IoLock _treeLock = new();
     private readonly IovaCacheSlot[] _slots;
+    private readonly int _slotCount;
     private readonly IovaDepot[] _depots;
     private readonly Func<int>? _slotChooser;
     private readonly int _granuleLog2;
@@ -56,9 +63,10 @@ public sealed class IovaAllocator
         _orders = options.CachedOrders;
         _refillLog2 = BitOperations.Log2((uint)options.RefillCount);
         _slotChooser = options.SlotChooser;
-        _slots = new IovaCacheSlot[Math.Max(1, options.Slots ?? Environment.ProcessorCount)];
+        _slotCount = Math.Max(1, options.Slots ?? Environment.ProcessorCount);
+        _slots = new IovaCacheSlot[_slotCount + Spacing];
         _depots = new IovaDepot[_orders];
-        for (int i = 0; i < _slots.Length; i++)
+        for (int i = 0; i < _slotCount; i++)
         {
             _slots[i] = new(_orders, options.MagazineSize);
         }
@@ -98,7 +106,7 @@ public sealed class IovaAllocator
             long hits = 0;
             long depotHits = 0;
             ulong cached = 0;
-            foreach (IovaCacheSlot slot in _slots)
+            foreach (IovaCacheSlot slot in _slots.AsSpan(0, _slotCount))
             {
                 using (slot.Lock.Acquire())
                 {
@@ -254,7 +262,7 @@ public sealed class IovaAllocator
     /// <summary>Gives everything that is cached back to the tree.</summary>
     public void FlushCaches()
     {
-        foreach (IovaCacheSlot slot in _slots)
+        foreach (IovaCacheSlot slot in _slots.AsSpan(0, _slotCount))
         {
             using (slot.Lock.Acquire())
             {
@@ -292,8 +300,8 @@ public sealed class IovaAllocator
     private IovaCacheSlot Slot()
     {
         uint number = _slotChooser is null ? (uint)Thread.GetCurrentProcessorId() : (uint)_slotChooser();
-        IovaCacheSlot[] slots = _slots;
-        return slots[number < (uint)slots.Length ? number : number % (uint)slots.Length];
+        uint count = (uint)_slotCount;
+        return _slots[number < count ? number : number % count];
     }
 
     private bool TryAllocateCached(int order, ulong lastStart, ulong last, out ulong start)
