@@ -279,7 +279,7 @@ public sealed class EmbeddedAts
             }
         }
 
-        ticket?.Answer(code);
+        ticket?.Answer(code, message.HasPasid);
     }
 
     private static int PieceLength(ulong address, int left) => (int)Math.Min((ulong)left, PageMask + 1 - (address & PageMask));

@@ -125,10 +125,9 @@ public sealed class HostAddressSpace : ProcessAddressSpace
     public override Errno Write(ulong address, ReadOnlySpan<byte> source) => _process.Write(address, source);
 
     /// <inheritdoc/>
-    protected override Errno ReleaseMemory()
+    protected override void ReleasePages()
     {
-        Table.Dispose();
-        return Errno.Success;
+        // They are the program's.
     }
 
     private Errno TakeOut(AddressRange range)

@@ -30,8 +30,12 @@ public sealed class PageTicket
     /// <summary>The response code: 0 success, 1 invalid request, 15 response failure; -1 before the answer.</summary>
     public int Code => Volatile.Read(ref _code);
 
-    internal void Answer(int code)
+    /// <summary>Whether the answer carried the PASID of the request ("PRG Response PASID Required").</summary>
+    public bool HasPasid { get; private set; }
+
+    internal void Answer(int code, bool hasPasid = false)
     {
+        HasPasid = hasPasid;
         Volatile.Write(ref _code, code);
         _answered?.Invoke(this);
     }

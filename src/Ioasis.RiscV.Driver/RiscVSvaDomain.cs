@@ -30,6 +30,9 @@ internal sealed class RiscVSvaDomain : SvaDomain
     /// <summary>Where it is cached.</summary>
     public BondSet Bonds { get; } = new(isSecondStage: false);
 
+    /// <inheritdoc/>
+    protected override bool IsAttached => Bonds.Count > 0;
+
     /// <summary>Mode and root: the <c>fsc</c> field of a context that uses the table.</summary>
     public ulong Pointer { get; }
 
@@ -59,11 +62,28 @@ internal sealed class RiscVSvaDomain : SvaDomain
         return error;
     }
 
-    /// <summary>Makes sure that there is a bond to an IOMMU, for one more attachment; see <see cref="BondSet.Acquire"/>.</summary>
+    /// <summary>
+    /// Makes sure that there is a bond to an IOMMU, for one more attachment; see <see cref="BondSet.Acquire"/>. Besides,
+    /// <see cref="Errno.NoEntry"/> if the process ends.
+    /// </summary>
     public Errno Acquire(RiscVIommuInstance iommu, out Bond? bond)
     {
         bond = null;
-        return CanWalk(iommu, _mode, AddressSpace) ? Bonds.Acquire(iommu, out bond) : Errno.InvalidArgument;
+        if (!CanWalk(iommu, _mode, AddressSpace))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        // Either the end of the process sees the bond, or this sees that it ends: the barriers are in BondSet and in Exit.
+        Errno error = Bonds.Acquire(iommu, out bond);
+        if (error == Errno.Success && AddressSpace.IsExiting)
+        {
+            Bonds.Release(bond!);
+            bond = null;
+            return Errno.NoEntry;
+        }
+
+        return error;
     }
 
     /// <inheritdoc/>

@@ -310,6 +310,29 @@ public class BindTests
 
     [Fact]
     [Trait("Requirement", "S2.1")]
+    [Trait("Requirement", "S2.11")]
+    public void A_process_that_ends_under_a_domain_attached_by_hand_leaves_an_empty_table_and_nothing_else()
+    {
+        using SvaRig rig = new();
+        EmbeddedEndpoint device = rig.AddDevice();
+        DemandPagedAddressSpace mm = rig.NewProcess();
+        Pasid pasid = new(9);
+        rig.Platform.Driver.TryAllocateSvaDomain(device.Device, mm, out SvaDomain? domain).ShouldBe(Errno.Success);
+        device.Device.Group.AttachPasid(pasid, domain!).ShouldBe(Errno.Success);
+        SvaRig.DeviceWrite(device, pasid, SvaRig.Base, 1).ShouldBeTrue();
+        mm.Exit().ShouldBe(Errno.Success);
+        rig.Frames.Count.ShouldBe(0);
+        rig.Pages.AllocatedBytes.ShouldBe(4096, "the root table");
+        device.Ats!.Knows(pasid, SvaRig.Base).ShouldBeFalse();
+        SvaRig.DeviceWrite(device, pasid, SvaRig.Base, 1).ShouldBeFalse();
+        mm.Exit().ShouldBe(Errno.Success);
+        device.Device.Group.DetachPasid(pasid).ShouldBe(Errno.Success);
+        domain!.Dispose();
+        rig.Pages.AllocatedBytes.ShouldBe(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
     public void A_device_that_is_unplugged_leaves_its_handles_harmless()
     {
         using SvaRig rig = new();

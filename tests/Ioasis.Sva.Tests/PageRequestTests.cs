@@ -51,6 +51,7 @@ public class PageRequestTests
             tickets[i].IsAnswered.ShouldBeFalse();
             handler.Groups[i].Respond(i % 2 == 0 ? PageResponseCode.Success : PageResponseCode.InvalidRequest).ShouldBe(Errno.Success);
             tickets[i].Code.ShouldBe(i % 2);
+            tickets[i].HasPasid.ShouldBe(needsPasid);
             handler.Groups[i].Respond(PageResponseCode.Success).ShouldBe(Errno.NoEntry);
             tickets[i].Code.ShouldBe(i % 2);
         }

@@ -301,7 +301,7 @@ public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
     }
 
     /// <inheritdoc/>
-    protected override Errno ReleaseMemory()
+    protected override void ReleasePages()
     {
         foreach (Page page in _pages.Values)
         {
@@ -323,8 +323,6 @@ public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
         _stranded.Clear();
         _strandedTables.Clear();
         (ResidentPages, SwappedPages) = (0, 0);
-        Table.Dispose();
-        return Errno.Success;
     }
 
     private Errno CheckRange(ulong address, ulong length, out AddressRange range)

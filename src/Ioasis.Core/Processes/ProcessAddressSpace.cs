@@ -21,9 +21,12 @@ public interface IAddressSpaceNotifier
     Errno Invalidate(in InvalidationGather gather) => Errno.Success;
 
     /// <summary>
-    /// The process ends. When it returns success, nobody walks the table any more. Called without a lock, before anything is
-    /// freed; faults are refused from now on.
+    /// The process ends. Called without a lock, before anything is freed; faults are refused from now on.
     /// </summary>
+    /// <returns>
+    /// Success: nobody walks the table on this one's behalf any more. <see cref="Errno.Busy"/>: somebody does until this one is
+    /// unregistered; the table is emptied, and its root stays until then. Others: the end has failed for now.
+    /// </returns>
     Errno OnExit(ProcessAddressSpace addressSpace) => Errno.Success;
 }
 
@@ -38,6 +41,10 @@ public abstract class ProcessAddressSpace
     private object? _binder;
     private bool _isExiting;
     private bool _isReleased;
+    private Errno _lost;
+
+    // Who may still have the empty root table walked when the process has ended.
+    private List<IAddressSpaceNotifier> _holders = [];
 
     /// <summary>Takes over a table.</summary>
     /// <param name="table">Of a first-stage format, with user pages.</param>
@@ -104,6 +111,10 @@ public abstract class ProcessAddressSpace
         using (_lock.Acquire())
         {
             Volatile.Write(ref _notifiers, Array.FindAll(_notifiers, n => !ReferenceEquals(n, notifier)));
+            if (_holders.Remove(notifier) && _holders.Count == 0)
+            {
+                Table.Dispose();
+            }
         }
     }
 
@@ -128,11 +139,20 @@ public abstract class ProcessAddressSpace
             notifiers = _notifiers;
         }
 
+        Interlocked.MemoryBarrier();
         Errno result = Errno.Success;
+        List<IAddressSpaceNotifier> holders = [];
         foreach (IAddressSpaceNotifier notifier in notifiers)
         {
             Errno error = notifier.OnExit(this);
-            result = result == Errno.Success ? error : result;
+            if (error == Errno.Busy)
+            {
+                holders.Add(notifier);
+            }
+            else if (result == Errno.Success)
+            {
+                result = error;
+            }
         }
 
         using (_lock.Acquire())
@@ -142,13 +162,52 @@ public abstract class ProcessAddressSpace
                 return result;
             }
 
+            result = holders.Count > 0 ? EmptyTable() : Errno.Success;
+            if (result != Errno.Success)
+            {
+                return result;
+            }
+
             _isReleased = true;
-            return ReleaseMemory();
+            ReleasePages();
+            _holders = holders.FindAll(holder => _notifiers.Contains(holder));
+            if (_holders.Count == 0)
+            {
+                Table.Dispose();
+            }
+
+            return Errno.Success;
         }
     }
 
-    /// <summary>Frees pages and tables; called once, with the lock held, when nobody walks the table any more.</summary>
-    protected abstract Errno ReleaseMemory();
+    /// <summary>
+    /// Frees the pages; called once, with the lock held, when nobody reaches them any more. The table is not this call's.
+    /// </summary>
+    protected abstract void ReleasePages();
+
+    // Whoever is still attached finds nothing any more. If that is not confirmed, nothing is ever reused.
+    private Errno EmptyTable()
+    {
+        if (_lost != Errno.Success)
+        {
+            return _lost;
+        }
+
+        InvalidationGather gather = default;
+        Errno error = Table.Unmap(new(Table.Aperture.Start), Table.Aperture.Length, ref gather, out _);
+        error = error == Errno.Success ? Notify(gather) : error;
+        if (error == Errno.Success)
+        {
+            Table.Release(ref gather);
+        }
+        else
+        {
+            gather.Clear();
+            _lost = error;
+        }
+
+        return error;
+    }
 
     /// <summary>
     /// Has every notifier forget what was taken out of the table. With the lock held; before memory or table pages are reused.

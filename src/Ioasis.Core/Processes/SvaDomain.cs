@@ -23,8 +23,14 @@ public abstract class SvaDomain : Domain, IAddressSpaceNotifier, IPageRequestHan
     /// <summary>The process's memory.</summary>
     public ProcessAddressSpace AddressSpace { get; }
 
+    /// <summary>Whether a device is attached.</summary>
+    protected abstract bool IsAttached { get; }
+
     /// <inheritdoc/>
     public abstract Errno Invalidate(in InvalidationGather gather);
+
+    /// <summary>Whoever attached the domain by hand keeps an empty table until it is detached and disposed of.</summary>
+    public Errno OnExit(ProcessAddressSpace addressSpace) => IsAttached ? Errno.Busy : Errno.Success;
 
     /// <summary>Faults the pages of a group in: success only if every one of them is there.</summary>
     public void OnPageRequests(PageRequestGroup group)

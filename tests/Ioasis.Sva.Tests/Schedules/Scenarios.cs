@@ -38,6 +38,39 @@ internal sealed class ExitAgainstDma : SvaScenario
     }
 }
 
+/// <summary>A process ends under a domain that was attached by hand, while a device writes to its memory.</summary>
+internal sealed class ExitUnderDomain : SvaScenario
+{
+    private static readonly Pasid s_pasid = new(9);
+
+    private readonly IommuDevice _device;
+    private readonly SvaDomain _domain;
+    private bool _ended;
+
+    public ExitUnderDomain()
+    {
+        (EmbeddedAts ats, _device) = AddDevice(1);
+        DemandPagedAddressSpace mm = NewProcess();
+        Driver.TryAllocateSvaDomain(_device, mm, out SvaDomain? domain).ShouldBe(Errno.Success);
+        _domain = domain!;
+        _device.Group.AttachPasid(s_pasid, _domain).ShouldBe(Errno.Success);
+        Dma(ats, s_pasid, Base).ShouldBeTrue();
+        AddThread("exit", () =>
+        {
+            mm.Exit().ShouldBe(Errno.Success);
+            _ended = true;
+        });
+        AddThread("device", () => Until(() => _ended, () => Dma(ats, s_pasid, Base)));
+        AddThread("detach", () =>
+        {
+            _device.Group.DetachPasid(s_pasid).ShouldBe(Errno.Success);
+            _domain.Dispose();
+        });
+    }
+
+    public override void CheckAtEnd() => ShouldBeEmpty(devices: 1);
+}
+
 /// <summary>A process is bound while it ends.</summary>
 internal sealed class BindAgainstExit : SvaScenario
 {

@@ -19,7 +19,7 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
-        MaxSchedules = ExplorerOptions.All ? 200_000 : 400,
+        MaxSchedules = ExplorerOptions.All ? 200_000 : 1200,
         TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 300 : 8),
         RandomSchedules = ExplorerOptions.All ? 10_000 : 60,
     };
@@ -27,6 +27,11 @@ public sealed class ScheduleTests
     [Fact]
     [Trait("Requirement", "S2.1")]
     public void Exit_against_DMA_in_flight() => Holds(static () => new ExitAgainstDma());
+
+    [Fact]
+    [Trait("Requirement", "S2.1")]
+    [Trait("Requirement", "S2.11")]
+    public void Exit_and_detach_of_a_domain_attached_by_hand_against_DMA_in_flight() => Holds(static () => new ExitUnderDomain());
 
     [Fact]
     [Trait("Requirement", "S2.1")]
