@@ -94,22 +94,3 @@ public sealed class IommuFd : IDisposable
     /// <summary>Closes the descriptor. The kernel undoes everything once the objects and devices that use it are gone.</summary>
     public void Dispose() => Descriptor.Dispose();
 }
-
-/// <summary>A page table of the IOMMU, made for a device. Thread-safe.</summary>
-public sealed class HardwarePageTable : IDisposable
-{
-    internal HardwarePageTable(KernelObject handle) => Handle = handle;
-
-    /// <summary>The object.</summary>
-    public KernelObject Handle { get; }
-
-    /// <summary>Its number in the descriptor.</summary>
-    public uint Id => Handle.Id;
-
-    /// <summary>Destroys the table.</summary>
-    /// <returns>Success, or <see cref="Errno.Busy"/> while a device is attached.</returns>
-    public Errno TryDestroy() => Handle.TryDestroy();
-
-    /// <summary>Destroys the table; one that is in use goes with the descriptor.</summary>
-    public void Dispose() => Handle.Dispose();
-}

@@ -131,6 +131,9 @@ public sealed class KernelObject : SafeHandle
     /// <summary>The object's number in its descriptor.</summary>
     public uint Id => (uint)handle;
 
+    /// <summary>The descriptor that it is in.</summary>
+    internal KernelDescriptor Owner => _descriptor;
+
     /// <summary>Destroys the object now, and says whether the kernel did.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while something uses it: then nothing has happened.</returns>
     internal Errno TryDestroy()

@@ -49,7 +49,7 @@ public struct IommuHwInfoRiscV
 [StructLayout(LayoutKind.Explicit, Size = 32)]
 public struct IommuHwptRiscV
 {
-    /// <summary><c>DC.tc</c>: PDTV (bit 5), SADE (bit 8), DPE (bit 9, only with PDTV), SBE (bit 10), SXL (bit 11).</summary>
+    /// <summary><c>DC.tc</c>: PDTV (bit 5), SADE (bit 8), DPE (bit 9, only with PDTV), SBE (bit 10).</summary>
     [FieldOffset(0)] public ulong TranslationControl;
 
     /// <summary><c>DC.ta</c>: PSCID (bits 31 to 12), only without PDTV. The guest's own number: the host keeps guests apart.</summary>

@@ -15,6 +15,10 @@ internal sealed class FakeIommu : IommuInstance
     private readonly Dictionary<IommuDevice, Domain> _attached = [];
     private readonly Dictionary<(IommuDevice Device, Pasid Pasid), Domain> _pasids = [];
 
+    // Everything below is under it, except injection points: a logical thread must not be stopped while it holds a lock that
+    // the explorer does not own.
+    public Lock Sync { get; } = new();
+
     public override string Name => "fake";
 
     public override IommuCapabilities Capabilities { get; } =
@@ -33,7 +37,13 @@ internal sealed class FakeIommu : IommuInstance
 
     public int Synchronisations { get; set; }
 
-    public Domain DomainOf(IommuDevice device) => _attached[device];
+    public Domain DomainOf(IommuDevice device)
+    {
+        lock (Sync)
+        {
+            return _attached[device];
+        }
+    }
 
     public Domain DomainOf(IommuDevice device, Pasid pasid) => _pasids.GetValueOrDefault((device, pasid), BlockedDomain.Instance);
 
@@ -46,10 +56,15 @@ internal sealed class FakeIommu : IommuInstance
     /// <summary>What the hardware says of itself; empty for nothing.</summary>
     public byte[] Description { get; set; } = [];
 
-    public bool IsUsed(Domain domain) =>
-        _attached.ContainsValue(domain)
-        || _pasids.ContainsValue(domain)
-        || NestedDomains.Exists(nested => nested.Parent == domain);
+    public bool IsUsed(Domain domain)
+    {
+        lock (Sync)
+        {
+            return _attached.ContainsValue(domain)
+                || _pasids.ContainsValue(domain)
+                || NestedDomains.Exists(nested => nested.Parent == domain);
+        }
+    }
 
     /// <summary>A device asks for pages, and the handler runs.</summary>
     public void Ask(IommuDevice device, Pasid pasid, int index, params PageRequest[] pages)
@@ -63,7 +78,13 @@ internal sealed class FakeIommu : IommuInstance
         PageRequests.Dispatch();
     }
 
-    public bool CanReach(ulong page) => Domains.Exists(domain => IsUsed(domain) && domain.CanReach(page));
+    public bool CanReach(ulong page)
+    {
+        lock (Sync)
+        {
+            return Domains.Exists(domain => IsUsed(domain) && domain.CanReach(page));
+        }
+    }
 
     public override Errno TryAllocatePagingDomain(
         IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain)
@@ -75,7 +96,11 @@ internal sealed class FakeIommu : IommuInstance
         }
 
         FakeDomain made = new(this, FormatOf(device), options);
-        Domains.Add(made);
+        lock (Sync)
+        {
+            Domains.Add(made);
+        }
+
         domain = made;
         return Errno.Success;
     }
@@ -100,48 +125,45 @@ internal sealed class FakeIommu : IommuInstance
             return Errno.InvalidArgument;
         }
 
-        ReferenceEquals(pasid.IsPresent ? DomainOf(device, pasid) : _attached[device], current).ShouldBeTrue();
-        if (next is FakeNestedDomain)
+        lock (Sync)
         {
-            Errno error = Injection.Hit(InjectionKind.QueueSpace);
-            if (error != Errno.Success)
+            ReferenceEquals(pasid.IsPresent ? DomainOf(device, pasid) : _attached[device], current).ShouldBeTrue();
+            if (next is FakeDomain fake)
             {
-                return error;
+                fake.IsDisposed.ShouldBeFalse();
+                if (fake.Format != FormatOf(device))
+                {
+                    return Errno.InvalidArgument;
+                }
             }
         }
 
-        if (next is FakeDomain fake)
+        // Detaching cannot fail; anything else may.
+        Errno error = next is FakeDomain or FakeNestedDomain ? Injection.Hit(InjectionKind.QueueSpace) : Errno.Success;
+        if (error != Errno.Success)
         {
-            fake.IsDisposed.ShouldBeFalse();
-            if (fake.Format != FormatOf(device))
+            return error;
+        }
+
+        lock (Sync)
+        {
+            if (!pasid.IsPresent)
             {
-                return Errno.InvalidArgument;
+                _attached[device] = next;
+            }
+            else if (next is BlockedDomain)
+            {
+                _ = _pasids.Remove((device, pasid));
+            }
+            else
+            {
+                _pasids[(device, pasid)] = next;
             }
 
-            // Detaching cannot fail; anything else may.
-            Errno error = Injection.Hit(InjectionKind.QueueSpace);
-            if (error != Errno.Success)
+            if (current is FakeDomain old && !IsUsed(old))
             {
-                return error;
+                old.FlushAll();
             }
-        }
-
-        if (!pasid.IsPresent)
-        {
-            _attached[device] = next;
-        }
-        else if (next is BlockedDomain)
-        {
-            _ = _pasids.Remove((device, pasid));
-        }
-        else
-        {
-            _pasids[(device, pasid)] = next;
-        }
-
-        if (current is FakeDomain old && !IsUsed(old))
-        {
-            old.FlushAll();
         }
 
         return Errno.Success;
@@ -183,7 +205,11 @@ internal sealed class FakeIommu : IommuInstance
         }
 
         FakeNestedDomain made = new(this, parent, data.ToArray());
-        NestedDomains.Add(made);
+        lock (Sync)
+        {
+            NestedDomains.Add(made);
+        }
+
         domain = made;
         return Errno.Success;
     }
@@ -203,7 +229,11 @@ internal sealed class FakeIommu : IommuInstance
         }
 
         FakeVirtualIommu part = new(this, parent);
-        VirtualIommus.Add(part);
+        lock (Sync)
+        {
+            VirtualIommus.Add(part);
+        }
+
         made = part;
         return Errno.Success;
     }
@@ -228,6 +258,14 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
     /// <summary>A device writes.</summary>
     public void Touch(ulong iova)
     {
+        lock (iommu.Sync)
+        {
+            TouchLocked(iova);
+        }
+    }
+
+    private void TouchLocked(ulong iova)
+    {
         if (IsTracking && _pages.ContainsKey(iova >> 12))
         {
             _ = _dirty.Add(iova >> 12);
@@ -251,6 +289,14 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
     }
 
     public override Errno ReadDirty(Iova iova, ulong length, bool clear, in DirtyBitmap bitmap)
+    {
+        lock (iommu.Sync)
+        {
+            return ReadDirtyLocked(iova, length, clear, bitmap);
+        }
+    }
+
+    private Errno ReadDirtyLocked(Iova iova, ulong length, bool clear, in DirtyBitmap bitmap)
     {
         if (!IsTracking)
         {
@@ -306,6 +352,14 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
             return Errno.OutOfMemory;
         }
 
+        lock (iommu.Sync)
+        {
+            return MapLocked(iova, address, length, access);
+        }
+    }
+
+    private Errno MapLocked(Iova iova, PhysicalAddress address, ulong length, Access access)
+    {
         for (ulong offset = 0; offset < length; offset += 4096)
         {
             if (_pages.ContainsKey((iova.Value + offset) >> 12))
@@ -325,6 +379,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
     public override ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather)
     {
         IsDisposed.ShouldBeFalse();
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         ulong unmapped = 0;
         for (ulong offset = 0; offset < length; offset += 4096)
         {
@@ -341,6 +396,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     public override Errno Sync(ref InvalidationGather gather)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         iommu.Synchronisations++;
         if (iommu.FailsToComplete && iommu.IsUsed(this))
         {
@@ -354,6 +410,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     public override bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         leafSize = 4096;
         bool found = _pages.TryGetValue(iova.Value >> 12, out (ulong Page, Access Access) entry);
         address = new((entry.Page << 12) | (iova.Value & 0xfff));
@@ -363,6 +420,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     protected override void Dispose(bool disposing)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         iommu.IsUsed(this).ShouldBeFalse();
         IsDisposed = true;
         _ = iommu.Domains.Remove(this);

@@ -14,11 +14,12 @@ internal sealed class FakeNestedDomain(FakeIommu iommu, PagingDomain parent, byt
     public override PagingDomain Parent => parent;
 
     public override Errno Invalidate(uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count) =>
-        Take(Invalidations, dataType, entries, entryLength, ref count);
+        Take(iommu, Invalidations, dataType, entries, entryLength, ref count);
 
     internal static Errno Take(
-        List<byte[]> taken, uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count)
+        FakeIommu iommu, List<byte[]> taken, uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         uint wanted = count;
         count = 0;
         if (dataType != RiscVUapi.InvalidateDataType)
@@ -47,6 +48,7 @@ internal sealed class FakeNestedDomain(FakeIommu iommu, PagingDomain parent, byt
 
     protected override void Dispose(bool disposing)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         iommu.IsUsed(this).ShouldBeFalse();
         _ = iommu.NestedDomains.Remove(this);
         base.Dispose(disposing);
@@ -72,23 +74,34 @@ internal sealed class FakeVirtualIommu(FakeIommu iommu, PagingDomain parent) : V
             return Errno.InvalidArgument;
         }
 
-        Names.Add(device, virtualId);
+        lock (iommu.Sync)
+        {
+            Names.Add(device, virtualId);
+        }
+
         return Errno.Success;
     }
 
-    public override void RemoveDevice(IommuDevice device) => Names.Remove(device).ShouldBeTrue();
+    public override void RemoveDevice(IommuDevice device)
+    {
+        lock (iommu.Sync)
+        {
+            Names.Remove(device).ShouldBeTrue();
+        }
+    }
 
     public override Errno TryAllocateNestedDomain(
         IommuDevice device, uint dataType, ReadOnlySpan<byte> data, out NestedDomain? domain) =>
         iommu.TryAllocateNestedDomain(device, parent, dataType, data, out domain);
 
     public override Errno Invalidate(uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count) =>
-        FakeNestedDomain.Take(Invalidations, dataType, entries, entryLength, ref count);
+        FakeNestedDomain.Take(iommu, Invalidations, dataType, entries, entryLength, ref count);
 
     public override bool SupportsEvents(uint type) => type is RiscVUapi.VeventqType or 7;
 
     protected override void Dispose(bool disposing)
     {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
         Names.ShouldBeEmpty();
         iommu.VirtualIommus.Remove(this).ShouldBeTrue();
         base.Dispose(disposing);
