@@ -90,30 +90,54 @@ internal sealed class ReaderSlot
         slots = Volatile.Read(ref s_slots);
         foreach (ReaderSlot slot in slots)
         {
-            if (slot != own)
+            if (slot != own && slot.IsInside(place, out _))
             {
-                WaitFor(slot, place);
+                WaitForAll(slots, own, place);
+                return;
             }
         }
     }
 
-    private static void WaitFor(ReaderSlot slot, int place)
+    // All at once, not one after the other: how often it waits does not depend on which thread has which slot, which nobody
+    // controls, so that a run under a given schedule repeats itself.
+    private static void WaitForAll(ReaderSlot[] slots, ReaderSlot? own, int place)
     {
-        // The place was written before the sequence became odd. One that is entered inside another from now on begins after the
-        // barrier, so that it sees what was invalidated.
-        long sequence = Volatile.Read(ref slot._sequence);
-        int at = Volatile.Read(ref slot._place);
-        if ((sequence & 1) == 0 || (at != 0 && at != place))
+        const int OnStack = 128;
+        Span<long> sequences = slots.Length <= OnStack ? stackalloc long[OnStack] : new long[slots.Length];
+        for (int i = 0; i < slots.Length; i++)
         {
-            return;
+            sequences[i] = slots[i] != own && slots[i].IsInside(place, out long sequence) ? sequence : 0;
         }
 
         SpinWait spin = default;
-        while (Volatile.Read(ref slot._sequence) == sequence && Volatile.Read(ref slot._owner).IsAlive)
+        while (true)
         {
+            bool any = false;
+            for (int i = 0; i < slots.Length; i++)
+            {
+                bool isInside = sequences[i] != 0 && Volatile.Read(ref slots[i]._sequence) == sequences[i]
+                    && Volatile.Read(ref slots[i]._owner).IsAlive;
+                sequences[i] = isInside ? sequences[i] : 0;
+                any |= isInside;
+            }
+
+            if (!any)
+            {
+                return;
+            }
+
             _ = Injection.Hit(InjectionKind.Wait);
             spin.SpinOnce();
         }
+    }
+
+    // The place was written before the sequence became odd. An access that is entered inside another from now on begins after the
+    // barrier, so that it sees what was invalidated.
+    private bool IsInside(int place, out long sequence)
+    {
+        sequence = Volatile.Read(ref _sequence);
+        int at = Volatile.Read(ref _place);
+        return (sequence & 1) != 0 && (at == 0 || at == place);
     }
 
     // Slots of threads that are gone are taken over, so that there are no more slots than threads at a time.
