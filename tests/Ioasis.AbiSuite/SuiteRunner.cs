@@ -16,6 +16,7 @@ public static class SuiteRunner
         .. DescriptorCases.All,
         .. DeviceCases.All,
         .. EduCases.All,
+        .. EduDriverCases.All,
         .. IommufdSizeCases.All,
         .. IommufdSpaceCases.All,
         .. IommufdMapCases.All,
