@@ -75,7 +75,7 @@ internal static class ContainerCases
         _ = c.Note("set-container", SetContainer(c, group, container));
         _ = c.Note("set-container-again", SetContainer(c, group, container));
         NoteStatus(c, "status-set", group);
-        _ = c.Note("device-before-iommu", GetDevice(c, group, c.Target.DeviceName!));
+        _ = c.Note("device-before-iommu", Math.Min(GetDevice(c, group, c.Target.DeviceName!), 0));
         _ = c.Note("set-iommu-0", SetIommu(c, container, 0));
         _ = c.Note("set-iommu-2", SetIommu(c, container, (VfioExtension)2));
         _ = c.Note("set-iommu-nesting", SetIommu(c, container, (VfioExtension)6));

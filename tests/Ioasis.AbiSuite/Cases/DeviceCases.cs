@@ -86,7 +86,6 @@ internal static class DeviceCases
         c.NoteText("subsystem", $"{Read32(c, device, ConfigRegion, 0x2c):x8}");
         c.NoteText("capabilities", $"{Read32(c, device, ConfigRegion, 0x34):x8}");
         c.NoteText("pin", $"{Read32(c, device, ConfigRegion, 0x3c) & 0xff00:x8}");
-        c.NoteText("command", $"{Read32(c, device, ConfigRegion, 4) & 0xffff:x4}");
         for (int bar = 0; bar < 6; bar++)
         {
             ulong at = 0x10 + ((ulong)bar * 4);

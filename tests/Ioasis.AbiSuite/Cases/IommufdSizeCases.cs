@@ -49,8 +49,13 @@ internal static class IommufdSizeCases
         {
             byte[] argument = new byte[4096];
             MemoryMarshal.Write(argument, size);
-            _ = c.Note(
-                string.Create(CultureInfo.InvariantCulture, $"size-{size}"), Math.Min(c.Kernel.Ioctl(iommu, request, argument), 0));
+            int result = c.Kernel.Ioctl(iommu, request, argument);
+            _ = c.Note(string.Create(CultureInfo.InvariantCulture, $"size-{size}"), Math.Min(result, 0));
+            if (result == 0 && request == IommufdRequests.FaultQueueAlloc)
+            {
+                // It gave a descriptor: out_fault_fd.
+                _ = c.Own(MemoryMarshal.Read<int>(argument.AsSpan(12)));
+            }
         }
 
         foreach (int at in (int[])[newest, newest + 7, 255])

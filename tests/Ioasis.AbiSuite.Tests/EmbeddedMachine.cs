@@ -1,0 +1,63 @@
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.Primitives;
+using Ioasis.RiscV.Driver;
+
+namespace Ioasis.AbiSuite.Tests;
+
+/// <summary>
+/// An embedded platform with the topology of the recorded machine: IOVAs below 2^39 but for x86's MSI window, leaves of 4 KiB,
+/// 2 MiB and 1 GiB, two edu devices in groups of their own.
+/// </summary>
+internal sealed class EmbeddedMachine : IDisposable
+{
+    private const CaseNeeds Offers = CaseNeeds.Container | CaseNeeds.SecondGroup | CaseNeeds.Iommufd | CaseNeeds.DeviceNode | CaseNeeds.Edu;
+
+    private readonly EduDevice _firstEdu = new();
+    private readonly EduDevice _secondEdu = new();
+
+    public EmbeddedMachine()
+    {
+        Platform = new(new()
+        {
+            Mode = PagingMode.Sv48,
+            Driver = new()
+            {
+                UseNapot = false,
+                LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30),
+                MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
+            },
+        });
+        EmbeddedEndpoint first = Add(_firstEdu, 1);
+        EmbeddedEndpoint second = Add(_secondEdu, 2);
+        Target = new(Platform.Kernel)
+        {
+            DeviceName = first.Device.Name,
+            DevicePath = first.DevicePath,
+            GroupPath = $"/dev/vfio/{first.Device.Group.Id}",
+            SecondDeviceName = second.Device.Name,
+            SecondDevicePath = second.DevicePath,
+            SecondGroupPath = $"/dev/vfio/{second.Device.Group.Id}",
+            Offers = Offers,
+        };
+    }
+
+    /// <summary>The cases that the embedded kernel has what they need. /dev/iommu is no container here (docs/abi.md).</summary>
+    public static IReadOnlyList<AbiCase> Cases { get; } = [.. SuiteRunner.Cases.Where(static @case => (@case.Needs & ~Offers) == 0)];
+
+    public EmbeddedPlatform Platform { get; }
+
+    public SuiteTarget Target { get; }
+
+    public void Dispose()
+    {
+        Platform.Dispose();
+        _firstEdu.Dispose();
+        _secondEdu.Dispose();
+    }
+
+    private EmbeddedEndpoint Add(EduDevice edu, byte slot) => Platform.AddDevice(
+        edu,
+        DeviceId.FromPci(0, 0, slot, 0),
+        new() { ReservedRegions = [new(new AddressRange(1ul << 39, (1ul << 47) - 1), ReservedRegionKind.Reserved)] });
+}
