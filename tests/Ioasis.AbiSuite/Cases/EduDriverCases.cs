@@ -21,7 +21,7 @@ internal static class EduDriverCases
         {
             using CancellationTokenSource limit = new(TimeSpan.FromSeconds(60));
             EduReport report = EduProgram.RunByContainerAsync(
-                c.Kernel, int.Parse(group, CultureInfo.InvariantCulture), c.Target.DeviceName!, wired, limit.Token).GetAwaiter().GetResult();
+                c.Kernel, int.Parse(group, CultureInfo.InvariantCulture), c.Target.DeviceName!, wired, cancellationToken: limit.Token).GetAwaiter().GetResult();
             c.NoteText(wired ? "wire" : "message", $"{report.Identification:x8} {report.Factorial} {report.BytesEqual}");
         }
     }
@@ -31,7 +31,7 @@ internal static class EduDriverCases
         foreach (bool wired in (bool[])[false, true])
         {
             using CancellationTokenSource limit = new(TimeSpan.FromSeconds(60));
-            EduReport report = EduProgram.RunByIommuAsync(c.Kernel, c.Target.DevicePath!, wired, limit.Token).GetAwaiter().GetResult();
+            EduReport report = EduProgram.RunByIommuAsync(c.Kernel, c.Target.DevicePath!, wired, cancellationToken: limit.Token).GetAwaiter().GetResult();
             c.NoteText(wired ? "wire" : "message", $"{report.Identification:x8} {report.Factorial} {report.BytesEqual}");
         }
     }
