@@ -161,6 +161,12 @@ public struct VfioDeviceBindIommufd
 
     /// <summary>Bytes of the oldest version.</summary>
     public const int MinimumSize = 16;
+
+    /// <summary>The flag by which a token is given.</summary>
+    public const uint TokenFlag = 1;
+
+    /// <summary>Bytes of a token.</summary>
+    public const int TokenSize = 16;
 }
 
 /// <summary><c>struct vfio_device_attach_iommufd_pt</c>.</summary>

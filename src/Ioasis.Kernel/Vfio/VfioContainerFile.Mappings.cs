@@ -59,7 +59,9 @@ internal sealed partial class VfioContainerFile
         ulong iova = map.Iova;
         error = _space.Map(kernel.Current.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
         _mappings += error == Errno.Success ? 1 : 0;
-        return error == Errno.Overflow ? Errno.InvalidArgument : error;
+
+        // What iommufd calls an overflow is memory that no process can have.
+        return error == Errno.Overflow ? Errno.BadAddress : error;
     }
 
     private Errno Unmap(Span<byte> argument)

@@ -53,6 +53,22 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
         _iommu.Dereference();
     }
 
+    // Only devices with virtual functions take a token; but one that cannot be read is told first.
+    private Errno RefuseToken(ReadOnlySpan<byte> argument, uint argsz)
+    {
+        int size = Unsafe.SizeOf<VfioDeviceBindIommufd>();
+        if (argsz < (uint)size)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = ArgszArgument.Take(argument, size, out VfioDeviceBindIommufd bind);
+        return error == Errno.Success
+            && Kernel.UserMemory.Read(bind.TokenAddress, stackalloc byte[VfioDeviceBindIommufd.TokenSize]) == Errno.Success
+            ? Errno.InvalidArgument
+            : Errno.BadAddress;
+    }
+
     private Errno Bind(Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, VfioDeviceBindIommufd.MinimumSize, out VfioDeviceBindIommufd bind);
@@ -61,9 +77,16 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
             return error;
         }
 
-        if (bind.Argsz < VfioDeviceBindIommufd.MinimumSize || bind.Flags != 0 || bind.Iommufd < 0)
+        if (bind.Argsz < VfioDeviceBindIommufd.MinimumSize
+            || (bind.Flags & ~VfioDeviceBindIommufd.TokenFlag) != 0
+            || bind.Iommufd < 0)
         {
             return Errno.InvalidArgument;
+        }
+
+        if ((bind.Flags & VfioDeviceBindIommufd.TokenFlag) != 0)
+        {
+            return RefuseToken(argument, bind.Argsz);
         }
 
         using (Node.Lock.Acquire())
