@@ -123,19 +123,25 @@ public sealed class CompatibilityTests
             type1.Unmap(start, length, out ulong bytes).ShouldBe(Errno.Success);
             bytes.ShouldBe(gone);
             int left = (int)(0x4000 - gone) >> 12;
-            if (attached)
-            {
-                FakeDomain domain = type1.Rig.Iommu.Domains.Single();
-                domain.MappedPages.ShouldBe(left);
-                type1.Rig.Iommu.DomainOf(device).ShouldBeSameAs(domain);
 
-                // What is left is where it was.
-                for (ulong iova = 0x10000; iova < 0x14000; iova += 4096)
-                {
-                    bool isMapped = domain.TryTranslate(new(iova), out PhysicalAddress address, out _, out _);
-                    isMapped.ShouldBe(iova < start || iova >= start + length);
-                    address.Value.ShouldBe(isMapped ? type1.Rig.Memory.ToPhysical(Memory + (iova - 0x10000)) : 0);
-                }
+            // A device that comes after the cut sees what one sees that was there before.
+            int late = attached ? 0 : type1.OpenDevice(group, device);
+            late.ShouldBeGreaterThanOrEqualTo(0);
+            FakeDomain domain = type1.Rig.Iommu.Domains.Single();
+            domain.MappedPages.ShouldBe(left);
+            type1.Rig.Iommu.DomainOf(device).ShouldBeSameAs(domain);
+
+            // What is left is where it was.
+            for (ulong iova = 0x10000; iova < 0x14000; iova += 4096)
+            {
+                bool isMapped = domain.TryTranslate(new(iova), out PhysicalAddress address, out _, out _);
+                isMapped.ShouldBe(iova < start || iova >= start + length);
+                address.Value.ShouldBe(isMapped ? type1.Rig.Memory.ToPhysical(Memory + (iova - 0x10000)) : 0);
+            }
+
+            if (!attached)
+            {
+                type1.Rig.Kernel.Close(late).ShouldBe(0);
             }
 
             type1.Unmap(0x10000, 0x4000, out bytes).ShouldBe(Errno.Success);

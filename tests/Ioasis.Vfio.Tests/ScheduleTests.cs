@@ -199,6 +199,47 @@ public sealed class ScheduleTests
         }
     }
 
+    /// <summary>A read waits, or is about to, while its process dies.</summary>
+    private sealed class ReadAgainstDeath : Scenario
+    {
+        private readonly Rig _rig = new();
+        private readonly bool _writes;
+        private nint _read;
+
+        public ReadAgainstDeath(bool writes)
+        {
+            _writes = writes;
+            int counter = _rig.Kernel.CreateEvent(0, EventFlags.None);
+            AddThread("read", () => _read = _rig.Kernel.Read(counter, new byte[8]));
+            AddThread("die", () =>
+            {
+                if (writes)
+                {
+                    _rig.Kernel.Write(counter, new byte[] { 1, 0, 0, 0, 0, 0, 0, 0 }).ShouldBe(8);
+                }
+                else
+                {
+                    _rig.Kernel.CloseAll();
+                }
+            });
+        }
+
+        public override void CheckAtEnd()
+        {
+            if (_writes)
+            {
+                _read.ShouldBe(8);
+                _rig.Kernel.CloseAll();
+            }
+            else
+            {
+                _read.ShouldBeOneOf(-(int)Errno.Interrupted, -(int)Errno.BadDescriptor);
+            }
+
+            _rig.ShouldBeClean();
+        }
+    }
+
     /// <summary>Counters of a device, without descriptors.</summary>
     private sealed class CountedEvents : Kernel.IVfioEventSource, Kernel.IVfioEvent
     {
@@ -252,6 +293,12 @@ public sealed class ScheduleTests
     [Fact]
     [Trait("Requirement", "S1.15")]
     public void A_device_is_either_opened_or_taken_away() => Holds(static () => new OpenAgainstRemove());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S1.15")]
+    public void A_wait_ends_with_a_write_and_with_its_process(bool writes) => Holds(() => new ReadAgainstDeath(writes));
 
     [Fact]
     public void An_interrupt_that_meets_its_unmask_arrives_once() => Holds(static () => new LineAgainstUnmask());
