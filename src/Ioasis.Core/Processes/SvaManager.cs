@@ -91,17 +91,22 @@ public sealed class SvaManager
         object? present = Volatile.Read(ref addressSpace.Binder);
         if (present is null)
         {
+            // It hears of the end before anybody can bind through it.
             SvaProcess made = new(this, addressSpace);
-            present = Interlocked.CompareExchange(ref addressSpace.Binder, made, null) ?? made;
-            if (ReferenceEquals(present, made))
+            Errno error = addressSpace.Register(made);
+            if (error != Errno.Success)
             {
-                Errno error = addressSpace.Register(made);
-                if (error != Errno.Success)
-                {
-                    process = null;
-                    return error;
-                }
+                process = null;
+                return error;
             }
+
+            present = Interlocked.CompareExchange(ref addressSpace.Binder, made, null);
+            if (present is not null)
+            {
+                addressSpace.Unregister(made);
+            }
+
+            present ??= made;
         }
 
         process = (SvaProcess)present;

@@ -103,6 +103,52 @@ internal sealed class BindAgainstExit : SvaScenario
     }
 }
 
+/// <summary>Two first binds of a process, and its end.</summary>
+internal sealed class TwoBindsAgainstExit : SvaScenario
+{
+    private readonly SvaBinding?[] _bindings = new SvaBinding?[2];
+
+    public TwoBindsAgainstExit()
+    {
+        DemandPagedAddressSpace mm = NewProcess();
+        (EmbeddedAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
+        for (int i = 0; i < 2; i++)
+        {
+            int who = i;
+            AddThread($"bind{i}", () =>
+                Manager.Bind(devices[who].Device, mm, null, out _bindings[who]).ShouldBeOneOf(Errno.Success, Errno.NoEntry));
+        }
+
+        AddThread("exit", () => mm.Exit().ShouldBe(Errno.Success));
+    }
+
+    public override void CheckAtEnd()
+    {
+        _bindings.ShouldAllBe(static binding => binding == null || !binding.IsAttached);
+        _bindings.ShouldAllBe(static binding => binding == null || binding.Unbind() == Errno.Success);
+        ShouldBeEmpty(devices: 2);
+    }
+}
+
+/// <summary>The last handle goes while the process ends.</summary>
+internal sealed class UnbindAgainstExit : SvaScenario
+{
+    public UnbindAgainstExit(bool isPrivate)
+    {
+        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        DemandPagedAddressSpace mm = NewProcess();
+        SvaBinding? binding = null;
+        (isPrivate ? Manager.BindPrivate(device, mm, null, out binding) : Manager.Bind(device, mm, null, out binding))
+            .ShouldBe(Errno.Success);
+        Dma(ats, binding!.Pasid, Base).ShouldBeTrue();
+        AddThread("unbind", () => binding.Unbind().ShouldBe(Errno.Success));
+        AddThread("exit", () => mm.Exit().ShouldBe(Errno.Success));
+        AddThread("device", () => _ = Dma(ats, binding.Pasid, Base));
+    }
+
+    public override void CheckAtEnd() => ShouldBeEmpty(devices: 1);
+}
+
 /// <summary>The last handle goes while a device's page request is being served.</summary>
 internal sealed class UnbindAgainstPageResponse : SvaScenario
 {

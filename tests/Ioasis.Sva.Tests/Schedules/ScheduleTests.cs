@@ -19,7 +19,7 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
-        MaxSchedules = ExplorerOptions.All ? 200_000 : 1200,
+        MaxSchedules = ExplorerOptions.All ? 200_000 : 800,
         TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 300 : 8),
         RandomSchedules = ExplorerOptions.All ? 10_000 : 60,
     };
@@ -42,6 +42,18 @@ public sealed class ScheduleTests
     [InlineData(true)]
     [Trait("Requirement", "S2.8")]
     public void Bind_against_exit(bool isPrivate) => Holds(() => new BindAgainstExit(isPrivate));
+
+    [Fact]
+    [Trait("Requirement", "S2.2")]
+    [Trait("Requirement", "S2.8")]
+    public void Two_first_binds_against_exit() => Holds(static () => new TwoBindsAgainstExit());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S2.1")]
+    [Trait("Requirement", "S2.9")]
+    public void Unbind_against_exit(bool isPrivate) => Holds(() => new UnbindAgainstExit(isPrivate));
 
     [Fact]
     [Trait("Requirement", "S2.1")]
