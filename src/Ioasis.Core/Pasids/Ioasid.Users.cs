@@ -6,13 +6,6 @@ namespace Ioasis.Core;
 /// <content>Users in hardware, and the drain that waits for them.</content>
 public sealed partial class Ioasid
 {
-    // Users in hardware: each has a reference. Under the set's lock; most IOASIDs never have more than one.
-    private List<IPasidDrain>? _users;
-
-    // The drain of the end of life. Only who holds the runner's mark touches it.
-    private Drain? _drain;
-    private int _draining;
-
     /// <summary>How many users in hardware there are.</summary>
     public int UserCount
     {
@@ -20,7 +13,7 @@ public sealed partial class Ioasid
         {
             using (Set.Lock.Acquire())
             {
-                return _users?.Count ?? 0;
+                return _extension?.Users?.Count ?? 0;
             }
         }
     }
@@ -40,7 +33,7 @@ public sealed partial class Ioasid
 
         using (Set.Lock.Acquire())
         {
-            if (_users is { } users && users.Contains(user))
+            if (_extension?.Users is { } users && users.Contains(user))
             {
                 return Errno.Exists;
             }
@@ -52,7 +45,7 @@ public sealed partial class Ioasid
                 long found = Interlocked.CompareExchange(ref _word, active, seen);
                 if (found == seen)
                 {
-                    (_users ??= new(1)).Add(user);
+                    (Extended().Users ??= new(1)).Add(user);
                     return Errno.Success;
                 }
 
@@ -73,9 +66,11 @@ public sealed partial class Ioasid
     public Errno RemoveUser(IPasidDrain user, TimeSpan? patience = null)
     {
         ArgumentNullException.ThrowIfNull(user);
+        List<IPasidDrain>? all;
         using (Set.Lock.Acquire())
         {
-            if (_users is null || !_users.Contains(user))
+            all = _extension?.Users;
+            if (all is null || !all.Contains(user))
             {
                 return Errno.NoEntry;
             }
@@ -100,14 +95,14 @@ public sealed partial class Ioasid
 
         using (Set.Lock.Acquire())
         {
-            if (!_users.Remove(user))
+            if (!all.Remove(user))
             {
                 // Another call was faster: its reference is dropped once.
                 return Errno.NoEntry;
             }
 
             long seen = Volatile.Read(ref _word);
-            while (_users.Count == 0 && (seen & StateMask) == (long)IoasidState.Active)
+            while (all.Count == 0 && (seen & StateMask) == (long)IoasidState.Active)
             {
                 long found = Interlocked.CompareExchange(
                     ref _word, (seen & ~StateMask) + (long)IoasidState.Allocated, seen);
@@ -135,7 +130,8 @@ public sealed partial class Ioasid
         }
 
         // One thread at a time; the others see the state change.
-        if (Interlocked.CompareExchange(ref _draining, 1, 0) != 0)
+        Extension extension = Extended();
+        if (Interlocked.CompareExchange(ref extension.Draining, 1, 0) != 0)
         {
             return false;
         }
@@ -147,8 +143,9 @@ public sealed partial class Ioasid
                 return true;
             }
 
-            _drain ??= BeginDrain();
-            if (!_drain.Run(this) && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
+            Drain drain = extension.Drain ?? BeginDrain();
+            Volatile.Write(ref extension.Drain, drain);
+            if (!drain.Run(this) && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
             {
                 return false;
             }
@@ -158,7 +155,7 @@ public sealed partial class Ioasid
         }
         finally
         {
-            Volatile.Write(ref _draining, 0);
+            Volatile.Write(ref extension.Draining, 0);
         }
     }
 
@@ -180,7 +177,7 @@ public sealed partial class Ioasid
 
     /// <summary>For reports: who holds the drain up, or null.</summary>
     internal PasidDrainReport? ReportDrain() =>
-        State == IoasidState.Stopping && Volatile.Read(ref _drain) is { } drain
+        State == IoasidState.Stopping && Volatile.Read(ref Extended().Drain) is { } drain
             ? new(this, drain.Participant, drain.Holds, Set.Allocator.TimeProvider.GetElapsedTime(drain.Started))
             : null;
 
@@ -189,7 +186,7 @@ public sealed partial class Ioasid
         Set.OnStopping(this);
         using (Set.Lock.Acquire())
         {
-            return new(_users is null ? [] : [.. _users], Set.Allocator.TimeProvider.GetTimestamp());
+            return new(_extension?.Users is { } users ? [.. users] : [], Set.Allocator.TimeProvider.GetTimestamp());
         }
     }
 

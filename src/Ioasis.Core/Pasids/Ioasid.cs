@@ -41,15 +41,19 @@ public sealed partial class Ioasid
     private const long OneReference = 256;
     private const long OnlyOwned = (long)IoasidState.Allocated | OwnedBit | OneReference;
 
+    private const uint NoGuest = uint.MaxValue;
+
+    // Small, for there may be a million: what few have is in the extension.
     private long _word = OnlyOwned;
     private object? _data;
-    private object? _binding;
+    private Extension? _extension;
+    private uint _guest;
 
     internal Ioasid(PasidSet set, Pasid pasid, GuestPasid? guest, object? data)
     {
         Set = set;
         Pasid = pasid;
-        Guest = guest;
+        _guest = guest?.Value ?? NoGuest;
         _data = data;
     }
 
@@ -60,7 +64,11 @@ public sealed partial class Ioasid
     public PasidSet Set { get; }
 
     /// <summary>The private number under which its set knows it, or null; see <see cref="PasidSet.TryMapGuest"/>.</summary>
-    public GuestPasid? Guest { get; internal set; }
+    public GuestPasid? Guest
+    {
+        get => Volatile.Read(ref _guest) is var guest && guest != NoGuest ? new(guest) : null;
+        internal set => Volatile.Write(ref _guest, value?.Value ?? NoGuest);
+    }
 
     /// <summary>Where it is in its life; may change at once.</summary>
     public IoasidState State => (IoasidState)(Volatile.Read(ref _word) & StateMask);
@@ -75,10 +83,7 @@ public sealed partial class Ioasid
     public object? Data => Volatile.Read(ref _data);
 
     /// <summary>The memory map that is assigned to it, or null.</summary>
-    public object? Binding => Volatile.Read(ref _binding);
-
-    // Its place among its set's live members; under the set's lock.
-    internal int Index { get; set; } = -1;
+    public object? Binding => Volatile.Read(ref _extension) is { } extension ? Volatile.Read(ref extension.Binding) : null;
 
     /// <summary>Changes the data.</summary>
     /// <returns>Success, or <see cref="Errno.NotPermitted"/> for another token than its set's (S0.13).</returns>
@@ -254,7 +259,7 @@ public sealed partial class Ioasid
         }
 
         Errno error = Errno.Busy;
-        if (Interlocked.CompareExchange(ref _binding, map, null) is null)
+        if (Interlocked.CompareExchange(ref Extended().Binding, map, null) is null)
         {
             Set.Notify(PasidEventKind.Bound, this);
             error = Errno.Success;
@@ -269,7 +274,8 @@ public sealed partial class Ioasid
     public Errno Unbind(object map)
     {
         ArgumentNullException.ThrowIfNull(map);
-        if (!ReferenceEquals(Interlocked.CompareExchange(ref _binding, null, map), map))
+        if (Volatile.Read(ref _extension) is not { } extension
+            || !ReferenceEquals(Interlocked.CompareExchange(ref extension.Binding, null, map), map))
         {
             return Errno.NoEntry;
         }
@@ -284,16 +290,29 @@ public sealed partial class Ioasid
 
     internal static bool IsLiveWord(long word) => (word & StateMask) is (long)IoasidState.Allocated or (long)IoasidState.Active;
 
+    internal static bool IsParkedWord(long word) => (word & StateMask) == (long)IoasidState.Parked;
+
     /// <summary>For the set: goes from exactly this word to free. Under the set's lock.</summary>
     internal bool TrySetFree(long from) => Interlocked.CompareExchange(ref _word, (long)IoasidState.Free, from) == from;
 
     /// <summary>For the set: what goes with the life, before the number is given back. Under no lock.</summary>
     internal void OnEnd()
     {
-        if (Interlocked.Exchange(ref _binding, null) is not null)
+        if (Volatile.Read(ref _extension) is { } extension && Interlocked.Exchange(ref extension.Binding, null) is not null)
         {
             Set.Notify(PasidEventKind.Unbound, this);
         }
+    }
+
+    private Extension Extended()
+    {
+        if (Volatile.Read(ref _extension) is { } there)
+        {
+            return there;
+        }
+
+        Extension made = new();
+        return Interlocked.CompareExchange(ref _extension, made, null) ?? made;
     }
 
     // A place where the explorer of schedules may switch.
@@ -305,5 +324,19 @@ public sealed partial class Ioasid
         Point();
         long seen = Volatile.Read(ref _word);
         return seen >> 8 == 1 && Set.TryRetire(this, seen);
+    }
+
+    private sealed class Extension
+    {
+        // What is bound.
+        public object? Binding;
+
+        // Users in hardware: each has a reference. Under the set's lock.
+        public List<IPasidDrain>? Users;
+
+        // The drain of the end of life. Only who holds the runner's mark touches it.
+        public Drain? Drain;
+
+        public int Draining;
     }
 }

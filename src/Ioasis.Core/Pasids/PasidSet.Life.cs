@@ -73,13 +73,13 @@ public sealed partial class PasidSet
                 return false;
             }
 
-            if (ioasid.Index < 0)
+            if (Ioasid.IsParkedWord(word))
             {
                 _parked--;
             }
             else
             {
-                Unlink(ioasid);
+                _members.Remove(ioasid.Pasid.Value);
             }
 
             ForgetGuestAtEnd(ioasid);
@@ -127,7 +127,7 @@ public sealed partial class PasidSet
                 return false;
             }
 
-            Unlink(ioasid);
+            _members.Remove(ioasid.Pasid.Value);
             _parked++;
             return true;
         }
@@ -255,13 +255,7 @@ public sealed partial class PasidSet
     // Complete before it can be found (S0.14). Under the lock.
     private void Link(Ioasid ioasid)
     {
-        if (_memberCount == _members.Length)
-        {
-            Array.Resize(ref _members, Math.Max(4, _memberCount * 2));
-        }
-
-        ioasid.Index = _memberCount;
-        _members[_memberCount++] = ioasid;
+        _members.Add(ioasid.Pasid.Value);
         _allocations++;
         if (ioasid.Guest is { } guest)
         {
@@ -269,16 +263,6 @@ public sealed partial class PasidSet
         }
 
         Allocator.Publish(ioasid);
-    }
-
-    // Under the lock.
-    private void Unlink(Ioasid ioasid)
-    {
-        Ioasid last = _members[--_memberCount];
-        _members[ioasid.Index] = last;
-        last.Index = ioasid.Index;
-        _members[_memberCount] = null!;
-        ioasid.Index = -1;
     }
 
     // Under the lock.

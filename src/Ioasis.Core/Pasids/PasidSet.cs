@@ -53,8 +53,7 @@ public sealed partial class PasidSet
 {
     private readonly PasidQuota _account;
     private readonly PagedTable<Ioasid> _guests = new();
-    private Ioasid[] _members = [];
-    private int _memberCount;
+    private readonly PasidMembers _members = new();
     private uint _parked;
 
     // Live, parked and being allocated or given back: what the quota is compared with.
@@ -94,7 +93,7 @@ public sealed partial class PasidSet
         {
             using (Lock.Acquire())
             {
-                return (uint)_memberCount;
+                return (uint)_members.Count;
             }
         }
     }
@@ -109,7 +108,7 @@ public sealed partial class PasidSet
         {
             using (Lock.Acquire())
             {
-                return new(Quota, (uint)_memberCount, _parked, _peak, _allocations, _quotaRefusals, _recycled);
+                return new(Quota, (uint)_members.Count, _parked, _peak, _allocations, _quotaRefusals, _recycled);
             }
         }
     }
@@ -124,7 +123,7 @@ public sealed partial class PasidSet
     {
         using (Lock.Acquire())
         {
-            return _members.AsSpan(0, _memberCount).ToArray();
+            return Members();
         }
     }
 
@@ -224,7 +223,7 @@ public sealed partial class PasidSet
 
         using (Lock.Acquire())
         {
-            if (!ReferenceEquals(ioasid.Set, this) || ioasid.Index < 0 || !ioasid.IsLive)
+            if (!ReferenceEquals(ioasid.Set, this) || !ioasid.IsLive)
             {
                 return Errno.NoEntry;
             }
@@ -277,7 +276,7 @@ public sealed partial class PasidSet
         Ioasid[] members;
         using (Lock.Acquire())
         {
-            members = _members.AsSpan(0, _memberCount).ToArray();
+            members = Members();
             if (disposition == PasidSetDisposition.Destroy && !_destroyed)
             {
                 _destroyed = true;
@@ -307,6 +306,19 @@ public sealed partial class PasidSet
         {
             observer.OnPasidEvent(kind, ioasid);
         }
+    }
+
+    // Under the lock. A member is in the allocator's table.
+    private Ioasid[] Members()
+    {
+        Ioasid[] members = new Ioasid[_members.Count];
+        int count = 0;
+        for (uint number = _members.Next(0); number != PasidMembers.None; number = _members.Next(number + 1))
+        {
+            members[count++] = Allocator.Find(new(number))!;
+        }
+
+        return members;
     }
 
     // Under the lock.
