@@ -56,4 +56,7 @@ internal enum DriverMutation
 
     /// <summary>The end of an IOMMU does not wait for threads that handle its interrupts (S4.3).</summary>
     InterruptNotAwaited = 32768,
+
+    /// <summary>A device loses its name in a guest's IOMMU while an event of it is being reported.</summary>
+    ReporterNotAwaited = 65536,
 }

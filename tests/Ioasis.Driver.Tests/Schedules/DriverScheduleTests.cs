@@ -146,6 +146,17 @@ public sealed class DriverScheduleTests
     public void A_guest_that_changes_its_root_against_its_own_unmap() => Holds(static () => new GuestChangesRoot());
 
     [Fact]
+    [Trait("Requirement", "S4.3")]
+    [Trait("Requirement", "S4.17")]
+    public void A_guests_device_unplugged_against_its_invalidations() => Holds(static () => new NestedUnplug());
+
+    [Fact]
+    [Trait("Requirement", "S4.16")]
+    [Trait("Requirement", "S4.17")]
+    public void A_name_taken_from_a_device_against_a_fault_on_its_way_to_the_guest() =>
+        Holds(static () => new NameTakenAgainstEvent());
+
+    [Fact]
     [Trait("Requirement", "S4.8")]
     [Trait("Requirement", "S4.17")]
     public void A_second_stage_detached_against_a_map() => Holds(static () => new DetachAgainstMap(isSecondStage: true));

@@ -136,6 +136,11 @@ public sealed class MutantTests
     public void An_IOMMU_removed_under_the_handler_of_its_interrupt() =>
         Found(static () => new IommuRemoval(RemovalVariant.Interrupt, DriverMutation.InterruptNotAwaited), atMostPreemptions: 2);
 
+    [Fact]
+    [Trait("Requirement", "S4.16")]
+    public void A_name_taken_under_the_report_of_a_fault() =>
+        Found(static () => new NameTakenAgainstEvent(DriverMutation.ReporterNotAwaited), atMostPreemptions: 1);
+
     // Two devices share a bond: one unmap is one command. Commands are counted, because caches forgive too many.
     private static long Invalidations(DriverMutation mutations)
     {

@@ -195,3 +195,76 @@ internal sealed class GuestChangesRoot : NestedScenario
         CheckAlways();
     }
 }
+
+/// <summary>A guest's device is unplugged while the guest has its IOMMU forget contexts and addresses (S4.3).</summary>
+internal sealed class NestedUnplug : NestedScenario
+{
+    private bool _gone;
+
+    public NestedUnplug(DriverMutation mutations = default)
+        : base(mutations)
+    {
+        SetLeaf(Tables, X, Data1);
+        RiscVNestedDomain nested = Nest(Tables);
+        Device.Group.Attach(nested).ShouldBe(Errno.Success);
+        Dma(Device, X).ShouldBe(DmaStatus.Success);
+        AddThread("unplug", () =>
+        {
+            Core.RemoveDevice(Device);
+            Oracle.Revoke(ToHost(Data1), Device);
+            _gone = true;
+        });
+        AddThread("guest", () => Guest.ShouldInvalidate(
+            nested, Command.InvalidateDeviceDirectory(9), Command.InvalidateFirstStage(null, Pscid, X)));
+        AddThread("device", () => DmaUntil(() => _gone, () => Dma(Device, X)));
+    }
+
+    public override void CheckAtEnd()
+    {
+        Drivers[0].Statistics.GscidsInUse.ShouldBe(0);
+        Parent.BondCount.ShouldBe(0);
+        CheckAlways();
+    }
+}
+
+/// <summary>A device loses its name in a guest's IOMMU while a fault of it is on its way: afterwards none is reported.</summary>
+internal sealed class NameTakenAgainstEvent : NestedScenario, IVirtualEventSink
+{
+    private readonly VirtualIommu _part;
+    private int _events;
+    private bool _removed;
+
+    public NameTakenAgainstEvent(DriverMutation mutations = default)
+        : base(mutations)
+    {
+        Device.Group.Attach(Nest(Tables)).ShouldBe(Errno.Success);
+        Drivers[0].TryAllocateVirtualIommu(Device, Parent, NestedTranslation.Type, [], out VirtualIommu? part)
+            .ShouldBe(Errno.Success);
+        _part = part!;
+        _part.Events = this;
+        _part.AddDevice(Device, 7).ShouldBe(Errno.Success);
+        Dma(Device, Y).ShouldNotBe(DmaStatus.Success);
+        AddThread("interrupt", () => Drivers[0].HandleInterrupt(1));
+        AddThread("remove", () =>
+        {
+            _part.RemoveDevice(Device);
+            _removed = true;
+        });
+    }
+
+    public void OnEvent(uint type, ReadOnlySpan<byte> data)
+    {
+        _ = Injection.Hit(InjectionKind.MemoryWrite);
+        _events++;
+        if (_removed)
+        {
+            Oracle.Blame($"an event of a device that has no name any more");
+        }
+    }
+
+    public override void CheckAtEnd()
+    {
+        _events.ShouldBeLessThanOrEqualTo(1);
+        CheckAlways();
+    }
+}
