@@ -1,0 +1,183 @@
+using System.Diagnostics;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <content>The way of an IOVA between the caches, the depots and the tree.</content>
+public sealed partial class IovaAllocator
+{
+    private IovaCacheSlot Slot()
+    {
+        uint number = _slotChooser is null ? (uint)Thread.GetCurrentProcessorId() : (uint)_slotChooser();
+        uint count = (uint)_slotCount;
+        return _slots[number < count ? number : number % count];
+    }
+
+    private bool TryAllocateCached(int order, ulong lastStart, ulong last, out ulong start)
+    {
+        IovaCacheSlot slot = Slot();
+        using (slot.Lock.Acquire())
+        {
+            ref IovaMagazinePair pair = ref slot.Orders[order];
+            if (pair.Loaded.TryPop(lastStart, out start))
+            {
+                slot.CacheHits++;
+                return true;
+            }
+
+            if (pair.Previous.TryPop(lastStart, out start))
+            {
+                slot.CacheHits++;
+                (pair.Loaded, pair.Previous) = (pair.Previous, pair.Loaded);
+                return true;
+            }
+
+            if (pair.Loaded.Count == 0)
+            {
+                if (_depots[order].TryTakeFull(ref pair.Loaded) && pair.Loaded.TryPop(lastStart, out start))
+                {
+                    slot.DepotHits++;
+                    return true;
+                }
+
+                if (pair.Loaded.Count == 0 && Refill(pair.Loaded, order, last) && pair.Loaded.TryPop(lastStart, out start))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return TryAllocateFromTree(1ul << order, 1ul << order, last, out start);
+    }
+
+    // Under the lock of the cache.
+    private void FreeCached(IovaCacheSlot slot, int order, ulong start)
+    {
+        ref IovaMagazinePair pair = ref slot.Orders[order];
+        if (pair.Loaded.IsFull)
+        {
+            (pair.Loaded, pair.Previous) = (pair.Previous, pair.Loaded);
+            if (pair.Loaded.IsFull && !_depots[order].TryPutFull(ref pair.Loaded))
+            {
+                Empty(pair.Loaded, order);
+            }
+        }
+
+        pair.Loaded.Push(start);
+    }
+
+    private bool Refill(IovaMagazine magazine, int order, ulong last)
+    {
+        ulong size = 1ul << order;
+        ulong count = size << _refillLog2;
+        ulong start;
+        using (_treeLock.Acquire())
+        {
+            if (!_tree.TryTakeHighest(count, count, last, out start))
+            {
+                return false;
+            }
+
+            _treeAllocations++;
+        }
+
+        for (ulong next = start; next < start + count; next += size)
+        {
+            magazine.Push(next);
+        }
+
+        return true;
+    }
+
+    // What the caches hold may be just what is missing.
+    private bool TryAllocateFromTree(ulong count, ulong alignment, ulong last, out ulong start)
+    {
+        for (int attempt = 0; ; attempt++)
+        {
+            using (_treeLock.Acquire())
+            {
+                if (_tree.TryTakeHighest(count, alignment, last, out start))
+                {
+                    _treeAllocations++;
+                    return true;
+                }
+            }
+
+            if (attempt == 1 || _orders == 0)
+            {
+                return false;
+            }
+
+            FlushCaches();
+        }
+    }
+
+    private bool GiveToTree(ulong start, ulong last)
+    {
+        using (_treeLock.Acquire())
+        {
+            bool given = !_reserved.Overlaps(new(start, last)) && _tree.TryGive(start, last);
+            _treeFrees += given ? 1 : 0;
+            return given;
+        }
+    }
+
+    private void Empty(IovaMagazine magazine, int order)
+    {
+        if (magazine.Count == 0)
+        {
+            return;
+        }
+
+        using (_treeLock.Acquire())
+        {
+            foreach (ulong start in magazine.Items)
+            {
+                bool given = _tree.TryGive(start, start + ((1ul << order) - 1));
+                Debug.Assert(given, "an IOVA was freed twice");
+                _treeFrees += given ? 1 : 0;
+            }
+        }
+
+        magazine.Clear();
+    }
+
+    /// <summary>A run of frees; disposing it ends it.</summary>
+    internal readonly ref struct FreeScope
+    {
+        private readonly IovaAllocator _owner;
+        private readonly IovaCacheSlot _slot;
+        private readonly IoLock.Scope _lock;
+
+        internal FreeScope(IovaAllocator owner, IovaCacheSlot slot, IoLock.Scope held)
+        {
+            _owner = owner;
+            _slot = slot;
+            _lock = held;
+        }
+
+        /// <summary>Frees one range; see <see cref="IovaAllocator.Free"/>.</summary>
+        public Errno Free(Iova iova, ulong length)
+        {
+            if (!_owner.CanFree(iova, length))
+            {
+                return Errno.InvalidArgument;
+            }
+
+            ulong count = length >> _owner._granuleLog2;
+            ulong start = iova.Value >> _owner._granuleLog2;
+            int order = OrderOf(count);
+            if (order >= _owner._orders)
+            {
+                return _owner.GiveToTree(start, start + (count - 1)) ? Errno.Success : Errno.InvalidArgument;
+            }
+
+            _owner.FreeCached(_slot, order, start);
+            return Errno.Success;
+        }
+
+        /// <summary>Ends the run.</summary>
+        public void Dispose() => _lock.Dispose();
+    }
+}
