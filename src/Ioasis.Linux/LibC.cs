@@ -17,6 +17,7 @@ internal static unsafe partial class LibC
     public const int MapPrivate = 2;
     public const int MapAnonymous = 0x20;
     public const int DuplicateCloseOnExec = 1030;
+    public const uint MemoryCloseOnExec = 1;
 
     private const string Library = "libc";
 
@@ -83,4 +84,12 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "eventfd", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     public static partial int EventFd(uint initial, int flags);
+
+    [LibraryImport(Library, EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int MemoryFd(string name, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "ftruncate64", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int Truncate(int fd, long length);
 }

@@ -126,6 +126,30 @@ public sealed unsafe class LinuxKernelAbi : IKernelAbi
     }
 
     /// <inheritdoc/>
+    public int CreateMemory(string name, ulong length)
+    {
+        if (length is 0 or > long.MaxValue)
+        {
+            return -(int)Errno.InvalidArgument;
+        }
+
+        int fd = LibC.MemoryFd(name, LibC.MemoryCloseOnExec);
+        if (fd < 0)
+        {
+            return LibC.NegativeErrno;
+        }
+
+        if (LibC.Truncate(fd, (long)length) < 0)
+        {
+            int error = LibC.NegativeErrno;
+            _ = LibC.Close(fd);
+            return error;
+        }
+
+        return fd;
+    }
+
+    /// <inheritdoc/>
     /// <remarks>A signal that interrupts the wait does not end it: .NET uses some of its own.</remarks>
     public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds)
     {

@@ -170,4 +170,19 @@ public sealed class TransportTests
         refusal.Call.ShouldBe("open");
         refusal.Message.ShouldContain(IommuFd.Path);
     }
+
+    [Fact]
+    public void Memory_of_a_descriptor_is_zero_shared_and_as_long_as_asked_for()
+    {
+        Kernel.CreateMemory("ioasis", 0).ShouldBe(Error(Errno.InvalidArgument));
+        using (SharedMemory memory = SharedMemory.Create(Kernel, "ioasis", 8192))
+        {
+            memory.Slice(0, 8192).ToArray().ShouldAllBe(static value => value == 0);
+            memory.Slice(4096, 5).Fill(7);
+            byte[] read = new byte[16];
+            Kernel.Read(memory.Descriptor.Number, read, 4096).ShouldBe(16);
+            read[..6].ShouldBe([7, 7, 7, 7, 7, 0]);
+            Kernel.Read(memory.Descriptor.Number, read, 8190).ShouldBe(2);
+        }
+    }
 }
