@@ -63,7 +63,7 @@ public sealed class AreaTreeTests
             const int Space = 600;
             AreaTree<object> tree = new();
             bool[] used = new bool[Space];
-            for (int i = 0; i < random.Next(0, 250); i++)
+            for (int i = 0; i < random.Next(0, 90); i++)
             {
                 int start = random.Next(Space);
                 int last = Math.Min(Space - 1, start + random.Next(4));
@@ -171,7 +171,7 @@ public sealed class AreaTreeTests
                 tree.FindOverlap(found, found + wanted - 1, out _, out _).ShouldBeNull();
 
                 // A way down for each alignment, and the nodes that are looked at by luck.
-                tree.LastVisits.ShouldBeLessThanOrEqualTo((tree.Depth * 12) + 65 + tree.Depth, $"{length} {hole} {wanted}");
+                tree.LastVisits.ShouldBeLessThanOrEqualTo((tree.Depth * 12) + 17 + tree.Depth, $"{length} {hole} {wanted}");
             }
         }
     }

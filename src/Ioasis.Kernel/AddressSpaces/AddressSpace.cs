@@ -23,6 +23,10 @@ internal sealed partial class AddressSpace : ILazyRelease
     // Areas that one unmap call takes out of the tables before it waits for their invalidation.
     private const int UnmapChunk = 256;
 
+    // Of the copy in progress in this thread: copies in the steady state allocate nothing.
+    [ThreadStatic]
+    private static List<Piece>? t_pieces;
+
     private readonly IoLock _lock = new();
     private readonly AreaTree<Area> _areas = new();
     private readonly Stack<Area> _freeAreas = [];
@@ -144,7 +148,8 @@ internal sealed partial class AddressSpace : ILazyRelease
     /// <param name="access">What devices may do.</param>
     public Errno Copy(AddressSpace source, ulong sourceIova, ulong length, ref ulong iova, bool isFixed, Access access)
     {
-        List<Piece> pieces = [];
+        List<Piece> pieces = t_pieces ??= [];
+        pieces.Clear();
         Errno error = source.Collect(sourceIova, length, pieces);
         if (error != Errno.Success)
         {

@@ -5,7 +5,7 @@ internal sealed partial class AreaTree<T>
 {
     // Nodes that are looked at for a hole in which a range fits by luck: beyond, a hole in which it fits surely is worth more
     // than its alignment.
-    private const int TightBudget = 64;
+    private const int TightBudget = 16;
 
     /// <summary>For tests: nodes that the last search looked at.</summary>
     internal int LastVisits { get; private set; }
@@ -47,13 +47,14 @@ internal sealed partial class AreaTree<T>
             return true;
         }
 
-        // Then any hole, with less and less alignment: each step is again O(log n), and there are few. The last takes whatever
-        // hole is large enough.
+        // Then any hole, with less and less alignment, as far as the largest hole has room for it: each step is again O(log n),
+        // and there are few. The last takes whatever hole is large enough.
         ulong lowestAlignment = Math.Max(grain, least);
+        ulong largest = LargestHole(lowest, highest);
         while (alignment > lowestAlignment)
         {
             alignment >>= 1;
-            if (TryFindSure(lowest, highest, length, alignment, offset & (alignment - 1), grain, out start))
+            if (largest >= length && largest - length >= alignment - grain && TryFindSure(lowest, highest, length, alignment, offset & (alignment - 1), grain, out start))
             {
                 return true;
             }
@@ -62,6 +63,21 @@ internal sealed partial class AreaTree<T>
         // Only where ranges are smaller than the alignment that must be kept, there may be another.
         return alignment > grain
             && TryFindTight(lowest, highest, length, alignment, offset & (alignment - 1), int.MaxValue, out start);
+    }
+
+    // Holes that the limits cut count whole: it is a bound.
+    private ulong LargestHole(ulong lowest, ulong highest)
+    {
+        if (_root.Count == 0)
+        {
+            return ulong.MaxValue;
+        }
+
+        ulong first = _root.Starts[0];
+        ulong last = _root.Lasts[_root.Count - 1];
+        ulong below = first > lowest ? first - lowest : 0;
+        ulong above = highest > last ? highest - last : 0;
+        return Math.Max(_root.LargestHole(), Math.Max(below, above));
     }
 
     private bool TryFindTight(

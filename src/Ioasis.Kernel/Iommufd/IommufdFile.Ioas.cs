@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.InteropServices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -9,6 +10,9 @@ namespace Ioasis.Kernel;
 internal sealed partial class IommufdFile
 {
     private const IoasMapFlags KnownMapFlags = IoasMapFlags.FixedIova | IoasMapFlags.Writable | IoasMapFlags.Readable;
+
+    // Ranges that are written to the client at a time.
+    private const int RangesChunk = 1024;
 
     private static Errno AllocCall(IommufdFile file, ref IommuIoasAlloc argument)
     {
@@ -148,22 +152,7 @@ internal sealed partial class IommufdFile
         AddressRange[] ranges = ioas!.Space.GetUsable(out ulong alignment);
         ioas.Unuse();
         int count = (int)Math.Min((uint)ranges.Length, argument.NumIovas);
-        ulong address = argument.AllowedIovas;
-        Span<IommuIovaRange> chunk = stackalloc IommuIovaRange[32];
-        for (int done = 0; done < count && error == Errno.Success;)
-        {
-            int part = Math.Min(chunk.Length, count - done);
-            for (int i = 0; i < part; i++)
-            {
-                chunk[i] = new() { Start = ranges[done + i].Start, Last = ranges[done + i].Last };
-            }
-
-            Span<byte> bytes = MemoryMarshal.AsBytes(chunk[..part]);
-            error = file.Kernel.UserMemory.Write(address, bytes);
-            address += (ulong)bytes.Length;
-            done += part;
-        }
-
+        error = file.WriteRanges(argument.AllowedIovas, ranges.AsSpan(0, count));
         if (error != Errno.Success)
         {
             return error;
@@ -195,6 +184,28 @@ internal sealed partial class IommufdFile
         }
 
         ioas!.Unuse();
+        return error;
+    }
+
+    private Errno WriteRanges(ulong address, ReadOnlySpan<AddressRange> ranges)
+    {
+        IommuIovaRange[] chunk = ArrayPool<IommuIovaRange>.Shared.Rent(Math.Min(ranges.Length, RangesChunk));
+        Errno error = Errno.Success;
+        while (!ranges.IsEmpty && error == Errno.Success)
+        {
+            int part = Math.Min(chunk.Length, ranges.Length);
+            for (int i = 0; i < part; i++)
+            {
+                chunk[i] = new() { Start = ranges[i].Start, Last = ranges[i].Last };
+            }
+
+            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(chunk.AsSpan(0, part));
+            error = Kernel.UserMemory.Write(address, bytes);
+            address += (ulong)bytes.Length;
+            ranges = ranges[part..];
+        }
+
+        ArrayPool<IommuIovaRange>.Shared.Return(chunk);
         return error;
     }
 
