@@ -233,7 +233,7 @@ public sealed class IoasidAbiTests
             successes[request & 0xff].ShouldBeGreaterThan(0, $"0x{request:x}");
         }
 
-        for (int fd = 0; fd < 100_000 && platform.Audit.Descriptors > 0; fd++)
+        for (int fd = 0; fd < 100; fd++)
         {
             _ = platform.Kernel.Close(fd);
         }
@@ -244,6 +244,15 @@ public sealed class IoasidAbiTests
             pasid => endpoint.Device.Group.GetPasidDomain(new((uint)pasid)) == BlockedDomain.Instance));
         platform.Dispose();
         platform.TableBytes.ShouldBe(0);
+    }
+
+    // Random calls look at low numbers only: what is above would pile up.
+    private static void CloseIfHigh(IKernelAbi kernel, int descriptor)
+    {
+        if (descriptor >= 30)
+        {
+            kernel.Close(descriptor).ShouldBe(0);
+        }
     }
 
     private static void Begin(IKernelAbi kernel)
@@ -265,13 +274,13 @@ public sealed class IoasidAbiTests
         switch (random.Next(24))
         {
             case 0 or 1:
-                _ = kernel.Open(paths[random.Next(paths.Count)], OpenFlags.ReadWrite);
+                CloseIfHigh(kernel, kernel.Open(paths[random.Next(paths.Count)], OpenFlags.ReadWrite));
                 return;
             case 2 when random.Next(6) == 0:
                 _ = kernel.Close(random.Next(5, 30));
                 return;
             case 3 when random.Next(6) == 0:
-                _ = kernel.Dup(fd);
+                CloseIfHigh(kernel, kernel.Dup(fd));
                 return;
             case 4:
                 VfioDeviceBindIommufd bind = new() { Argsz = 24, Iommufd = random.Next(2, 20) };
@@ -334,8 +343,10 @@ public sealed class IoasidAbiTests
             }
         }
 
-        if (kernel.Ioctl(fd, request, bytes) >= 0)
+        int result = kernel.Ioctl(fd, request, bytes);
+        if (result >= 0)
         {
+            CloseIfHigh(kernel, result);
             _ = Interlocked.Increment(ref successes[request & 0xff]);
         }
     }
