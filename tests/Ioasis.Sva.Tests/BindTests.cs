@@ -2,7 +2,7 @@ using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Architecture;
+using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Ioasis.Testing;
 
@@ -114,6 +114,7 @@ public class BindTests
     }
 
     [Fact]
+    [Trait("Requirement", "S2.7")]
     [Trait("Requirement", "S2.10")]
     public void A_process_whose_PASID_is_too_wide_for_a_later_device_is_refused()
     {
@@ -348,6 +349,33 @@ public class BindTests
         rig.Allocator.Audit.Live.ShouldBe(0);
         rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
         rig.Pages.AllocatedBytes.ShouldBe(0);
+    }
+
+    [Fact]
+    [Trait("Requirement", "S2.4")]
+    public void Whatever_is_called_a_PASID_in_public_has_the_one_type()
+    {
+        Type[] permitted = [typeof(Pasid), typeof(GuestPasid), typeof(PasidRegister), typeof(bool)];
+        int seen = 0;
+        foreach (Type type in new[] { typeof(IommuDevice), typeof(DmaRequest), typeof(EmbeddedAts), typeof(RiscVDriverOptions) }.SelectMany(
+            static type => type.Assembly.GetExportedTypes()))
+        {
+            IEnumerable<(string? Name, Type Type)> members = type.GetMethods().SelectMany(static method => method.GetParameters())
+                .Select(static parameter => (parameter.Name, parameter.ParameterType))
+                .Concat(type.GetProperties().Select(static property => ((string?)property.Name, property.PropertyType)));
+            foreach ((string? name, Type declared) in members)
+            {
+                if (string.Equals(name, "pasid", StringComparison.OrdinalIgnoreCase))
+                {
+                    Type bare = declared.IsByRef ? declared.GetElementType()! : declared;
+                    permitted.ShouldContain(Nullable.GetUnderlyingType(bare) ?? bare, $"{type.Name}: {name}");
+                    seen++;
+                }
+            }
+        }
+
+        seen.ShouldBeGreaterThan(20);
+        (new Pasid(Pasid.MaxValue).IsValid, new Pasid(Pasid.MaxValue + 1).IsValid, Pasid.Invalid.IsValid).ShouldBe((true, false, false));
     }
 
     [Fact]
