@@ -38,6 +38,10 @@ public sealed class ScheduleTests
     public void Close_of_a_device_against_its_attach() => Holds(static () => new CloseAgainstAttach());
 
     [Fact]
+    public void Attach_to_an_address_space_against_destroy_of_the_table_that_it_makes() =>
+        Holds(static () => new DestroyAgainstAutomaticTable());
+
+    [Fact]
     public void Dirty_read_against_unmap() => Holds(static () => new DirtyReadAgainstUnmap());
 
     [Fact]
@@ -90,6 +94,27 @@ public sealed class ScheduleTests
         public override void CheckAtEnd()
         {
             Rig.Iommu.DomainOf(Rig.Device).ShouldBe(BlockedDomain.Instance);
+            base.CheckAtEnd();
+        }
+    }
+
+    private sealed class DestroyAgainstAutomaticTable : KernelScenario
+    {
+        private int _destroyed;
+
+        public DestroyAgainstAutomaticTable()
+        {
+            // Numbers are the lowest free: who guesses finds the table as soon as it has its own.
+            uint guessed = Rig.AllocateTable();
+            Rig.Destroy(guessed).ShouldBe(0);
+            AddThread("attach", () => Rig.TryAttach(Rig.DeviceFd, Rig.Space).ShouldBe(0));
+            AddThread("destroy", () => _destroyed = Rig.Destroy(guessed));
+        }
+
+        public override void CheckAtEnd()
+        {
+            _destroyed.ShouldBeOneOf(-(int)Errno.NoEntry, -(int)Errno.Busy);
+            Rig.Iommu.DomainOf(Rig.Device).ShouldBe(Rig.Iommu.Domains.ShouldHaveSingleItem());
             base.CheckAtEnd();
         }
     }

@@ -134,9 +134,10 @@ internal sealed partial class IommufdFile
         }
 
         made = AttachToTable(device, pasid, added!, ref id, out old);
+        added!.Unuse();
         if (made != Errno.Success)
         {
-            _objects.DestroyIfUnused(added!);
+            _objects.DestroyIfUnused(added);
         }
 
         return made;

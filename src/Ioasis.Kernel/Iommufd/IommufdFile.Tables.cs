@@ -95,6 +95,7 @@ internal sealed partial class IommufdFile
         using (_attachLock.Acquire())
         {
             error = AddTable(device, ioas, traits, faults, out PageTableObject? table);
+            table?.Unuse();
             made = table;
         }
 
@@ -173,6 +174,7 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
+    // The caller uses the new table until it takes that back: from the moment it has a number, anybody may ask to destroy it.
     private Errno AddTable(
         IommuDevice device, IoasObject ioas, HwptTraits traits, FaultQueueObject? faults, out PageTableObject? table)
     {
@@ -187,10 +189,11 @@ internal sealed partial class IommufdFile
             table!.SetFaults(faults);
         }
 
-        error = _objects.Add(table!);
+        table!.Use();
+        error = _objects.Add(table);
         if (error != Errno.Success)
         {
-            table!.Destroy();
+            table.Destroy();
             table = null;
         }
 
