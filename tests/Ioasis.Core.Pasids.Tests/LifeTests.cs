@@ -28,7 +28,7 @@ public sealed class LifeTests
 
         // One put too many does not touch the successor.
         a.Put();
-        allocator.Find(a.Pasid)!.State.ShouldBe(IoasidState.Allocated);
+        allocator.Find(a.Pasid).State.ShouldBe(IoasidState.Allocated);
     }
 
     [Fact]
@@ -186,11 +186,11 @@ public sealed class LifeTests
             (new() { First = new(3), Last = new(2) }, Errno.InvalidArgument),
         ])
         {
-            Ioasid? result = mine;
+            Ioasid result = mine;
             set.TryAllocate(request, out result).ShouldBe(error);
-            result.ShouldBeNull();
+            result.IsNone.ShouldBeTrue();
             allocator.Audit.ShouldBe(new(2, 2, 0, 2, 4));
-            allocator.Find(other.Pasid).ShouldBeSameAs(other);
+            allocator.Find(other.Pasid).ShouldBe(other);
             set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = other.Pasid }, out _).ShouldBe(Errno.Exists);
         }
 
@@ -227,20 +227,83 @@ public sealed class LifeTests
 
     [Fact]
     [Trait("Requirement", "S0.15")]
-    public void A_reader_with_a_stale_object_can_neither_revive_it_nor_touch_the_successor()
+    public void A_reader_with_a_stale_handle_can_neither_revive_it_nor_see_or_touch_the_successor()
     {
         PasidAllocator allocator = Support.NewAllocator(2);
         PasidSet set = allocator.NewSet(1);
-        Ioasid old = set.Allocate(new() { Data = "old" });
+        Ioasid old = set.Allocate(new() { Data = "old", Guest = new(4) });
+        object map = new();
+        old.Bind(map).ShouldBe(Errno.Success);
         old.Free().ShouldBe(Errno.Success);
-        Ioasid next = set.Allocate(new() { Data = "next" });
+        Ioasid next = set.Allocate(new() { Data = "next", Guest = new(5) });
+        FakeUser user = new();
+        next.TryAddUser(user).ShouldBe(Errno.Success);
+        next.Bind(map).ShouldBe(Errno.Success);
         next.Pasid.ShouldBe(old.Pasid);
+        next.ShouldNotBe(old);
         old.TryGet().ShouldBeFalse();
         old.TryAddUser(new FakeUser()).ShouldBe(Errno.NoEntry);
         old.Free().ShouldBe(Errno.NoEntry);
         old.Disown().ShouldBe(Errno.NoEntry);
-        old.Data.ShouldBe("old");
-        (next.State, next.References, set.Count).ShouldBe((IoasidState.Allocated, 1, 1u));
+        old.FreeIfUnused().ShouldBe(Errno.NoEntry);
+        old.RemoveUser(user).ShouldBe(Errno.NoEntry);
+        old.Bind(new object()).ShouldBe(Errno.NoEntry);
+        old.Unbind(map).ShouldBe(Errno.NoEntry);
+        old.SetData(null, "old").ShouldBe(Errno.NoEntry);
+        set.TryMapGuest(new(6), old).ShouldBe(Errno.NoEntry);
+        set.UnmapGuest(old).ShouldBe(Errno.NoEntry);
+        old.Put();
+        (old.Data, old.Guest, old.Binding, old.UserCount, old.State, old.References).ShouldBe((null, null, null, 0, IoasidState.Free, 0));
+        old.Set.ShouldBeSameAs(set);
+        (next.State, next.References, set.Count, user.IsStopped).ShouldBe((IoasidState.Active, 2, 1u, false));
+        (next.Data, next.Guest, next.Binding).ShouldBe(("next", new GuestPasid(5), map));
+    }
+
+    [Fact]
+    [Trait("Requirement", "S0.15")]
+    public void No_IOASID_at_all_answers_every_call()
+    {
+        Ioasid none = default;
+        PasidSet set = Support.NewAllocator().NewSet(1);
+        (none.IsNone, none.Pasid, none.State, none.IsLive, none.References, none.UserCount)
+            .ShouldBe((true, Pasid.None, IoasidState.Free, false, 0, 0));
+        (none.Data, none.Guest, none.Binding).ShouldBe((null, null, null));
+        none.TryGet().ShouldBeFalse();
+        none.Put();
+        foreach (Errno answer in (Errno[])
+        [
+            none.Disown(), none.Free(), none.FreeIfUnused(), none.TryAddUser(new FakeUser()), none.RemoveUser(new FakeUser()),
+            none.Bind(set), none.Unbind(set), none.SetData(null, set), set.TryMapGuest(new(1), none), set.UnmapGuest(none),
+            new VmPasidTable().Map(new(1), none),
+        ])
+        {
+            answer.ShouldBe(Errno.NoEntry);
+        }
+
+        none.ToString().ShouldContain("Free");
+    }
+
+    [Fact]
+    public void Nothing_is_allocated_on_the_heap_for_an_IOASID_that_comes_and_goes()
+    {
+        PasidSet set = Support.NewAllocator().NewSet(8);
+        PasidRequest request = new();
+        void Churn()
+        {
+            for (int i = 0; i < 1000; i++)
+            {
+                _ = set.TryAllocate(request, out Ioasid made);
+                _ = made.TryGet();
+                made.Put();
+                _ = made.Free();
+            }
+        }
+
+        Churn();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Churn();
+        (GC.GetAllocatedBytesForCurrentThread() - before).ShouldBe(0);
+        set.Statistics.Recycled.ShouldBe(2000);
     }
 
     // Each look at it lets a second pass.

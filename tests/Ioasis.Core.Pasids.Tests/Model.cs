@@ -158,15 +158,15 @@ internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutat
                     ? Errno.NoSpace : Errno.Success;
         }
 
-        set.Real.TryAllocate(request, out Ioasid? made).ShouldBe(expected);
+        set.Real.TryAllocate(request, out Ioasid made).ShouldBe(expected);
         if (expected != Errno.Success)
         {
-            made.ShouldBeNull();
+            made.IsNone.ShouldBeTrue();
             return;
         }
 
         // No reuse while held.
-        Taken(made!.Pasid.Value).ShouldBeFalse();
+        Taken(made.Pasid.Value).ShouldBeFalse();
         made.Pasid.Value.ShouldBeInRange(request.First.Value, capacity - 1);
         if (request.Policy == PasidPolicy.LowestFirst)
         {
@@ -187,8 +187,8 @@ internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutat
         if (live)
         {
             _allocator.TryGet(id.Real.Pasid, new object(), out _).ShouldBe(Errno.NotPermitted);
-            _allocator.TryGet(id.Real.Pasid, id.Set.Token, out Ioasid? again).ShouldBe(Errno.Success);
-            again.ShouldBeSameAs(id.Real);
+            _allocator.TryGet(id.Real.Pasid, id.Set.Token, out Ioasid again).ShouldBe(Errno.Success);
+            again.ShouldBe(id.Real);
             again!.Put();
         }
     }
@@ -309,7 +309,7 @@ internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutat
             id.Real.References.ShouldBe(id.Gets + id.Users.Count + (id.Owned || id.Life == Life.Stopping ? 1 : 0));
             id.Real.Guest.ShouldBe(id.Guest);
             (id.Guest is not { } guest || id.Set.Real.FindGuest(guest) == id.Real).ShouldBeTrue();
-            _allocator.Find(id.Real.Pasid).ShouldBeSameAs(id.Real);
+            _allocator.Find(id.Real.Pasid).ShouldBe(id.Real);
         }
 
         foreach (MSet set in _sets)
@@ -321,7 +321,7 @@ internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutat
             set.Real.Snapshot().ShouldBe(set.Ids.Where(static id => id.Life != Life.Parked).Select(static id => id.Real), ignoreOrder: true);
             for (uint guest = 0; guest < 20; guest++)
             {
-                set.Real.FindGuest(new(guest)).ShouldBe(set.Ids.Find(id => id.Guest?.Value == guest)?.Real);
+                set.Real.FindGuest(new(guest)).ShouldBe(set.Ids.Find(id => id.Guest?.Value == guest)?.Real ?? default);
             }
 
             (_allocator.FindSet(set.Real.Id) == set.Real).ShouldBe(!set.Destroyed);

@@ -148,10 +148,10 @@ public sealed class NumberTests
         // Bit 31 of the x86 PASID register is "valid" and no part of the number; bit 20 is too much.
         foreach (uint wrong in (uint[])[1u << 20, (1u << 31) | 5, uint.MaxValue])
         {
-            set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = new(wrong) }, out Ioasid? none).ShouldBe(Errno.InvalidArgument);
-            none.ShouldBeNull();
+            set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = new(wrong) }, out Ioasid none).ShouldBe(Errno.InvalidArgument);
+            none.IsNone.ShouldBeTrue();
             set.TryAllocate(new() { Last = new(wrong) }, out _).ShouldBe(Errno.InvalidArgument);
-            allocator.Find(new(wrong)).ShouldBeNull();
+            allocator.Find(new(wrong)).IsNone.ShouldBeTrue();
             allocator.TryGet(new(wrong), out _).ShouldBe(Errno.NoEntry);
         }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using FsCheck;
 using FsCheck.Fluent;
 using Ioasis.Platform;
@@ -56,7 +57,7 @@ public sealed class PropertyTests
         PasidAllocator allocator = new(new() { DrainPatience = TimeSpan.FromMinutes(5) });
         allocator.TryInstallCapacity(1000).ShouldBe(Errno.Success);
         PasidSet[] sets = [allocator.NewSet(300), allocator.NewSet(300)];
-        Ioasid?[] owners = new Ioasid?[1000];
+        StrongBox<Ioasid>?[] owners = new StrongBox<Ioasid>?[1000];
         long allocated = 0, destroyed = 0;
         Parallel.For(0, Threads, new() { MaxDegreeOfParallelism = Threads }, thread =>
         {
@@ -70,20 +71,20 @@ public sealed class PropertyTests
                     case < 6:
                         if (held.Count < 120 && set.TryAllocate(
                             new() { Policy = (PasidPolicy)random.Next(2), Guest = random.Next(8) == 0 ? new((uint)random.Next(500)) : null },
-                            out Ioasid? made) == Errno.Success)
+                            out Ioasid made) == Errno.Success)
                         {
                             Interlocked.Increment(ref allocated);
-                            Ioasid? before = Interlocked.Exchange(ref owners[made!.Pasid.Value], made);
+                            Ioasid before = Interlocked.Exchange(ref owners[made.Pasid.Value], new(made))?.Value ?? default;
 
                             // Or this one was freed with its set before it came to the mark.
-                            (before is null || before.State == IoasidState.Free || made.State == IoasidState.Free)
+                            (before.State == IoasidState.Free || made.State == IoasidState.Free)
                                 .ShouldBeTrue("a number lives twice");
                             held.Add((made, true, null));
                         }
 
                         break;
                     case 6 or 7:
-                        if (held.Count < 120 && allocator.TryGet(new((uint)random.Next(1, 1000)), out Ioasid? found) == Errno.Success)
+                        if (held.Count < 120 && allocator.TryGet(new((uint)random.Next(1, 1000)), out Ioasid found) == Errno.Success)
                         {
                             found!.References.ShouldBeGreaterThan(0);
                             held.Add((found, false, null));
@@ -162,25 +163,25 @@ public sealed class PropertyTests
             {
                 Errno error = state.Allocator.RootQuota.TryAdd("node", 20, out PasidQuota? node);
                 PasidSet? set = null;
-                Ioasid? ioasid = null;
+                Ioasid ioasid = default;
                 FakeUser user = new();
                 using VmPasidTable table = new();
                 bool added = false;
                 error = error != Errno.Success ? error : state.Allocator.TryCreateSet(new() { Quota = 5, Token = state.Token, Account = node }, out set);
                 error = error != Errno.Success ? error : set!.TryAllocate(new(), out ioasid);
-                error = error != Errno.Success ? error : set!.TryMapGuest(new(3), ioasid!);
-                error = error != Errno.Success ? error : ioasid!.TryAddUser(user);
+                error = error != Errno.Success ? error : set!.TryMapGuest(new(3), ioasid);
+                error = error != Errno.Success ? error : ioasid.TryAddUser(user);
                 added = error == Errno.Success;
-                error = error != Errno.Success ? error : table.Map(new(3), ioasid!);
+                error = error != Errno.Success ? error : table.Map(new(3), ioasid);
 
                 // One way back for all: only what was done is undone.
                 table.Dispose();
                 if (added)
                 {
-                    ioasid!.RemoveUser(user).ShouldBe(Errno.Success);
+                    ioasid.RemoveUser(user).ShouldBe(Errno.Success);
                 }
 
-                _ = ioasid?.Free();
+                _ = ioasid.Free();
                 _ = set?.FreeAll(PasidSetDisposition.Destroy);
                 node?.Remove().ShouldBe(Errno.Success);
                 return error;

@@ -45,8 +45,8 @@ public sealed class QuotaTests
         PasidAllocator allocator = Support.NewAllocator(64);
         PasidSet set = allocator.NewSet(3);
         Ioasid[] all = [set.Allocate(), set.Allocate(), set.Allocate()];
-        set.TryAllocate(new(), out Ioasid? none).ShouldBe(Errno.NoSpace);
-        none.ShouldBeNull();
+        set.TryAllocate(new(), out Ioasid none).ShouldBe(Errno.NoSpace);
+        none.IsNone.ShouldBeTrue();
         set.Statistics.ShouldBe(new(3, 3, 0, 3, 3, 1, 0));
         all[0].Free().ShouldBe(Errno.Success);
         set.Count.ShouldBe(2u);

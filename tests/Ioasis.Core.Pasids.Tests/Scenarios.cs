@@ -25,7 +25,7 @@ internal abstract class PasidScenario(uint capacity, PasidMutation mutation) : S
             statistics.Quota.ShouldBeGreaterThanOrEqualTo(statistics.Count + statistics.Parked);
             foreach (Ioasid ioasid in set.Snapshot())
             {
-                Allocator.Find(ioasid.Pasid).ShouldBeSameAs(ioasid);
+                Allocator.Find(ioasid.Pasid).ShouldBe(ioasid);
                 ioasid.State.ShouldNotBe(IoasidState.Free);
             }
         }
@@ -40,7 +40,7 @@ internal sealed class FreeSetAgainstAllocate : PasidScenario
     private readonly PasidSet _set;
     private readonly bool _observed;
     private PasidSet? _next;
-    private Ioasid? _made;
+    private Ioasid _made;
 
     public FreeSetAgainstAllocate(bool observed, bool held, PasidMutation mutation = PasidMutation.None)
         : base(5, mutation)
@@ -76,7 +76,7 @@ internal sealed class FreeSetAgainstAllocate : PasidScenario
     public override void CheckAtEnd()
     {
         _set.Snapshot().ShouldBeEmpty();
-        (_made is null || _made.State == IoasidState.Free).ShouldBeTrue("an IOASID outlived its set");
+        (_made.State == IoasidState.Free).ShouldBeTrue("an IOASID outlived its set");
         _set.TryAllocate().ShouldBe(Errno.NoEntry);
         ShouldBeConsistent(_next is null ? [_set] : [_set, _next]);
         _ = _observed;
@@ -138,26 +138,27 @@ internal sealed class PutAgainstGet : PasidScenario
         AddThread("owner", () => (free ? _old.Free() : _old.Disown()).ShouldBe(Errno.Success));
         AddThread("reader", () =>
         {
-            if (Allocator.Find(new(1)) is not { } found || !found.TryGet())
+            Ioasid found = Allocator.Find(new(1));
+            if (!found.TryGet())
             {
                 return;
             }
 
-            held = ReferenceEquals(found, _old);
+            held = found == _old;
             Note("has a reference");
             _ = Injection.Hit(InjectionKind.MemoryRead, 1);
-            Allocator.Find(new(1)).ShouldBeSameAs(found, "it was recycled under a reference");
+            Allocator.Find(new(1)).ShouldBe(found, "it was recycled under a reference");
             found.State.ShouldNotBe(IoasidState.Free);
             held = false;
             found.Put();
         });
         AddThread("next", () =>
         {
-            if (set.TryAllocate(new(), out Ioasid? next) == Errno.Success)
+            if (set.TryAllocate(new(), out Ioasid next) == Errno.Success)
             {
                 held.ShouldBeFalse("the number was given to another while it was held");
-                next.ShouldNotBeSameAs(_old);
-                next!.Disown().ShouldBe(Errno.Success);
+                next.ShouldNotBe(_old);
+                next.Disown().ShouldBe(Errno.Success);
             }
         });
     }
@@ -166,6 +167,59 @@ internal sealed class PutAgainstGet : PasidScenario
     {
         _old.State.ShouldBe(IoasidState.Free);
         Allocator.Audit.ShouldBe(new(1, 0, 0, 0, 1));
+    }
+}
+
+/// <summary>
+/// A number goes to another set, with other data, while a reader of the first life looks at it and a second one looks the
+/// number up: each sees one life or nothing, never a mixture.
+/// </summary>
+internal sealed class ReadersAgainstReuse : PasidScenario
+{
+    private readonly Ioasid _old;
+    private readonly PasidSet _first;
+    private readonly PasidSet _second;
+    private Ioasid _next;
+
+    public ReadersAgainstReuse(PasidMutation mutation = PasidMutation.None)
+        : base(3, mutation)
+    {
+        _first = Allocator.NewSet(1);
+        _second = Allocator.NewSet(1);
+        _old = _first.Allocate(new() { Policy = PasidPolicy.LowestFirst, Data = _first, Guest = new(1) });
+        AddThread("owner", () =>
+        {
+            _old.Free().ShouldBe(Errno.Success);
+            _second.TryAllocate(
+                new() { Policy = PasidPolicy.LowestFirst, Data = _second, Guest = new(2) }, out _next).ShouldBe(Errno.Success);
+            _next.Bind(_second).ShouldBe(Errno.Success);
+        });
+        AddThread("stale", () =>
+        {
+            _old.Data.ShouldBeOneOf(_first, null);
+            _old.Guest.ShouldBeOneOf(new GuestPasid(1), null);
+            _old.Binding.ShouldBeNull();
+            _old.SetData(null, _first).ShouldBeOneOf(Errno.Success, Errno.NoEntry);
+        });
+        AddThread("look-up", () =>
+        {
+            Ioasid found = Allocator.Find(new(1));
+            object? data = found.Data;
+            data.ShouldBeOneOf(found.Set, null);
+            if (found.TryGet())
+            {
+                found.Data.ShouldBe(found.Set);
+                found.Put();
+            }
+        });
+    }
+
+    public override void CheckAtEnd()
+    {
+        _old.State.ShouldBe(IoasidState.Free);
+        Allocator.Find(_next.Pasid).ShouldBe(_next);
+        (_next.Set, _next.Data, _next.Guest, _next.References).ShouldBe((_second, _second, new GuestPasid(2), 1));
+        ShouldBeConsistent(_first, _second);
     }
 }
 
@@ -196,10 +250,10 @@ internal sealed class StopAgainstDrain : PasidScenario
         AddThread("disallow", () => _ioasid.RemoveUser(device).ShouldBe(Errno.Success));
         AddThread("next", () =>
         {
-            if (set.TryAllocate(new(), out Ioasid? next) == Errno.Success)
+            if (set.TryAllocate(new(), out Ioasid next) == Errno.Success)
             {
                 device.InFlight.ShouldBe(0, "the number was given to another while a request that carries it is on its way");
-                next!.Free().ShouldBe(Errno.Success);
+                next.Free().ShouldBe(Errno.Success);
             }
         });
     }

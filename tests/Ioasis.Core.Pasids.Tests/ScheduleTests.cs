@@ -39,6 +39,16 @@ public sealed class ScheduleTests
     public void A_look_up_gets_a_reference_or_nothing(bool free) => Holds(() => new PutAgainstGet(free));
 
     [Fact]
+    [Trait("Requirement", "S0.14")]
+    [Trait("Requirement", "S0.15")]
+    public void What_is_read_by_a_handle_is_of_its_own_life() => Holds(static () => new ReadersAgainstReuse());
+
+    [Fact]
+    [Trait("Requirement", "S0.15")]
+    public void Mutant_a_handle_that_acts_on_its_successor_is_found() =>
+        Found(static () => new ReadersAgainstReuse(PasidMutation.LifeNotCompared));
+
+    [Fact]
     [Trait("Requirement", "S2.1")]
     [Trait("Requirement", "S1.8")]
     public void Nobody_gets_a_number_of_which_a_request_is_on_its_way() => Holds(static () => new StopAgainstDrain());
@@ -92,6 +102,7 @@ public sealed class ScheduleTests
     [InlineData(nameof(PasidMutation.GuestNumberLeaked))]
     [InlineData(nameof(PasidMutation.ReferenceFromAnyState))]
     [InlineData(nameof(PasidMutation.WholeQuotaReturned))]
+    [InlineData(nameof(PasidMutation.LifeNotCompared))]
     [Trait("Requirement", "S2.8")]
     public void Mutants_that_need_no_second_thread_are_found_by_the_model(string mutation)
     {

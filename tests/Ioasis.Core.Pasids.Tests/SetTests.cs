@@ -72,10 +72,10 @@ public sealed class SetTests
         set.TryMapGuest(new(1u << 20), b).ShouldBe(Errno.InvalidArgument);
         other.TryMapGuest(new(7), b).ShouldBe(Errno.NoEntry);
         set.TryMapGuest(new(0), b).ShouldBe(Errno.Success);
-        other.Allocate(new() { Guest = new(7) }).ShouldNotBeSameAs(a);
+        other.Allocate(new() { Guest = new(7) }).ShouldNotBe(a);
 
-        set.TryGetGuest(new(0), out Ioasid? found).ShouldBe(Errno.Success);
-        found.ShouldBeSameAs(b);
+        set.TryGetGuest(new(0), out Ioasid found).ShouldBe(Errno.Success);
+        found.ShouldBe(b);
         b.Put();
         set.UnmapGuest(b).ShouldBe(Errno.Success);
         set.UnmapGuest(b).ShouldBe(Errno.NoEntry);
@@ -164,11 +164,11 @@ public sealed class SetTests
         allocator.TryGetSet(ioasid.Pasid, out PasidSet? found).ShouldBe(Errno.Success);
         found.ShouldBeSameAs(set);
         allocator.TryGetSet(new(9), out _).ShouldBe(Errno.NoEntry);
-        allocator.TryGet(ioasid.Pasid, new object(), out Ioasid? refused).ShouldBe(Errno.NotPermitted);
+        allocator.TryGet(ioasid.Pasid, new object(), out Ioasid refused).ShouldBe(Errno.NotPermitted);
         allocator.TryGet(ioasid.Pasid, null, out _).ShouldBe(Errno.NotPermitted);
-        refused.ShouldBeNull();
+        refused.IsNone.ShouldBeTrue();
         ioasid.References.ShouldBe(1);
-        allocator.TryGet(ioasid.Pasid, token, out Ioasid? mine).ShouldBe(Errno.Success);
+        allocator.TryGet(ioasid.Pasid, token, out Ioasid mine).ShouldBe(Errno.Success);
         (mine!.Data, mine.References).ShouldBe(("mine", 2));
         mine.SetData(new object(), "stolen").ShouldBe(Errno.NotPermitted);
         mine.SetData(token, "new").ShouldBe(Errno.Success);
@@ -193,8 +193,8 @@ public sealed class SetTests
             {
                 if (kind == PasidEventKind.Allocated)
                 {
-                    visible.Add(allocator.Find(ioasid.Pasid) is not null);
-                    (ioasid.Data, ioasid.Guest, ioasid.State).ShouldBe(("data", new GuestPasid(3), IoasidState.Allocated));
+                    visible.Add(!allocator.Find(ioasid.Pasid).IsNone || ioasid.TryGet());
+                    (ioasid.Data, ioasid.Guest, ioasid.State).ShouldBe(("data", new GuestPasid(3), IoasidState.Free));
 
                     // No lock is held: the observer may call back.
                     set.Count.ShouldBe(0u);
@@ -205,7 +205,7 @@ public sealed class SetTests
         set.Subscribe(log);
         Ioasid made = set.Allocate(new() { Data = "data", Guest = new(3) });
         visible.ShouldBe([false]);
-        allocator.Find(made.Pasid).ShouldBeSameAs(made);
+        allocator.Find(made.Pasid).ShouldBe(made);
     }
 
     [Fact]
@@ -253,8 +253,8 @@ public sealed class SetTests
                 }
             },
         });
-        set.TryAllocate(new(), out Ioasid? none).ShouldBe(Errno.NoEntry);
-        none.ShouldBeNull();
+        set.TryAllocate(new(), out Ioasid none).ShouldBe(Errno.NoEntry);
+        none.IsNone.ShouldBeTrue();
         allocator.Audit.IsEmpty.ShouldBeTrue(allocator.Audit.ToString());
     }
 }

@@ -29,7 +29,7 @@ internal static class Support
     public static Ioasid Allocate(this PasidSet set, in PasidRequest request = default)
     {
         PasidRequest asked = request.First.IsPresent ? request : new();
-        set.TryAllocate(asked, out Ioasid? ioasid).ShouldBe(Errno.Success);
+        set.TryAllocate(asked, out Ioasid ioasid).ShouldBe(Errno.Success);
         return ioasid!;
     }
 

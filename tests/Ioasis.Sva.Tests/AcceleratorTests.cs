@@ -224,12 +224,12 @@ public class AcceleratorTests
         bench.RunWithHandlers();
         SvaRig.Get(other.AddressSpace, Base + 8184, 1)[0].ShouldBe((byte)2);
         bench.Binding.Unbind().ShouldBe(Errno.Success);
-        bench.Rig.Allocator.Find(bench.Binding.Pasid).ShouldBeNull();
+        bench.Rig.Allocator.Find(bench.Binding.Pasid).IsNone.ShouldBeTrue();
 
         // The number may be another's now, whose descriptors are taken.
         UserProcess heir = new("heir", bench.Rig.NewProcess());
-        bench.Rig.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = bench.Binding.Pasid }, out Ioasid? reused).ShouldBe(Errno.Success);
-        reused!.Free().ShouldBe(Errno.Success);
+        bench.Rig.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = bench.Binding.Pasid }, out Ioasid reused).ShouldBe(Errno.Success);
+        reused.Free().ShouldBe(Errno.Success);
         using SvaBinding fresh = bench.Rig.Bind(bench.Accelerator.Endpoint, heir.AddressSpace);
         bench.Submit(new(AcceleratorOperation.None, Blocking, Record), heir).ShouldBe(EnqcmdResult.Accepted);
     }

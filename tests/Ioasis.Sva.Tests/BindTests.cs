@@ -92,7 +92,7 @@ public class BindTests
         SvaRig.DeviceWrite(device, own.Pasid, SvaRig.Base, 7).ShouldBeTrue();
         own.Unbind().ShouldBe(Errno.Success);
         SvaRig.DeviceWrite(device, own.Pasid, SvaRig.Base, 7).ShouldBeFalse();
-        (rig.Allocator.Find(own.Pasid) is null).ShouldBe(!leaks);
+        rig.Allocator.Find(own.Pasid).IsNone.ShouldBe(!leaks);
         SvaRig.DeviceWrite(device, shared.Pasid, SvaRig.Base, 7).ShouldBeTrue();
     }
 
@@ -107,9 +107,9 @@ public class BindTests
         mm.Exit().ShouldBe(Errno.Success);
         own!.IsAttached.ShouldBeFalse();
         SvaRig.DeviceWrite(device, own.Pasid, SvaRig.Base, 7).ShouldBeFalse();
-        rig.Allocator.Find(own.Pasid).ShouldBeSameAs(own.Ioasid);
+        rig.Allocator.Find(own.Pasid).ShouldBe(own.Ioasid);
         own.Unbind().ShouldBe(Errno.Success);
-        rig.Allocator.Find(own.Pasid).ShouldBeNull();
+        rig.Allocator.Find(own.Pasid).IsNone.ShouldBeTrue();
         rig.Pages.AllocatedBytes.ShouldBe(0);
     }
 

@@ -4,16 +4,21 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>Users in hardware, and the drain that waits for them.</content>
-public sealed partial class Ioasid
+public readonly partial record struct Ioasid
 {
     /// <summary>How many users in hardware there are.</summary>
     public int UserCount
     {
         get
         {
-            using (Set.Lock.Acquire())
+            if (_set is null)
             {
-                return _extension?.Users?.Count ?? 0;
+                return 0;
+            }
+
+            using (_set.Lock.Acquire())
+            {
+                return FindExtension()?.Users?.Count ?? 0;
             }
         }
     }
@@ -31,25 +36,31 @@ public sealed partial class Ioasid
             return Errno.OutOfMemory;
         }
 
-        using (Set.Lock.Acquire())
+        if (_set is null)
         {
-            if (_extension?.Users is { } users && users.Contains(user))
+            return Errno.NoEntry;
+        }
+
+        using (_set.Lock.Acquire())
+        {
+            if (FindExtension()?.Users is { } users && users.Contains(user))
             {
                 return Errno.Exists;
             }
 
-            long seen = Volatile.Read(ref _word);
-            while (IsLiveWord(seen))
+            ref ulong word = ref Word;
+            ulong seen = Own(Volatile.Read(ref word));
+            while (IsLiveWord(seen) && (seen & CountMask) != CountMask)
             {
-                long active = (seen & ~StateMask) + (long)IoasidState.Active + OneReference;
-                long found = Interlocked.CompareExchange(ref _word, active, seen);
+                ulong active = (seen & ~StateMask) + (ulong)IoasidState.Active + OneReference;
+                ulong found = Interlocked.CompareExchange(ref word, active, seen);
                 if (found == seen)
                 {
-                    (Extended().Users ??= new(1)).Add(user);
+                    (ExtendedUnderLock().Users ??= new(1)).Add(user);
                     return Errno.Success;
                 }
 
-                seen = found;
+                seen = Own(found);
             }
 
             return Errno.NoEntry;
@@ -66,10 +77,15 @@ public sealed partial class Ioasid
     public Errno RemoveUser(IPasidDrain user, TimeSpan? patience = null)
     {
         ArgumentNullException.ThrowIfNull(user);
-        List<IPasidDrain>? all;
-        using (Set.Lock.Acquire())
+        if (_set is null)
         {
-            all = _extension?.Users;
+            return Errno.NoEntry;
+        }
+
+        List<IPasidDrain>? all;
+        using (_set.Lock.Acquire())
+        {
+            all = FindExtension()?.Users;
             if (all is null || !all.Contains(user))
             {
                 return Errno.NoEntry;
@@ -101,11 +117,12 @@ public sealed partial class Ioasid
                 return Errno.NoEntry;
             }
 
-            long seen = Volatile.Read(ref _word);
-            while (all.Count == 0 && (seen & StateMask) == (long)IoasidState.Active)
+            // The user's reference is this call's now: the life goes on until the put.
+            ulong seen = Read();
+            while (all.Count == 0 && (seen & StateMask) == (ulong)IoasidState.Active)
             {
-                long found = Interlocked.CompareExchange(
-                    ref _word, (seen & ~StateMask) + (long)IoasidState.Allocated, seen);
+                ulong found = Interlocked.CompareExchange(
+                    ref Word, (seen & ~StateMask) + (ulong)IoasidState.Allocated, seen);
                 if (found == seen)
                 {
                     break;
@@ -130,7 +147,11 @@ public sealed partial class Ioasid
         }
 
         // One thread at a time; the others see the state change.
-        Extension extension = Extended();
+        if (Extended() is not { } extension)
+        {
+            return true;
+        }
+
         if (Interlocked.CompareExchange(ref extension.Draining, 1, 0) != 0)
         {
             return false;
@@ -143,7 +164,7 @@ public sealed partial class Ioasid
                 return true;
             }
 
-            Drain drain = extension.Drain ?? BeginDrain();
+            IoasidDrain drain = extension.Drain ?? BeginDrain();
             Volatile.Write(ref extension.Drain, drain);
             if (!drain.Run(this) && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
             {
@@ -177,16 +198,16 @@ public sealed partial class Ioasid
 
     /// <summary>For reports: who holds the drain up, or null.</summary>
     internal PasidDrainReport? ReportDrain() =>
-        State == IoasidState.Stopping && Volatile.Read(ref Extended().Drain) is { } drain
+        State == IoasidState.Stopping && FindExtension() is { } extension && Volatile.Read(ref extension.Drain) is { } drain
             ? new(this, drain.Participant, drain.Holds, Set.Allocator.TimeProvider.GetElapsedTime(drain.Started))
             : null;
 
-    private Drain BeginDrain()
+    private IoasidDrain BeginDrain()
     {
         Set.OnStopping(this);
         using (Set.Lock.Acquire())
         {
-            return new(_extension?.Users is { } users ? [.. users] : [], Set.Allocator.TimeProvider.GetTimestamp());
+            return new(FindExtension()?.Users is { } users ? [.. users] : [], Set.Allocator.TimeProvider.GetTimestamp());
         }
     }
 
@@ -195,8 +216,9 @@ public sealed partial class Ioasid
     {
         while (true)
         {
-            long seen = Volatile.Read(ref _word);
-            if (seen >> 8 == 1)
+            // The drain's reference keeps the life from ending.
+            ulong seen = Read();
+            if (CountOf(seen) == 1)
             {
                 if (Set.TryRetire(this, seen))
                 {
@@ -211,55 +233,10 @@ public sealed partial class Ioasid
     }
 
     /// <summary>For the set: from stopping to parked, without the drain's reference. Under the set's lock.</summary>
-    internal bool TrySetParked(long from)
+    internal bool TrySetParked(ulong from)
     {
-        long parked = (from & ~StateMask) - OneReference + (long)IoasidState.Parked;
-        return Interlocked.CompareExchange(ref _word, parked, from) == from;
-    }
-
-    private sealed class Drain(IPasidDrain[] users, long started)
-    {
-        private readonly bool[] _stopped = new bool[users.Length];
-
-        public long Started => started;
-
-        public string Participant { get; private set; } = string.Empty;
-
-        public string Holds { get; private set; } = string.Empty;
-
-        // All are stopped before the first is waited for: the disconnect comes first (S1.8).
-        public bool Run(Ioasid ioasid)
-        {
-            for (int i = 0; i < users.Length; i++)
-            {
-                if (!_stopped[i])
-                {
-                    Errno error = users[i].Stop(ioasid);
-                    _stopped[i] = error == Errno.Success;
-                    if (!_stopped[i])
-                    {
-                        (Participant, Holds) = (users[i].Name, string.Create(
-                            System.Globalization.CultureInfo.InvariantCulture, $"it cannot be stopped: {error}"));
-                    }
-                }
-            }
-
-            for (int i = 0; i < users.Length; i++)
-            {
-                if (!_stopped[i])
-                {
-                    return false;
-                }
-
-                if (!users[i].IsDrained(ioasid, out string? holds))
-                {
-                    (Participant, Holds) = (users[i].Name, holds ?? string.Empty);
-                    return false;
-                }
-            }
-
-            return true;
-        }
+        ulong parked = (from & ~StateMask) - OneReference + (ulong)IoasidState.Parked;
+        return Interlocked.CompareExchange(ref Word, parked, from) == from;
     }
 
     // A bounded wait for something that others do.

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Ioasis.Platform;
 using Ioasis.Primitives;
 
 namespace Ioasis.Core;
@@ -25,94 +24,154 @@ public enum IoasidState
 
 /// <summary>
 /// An allocated PASID of a set, with a counted life (S1.3). Its number is recycled when the last reference is gone and every
-/// drain is through, and never before (S1.9, S2.1). It is a new object for each allocation: who still holds an old one can
-/// neither revive it nor touch its successor. Thread-safe.
+/// drain is through, and never before (S1.9, S2.1). This is a handle of one life: copies are equal, and who still holds one
+/// when the life is over can neither revive it nor touch its successor with the same number. Thread-safe.
 /// </summary>
 /// <remarks>
-/// The allocation itself counts as one reference, the owner's: <see cref="Free"/> drops it, once, whoever calls; or
-/// <see cref="Disown"/> does and leaves the IOASID to its other holders. State, ownership and count are one word, changed by
-/// compare-and-swap: bits 2:0 the state, bit 3 whether the owner's reference is there, bits 63:8 the count. Changes that the
-/// set's counts must follow are made under the set's lock.
+/// <para>The default value is none: it is free, and every call answers so.</para>
+/// <para>The allocation itself counts as one reference, the owner's: <see cref="Free"/> drops it, once, whoever calls; or
+/// <see cref="Disown"/> does and leaves the IOASID to its other holders. Life, count, ownership and state are one word in the
+/// place of the number (<see cref="IoasidTable"/>), changed by compare-and-swap: bits 2:0 the state, bit 3 whether the owner's
+/// reference is there, bit 4 whether there is more in the rest of the place, bits 31:5 the count, bits 63:32 the life. Changes that the set's counts must follow are made under the
+/// set's lock. Lives of a number are told apart as long as no handle is kept over 2^32 - 1 of them.</para>
 /// </remarks>
-public sealed partial class Ioasid
+public readonly partial record struct Ioasid
 {
-    private const long StateMask = 7;
-    private const long OwnedBit = 8;
-    private const long OneReference = 256;
-    private const long OnlyOwned = (long)IoasidState.Allocated | OwnedBit | OneReference;
+    private const ulong StateMask = 7;
+    private const ulong OwnedBit = 8;
+    private const ulong MoreBit = 16;
+    private const ulong OneReference = 32;
+    private const ulong CountMask = 0xFFFF_FFE0;
+    private const ulong OnlyOwned = (ulong)IoasidState.Allocated | OwnedBit | OneReference;
+    private const int CountShift = 5;
+    private const int LifeShift = 32;
 
-    private const uint NoGuest = uint.MaxValue;
+    /// <summary>In the detail of the point at which a number is taken and nobody finds it yet; for the explorer of schedules.</summary>
+    internal const ulong BeginPoint = 1ul << 32;
 
-    // Small, for there may be a million: what few have is in the extension.
-    private long _word = OnlyOwned;
-    private object? _data;
-    private Extension? _extension;
-    private uint _guest;
+    // What is read instead of another life's word.
+    private const ulong Over = 0;
 
-    internal Ioasid(PasidSet set, Pasid pasid, GuestPasid? guest, object? data)
+    private static ulong s_none;
+
+    private readonly PasidSet? _set;
+    private readonly uint _pasid;
+    private readonly uint _life;
+
+    internal Ioasid(PasidSet set, uint pasid, uint life)
     {
-        Set = set;
-        Pasid = pasid;
-        _guest = guest?.Value ?? NoGuest;
-        _data = data;
+        _set = set;
+        _pasid = pasid;
+        _life = life;
     }
 
-    /// <summary>The number.</summary>
-    public Pasid Pasid { get; }
+    /// <summary>Whether this is the default value: no IOASID at all.</summary>
+    public bool IsNone => _set is null;
 
-    /// <summary>The set that it is in for its whole life.</summary>
-    public PasidSet Set { get; }
+    /// <summary>The number; <see cref="Pasid.None"/> of none.</summary>
+    public Pasid Pasid => new(_pasid);
+
+    /// <summary>The set that it is in for its whole life; null of none.</summary>
+    public PasidSet Set => _set!;
 
     /// <summary>The private number under which its set knows it, or null; see <see cref="PasidSet.TryMapGuest"/>.</summary>
     public GuestPasid? Guest
     {
-        get => Volatile.Read(ref _guest) is var guest && guest != NoGuest ? new(guest) : null;
-        internal set => Volatile.Write(ref _guest, value?.Value ?? NoGuest);
+        get
+        {
+            if ((Read() & MoreBit) == 0)
+            {
+                return null;
+            }
+
+            uint guest = Volatile.Read(ref More.GuestPlusOne);
+            Point();
+            return guest != 0 && IsCurrent ? new(guest - 1) : null;
+        }
     }
 
     /// <summary>Where it is in its life; may change at once.</summary>
-    public IoasidState State => (IoasidState)(Volatile.Read(ref _word) & StateMask);
+    public IoasidState State => (IoasidState)(Read() & StateMask);
 
     /// <summary>Whether references are handed out.</summary>
-    public bool IsLive => State is IoasidState.Allocated or IoasidState.Active;
+    public bool IsLive => IsLiveWord(Read());
 
     /// <summary>References, the owner's included; for audits and tests.</summary>
-    public long References => Volatile.Read(ref _word) >> 8;
+    public long References => CountOf(Read());
 
-    /// <summary>The data of whoever allocated it (S0.13).</summary>
-    public object? Data => Volatile.Read(ref _data);
+    /// <summary>The data of whoever allocated it (S0.13); null when its life is over.</summary>
+    public object? Data
+    {
+        get
+        {
+            if ((Read() & MoreBit) == 0)
+            {
+                return null;
+            }
+
+            object? data = Volatile.Read(ref More.Data);
+            Point();
+            return IsCurrent ? data : null;
+        }
+    }
 
     /// <summary>The memory map that is assigned to it, or null.</summary>
-    public object? Binding => Volatile.Read(ref _extension) is { } extension ? Volatile.Read(ref extension.Binding) : null;
+    public object? Binding => FindExtension() is { } extension ? Volatile.Read(ref extension.Binding) : null;
 
     /// <summary>Changes the data.</summary>
-    /// <returns>Success, or <see cref="Errno.NotPermitted"/> for another token than its set's (S0.13).</returns>
+    /// <returns>
+    /// Success; <see cref="Errno.NotPermitted"/> for another token than its set's (S0.13); <see cref="Errno.NoEntry"/> when its
+    /// life is over.
+    /// </returns>
     public Errno SetData(object? token, object? data)
     {
-        if (!ReferenceEquals(token, Set.Token))
+        if (_set is null)
+        {
+            return Errno.NoEntry;
+        }
+
+        if (!ReferenceEquals(token, _set.Token))
         {
             return Errno.NotPermitted;
         }
 
-        Volatile.Write(ref _data, data);
-        return Errno.Success;
+        // No life ends under the set's lock: the place is still its own.
+        using (_set.Lock.Acquire())
+        {
+            if (State == IoasidState.Free)
+            {
+                return Errno.NoEntry;
+            }
+
+            Volatile.Write(ref More.Data, data);
+            MarkMore();
+            return Errno.Success;
+        }
     }
 
     /// <summary>Adds a reference, from a live state only. Takes no lock.</summary>
     /// <returns>Whether the caller has a reference now, for which it owes one <see cref="Put"/>.</returns>
     public bool TryGet()
     {
-        long seen = Volatile.Read(ref _word);
-        while (IsLiveWord(seen) || (Set.Allocator.Mutation & PasidMutation.ReferenceFromAnyState) != 0)
+        ref ulong word = ref Word;
+        ulong seen = Own(Volatile.Read(ref word));
+        while (IsLiveWord(seen)
+            || (seen != Over && (Set.Allocator.Mutation & PasidMutation.ReferenceFromAnyState) != 0))
         {
+            if ((seen & CountMask) == CountMask)
+            {
+                // 2^27 - 1 holders: one more would be a part of the life.
+                return false;
+            }
+
             Point();
-            long found = Interlocked.CompareExchange(ref _word, seen + OneReference, seen);
+            ulong found = Interlocked.CompareExchange(ref word, seen + OneReference, seen);
             if (found == seen)
             {
                 return true;
             }
 
-            seen = found;
+            seen = Own(found);
         }
 
         return false;
@@ -121,34 +180,35 @@ public sealed partial class Ioasid
     /// <summary>Drops a reference that <see cref="TryGet"/> gave; the last one recycles the number (S1.9).</summary>
     public void Put()
     {
-        long seen = Volatile.Read(ref _word);
+        ref ulong word = ref Word;
+        ulong seen = Own(Volatile.Read(ref word));
         while (true)
         {
-            if (seen >> 8 == 0)
+            if (CountOf(seen) == 0)
             {
                 // A put too many: the life is over, and nothing is touched.
                 return;
             }
 
-            if (seen >> 8 == 1)
+            if (CountOf(seen) == 1)
             {
                 if (TryRecycle())
                 {
                     return;
                 }
 
-                seen = Volatile.Read(ref _word);
+                seen = Own(Volatile.Read(ref word));
                 continue;
             }
 
             Point();
-            long found = Interlocked.CompareExchange(ref _word, seen - OneReference, seen);
+            ulong found = Interlocked.CompareExchange(ref word, seen - OneReference, seen);
             if (found == seen)
             {
                 return;
             }
 
-            seen = found;
+            seen = Own(found);
         }
     }
 
@@ -159,18 +219,19 @@ public sealed partial class Ioasid
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if it was freed or disowned before.</returns>
     public Errno Disown()
     {
-        long seen = Volatile.Read(ref _word);
+        ref ulong word = ref Word;
+        ulong seen = Own(Volatile.Read(ref word));
         while (IsLiveWord(seen) && (seen & OwnedBit) != 0)
         {
             Point();
-            long found = Interlocked.CompareExchange(ref _word, seen & ~OwnedBit, seen);
+            ulong found = Interlocked.CompareExchange(ref word, seen & ~OwnedBit, seen);
             if (found == seen)
             {
                 Put();
                 return Errno.Success;
             }
 
-            seen = found;
+            seen = Own(found);
         }
 
         return Errno.NoEntry;
@@ -185,13 +246,13 @@ public sealed partial class Ioasid
     {
         while (true)
         {
-            long seen = Volatile.Read(ref _word);
+            ulong seen = Read();
             if (!IsLiveWord(seen) || (seen & OwnedBit) == 0)
             {
                 return Errno.NoEntry;
             }
 
-            if (seen != OnlyOwned)
+            if (!IsOnlyOwned(seen))
             {
                 return Errno.Busy;
             }
@@ -217,7 +278,7 @@ public sealed partial class Ioasid
     {
         while (true)
         {
-            long seen = Volatile.Read(ref _word);
+            ulong seen = Read();
             if (!IsLiveWord(seen))
             {
                 return (IoasidState)(seen & StateMask) == IoasidState.Stopping
@@ -225,7 +286,7 @@ public sealed partial class Ioasid
                     : Errno.NoEntry;
             }
 
-            if (seen == OnlyOwned)
+            if (IsOnlyOwned(seen))
             {
                 if (Set.TryRetire(this, seen))
                 {
@@ -236,10 +297,10 @@ public sealed partial class Ioasid
             }
 
             // The owner's reference becomes the drain's; without one, the drain takes one.
-            long stopping = (seen & ~(StateMask | OwnedBit)) + (long)IoasidState.Stopping
+            ulong stopping = (seen & ~(StateMask | OwnedBit)) + (ulong)IoasidState.Stopping
                 + ((seen & OwnedBit) != 0 ? 0 : OneReference);
             Point();
-            if (Interlocked.CompareExchange(ref _word, stopping, seen) == seen)
+            if (Interlocked.CompareExchange(ref Word, stopping, seen) == seen)
             {
                 return AwaitDrain(patience ?? Set.Allocator.DrainPatience);
             }
@@ -258,8 +319,9 @@ public sealed partial class Ioasid
             return Errno.NoEntry;
         }
 
+        // There is one: a reference keeps the life from ending.
         Errno error = Errno.Busy;
-        if (Interlocked.CompareExchange(ref Extended().Binding, map, null) is null)
+        if (Interlocked.CompareExchange(ref Extended()!.Binding, map, null) is null)
         {
             Set.Notify(PasidEventKind.Bound, this);
             error = Errno.Success;
@@ -274,7 +336,7 @@ public sealed partial class Ioasid
     public Errno Unbind(object map)
     {
         ArgumentNullException.ThrowIfNull(map);
-        if (Volatile.Read(ref _extension) is not { } extension
+        if (FindExtension() is not { } extension
             || !ReferenceEquals(Interlocked.CompareExchange(ref extension.Binding, null, map), map))
         {
             return Errno.NoEntry;
@@ -287,56 +349,4 @@ public sealed partial class Ioasid
     /// <summary>Number and state.</summary>
     public override string ToString() =>
         string.Create(CultureInfo.InvariantCulture, $"{Pasid} ({State}, {References} references)");
-
-    internal static bool IsLiveWord(long word) => (word & StateMask) is (long)IoasidState.Allocated or (long)IoasidState.Active;
-
-    internal static bool IsParkedWord(long word) => (word & StateMask) == (long)IoasidState.Parked;
-
-    /// <summary>For the set: goes from exactly this word to free. Under the set's lock.</summary>
-    internal bool TrySetFree(long from) => Interlocked.CompareExchange(ref _word, (long)IoasidState.Free, from) == from;
-
-    /// <summary>For the set: what goes with the life, before the number is given back. Under no lock.</summary>
-    internal void OnEnd()
-    {
-        if (Volatile.Read(ref _extension) is { } extension && Interlocked.Exchange(ref extension.Binding, null) is not null)
-        {
-            Set.Notify(PasidEventKind.Unbound, this);
-        }
-    }
-
-    private Extension Extended()
-    {
-        if (Volatile.Read(ref _extension) is { } there)
-        {
-            return there;
-        }
-
-        Extension made = new();
-        return Interlocked.CompareExchange(ref _extension, made, null) ?? made;
-    }
-
-    // A place where the explorer of schedules may switch.
-    private void Point() => _ = Injection.Hit(InjectionKind.MemoryWrite, Pasid.Value);
-
-    // The last reference goes: from parked, or from a life that nobody ended. Users hold references, so there are none.
-    private bool TryRecycle()
-    {
-        Point();
-        long seen = Volatile.Read(ref _word);
-        return seen >> 8 == 1 && Set.TryRetire(this, seen);
-    }
-
-    private sealed class Extension
-    {
-        // What is bound.
-        public object? Binding;
-
-        // Users in hardware: each has a reference. Under the set's lock.
-        public List<IPasidDrain>? Users;
-
-        // The drain of the end of life. Only who holds the runner's mark touches it.
-        public Drain? Drain;
-
-        public int Draining;
-    }
 }

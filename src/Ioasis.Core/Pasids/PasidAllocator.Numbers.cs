@@ -170,14 +170,11 @@ public sealed partial class PasidAllocator
         return taken == PasidNumbers.None ? Errno.NoSpace : Errno.Success;
     }
 
-    /// <summary>Takes an IOASID out of the table and gives its number back, to whoever gave it.</summary>
+    /// <summary>Empties the place of an IOASID whose life is over, and gives its number back, to whoever gave it.</summary>
     internal void GiveBack(Ioasid ioasid)
     {
-        uint number = ioasid.Pasid.Value;
-
-        // One that was never linked is not in the table, but nobody else is either while its number is taken.
-        _ioasids.Set(number, null);
-        _numbers.Release(number);
+        ioasid.Empty();
+        _numbers.Release(ioasid.Pasid.Value);
         Source?.Free(ioasid.Pasid);
     }
 

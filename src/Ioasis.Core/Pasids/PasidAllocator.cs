@@ -34,8 +34,10 @@ public sealed record PasidAllocatorOptions
 /// <remarks>Thread-safe. PASID 0 is reserved (S2.6). docs/ioasid.md tells the whole story.</remarks>
 public sealed partial class PasidAllocator
 {
-    private readonly PagedTable<Ioasid> _ioasids = new();
     private readonly PagedTable<PasidSet> _setsById = new();
+
+    // As long as an IOASID of the set is in use, also when the set itself cannot be found any more.
+    private readonly PagedTable<PasidSet> _setsInUse = new();
     private readonly ConcurrentDictionary<object, PasidSet> _setsByToken = new(ReferenceEqualityComparer.Instance);
     private readonly IoLock _lock = new();
     private readonly ILogger _logger;
@@ -60,6 +62,7 @@ public sealed partial class PasidAllocator
         _numbers = NewNumbers(Capacity);
         _setNumbers = NewNumbers(Capacity);
         RootQuota = new(Capacity - 1, options.Mutation);
+        Places = new(_setsInUse);
     }
 
     /// <summary>Numbers from 0 to this one, exclusive, exist. PASID 0 and reserved ranges are not given to anybody.</summary>
@@ -70,6 +73,9 @@ public sealed partial class PasidAllocator
 
     /// <summary>How long a drain is waited for.</summary>
     public TimeSpan DrainPatience { get; }
+
+    /// <summary>The places of all numbers.</summary>
+    internal IoasidTable Places { get; }
 
     internal IoLock Lock => _lock;
 
@@ -153,6 +159,7 @@ public sealed partial class PasidAllocator
                 _setsByToken[set.Token] = set;
             }
 
+            _setsInUse.Set(id, set);
             _setsById.Set(id, set);
             return Errno.Success;
         }
@@ -172,16 +179,17 @@ public sealed partial class PasidAllocator
     /// <summary>
     /// Finds an IOASID, whatever its state, without a reference: it may end at once, but stays what it is (S0.15). Takes no lock.
     /// </summary>
-    public Ioasid? Find(Pasid pasid) => _ioasids.Find(pasid.Value);
+    /// <returns>The IOASID; none (<see cref="Ioasid.IsNone"/>) if the number is nobody's.</returns>
+    public Ioasid Find(Pasid pasid) => Places.Find(pasid.Value);
 
     /// <summary>Finds a live IOASID and takes a reference, in one step (S0.13). Takes no lock.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/>.</returns>
-    public Errno TryGet(Pasid pasid, out Ioasid? ioasid)
+    public Errno TryGet(Pasid pasid, out Ioasid ioasid)
     {
-        ioasid = _ioasids.Find(pasid.Value);
-        if (ioasid is null || !ioasid.TryGet())
+        ioasid = Places.Find(pasid.Value);
+        if (!ioasid.TryGet())
         {
-            ioasid = null;
+            ioasid = default;
             return Errno.NoEntry;
         }
 
@@ -193,19 +201,19 @@ public sealed partial class PasidAllocator
     /// <param name="token">Must be the set's token.</param>
     /// <param name="ioasid">The IOASID, with a reference.</param>
     /// <returns>Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.NotPermitted"/> for another token.</returns>
-    public Errno TryGet(Pasid pasid, object? token, out Ioasid? ioasid)
+    public Errno TryGet(Pasid pasid, object? token, out Ioasid ioasid)
     {
-        ioasid = _ioasids.Find(pasid.Value);
-        if (ioasid is not null && !ReferenceEquals(ioasid.Set.Token, token))
+        ioasid = Places.Find(pasid.Value);
+        if (!ioasid.IsNone && !ReferenceEquals(ioasid.Set.Token, token))
         {
             bool live = ioasid.IsLive;
-            ioasid = null;
+            ioasid = default;
             return live ? Errno.NotPermitted : Errno.NoEntry;
         }
 
-        if (ioasid is null || !ioasid.TryGet())
+        if (!ioasid.TryGet())
         {
-            ioasid = null;
+            ioasid = default;
             return Errno.NoEntry;
         }
 
@@ -216,11 +224,10 @@ public sealed partial class PasidAllocator
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if the number is nobody's.</returns>
     public Errno TryGetSet(Pasid pasid, out PasidSet? set)
     {
-        set = _ioasids.Find(pasid.Value)?.Set;
+        Ioasid found = Places.Find(pasid.Value);
+        set = found.IsNone ? null : found.Set;
         return set is null ? Errno.NoEntry : Errno.Success;
     }
-
-    internal void Publish(Ioasid ioasid) => _ioasids.Set(ioasid.Pasid.Value, ioasid);
 
     /// <summary>A destroyed set cannot be found any more.</summary>
     internal void Forget(PasidSet set)
@@ -256,6 +263,7 @@ public sealed partial class PasidAllocator
 
             if (idle && _sets.Remove(set))
             {
+                _setsInUse.Set(set.Id.Value, null);
                 _setNumbers.Release(set.Id.Value);
             }
         }

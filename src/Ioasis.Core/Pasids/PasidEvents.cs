@@ -3,7 +3,7 @@ namespace Ioasis.Core;
 /// <summary>What happened to an IOASID of a set.</summary>
 public enum PasidEventKind
 {
-    /// <summary>It was allocated. It cannot be looked up yet.</summary>
+    /// <summary>It is about to be there: it has its number, but is neither found nor referenced yet.</summary>
     Allocated,
 
     /// <summary>A memory map was assigned to it.</summary>

@@ -26,4 +26,7 @@ internal enum PasidMutation
 
     /// <summary>A destroyed set gives back its whole quota, that of IDs which are still held included (S0.11).</summary>
     WholeQuotaReturned = 32,
+
+    /// <summary>A handle whose life is over acts on whatever has its number now (S0.15).</summary>
+    LifeNotCompared = 64,
 }

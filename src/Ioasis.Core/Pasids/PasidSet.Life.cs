@@ -8,16 +8,16 @@ public sealed partial class PasidSet
 {
     /// <summary>Allocates an IOASID; the caller is its owner.</summary>
     /// <param name="request">What suits.</param>
-    /// <param name="ioasid">The IOASID, with the owner's reference; null after an error.</param>
+    /// <param name="ioasid">The IOASID, with the owner's reference; none after an error.</param>
     /// <returns>
     /// Success; <see cref="Errno.NoSpace"/> if the quota is used up, even when the system has free IDs (S0.3), or none in the
     /// range is free; <see cref="Errno.Exists"/> if the fixed number or the private number is taken;
     /// <see cref="Errno.InvalidArgument"/> for a range; <see cref="Errno.NoEntry"/> if the set was destroyed;
     /// <see cref="Errno.OutOfMemory"/>; what a custom source answers. After an error everything is as before (S2.8).
     /// </returns>
-    public Errno TryAllocate(in PasidRequest request, out Ioasid? ioasid)
+    public Errno TryAllocate(in PasidRequest request, out Ioasid ioasid)
     {
-        ioasid = null;
+        ioasid = default;
         if (!request.IsValid)
         {
             return Errno.InvalidArgument;
@@ -62,7 +62,7 @@ public sealed partial class PasidSet
     /// The last reference of an IOASID goes, if its word is still this one: takes it out of everything and gives its number
     /// back. The one way out for every life.
     /// </summary>
-    internal bool TryRetire(Ioasid ioasid, long word)
+    internal bool TryRetire(Ioasid ioasid, ulong word)
     {
         bool wasLive = Ioasid.IsLiveWord(word);
         bool atOnce;
@@ -118,7 +118,7 @@ public sealed partial class PasidSet
     }
 
     /// <summary>A drain is through and references are left, if the word is still this one.</summary>
-    internal bool TryPark(Ioasid ioasid, long word)
+    internal bool TryPark(Ioasid ioasid, ulong word)
     {
         using (Lock.Acquire())
         {
@@ -167,7 +167,7 @@ public sealed partial class PasidSet
             return Errno.NoSpace;
         }
 
-        if (request.Guest is { } guest && _guests.Find(guest.Value) is not null)
+        if (request.Guest is { } guest && _guests[guest.Value] != 0)
         {
             return Errno.Exists;
         }
@@ -190,25 +190,25 @@ public sealed partial class PasidSet
     }
 
     // Nobody is to be asked or told: one critical section. Under the lock.
-    private Errno AllocateAtOnce(in PasidRequest request, out Ioasid? ioasid)
+    private Errno AllocateAtOnce(in PasidRequest request, out Ioasid ioasid)
     {
         Errno error = Allocator.TakeNumber(request, null, out Pasid pasid);
         if (error != Errno.Success)
         {
-            ioasid = null;
+            ioasid = default;
             Unreserve();
             return error;
         }
 
-        ioasid = new(this, pasid, request.Guest, request.Data);
+        ioasid = Ioasid.Begin(this, pasid, request.Guest, request.Data);
         Link(ioasid);
         return Errno.Success;
     }
 
     // A source may block and an observer may do anything: no lock is held meanwhile (S0.14).
-    private Errno AllocateInSteps(in PasidRequest request, IPasidSource? source, out Ioasid? ioasid)
+    private Errno AllocateInSteps(in PasidRequest request, IPasidSource? source, out Ioasid ioasid)
     {
-        ioasid = null;
+        ioasid = default;
         Errno error = Allocator.TakeNumber(request, source, out Pasid pasid);
         if (error != Errno.Success)
         {
@@ -221,12 +221,12 @@ public sealed partial class PasidSet
             return error;
         }
 
-        Ioasid made = new(this, pasid, request.Guest, request.Data);
+        Ioasid made = Ioasid.Begin(this, pasid, request.Guest, request.Data);
         Notify(PasidEventKind.Allocated, made);
         using (Lock.Acquire())
         {
             error = _destroyed ? Errno.NoEntry
-                : made.Guest is { } guest && _guests.Find(guest.Value) is not null ? Errno.Exists
+                : made.Guest is { } guest && _guests[guest.Value] != 0 ? Errno.Exists
                 : Errno.Success;
             if (error == Errno.Success)
             {
@@ -259,10 +259,10 @@ public sealed partial class PasidSet
         _allocations++;
         if (ioasid.Guest is { } guest)
         {
-            _guests.Set(guest.Value, ioasid);
+            _guests[guest.Value] = ioasid.Entry;
         }
 
-        Allocator.Publish(ioasid);
+        ioasid.Publish();
     }
 
     // Under the lock.

@@ -52,7 +52,7 @@ public readonly record struct PasidSetStatistics(
 public sealed partial class PasidSet
 {
     private readonly PasidQuota _account;
-    private readonly PagedTable<Ioasid> _guests = new();
+    private readonly GuestPasids _guests = new();
     private readonly PasidMembers _members = new();
     private uint _parked;
 
@@ -68,6 +68,7 @@ public sealed partial class PasidSet
     internal PasidSet(PasidAllocator allocator, PasidSetId id, in PasidSetOptions options)
     {
         Allocator = allocator;
+        Places = allocator.Places;
         Id = id;
         Token = options.Token;
         Quota = options.Quota;
@@ -114,6 +115,9 @@ public sealed partial class PasidSet
     }
 
     internal IoLock Lock { get; } = new();
+
+    /// <summary>The allocator's, near at hand.</summary>
+    internal IoasidTable Places { get; }
 
     /// <summary>Whether nothing of the set is in use any more. Under the lock.</summary>
     internal bool IsIdle => _used == 0;
@@ -187,16 +191,21 @@ public sealed partial class PasidSet
     }
 
     /// <summary>Finds an IOASID by its private number. Takes no lock and no reference (S0.15).</summary>
-    public Ioasid? FindGuest(GuestPasid guest) => _guests.Find(guest.Value);
+    /// <returns>The IOASID; none (<see cref="Ioasid.IsNone"/>) if there is none.</returns>
+    public Ioasid FindGuest(GuestPasid guest)
+    {
+        ulong found = _guests[guest.Value];
+        return found == 0 ? default : new(this, (uint)found, (uint)(found >> 32));
+    }
 
     /// <summary>Finds an IOASID by its private number and takes a reference.</summary>
     /// <returns>Success; <see cref="Errno.NoEntry"/> if there is none or it is not live.</returns>
-    public Errno TryGetGuest(GuestPasid guest, out Ioasid? ioasid)
+    public Errno TryGetGuest(GuestPasid guest, out Ioasid ioasid)
     {
-        ioasid = _guests.Find(guest.Value);
-        if (ioasid is null || !ioasid.TryGet())
+        ioasid = FindGuest(guest);
+        if (!ioasid.TryGet())
         {
-            ioasid = null;
+            ioasid = default;
             return Errno.NoEntry;
         }
 
@@ -210,7 +219,6 @@ public sealed partial class PasidSet
     /// </returns>
     public Errno TryMapGuest(GuestPasid guest, Ioasid ioasid)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         if (!guest.IsValid)
         {
             return Errno.InvalidArgument;
@@ -228,13 +236,13 @@ public sealed partial class PasidSet
                 return Errno.NoEntry;
             }
 
-            if (ioasid.Guest is not null || _guests.Find(guest.Value) is not null)
+            if (ioasid.Guest is not null || _guests[guest.Value] != 0)
             {
                 return Errno.Exists;
             }
 
-            ioasid.Guest = guest;
-            _guests.Set(guest.Value, ioasid);
+            ioasid.SetGuest(guest);
+            _guests[guest.Value] = ioasid.Entry;
             return Errno.Success;
         }
     }
@@ -243,7 +251,6 @@ public sealed partial class PasidSet
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if it has none.</returns>
     public Errno UnmapGuest(Ioasid ioasid)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         using (Lock.Acquire())
         {
             if (!ReferenceEquals(ioasid.Set, this) || ioasid.Guest is null)
@@ -315,7 +322,7 @@ public sealed partial class PasidSet
         int count = 0;
         for (uint number = _members.Next(0); number != PasidMembers.None; number = _members.Next(number + 1))
         {
-            members[count++] = Allocator.Find(new(number))!;
+            members[count++] = Allocator.Find(new(number));
         }
 
         return members;
@@ -326,8 +333,8 @@ public sealed partial class PasidSet
     {
         if (ioasid.Guest is { } guest)
         {
-            ioasid.Guest = null;
-            _guests.Set(guest.Value, null);
+            ioasid.SetGuest(null);
+            _guests[guest.Value] = 0;
         }
     }
 }

@@ -83,7 +83,6 @@ public sealed class VmPasidTable : IDisposable
     /// </returns>
     public Errno Map(GuestPasid guest, Ioasid ioasid)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         if (!guest.IsValid)
         {
             return Errno.InvalidArgument;

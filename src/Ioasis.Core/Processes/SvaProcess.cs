@@ -9,26 +9,27 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
     private readonly IoLock _lock = new();
     private readonly List<SvaAttachment> _attachments = [];
     private readonly List<(SvaDomain Domain, int Users)> _domains = [];
-    private Ioasid? _shared;
+    private Ioasid _shared;
+    private uint _sharedNumber = Pasid.Invalid.Value;
     private bool _ended;
 
     public SvaManager Manager { get; } = manager;
 
     public ProcessAddressSpace AddressSpace { get; } = addressSpace;
 
-    public Pasid SharedPasid => Volatile.Read(ref _shared)?.Pasid ?? Pasid.Invalid;
+    public Pasid SharedPasid => new(Volatile.Read(ref _sharedNumber));
 
     private ProcessMutation Mutations => Manager.Mutations;
 
     public Errno Bind(IommuDevice device, int bits, object? data, bool isPrivate, out SvaBinding? binding)
     {
         binding = null;
-        Ioasid? early = null;
-        if ((Mutations & ProcessMutation.FirstBindUnlocked) != 0 && _shared is null && !isPrivate)
+        Ioasid early = default;
+        if ((Mutations & ProcessMutation.FirstBindUnlocked) != 0 && _shared.IsNone && !isPrivate)
         {
             _ = Manager.Set.TryAllocate(new() { Last = LastFor(bits) }, out early);
             _ = Injection.Hit(InjectionKind.MemoryWrite);
-            _shared = early;
+            Share(early);
         }
 
         using (_lock.Acquire())
@@ -43,8 +44,8 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
             bool userAdded = false;
             SvaAttachment? attachment = null;
             Errno error = Errno.Success;
-            Ioasid? ioasid = isPrivate ? null : early ?? _shared;
-            if (ioasid is null)
+            Ioasid ioasid = isPrivate ? default : early.IsNone ? _shared : early;
+            if (ioasid.IsNone)
             {
                 error = Manager.Set.TryAllocate(new() { Last = LastFor(bits), Data = this }, out ioasid);
                 allocated = error == Errno.Success;
@@ -57,15 +58,15 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
             bool isNew = false;
             if (error == Errno.Success)
             {
-                attachment = _attachments.Find(a => ReferenceEquals(a.Device, device) && ReferenceEquals(a.Ioasid, ioasid));
+                attachment = _attachments.Find(a => ReferenceEquals(a.Device, device) && a.Ioasid == ioasid);
                 isNew = attachment is null;
-                attachment ??= new(device, ioasid!, isPrivate, Mutations);
+                attachment ??= new(device, ioasid, isPrivate, Mutations);
             }
 
             if (error == Errno.Success && isNew)
             {
                 // The drain knows the attachment before the hardware can use the PASID.
-                error = ioasid!.TryAddUser(attachment!);
+                error = ioasid.TryAddUser(attachment!);
                 userAdded = error == Errno.Success;
                 error = userAdded ? Attach(attachment!) : error;
             }
@@ -73,7 +74,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
             if (error == Errno.Success)
             {
                 // A reference more: the PASID outlives the process as long as there is a handle.
-                error = ioasid!.TryGet() ? Errno.Success : Errno.NoEntry;
+                error = ioasid.TryGet() ? Errno.Success : Errno.NoEntry;
             }
 
             if (error == Errno.Success)
@@ -85,7 +86,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
 
                 if (!isPrivate)
                 {
-                    Volatile.Write(ref _shared, ioasid);
+                    Share(ioasid);
                 }
 
                 binding = new(this, attachment!, data);
@@ -98,7 +99,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
                 return Errno.Success;
             }
 
-            Unwind(ioasid, attachment, allocated || ((Mutations & ProcessMutation.UnwindFreesForeignPasid) != 0 && ioasid is not null), userAdded);
+            Unwind(ioasid, attachment, allocated || ((Mutations & ProcessMutation.UnwindFreesForeignPasid) != 0 && !ioasid.IsNone), userAdded);
             return error;
         }
     }
@@ -148,7 +149,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
                 _ = attachment.Stop(attachment.Ioasid);
             }
 
-            Errno result = _shared?.Free(Manager.DrainPatience) ?? Errno.Success;
+            Errno result = _shared.Free(Manager.DrainPatience);
             result = result == Errno.NoEntry ? Errno.Success : result;
             foreach (SvaAttachment attachment in _attachments)
             {
@@ -160,6 +161,13 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
 
             return result;
         }
+    }
+
+    // The number is read without the lock.
+    private void Share(Ioasid ioasid)
+    {
+        _shared = ioasid;
+        Volatile.Write(ref _sharedNumber, ioasid.IsNone ? Pasid.Invalid.Value : ioasid.Pasid.Value);
     }
 
     private static Pasid LastFor(int bits) => new((1u << bits) - 1);
@@ -241,17 +249,17 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
         }
     }
 
-    private void Unwind(Ioasid? ioasid, SvaAttachment? attachment, bool allocated, bool userAdded)
+    private void Unwind(Ioasid ioasid, SvaAttachment? attachment, bool allocated, bool userAdded)
     {
         if (userAdded)
         {
-            _ = ioasid!.RemoveUser(attachment!, Manager.DrainPatience);
+            _ = ioasid.RemoveUser(attachment!, Manager.DrainPatience);
             DropDomain(attachment!.Domain);
         }
 
         if (allocated)
         {
-            _ = ioasid!.Free(Manager.DrainPatience);
+            _ = ioasid.Free(Manager.DrainPatience);
         }
     }
 }

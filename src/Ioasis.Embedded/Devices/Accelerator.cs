@@ -207,7 +207,6 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public void Begin(Ioasid ioasid)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         using (_lock.Acquire())
         {
             _ = _stopped.Remove(ioasid.Pasid.Value);
@@ -217,7 +216,6 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public Errno Stop(Ioasid ioasid)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         using (_lock.Acquire())
         {
             _ = _stopped.Add(ioasid.Pasid.Value);
@@ -238,7 +236,6 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public bool IsDrained(Ioasid ioasid, out string? holds)
     {
-        ArgumentNullException.ThrowIfNull(ioasid);
         using (_lock.Acquire())
         {
             int left = _items.Count(item => item.Pasid == ioasid.Pasid);

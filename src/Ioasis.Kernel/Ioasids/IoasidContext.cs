@@ -21,7 +21,7 @@ internal sealed class IoasidContext
     private IoasidMap? _map;
 
     /// <summary>The IOASID. Set once, before the context is found.</summary>
-    public Ioasid Ioasid { get; set; } = null!;
+    public Ioasid Ioasid { get; set; }
 
     /// <summary>Assigns memory (S1.6). The map is the context's from success on; after an error it is still the caller's.</summary>
     /// <returns>

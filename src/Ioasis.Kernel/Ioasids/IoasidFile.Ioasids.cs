@@ -39,14 +39,14 @@ internal sealed partial class IoasidFile
             Guest = hasGuest ? new(argument.Guest) : null,
             Data = context,
         };
-        Errno error = set.TryAllocate(request, out Ioasid? ioasid);
+        Errno error = set.TryAllocate(request, out Ioasid ioasid);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        context.Ioasid = ioasid!;
-        file._contexts[ioasid!.Pasid.Value] = context;
+        context.Ioasid = ioasid;
+        file._contexts[ioasid.Pasid.Value] = context;
         if (!ioasid.IsLive)
         {
             // Its set was freed in between, and did not find it here.
@@ -156,7 +156,7 @@ internal sealed partial class IoasidFile
             return Errno.NotSupported;
         }
 
-        Ioasid? ioasid;
+        Ioasid ioasid;
         Errno error;
         if (argument.Flags == IoasidFindFlags.Guest)
         {
@@ -174,7 +174,7 @@ internal sealed partial class IoasidFile
         else
         {
             error = file.TryGet(argument.Id, out IoasidContext? context);
-            ioasid = context?.Ioasid;
+            ioasid = context?.Ioasid ?? default;
         }
 
         if (error != Errno.Success)
@@ -182,7 +182,7 @@ internal sealed partial class IoasidFile
             return error;
         }
 
-        argument.SetId = ioasid!.Set.Id.Value;
+        argument.SetId = ioasid.Set.Id.Value;
         argument.OutIoasid = ioasid.Pasid.Value;
         argument.OutGuest = ioasid.Guest?.Value ?? uint.MaxValue;
         argument.OutState = (uint)ioasid.State;

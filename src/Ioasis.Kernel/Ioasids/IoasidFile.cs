@@ -187,7 +187,9 @@ internal sealed partial class IoasidFile : OpenFile
         Errno error = set.FreeAll(disposition);
         foreach (Ioasid ioasid in members)
         {
-            if (ioasid is { IsLive: false, Data: IoasidContext context })
+            // By its number here, for what it had in the core is gone with its life; and only if the number is still its own.
+            if (!ioasid.IsLive
+                && _contexts.TryGetValue(ioasid.Pasid.Value, out IoasidContext? context) && context.Ioasid == ioasid)
             {
                 Forget(context);
             }
