@@ -173,10 +173,21 @@ public sealed partial class RiscVIommu
         {
             int length = PieceLength(piece.Address, destination.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out ulong address);
-            MemoryStatus access = translated ? _memory.Read(new(address), destination[..length]) : MemoryStatus.AccessFault;
-            ExitAccess(slot);
-            DmaStatus status = EndAccess(inner, translated, access);
+            bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+            DmaStatus status;
+            if (file is null)
+            {
+                MemoryStatus access = translated ? _memory.Read(new(address), destination[..length]) : MemoryStatus.AccessFault;
+                ExitAccess(slot);
+                status = EndAccess(inner, translated, access);
+            }
+            else
+            {
+                status = ReadResident(inner, destination[..length]);
+                ExitAccess(slot);
+                status = EndResident(inner, status, noticeOf: null);
+            }
+
             if (status != DmaStatus.Success)
             {
                 return status;
@@ -197,10 +208,21 @@ public sealed partial class RiscVIommu
         {
             int length = PieceLength(piece.Address, source.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out ulong address);
-            MemoryStatus access = translated ? _memory.Write(new(address), source[..length]) : MemoryStatus.AccessFault;
-            ExitAccess(slot);
-            DmaStatus status = EndAccess(inner, translated, access);
+            bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+            DmaStatus status;
+            if (file is null)
+            {
+                MemoryStatus access = translated ? _memory.Write(new(address), source[..length]) : MemoryStatus.AccessFault;
+                ExitAccess(slot);
+                status = EndAccess(inner, translated, access);
+            }
+            else
+            {
+                status = WriteResident(ref inner, file, source[..length], out bool notify);
+                ExitAccess(slot);
+                status = EndResident(inner, status, notify ? file : null);
+            }
+
             if (status != DmaStatus.Success)
             {
                 return status;
@@ -216,10 +238,10 @@ public sealed partial class RiscVIommu
     private static int PieceLength(Iova address, int left) =>
         (int)Math.Min((ulong)left, (1ul << PageShift) - (address.Value & ((1ul << PageShift) - 1)));
 
-    // An interrupt file in memory is no place that a device's bytes go to: such an address counts as one where nothing answers.
-    private bool TranslateInside(in DmaRequest dma, out Request request, out ulong address)
+    private bool TranslateInside(in DmaRequest dma, out Request request, out ulong address, out MrifTarget? file)
     {
         bool translated;
+        file = null;
         if (TryTranslateFast(dma, out address, out _, out _))
         {
             request = default;
@@ -229,7 +251,8 @@ public sealed partial class RiscVIommu
         {
             request = MakeRequest(dma);
             translated = Process(ref request, out Outcome outcome);
-            address = outcome.IsMrif ? ulong.MaxValue : outcome.Address;
+            address = outcome.Address;
+            file = translated && outcome.IsMrif ? MakeTarget(outcome) : null;
         }
 
         _ = Injection.Hit(InjectionKind.MemoryRead);
@@ -271,7 +294,15 @@ public sealed partial class RiscVIommu
             Pasid: new((uint)(value >> TranslationRequestControl.PidShift) & Pasid.MaxValue));
         Request request = MakeRequest(dma);
         request.ForDebug = true;
-        if (!Process(ref request, out Outcome outcome))
+        bool translated = Process(ref request, out Outcome outcome);
+        if (_overflowed)
+        {
+            // Before the fault's own interrupt, as for any other request.
+            _overflowed = false;
+            Raise(InterruptPending.PerformanceMonitor);
+        }
+
+        if (!translated)
         {
             ReportFault(request);
             _trResponse = TranslationResponse.FaultBit;
@@ -284,12 +315,6 @@ public sealed partial class RiscVIommu
             _trResponse = PpnField.FromAddress(address)
                 | ((ulong)outcome.Pbmt << TranslationResponse.PbmtShift)
                 | (size > 4096 ? TranslationResponse.SizeBit : 0);
-        }
-
-        if (_overflowed)
-        {
-            _overflowed = false;
-            Raise(InterruptPending.PerformanceMonitor);
         }
     }
 }

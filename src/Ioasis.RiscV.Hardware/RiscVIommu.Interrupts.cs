@@ -20,6 +20,7 @@ public sealed partial class RiscVIommu
     private enum DepartureKind
     {
         Msi,
+        Notice,
         Line,
         InvalidationRequest,
         PageResponse,
@@ -65,7 +66,7 @@ public sealed partial class RiscVIommu
                 using (_lock.Acquire())
                 {
                     _delivering = false;
-                    if (status == MemoryStatus.AccessFault)
+                    if (status == MemoryStatus.AccessFault && next.Kind == DepartureKind.Msi)
                     {
                         ReportFault(new() { Cause = FaultCause.MsiWriteAccessFault, Iova = next.Address });
                     }
@@ -80,11 +81,11 @@ public sealed partial class RiscVIommu
     {
         switch (departure.Kind)
         {
-            case DepartureKind.Msi when (departure.Address & ~_physicalMask) != 0:
+            case DepartureKind.Msi or DepartureKind.Notice when (departure.Address & ~_physicalMask) != 0:
                 return MemoryStatus.AccessFault;
-            case DepartureKind.Msi when _msiSink is { } sink:
+            case DepartureKind.Msi or DepartureKind.Notice when _msiSink is { } sink:
                 return sink.Send(new(departure.Address), departure.Data);
-            case DepartureKind.Msi:
+            case DepartureKind.Msi or DepartureKind.Notice:
                 return WriteWord(departure.Address, departure.BigEndian, departure.Data);
             case DepartureKind.Line:
                 _lines?.SetLevel((int)departure.Address, departure.Data != 0);

@@ -351,7 +351,7 @@ public sealed partial class RiscVIommu
             (byte)outcome.SizeLog2,
             (byte)outcome.Pbmt,
             flags,
-            outcome.IsMrif ? new(new(outcome.MrifAddress), new(outcome.NoticeAddress), outcome.NoticeId) : null);
+            outcome.IsMrif ? MakeTarget(outcome) : null);
     }
 
     // Fields of an ATS translation completion (section 2.6).
