@@ -190,7 +190,7 @@ internal sealed class HardwareModel : IModelUnderTest, IMsiSink, IPcieLink
             AtsInvalidationTags = 2,
             Caching = _caching,
 
-            // Three places in which the recordings depart from the text (docs/conformance.md).
+            // Where the recordings depart from the text, and choices of theirs (docs/conformance.md).
             Deviations = ReferenceDeviations.All,
         };
     }

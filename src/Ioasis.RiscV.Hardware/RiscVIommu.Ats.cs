@@ -167,6 +167,7 @@ public sealed partial class RiscVIommu
         EnterAccess(out ReaderSlot? slot);
         bool enabled = MayRequestPages(ref request, out bool responseNeedsPasid);
         ExitAccess(slot);
+        RaiseOverflow();
         using (_lock.Acquire())
         {
             PageResponseCode? response;
@@ -189,7 +190,6 @@ public sealed partial class RiscVIommu
         }
 
         Deliver();
-        RaiseOverflow();
     }
 
     private bool MayRequestPages(ref Request request, out bool responseNeedsPasid)

@@ -212,6 +212,11 @@ public sealed partial class RiscVIommu
         if ((command.Low & CommandBits.AddressValidBit) != 0)
         {
             ulong address = (command.High & CommandBits.HighFenceAddressMask) << 2;
+            if ((Options.Deviations & ReferenceDeviations.FenceAddress62Bits) != 0)
+            {
+                address &= (1ul << 62) - 1;
+            }
+
             if (WriteWord(address, _configuration.BigEndian, (uint)(command.Low >> CommandBits.FenceDataShift)) != MemoryStatus.Success)
             {
                 StopCommands(QueueCsr.MemoryFaultBit);

@@ -133,7 +133,11 @@ public sealed partial class RiscVIommu
                 entryWritable = entryLeaf.Has(PageTableEntry.WriteBit);
             }
 
-            CountEvent(request, HpmEvent.FirstStageWalk);
+            if ((entryAddress & ~_physicalMask) == 0)
+            {
+                CountEvent(request, HpmEvent.FirstStageWalk);
+            }
+
             MemoryStatus read = ReadEntry(ref request, entryAddress, bigEndian, scheme.EntrySizeLog2, out ulong entry);
             if (read != MemoryStatus.Success)
             {
@@ -315,6 +319,11 @@ public sealed partial class RiscVIommu
                 if (!device.Has(DeviceTranslationControl.SecondStageAdUpdateBit))
                 {
                     return StageStatus.GuestPageFault;
+                }
+
+                if (access.IsImplicit && (Options.Deviations & ReferenceDeviations.ImplicitReadSetsDirty) != 0)
+                {
+                    update = MissingBits(entry, stores: true);
                 }
 
                 CountEvent(request, HpmEvent.SecondStageWalk);

@@ -60,8 +60,18 @@ public enum ReferenceDeviations
     /// </summary>
     InterruptEnableRaisesNothing = 16,
 
+    /// <summary>The address that an IOFENCE.C stores to loses its bits 63:62 (section 3.1.2: <c>ADDR[63:2] * 4</c>).</summary>
+    FenceAddress62Bits = 32,
+
+    /// <summary>
+    /// Reading a first-stage PTE sets D with A in the second-stage PTE of its page, even where first-stage PTEs are not updated. The Privileged
+    /// specification allows it; without this, a page of tables is dirty only if its entries may be updated (<c>SADE</c>).
+    /// </summary>
+    ImplicitReadSetsDirty = 64,
+
     /// <summary>All of them.</summary>
-    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits | AtsFillsNoCache | InterruptEnableRaisesNothing,
+    All = MrifAddress47Bits | AtsWriteNeedsOldDirty | BareAddress56Bits | AtsFillsNoCache | InterruptEnableRaisesNothing
+        | FenceAddress62Bits | ImplicitReadSetsDirty,
 }
 
 /// <summary>What an embedder chooses when it makes a <see cref="RiscVIommu"/>: what the specification leaves to implementations.</summary>

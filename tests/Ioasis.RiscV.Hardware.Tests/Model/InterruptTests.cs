@@ -97,6 +97,53 @@ public sealed class InterruptTests
         iotval.ShouldBe(0x2000_0004ul);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_message_of_a_counter_that_a_request_overflows_precedes_that_of_its_fault(bool isPageRequest)
+    {
+        using SparsePhysicalMemory memory = new();
+        Messages messages = new();
+        RiscVIommu iommu = new(new(), memory, msiSink: messages);
+        EnableFaultQueue(iommu);
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, PpnField.FromAddress(0x4000) | (ulong)IommuMode.OneLevel);
+        iommu.Write64(RegisterOffset.InterruptCauseToVector, (1ul << InterruptCauseToVector.FaultQueueShift) | (2ul << InterruptCauseToVector.PerformanceMonitorShift));
+        iommu.Write64(RegisterOffset.MsiConfigurationTable + MsiConfiguration.EntrySize, 0x1000);
+        iommu.Write64(RegisterOffset.MsiConfigurationTable + (2 * MsiConfiguration.EntrySize), 0x2000);
+        iommu.Write64(RegisterOffset.EventSelector1, (ulong)HpmEvent.DeviceDirectoryWalk);
+        iommu.Write64(RegisterOffset.EventCounter1, ulong.MaxValue);
+
+        if (isPageRequest)
+        {
+            iommu.HandlePageRequest(new(PcieMessageCode.PageRequest, 1, null, Primitives.Pasid.Invalid, 0));
+        }
+        else
+        {
+            iommu.Write64(RegisterOffset.TranslationRequestControl, TranslationRequestControl.GoBusyBit | (1ul << TranslationRequestControl.DidShift));
+        }
+
+        messages.Seen.Select(m => m.Address).ShouldBe([0x2000ul, 0x1000ul]);
+    }
+
+    [Theory]
+    [InlineData(ReferenceDeviations.None, false)]
+    [InlineData(ReferenceDeviations.FenceAddress62Bits, true)]
+    public void A_fence_to_an_address_beyond_PAS_is_a_memory_fault_up_to_bit_63(ReferenceDeviations deviations, bool stores)
+    {
+        const ulong Queue = 0x20_0000;
+        using SparsePhysicalMemory memory = new();
+        RiscVIommu iommu = new(new() { Deviations = deviations }, memory);
+        iommu.Write64(RegisterOffset.CommandQueueBase, PpnField.FromAddress(Queue) | 4);
+        iommu.Write32(RegisterOffset.CommandQueueCsr, QueueCsr.EnableBit);
+        memory.Write64(new(Queue), (ulong)CommandOpcode.Iofence | CommandBits.AddressValidBit | (7ul << CommandBits.FenceDataShift));
+        memory.Write64(new(Queue + 8), (1ul << 61) | (0x3000 >> 2));
+        iommu.Write32(RegisterOffset.CommandQueueTail, 1);
+        memory.Read64(new(0x3000), out ulong stored);
+        stored.ShouldBe(stores ? 7ul : 0);
+        iommu.Read32(RegisterOffset.CommandQueueHead).ShouldBe(stores ? 1u : 0);
+        ((iommu.Read32(RegisterOffset.CommandQueueCsr) & QueueCsr.MemoryFaultBit) != 0).ShouldBe(!stores);
+    }
+
     private static void EnableFaultQueue(RiscVIommu iommu)
     {
         iommu.Write64(RegisterOffset.FaultQueueBase, PpnField.FromAddress(FaultQueue) | 4);
