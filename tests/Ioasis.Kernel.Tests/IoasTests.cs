@@ -447,14 +447,17 @@ public sealed class IoasTests
     }
 
     [Fact]
-    public void A_chosen_iova_keeps_the_alignment_of_the_memory()
+    public void A_chosen_iova_keeps_the_alignment_that_large_leaves_need()
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(1), 4096, Access.Read);
         (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read).Value % (2 << 20)).ShouldBe(0ul);
-        (attached.Space.Map(FakeUserMemory.Start + 0x8000, 2 << 20, Access.Read).Value % 0x8000).ShouldBe(0ul);
-        (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 5 << 12, Access.Read).Value % 0x8000).ShouldBe(0ul);
+        (attached.Space.Map(FakeUserMemory.Start + 0x1_0000, 2 << 20, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
+        (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 17 << 12, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
+
+        // Smaller ones share no leaf, whatever their alignment is: the lowest page does.
+        attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 5 << 12, Access.Read).ShouldBe(new(0x2000));
     }
 
     [Fact]

@@ -41,7 +41,7 @@ internal sealed partial class AddressSpace
             error = FillAll(domain);
             if (error != Errno.Success)
             {
-                _limits.Release(candidate);
+                ReleaseLimits(candidate);
                 return error;
             }
 
@@ -66,7 +66,7 @@ internal sealed partial class AddressSpace
                 return;
             }
 
-            _limits.Release(domain);
+            ReleaseLimits(domain);
             _alignment = ComputeAlignment(_largePages, 1);
             if (_domains.Count == 0)
             {
@@ -102,7 +102,7 @@ internal sealed partial class AddressSpace
     {
         using (_lock.Acquire())
         {
-            _limits.Release(owner);
+            ReleaseLimits(owner);
         }
     }
 
@@ -111,7 +111,13 @@ internal sealed partial class AddressSpace
     {
         using (_lock.Acquire())
         {
-            return _limits.Allow(allowed);
+            Errno error = _limits.Allow(allowed);
+            if (error == Errno.Success)
+            {
+                Unblock();
+            }
+
+            return error;
         }
     }
 
@@ -155,6 +161,7 @@ internal sealed partial class AddressSpace
 
     private Errno Reserve(List<AddressRange> ranges, object owner)
     {
+        Unblock();
         foreach (AddressRange range in ranges)
         {
             if (FindOverlap(range, out bool retired) is not null)
@@ -178,6 +185,12 @@ internal sealed partial class AddressSpace
         }
 
         return _limits.Reserve(ranges, owner);
+    }
+
+    private void ReleaseLimits(object owner)
+    {
+        _limits.Release(owner);
+        Unblock();
     }
 
     private ulong ComputeAlignment(bool largePages, ulong least)

@@ -75,7 +75,7 @@ internal sealed partial class AddressSpace
                 return Errno.Success;
             }
 
-            if (!allowed && _domains.Count > 0 && _areas.Count > 0)
+            if (!allowed && _domains.Count > 0 && _areas.Count > _blockedCount)
             {
                 return Errno.InvalidArgument;
             }

@@ -36,8 +36,12 @@ internal sealed partial class AddressSpace
         first._areas.Visit((_, area) =>
         {
             // What waits for an invalidation is pinned, and so counts too.
-            allFiles &= area.Memory!.IsFile;
-            memories.Add(area.Memory);
+            if (area.Memory is { } memory)
+            {
+                allFiles &= memory.IsFile;
+                memories.Add(memory);
+            }
+
             return allFiles;
         });
 

@@ -71,7 +71,7 @@ internal sealed partial class AddressSpace
                 return area;
             }
 
-            first ??= area;
+            first ??= area.State == AreaState.Retired ? area : null;
             if (last >= range.Last)
             {
                 break;
@@ -120,21 +120,7 @@ internal sealed partial class AddressSpace
     private bool TryChooseIova(ulong length, ulong alignment, ulong offset, out ulong iova)
     {
         // Neither the first page nor the last is ever chosen: 0 and -1 stand for "none" in too many programs.
-        const ulong Lowest = PageSize;
-        const ulong Highest = ulong.MaxValue - PageSize;
-        IntervalSet ranges = _limits.Allowed.Count > 0 ? _limits.Allowed : _limits.Usable;
-        ulong grain = Math.Min(alignment, _alignment);
-        for (int i = 0; i < ranges.Count; i++)
-        {
-            ulong start = Math.Max(Lowest, ranges[i].Start);
-            ulong last = Math.Min(Highest, ranges[i].Last);
-            if (start <= last && _areas.TryFindHole(start, last, length, alignment, offset, grain, PageSize, out iova))
-            {
-                return true;
-            }
-        }
-
-        iova = 0;
-        return false;
+        BlockForbidden();
+        return _areas.TryFindHole(PageSize, ulong.MaxValue - PageSize, length, alignment, offset, out iova);
     }
 }

@@ -185,10 +185,10 @@ internal sealed partial class AddressSpace
             rest.Pinned = area.Pinned;
             rest.LostAddress = area.LostAddress;
             rest.State = AreaState.Live;
-            _ = _areas.Remove(area.Start);
+            RemoveFromTree(area);
             area.Last = iova - 1;
-            _areas.Add(area.Start, area.Last, area);
-            _areas.Add(rest.Start, rest.Last, rest);
+            AddToTree(area);
+            AddToTree(rest);
             _liveCount++;
             return Errno.Success;
         }

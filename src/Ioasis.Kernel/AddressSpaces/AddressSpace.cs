@@ -60,7 +60,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         {
             using (_lock.Acquire())
             {
-                return _areas.Count;
+                return _areas.Count - _blockedCount;
             }
         }
     }
@@ -274,7 +274,7 @@ internal sealed partial class AddressSpace : ILazyRelease
             }
         }
 
-        _areas.Add(area.Start, area.Last, area);
+        AddToTree(area);
         return Errno.Success;
     }
 
@@ -302,7 +302,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         }
 
         // A device may have used the area in the meantime, so what was mapped is invalidated like any other.
-        _areas.Add(area.Start, area.Last, area);
+        AddToTree(area);
         _unmapping.Clear();
         _unmapping.Add(area);
         _ = Retire(filled, lazy: false);
@@ -334,7 +334,7 @@ internal sealed partial class AddressSpace : ILazyRelease
 
     private void Free(Area area)
     {
-        _ = _areas.Remove(area.Start);
+        RemoveFromTree(area);
         Recycle(area);
     }
 

@@ -16,6 +16,11 @@ internal enum AreaState
     /// see it any more.
     /// </summary>
     Retired,
+
+    /// <summary>
+    /// No mapping at all, but IOVAs that the kernel never chooses by itself, so that a search for a hole passes over them.
+    /// </summary>
+    Blocked,
 }
 
 /// <summary>A range of IOVAs that is mapped to a piece of a client's memory: what one map or one copy made.</summary>

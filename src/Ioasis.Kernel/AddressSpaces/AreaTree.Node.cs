@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Ioasis.Kernel;
 
 /// <content>A node: an array for each thing that is kept of an entry, so that a search touches only what it compares.</content>
@@ -8,14 +10,17 @@ internal sealed partial class AreaTree<T>
         public readonly ulong[] Starts = new ulong[Fanout];
         public readonly ulong[] Lasts = new ulong[Fanout];
 
-        // Of inner nodes.
-        public readonly ulong[]? Holes = isLeaf ? null : new ulong[Fanout];
+        // Of inner nodes; the rooms are those of the children.
+        public readonly Vector256<ulong>[]? Rooms = isLeaf ? null : new Vector256<ulong>[Fanout];
         public readonly Node[]? Children = isLeaf ? null : new Node[Fanout];
 
         // Of leaves.
         public readonly T?[]? Values = isLeaf ? new T?[Fanout] : null;
 
         public int Count;
+
+        // The largest rooms of the holes inside the node, which do not count those before its first and after its last byte.
+        public Vector256<ulong> Room;
 
         public int FirstWithLastAtLeast(ulong address)
         {
@@ -39,26 +44,30 @@ internal sealed partial class AreaTree<T>
 
         public void Insert(int index, ulong start, ulong last, T value)
         {
+            Vector256<ulong> before = index < Count ? HoleBefore(index) : default;
             Shift(index);
             Array.Copy(Values!, index, Values!, index + 1, Count - index);
             Starts[index] = start;
             Lasts[index] = last;
             Values![index] = value;
             Count++;
+            Adjust(before, Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
         }
 
         public void Insert(int index, Node child)
         {
             Shift(index);
-            Array.Copy(Holes!, index, Holes!, index + 1, Count - index);
+            Array.Copy(Rooms!, index, Rooms!, index + 1, Count - index);
             Array.Copy(Children!, index, Children!, index + 1, Count - index);
             Children![index] = child;
             Count++;
-            Refresh(index);
+            Set(index);
+            Room = ComputeRoom();
         }
 
         public void RemoveAt(int index)
         {
+            Vector256<ulong> before = Vector256.Max(HoleBefore(index), HoleBefore(index + 1));
             Count--;
             Array.Copy(Starts, index + 1, Starts, index, Count - index);
             Array.Copy(Lasts, index + 1, Lasts, index, Count - index);
@@ -66,13 +75,14 @@ internal sealed partial class AreaTree<T>
             {
                 Array.Copy(Values!, index + 1, Values!, index, Count - index);
                 Values![Count] = null;
+                Adjust(before, HoleBefore(index));
+                return;
             }
-            else
-            {
-                Array.Copy(Holes!, index + 1, Holes!, index, Count - index);
-                Array.Copy(Children, index + 1, Children, index, Count - index);
-                Children[Count] = null!;
-            }
+
+            Array.Copy(Rooms!, index + 1, Rooms!, index, Count - index);
+            Array.Copy(Children, index + 1, Children, index, Count - index);
+            Children[Count] = null!;
+            Room = ComputeRoom();
         }
 
         public void Append(Node source, int from)
@@ -86,11 +96,12 @@ internal sealed partial class AreaTree<T>
             }
             else
             {
-                Array.Copy(source.Holes!, from, Holes!, Count, count);
+                Array.Copy(source.Rooms!, from, Rooms!, Count, count);
                 Array.Copy(source.Children!, from, Children, Count, count);
             }
 
             Count += count;
+            Room = ComputeRoom();
         }
 
         public void Truncate(int count)
@@ -105,33 +116,58 @@ internal sealed partial class AreaTree<T>
             }
 
             Count = count;
+            Room = ComputeRoom();
         }
 
+        // Takes over what has changed of a child: its first byte, its last, what its holes can hold.
         public void Refresh(int index)
         {
             Node child = Children![index];
-            Starts[index] = child.Starts[0];
-            Lasts[index] = child.Lasts[child.Count - 1];
-            Holes![index] = child.LargestHole();
+            if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || Rooms![index] != child.Room)
+            {
+                Vector256<ulong> before = Around(index);
+                Set(index);
+                Adjust(before, Around(index));
+            }
         }
 
-        public ulong LargestHole()
+        public Vector256<ulong> ComputeRoom()
         {
-            ulong largest = 0;
+            Vector256<ulong> room = default;
             for (int i = 1; i < Count; i++)
             {
-                largest = Math.Max(largest, Starts[i] - Lasts[i - 1] - 1);
+                room = Vector256.Max(room, HoleBefore(i));
             }
 
             if (Children is not null)
             {
                 for (int i = 0; i < Count; i++)
                 {
-                    largest = Math.Max(largest, Holes![i]);
+                    room = Vector256.Max(room, Rooms![i]);
                 }
             }
 
-            return largest;
+            return room;
+        }
+
+        private Vector256<ulong> HoleBefore(int index) =>
+            index > 0 && index < Count ? HoleRoom.Of(Lasts[index - 1] + 1, Starts[index]) : default;
+
+        private Vector256<ulong> Around(int index) =>
+            Vector256.Max(Rooms![index], Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
+
+        // Some holes gave way to others. Only if one of them was the largest, the largest has to be looked for.
+        private void Adjust(Vector256<ulong> before, Vector256<ulong> after) =>
+            Room = (Vector256.Equals(before, Room) & Vector256.LessThan(after, before)) == default
+                ? Vector256.Max(Room, after)
+                : ComputeRoom();
+
+        private void Set(int index)
+        {
+            Node child = Children![index];
+            Starts[index] = child.Starts[0];
+            Lasts[index] = child.Lasts[child.Count - 1];
+            Rooms![index] = child.Room;
         }
 
         private void Shift(int index)

@@ -48,12 +48,12 @@ internal sealed partial class AreaTree<T>
             total += Validate(child, isRoot: false);
             if (child.Starts[0] != node.Starts[i]
                 || child.Lasts[child.Count - 1] != node.Lasts[i]
-                || child.LargestHole() != node.Holes![i])
+                || child.ComputeRoom() != node.Rooms![i])
             {
                 throw new InvalidOperationException("An inner entry does not agree with its child.");
             }
         }
 
-        return total;
+        return node.Room == node.ComputeRoom() ? total : throw new InvalidOperationException("A node does not know its holes.");
     }
 }

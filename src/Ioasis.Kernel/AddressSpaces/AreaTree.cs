@@ -4,12 +4,12 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// Disjoint ranges of IOVAs with a value each, in order: a B+ tree whose inner entries know the largest hole below them, so
-/// that a hole of a given size is found in O(log n) however many ranges there are. Nodes come from a pool: in the steady
-/// state nothing is allocated. Not thread-safe.
+/// Disjoint ranges of IOVAs with a value each, in order: a B+ tree whose inner entries know what the holes below them can
+/// hold (<see cref="HoleRoom"/>), so that an aligned hole of a given size is found in O(log n) however many ranges there are
+/// and however they lie. Nodes come from a pool: in the steady state nothing is allocated. Not thread-safe.
 /// </summary>
 /// <remarks>
-/// For each child an inner node keeps the first byte, the last byte and the largest hole inside it; a hole between two
+/// For each child an inner node keeps the first byte, the last byte and the largest rooms inside it; a hole between two
 /// children is seen in their parent. Holes before the first and after the last range belong to the caller's limits.
 /// </remarks>
 internal sealed partial class AreaTree<T>
