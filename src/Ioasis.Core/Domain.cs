@@ -100,6 +100,14 @@ public abstract class PagingDomain : Domain
     /// </returns>
     public abstract Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access);
 
+    /// <summary>As <see cref="Map"/>, with leaves of one granule only: any part can then go without a leaf being split.</summary>
+    /// <param name="iova">Aligned to the granule.</param>
+    /// <param name="address">Aligned to the granule.</param>
+    /// <param name="length">Bytes, a multiple of the granule, not 0.</param>
+    /// <param name="access">What the device may do.</param>
+    /// <returns>The errors of <see cref="Map"/>.</returns>
+    public abstract Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access);
+
     /// <summary>
     /// Takes a range out of the tables. Until <see cref="Sync"/> has returned for the gather, devices may still reach the
     /// pages: neither the IOVAs nor the memory may be reused. Holes are skipped. A leaf larger than the range is split.

@@ -81,6 +81,7 @@ public abstract class IoPageTable : IDisposable
     /// invalidation: hardware may still hold a pointer to the empty table.
     /// </param>
     /// <param name="type">Memory type; other than <see cref="MemoryType.Pma"/> only if the options permit it.</param>
+    /// <param name="granulesOnly">Whether every leaf is of one granule, whatever larger ones are possible.</param>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> for alignment, an access of nothing, or a memory type;
     /// <see cref="Errno.OutOfRange"/> outside the aperture or the physical address space; <see cref="Errno.AddressInUse"/> if
@@ -93,7 +94,8 @@ public abstract class IoPageTable : IDisposable
         ulong length,
         Access access,
         ref InvalidationGather gather,
-        MemoryType type = MemoryType.Pma);
+        MemoryType type = MemoryType.Pma,
+        bool granulesOnly = false);
 
     /// <summary>
     /// Takes a range out of the table. Holes are skipped. A leaf that reaches beyond the range is split: what is beyond stays

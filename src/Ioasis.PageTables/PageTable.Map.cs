@@ -14,7 +14,8 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         ulong length,
         Access access,
         ref InvalidationGather gather,
-        MemoryType type = MemoryType.Pma)
+        MemoryType type = MemoryType.Pma,
+        bool granulesOnly = false)
     {
         ulong start = iova.Value;
         Errno error = CheckRange(start, length);
@@ -64,12 +65,12 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             }
         }
 
-        else if (TryMapLeaf(start, address.Value, length, attributes))
+        else if (!granulesOnly && TryMapLeaf(start, address.Value, length, attributes))
         {
             return Finish(Errno.Success);
         }
 
-        return MapRange(start, start + (length - 1), address.Value, attributes, ref gather);
+        return MapRange(start, start + (length - 1), address.Value, attributes, granulesOnly, ref gather);
     }
 
     // A range that is one large leaf, whose tables above are there and whose place is empty. What else there may be is for the
@@ -108,9 +109,10 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private Errno MapRange(ulong start, ulong last, ulong address, ulong attributes, ref InvalidationGather gather)
+    private Errno MapRange(
+        ulong start, ulong last, ulong address, ulong attributes, bool granulesOnly, ref InvalidationGather gather)
     {
-        MapPlan plan = new() { Delta = address - start, Attributes = attributes };
+        MapPlan plan = new() { Delta = address - start, Attributes = attributes, GranulesOnly = granulesOnly };
         Errno error = Finish(Survey(ref plan, _root, RootLevel, start, last));
         if (error != Errno.Success)
         {
@@ -135,7 +137,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     }
 
     private bool CanHaveLeaves(in MapPlan plan, int level) =>
-        ((1ul << ShiftOf(level)) & _leafSizes) != 0 && (plan.Delta & ((1ul << ShiftOf(level)) - 1)) == 0;
+        !plan.GranulesOnly && ((1ul << ShiftOf(level)) & _leafSizes) != 0 && (plan.Delta & ((1ul << ShiftOf(level)) - 1)) == 0;
 
     private static void SplitSlots(ulong start, ulong last, int level, out int first, out int final, out int coveredFirst, out int coveredEnd)
     {
@@ -216,7 +218,15 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         SplitSlots(start, last, level, out int first, out int final, out int coveredFirst, out int coveredEnd);
         if (level == 0)
         {
-            FillLeaves(table, first, final - first + 1, level, start + plan.Delta, plan.Attributes);
+            if (plan.GranulesOnly)
+            {
+                FillPlain(table, first, final - first + 1, start + plan.Delta, Granule, plan.Attributes);
+            }
+            else
+            {
+                FillLeaves(table, first, final - first + 1, level, start + plan.Delta, plan.Attributes);
+            }
+
             return Errno.Success;
         }
 
@@ -396,6 +406,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         // Physical address minus IOVA: the same all over the range.
         public ulong Delta;
         public ulong Attributes;
+        public bool GranulesOnly;
         public int MissingTables;
         public long TableBytesAdded;
     }

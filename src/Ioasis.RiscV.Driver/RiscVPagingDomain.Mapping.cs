@@ -28,6 +28,14 @@ public sealed partial class RiscVPagingDomain
     }
 
     /// <inheritdoc/>
+    /// <remarks>No table gives way to a leaf, so that there is never anything to invalidate.</remarks>
+    public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access)
+    {
+        InvalidationGather gather = default;
+        return _table.Map(iova, address, length, access, ref gather, granulesOnly: true);
+    }
+
+    /// <inheritdoc/>
     public override Errno TryUnmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped) =>
         _table.Unmap(iova, length, ref gather, out unmapped);
 

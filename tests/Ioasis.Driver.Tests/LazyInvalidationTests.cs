@@ -189,6 +189,8 @@ public class LazyInvalidationTests
 
         public override Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access) => Errno.NotSupported;
 
+        public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access) => Errno.NotSupported;
+
         public override ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather) => 0;
 
         public override Errno Sync(ref InvalidationGather gather)

@@ -61,6 +61,31 @@ public sealed class MapTests
 
     [Theory]
     [MemberData(nameof(TableCase.All), MemberType = typeof(TableCase))]
+    public void Leaves_of_one_granule_are_the_only_ones_where_that_is_asked_for(TableCase what)
+    {
+        using TableBench bench = new(what);
+        const ulong Start = 0x40_0000;
+        const ulong Length = 0x40_0000;
+        InvalidationGather gather = default;
+        bench.Table.Map(new(Start), new(Start), Length, Access.ReadWrite, ref gather, granulesOnly: true).ShouldBe(Errno.Success);
+        gather.IsEmpty.ShouldBeTrue();
+        for (ulong iova = Start; iova < Start + Length; iova += 0x1000)
+        {
+            bench.Table.TryTranslate(new(iova + 5), out PhysicalAddress address, out _, out ulong leafSize).ShouldBeTrue();
+            (address.Value, leafSize).ShouldBe((iova + 5, 0x1000ul));
+        }
+
+        // A page of it goes without a table more, and what overlaps is refused as a whole.
+        long tables = bench.Table.TableBytes;
+        bench.Unmap(Start + 0x1_0000, 0x1000).ShouldBe(0x1000ul);
+        bench.Table.TableBytes.ShouldBe(tables);
+        bench.Table.Map(new(Start + 0x1_0000), new(0), 0x2000, Access.ReadWrite, ref gather, granulesOnly: true)
+            .ShouldBe(Errno.AddressInUse);
+        bench.Table.TryTranslate(new(Start + 0x1_0000), out _, out _, out _).ShouldBeFalse();
+    }
+
+    [Theory]
+    [MemberData(nameof(TableCase.All), MemberType = typeof(TableCase))]
     public void The_first_and_the_last_page_of_the_aperture_map_and_the_next_does_not(TableCase what)
     {
         using TableBench bench = new(what);

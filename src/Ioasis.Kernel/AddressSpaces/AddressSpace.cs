@@ -315,12 +315,9 @@ internal sealed partial class AddressSpace : ILazyRelease
         for (ulong done = 0; done < length;)
         {
             ulong bytes = area.Memory!.Locate(area.Offset + done, length - done, out PhysicalAddress address);
-            if (!_largePages)
-            {
-                bytes = Math.Min(bytes, PageSize);
-            }
-
-            Errno error = domain.Map(new(area.Start + done), address, bytes, area.Access);
+            Errno error = _largePages
+                ? domain.Map(new(area.Start + done), address, bytes, area.Access)
+                : domain.MapGranules(new(area.Start + done), address, bytes, area.Access);
             if (error != Errno.Success)
             {
                 return error;

@@ -358,6 +358,9 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
         }
     }
 
+    public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access) =>
+        Map(iova, address, length, access);
+
     private Errno MapLocked(Iova iova, PhysicalAddress address, ulong length, Access access)
     {
         for (ulong offset = 0; offset < length; offset += 4096)
