@@ -8,10 +8,15 @@ namespace Ioasis.Client;
 /// <summary>A descriptor of a kernel. It is closed when it is disposed and no call uses it any more.</summary>
 public sealed class KernelDescriptor : SafeHandle
 {
+    // Whoever forgets a kernel together with its descriptors has the garbage collector close them: until then the kernel, and
+    // all that it needs for that, must not be finalized.
+    private GCHandle _root;
+
     private KernelDescriptor(IKernelAbi kernel, int descriptor)
         : base(-1, ownsHandle: true)
     {
         Kernel = kernel;
+        _root = GCHandle.Alloc(kernel);
         SetHandle(descriptor);
     }
 
@@ -108,7 +113,12 @@ public sealed class KernelDescriptor : SafeHandle
     }
 
     /// <inheritdoc/>
-    protected override bool ReleaseHandle() => Kernel.Close((int)handle) == 0;
+    protected override bool ReleaseHandle()
+    {
+        bool closed = Kernel.Close((int)handle) == 0;
+        _root.Free();
+        return closed;
+    }
 }
 
 /// <summary>An object in a <c>/dev/iommu</c> descriptor. It keeps the descriptor open until it is destroyed.</summary>

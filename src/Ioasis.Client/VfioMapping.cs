@@ -12,10 +12,14 @@ public sealed class VfioMapping : SafeHandle
 {
     private readonly IKernelAbi _kernel;
 
+    // As a descriptor does: the kernel lives while it may have to be asked.
+    private GCHandle _root;
+
     internal VfioMapping(IKernelAbi kernel, nint address, int length)
         : base(0, ownsHandle: true)
     {
         _kernel = kernel;
+        _root = GCHandle.Alloc(kernel);
         Length = length;
         SetHandle(address);
     }
@@ -56,7 +60,12 @@ public sealed class VfioMapping : SafeHandle
     public void Write64(int offset, ulong value) => Volatile.Write(ref At<ulong>(offset), value);
 
     /// <inheritdoc/>
-    protected override bool ReleaseHandle() => _kernel.Unmap(handle, (nuint)Length) == 0;
+    protected override bool ReleaseHandle()
+    {
+        bool unmapped = _kernel.Unmap(handle, (nuint)Length) == 0;
+        _root.Free();
+        return unmapped;
+    }
 
     private ref T At<T>(int offset)
         where T : unmanaged

@@ -215,5 +215,41 @@ public sealed class VfioRegion
         }
     }
 
+    /// <summary>Has a register written with a value whenever a counter is, by the kernel itself.</summary>
+    /// <param name="offset">Offset in bytes, in a base address register.</param>
+    /// <param name="value">What is written: 1, 2 or 4 bytes, as far as the kernel allows also 8.</param>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public VfioDoorbell AddDoorbell<T>(ulong offset, T value)
+        where T : unmanaged
+    {
+        IommuException.ThrowIf(
+            TryAddDoorbell(offset, value, out VfioDoorbell? doorbell),
+            "VFIO_DEVICE_IOEVENTFD",
+            $"{_device.Path}, region {Index}, 0x{offset:x}, {value}");
+        return doorbell!;
+    }
+
+    /// <summary>Has a register written with a value whenever a counter is, by the kernel itself.</summary>
+    /// <param name="offset">Offset in bytes, in a base address register.</param>
+    /// <param name="value">What is written: 1, 2 or 4 bytes, as far as the kernel allows also 8.</param>
+    /// <param name="doorbell">The counter.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> for a size, a region or a place that cannot be; <see cref="Errno.Exists"/>
+    /// if the same write has a counter; <see cref="Errno.NoSpace"/> beyond 1,000; what else the kernel answered.
+    /// </returns>
+    public Errno TryAddDoorbell<T>(ulong offset, T value, out VfioDoorbell? doorbell)
+        where T : unmanaged
+    {
+        doorbell = null;
+        if (!Holds(offset, Unsafe.SizeOf<T>()) || Unsafe.SizeOf<T>() > sizeof(ulong))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        ulong data = 0;
+        MemoryMarshal.Write(MemoryMarshal.AsBytes(new Span<ulong>(ref data)), value);
+        return VfioDoorbell.TryMake(_device, _offset + offset, Unsafe.SizeOf<T>(), data, out doorbell);
+    }
+
     private bool Holds(ulong offset, int length) => offset <= Size && (ulong)length <= Size - offset;
 }

@@ -273,6 +273,55 @@ public struct VfioIrqSet
     public const int MinimumSize = 20;
 }
 
+/// <summary>Flags of <see cref="VfioDeviceIoEventFd"/>: exactly one, the width of the write.</summary>
+[Flags]
+public enum VfioIoEventFlags : uint
+{
+    /// <summary>None: not a valid width.</summary>
+    None = 0,
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD_8.</summary>
+    Width8 = 1,
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD_16.</summary>
+    Width16 = 2,
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD_32.</summary>
+    Width32 = 4,
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD_64; vfio-pci of Linux 7.2 refuses it on x86.</summary>
+    Width64 = 8,
+
+    /// <summary>VFIO_DEVICE_IOEVENTFD_SIZE_MASK. The value of each is its width in bytes.</summary>
+    WidthMask = 15,
+}
+
+/// <summary><c>struct vfio_device_ioeventfd</c>: the register is written whenever the counter is.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 32)]
+public struct VfioDeviceIoEventFd
+{
+    /// <summary>Bytes of the structure: at least <see cref="MinimumSize"/>.</summary>
+    [FieldOffset(0)] public uint Argsz;
+
+    /// <summary>Width of the write.</summary>
+    [FieldOffset(4)] public VfioIoEventFlags Flags;
+
+    /// <summary>Place in the device's descriptor.</summary>
+    [FieldOffset(8)] public ulong Offset;
+
+    /// <summary>What is written; all 64 bits tell one entry from another.</summary>
+    [FieldOffset(16)] public ulong Data;
+
+    /// <summary>Descriptor of an event counter; -1 removes the entry with these flags, place and data.</summary>
+    [FieldOffset(24)] public int Descriptor;
+
+    /// <summary>Padding, which no kernel looks at.</summary>
+    [FieldOffset(28)] public uint Reserved;
+
+    /// <summary>Bytes up to <see cref="Descriptor"/> with it.</summary>
+    public const int MinimumSize = 28;
+}
+
 /// <summary><c>struct vfio_device_feature</c>, without the data that may follow.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 8)]
 public struct VfioDeviceFeature

@@ -15,6 +15,7 @@ public static class SuiteRunner
         .. GroupCases.All,
         .. DescriptorCases.All,
         .. DeviceCases.All,
+        .. DeviceIoEventCases.All,
         .. EduCases.All,
         .. EduDriverCases.All,
         .. IommufdSizeCases.All,

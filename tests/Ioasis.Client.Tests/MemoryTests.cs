@@ -168,6 +168,47 @@ public sealed class MemoryTests
         buffer.Dispose();
     }
 
+    [Fact]
+    [Trait("Requirement", "S1.15")]
+    public void A_whole_machine_that_is_forgotten_with_all_that_is_open_in_it_goes_without_harm()
+    {
+        List<object> faults = [];
+        void Note(object sender, UnhandledExceptionEventArgs e) => faults.Add(e.ExceptionObject);
+        AppDomain.CurrentDomain.UnhandledException += Note;
+        try
+        {
+            List<WeakReference> platforms = [];
+            for (int i = 0; i < 8; i++)
+            {
+                platforms.Add(ForgetAll());
+            }
+
+            for (int turn = 0; turn < 50 && platforms.Exists(static platform => platform.IsAlive); turn++)
+            {
+                GC.Collect();
+                GC.WaitForPendingFinalizers();
+            }
+
+            faults.ShouldBeEmpty();
+            platforms.ShouldAllBe(static platform => !platform.IsAlive);
+        }
+        finally
+        {
+            AppDomain.CurrentDomain.UnhandledException -= Note;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static WeakReference ForgetAll()
+    {
+#pragma warning disable CA2000 // That nobody disposes them is what is tested.
+        Machine machine = new();
+        DmaBuffer buffer = machine.Space.AllocateBuffer(4096);
+#pragma warning restore CA2000
+        machine.Endpoint.Write(buffer.Iova, [1]).ShouldBe(DmaStatus.Success);
+        return new(machine.Platform.Kernel);
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Forget(Machine machine)
     {

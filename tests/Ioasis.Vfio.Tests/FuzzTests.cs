@@ -172,6 +172,13 @@ public sealed class FuzzTests
                     MemoryMarshal.Write(_bytes.AsSpan(20), AnyDescriptor());
                     MemoryMarshal.Write(_bytes.AsSpan(24), AnyDescriptor());
                 }
+                else if (request == VfioRequests.DeviceIoEventFd)
+                {
+                    MemoryMarshal.Write(_bytes.AsSpan(4), 1 << _random.Next(4));
+                    MemoryMarshal.Write(_bytes.AsSpan(8), ((ulong)_random.Next(7) << 40) + ((ulong)_random.Next(64) * 2));
+                    MemoryMarshal.Write(_bytes.AsSpan(16), (ulong)_random.Next(3));
+                    MemoryMarshal.Write(_bytes.AsSpan(24), _random.Next(3) == 0 ? -1 : AnyDescriptor());
+                }
                 else if (request is VfioRequests.DeviceBindIommufd or VfioRequests.DeviceAttachIommufdPt)
                 {
                     MemoryMarshal.Write(_bytes.AsSpan(4), _random.Next(2));

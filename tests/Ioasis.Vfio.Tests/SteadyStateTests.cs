@@ -83,11 +83,15 @@ public sealed partial class SteadyStateTests
         bar.Write(0x90, 64u);
         bar.Write(0x98, 1u);
         edu.FailedTransfers.ShouldBe(0);
-        MemoryUnmap(page, 4096).ShouldBe(0);
+
+        // Gone, and in its place nothing: otherwise another thread of the process might get the address.
+        const int Fixed = 0x10;
+        MemoryMap(page, 4096, 0, PrivateAnonymous | Fixed, -1, 0).ShouldBe(page);
         bar.Write(0x98, 1u);
         edu.FailedTransfers.ShouldBe(1);
         bar.Read<uint>(0).ShouldBe(0x0100_00edu);
         rig.Container.Unmap(new(0x10_0000), 4096).ShouldBe(4096ul);
+        MemoryUnmap(page, 4096).ShouldBe(0);
     }
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]

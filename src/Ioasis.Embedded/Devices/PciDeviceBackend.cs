@@ -7,14 +7,23 @@ using Ioasis.Uapi;
 namespace Ioasis.Embedded;
 
 /// <summary>A PCI device as VFIO sees it: regions by vfio-pci's numbers, accesses split as a processor's would be.</summary>
-internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBackend
+internal sealed class PciDeviceBackend : IVfioDeviceBackend
 {
     private const int PageSize = 4096;
     private const int LastFeature = 12;
 
+    private readonly EmbeddedPciDevice _device;
+    private readonly PciIoEvents _ioEvents;
+
+    public PciDeviceBackend(EmbeddedPciDevice device)
+    {
+        _device = device;
+        _ioEvents = new(this);
+    }
+
     /// <inheritdoc/>
     public VfioDeviceFlags Flags =>
-        VfioDeviceFlags.Pci | (device.Description.CanReset ? VfioDeviceFlags.Reset : VfioDeviceFlags.None);
+        VfioDeviceFlags.Pci | (_device.Description.CanReset ? VfioDeviceFlags.Reset : VfioDeviceFlags.None);
 
     /// <inheritdoc/>
     public int RegionCount => (int)VfioPciRegion.Count;
@@ -24,7 +33,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
 
     /// <inheritdoc/>
     public IReadOnlyList<VfioResetMember>? ResetMembers =>
-        device.ResetGroup?.Select(static member =>
+        _device.ResetGroup?.Select(static member =>
         {
             DeviceId id = member.Endpoint.Id;
             return new VfioResetMember(
@@ -34,17 +43,18 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     /// <inheritdoc/>
     public Errno Open()
     {
-        device.CallReset();
-        device.Config.Open();
+        _device.CallReset();
+        _device.Config.Open();
         return Errno.Success;
     }
 
     /// <inheritdoc/>
     public void Close()
     {
-        device.Config.Close();
-        device.Interrupts.Close();
-        device.CallReset();
+        _ioEvents.Close();
+        _device.Config.Close();
+        _device.Interrupts.Close();
+        _device.CallReset();
     }
 
     /// <inheritdoc/>
@@ -55,17 +65,17 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
         switch ((VfioPciRegion)index)
         {
             case VfioPciRegion.Config:
-                region = new((ulong)device.Config.Size, Both);
+                region = new((ulong)_device.Config.Size, Both);
                 return Errno.Success;
             case <= VfioPciRegion.Bar5:
-                if (device.BarOf(index) is { } bar)
+                if (_device.BarOf(index) is { } bar)
                 {
                     bool canMap = bar.IsMemory && bar.Size >= PageSize;
                     region = new(
                         bar.Size,
                         canMap ? Both | VfioRegionFlags.Mmap : Both,
                         null,
-                        canMap && device.Description.MsiX?.Bar == index);
+                        canMap && _device.Description.MsiX?.Bar == index);
                 }
 
                 return Errno.Success;
@@ -77,7 +87,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     }
 
     /// <inheritdoc/>
-    public Errno GetInterrupt(int index, out VfioInterrupt interrupt) => device.Interrupts.Describe(index, out interrupt);
+    public Errno GetInterrupt(int index, out VfioInterrupt interrupt) => _device.Interrupts.Describe(index, out interrupt);
 
     /// <inheritdoc/>
     public Errno Read(int index, ulong offset, Span<byte> destination, out int count)
@@ -85,16 +95,16 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
         count = 0;
         if (index == (int)VfioPciRegion.Config)
         {
-            if (offset + (ulong)destination.Length > (ulong)device.Config.Size)
+            if (offset + (ulong)destination.Length > (ulong)_device.Config.Size)
             {
                 return Errno.BadAddress;
             }
 
-            VfioPciInterrupt? kind = device.Interrupts.Kind;
-            device.Config.Read(
+            VfioPciInterrupt? kind = _device.Interrupts.Kind;
+            _device.Config.Read(
                 (int)offset,
                 destination,
-                device.Interrupts.Line,
+                _device.Interrupts.Line,
                 kind == VfioPciInterrupt.Msi,
                 kind == VfioPciInterrupt.MsiX);
             count = destination.Length;
@@ -111,17 +121,17 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
         count = 0;
         if (index == (int)VfioPciRegion.Config)
         {
-            if (offset + (ulong)source.Length > (ulong)device.Config.Size)
+            if (offset + (ulong)source.Length > (ulong)_device.Config.Size)
             {
                 return Errno.BadAddress;
             }
 
-            if (device.Config.Write((int)offset, source))
+            if (_device.Config.Write((int)offset, source))
             {
-                device.CallReset();
+                _device.CallReset();
             }
 
-            device.Interrupts.SetDisabled((device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
+            _device.Interrupts.SetDisabled((_device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
             count = source.Length;
             return Errno.Success;
         }
@@ -135,36 +145,36 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     {
         address = 0;
         if (index > (int)VfioPciRegion.Bar5
-            || device.BarOf(index) is not { IsMemory: true, Size: >= PageSize } bar
+            || _device.BarOf(index) is not { IsMemory: true, Size: >= PageSize } bar
             || offset > bar.Size
             || length > bar.Size - offset)
         {
             return Errno.InvalidArgument;
         }
 
-        address = device.MemoryOf(index)!.Address + (nint)offset;
+        address = _device.MemoryOf(index)!.Address + (nint)offset;
         return Errno.Success;
     }
 
     /// <inheritdoc/>
     public Errno SetInterrupts(in VfioIrqSet set, ReadOnlySpan<byte> data, IVfioEventSource events) =>
-        device.Interrupts.Set(set, data, events);
+        _device.Interrupts.Set(set, data, events);
 
     /// <inheritdoc/>
     public Errno Reset()
     {
-        if (!device.Description.CanReset)
+        if (!_device.Description.CanReset)
         {
             return Errno.InvalidArgument;
         }
 
         // The configuration space is saved before and restored after.
-        device.CallReset();
+        _device.CallReset();
         return Errno.Success;
     }
 
     /// <inheritdoc/>
-    public void ResetWithBus() => device.CallReset();
+    public void ResetWithBus() => _device.CallReset();
 
     /// <inheritdoc/>
     public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events)
@@ -199,7 +209,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
 
         if (feature != VfioFeature.LowPowerEntryWithWakeup)
         {
-            return device.SetLowPower(feature == VfioFeature.LowPowerEntry, null);
+            return _device.SetLowPower(feature == VfioFeature.LowPowerEntry, null);
         }
 
         // The descriptor of the counter, and a reserved word.
@@ -209,11 +219,36 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
         }
 
         Errno error = events.TryGetEvent(MemoryMarshal.Read<int>(data), out IVfioEvent? wakeup);
-        return error == Errno.Success ? device.SetLowPower(true, wakeup) : error;
+        return error == Errno.Success ? _device.SetLowPower(true, wakeup) : error;
     }
 
     /// <inheritdoc/>
-    public void RequestRelease() => device.Interrupts.RequestRelease();
+    public Errno SetIoEvent(in VfioIoEvent write, int descriptor, IVfioEventSource events)
+    {
+        // Only base address registers, and no write of 8 bytes: what vfio-pci does on x86. Alignment is the device's affair.
+        ulong size = (ulong)write.Size;
+        if (write.Region > (int)VfioPciRegion.Bar5
+            || _device.BarOf(write.Region) is not { } bar
+            || write.Size == sizeof(ulong)
+            || write.Offset + size > bar.Size)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        // The table of MSI-X is the kernel's.
+        if (_device.Description.MsiX is { } x
+            && x.Bar == write.Region
+            && write.Offset + size > x.TableOffset
+            && write.Offset < x.TableOffset + (16ul * (uint)x.Vectors))
+        {
+            return Errno.InvalidArgument;
+        }
+
+        return _ioEvents.Set(write, descriptor, events);
+    }
+
+    /// <inheritdoc/>
+    public void RequestRelease() => _device.Interrupts.RequestRelease();
 
     // The largest naturally aligned access that a processor can make here.
     private static int GetAccessSize(ulong offset, int left)
@@ -230,12 +265,12 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     private Errno CheckAccess(int index, ulong offset, int length, out int count)
     {
         count = 0;
-        if (index > (int)VfioPciRegion.Bar5 || device.BarOf(index) is not { } bar || offset >= bar.Size)
+        if (index > (int)VfioPciRegion.Bar5 || _device.BarOf(index) is not { } bar || offset >= bar.Size)
         {
             return Errno.InvalidArgument;
         }
 
-        if (!bar.IsIo && !device.IsMemoryEnabled)
+        if (!bar.IsIo && !_device.IsMemoryEnabled)
         {
             return Errno.IoError;
         }
@@ -248,7 +283,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
     private bool IsMsiXTable(int index, ulong offset, out ulong left)
     {
         left = ulong.MaxValue;
-        if (device.Description.MsiX is not { } x || x.Bar != index)
+        if (_device.Description.MsiX is not { } x || x.Bar != index)
         {
             return false;
         }
@@ -275,7 +310,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
                 size = (int)Math.Min((ulong)destination.Length, left);
                 destination[..size].Fill(0xff);
             }
-            else if (device.MemoryOf(index) is { } memory)
+            else if (_device.MemoryOf(index) is { } memory)
             {
                 size = (int)Math.Min((ulong)destination.Length, left);
                 memory.Bytes.Slice((int)offset, size).CopyTo(destination);
@@ -283,7 +318,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
             else
             {
                 size = GetAccessSize(offset, (int)Math.Min((ulong)destination.Length, left));
-                BinaryPrimitives.WriteUInt64LittleEndian(word, device.CallRead(index, offset, size));
+                BinaryPrimitives.WriteUInt64LittleEndian(word, _device.CallRead(index, offset, size));
                 word[..size].CopyTo(destination);
             }
 
@@ -304,7 +339,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
             {
                 size = (int)Math.Min((ulong)source.Length, left);
             }
-            else if (device.MemoryOf(index) is { } memory)
+            else if (_device.MemoryOf(index) is { } memory)
             {
                 size = (int)Math.Min((ulong)source.Length, left);
                 source[..size].CopyTo(memory.Bytes[(int)offset..]);
@@ -314,7 +349,7 @@ internal sealed class PciDeviceBackend(EmbeddedPciDevice device) : IVfioDeviceBa
                 size = GetAccessSize(offset, (int)Math.Min((ulong)source.Length, left));
                 word.Clear();
                 source[..size].CopyTo(word);
-                device.CallWrite(index, offset, size, BinaryPrimitives.ReadUInt64LittleEndian(word));
+                _device.CallWrite(index, offset, size, BinaryPrimitives.ReadUInt64LittleEndian(word));
             }
 
             source = source[size..];

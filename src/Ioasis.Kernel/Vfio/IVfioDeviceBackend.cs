@@ -80,6 +80,16 @@ public interface IVfioDeviceBackend
     /// <returns>Success; <see cref="Errno.NotTypewriter"/> for a feature that the device has not.</returns>
     Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events);
 
+    /// <summary>Has a register written whenever a counter is, or ends that (<c>VFIO_DEVICE_IOEVENTFD</c>, PCI devices only).</summary>
+    /// <param name="write">What is written, of any region, offset and data; the size is 1, 2, 4 or 8.</param>
+    /// <param name="descriptor">The counter; -1 ends it.</param>
+    /// <param name="events">Finds the counter behind the descriptor.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> where no such write can be; <see cref="Errno.Exists"/> if there is one
+    /// already; <see cref="Errno.NoDevice"/> if there is none to end; <see cref="Errno.NoSpace"/>; what finding the counter gave.
+    /// </returns>
+    Errno SetIoEvent(in VfioIoEvent write, int descriptor, IVfioEventSource events);
+
     /// <summary>The platform wants the device back: tells the client, if it listens.</summary>
     void RequestRelease();
 }
@@ -99,6 +109,13 @@ public readonly record struct VfioRegion(
 /// <param name="Count">Vectors; 0 if it is not there.</param>
 /// <param name="Flags">What can be done with it.</param>
 public readonly record struct VfioInterrupt(uint Count, VfioIrqInfoFlags Flags);
+
+/// <summary>A write of a register.</summary>
+/// <param name="Region">The region.</param>
+/// <param name="Offset">Where in the region, below 2^40.</param>
+/// <param name="Size">Bytes: 1, 2, 4 or 8.</param>
+/// <param name="Data">What; bits beyond the size are not written, and tell one write from another.</param>
+public readonly record struct VfioIoEvent(int Region, ulong Offset, int Size, ulong Data);
 
 /// <summary>A device that is reset together with others.</summary>
 /// <param name="Device">The device as the core knows it.</param>

@@ -27,6 +27,7 @@ internal static class VfioDeviceCalls
             VfioRequests.DeviceSetIrqs => SetIrqs(kernel, device, argument),
             VfioRequests.DeviceReset => device.Reset(),
             VfioRequests.DeviceFeature => Feature(kernel, device, argument),
+            VfioRequests.DeviceIoEventFd when (device.Flags & VfioDeviceFlags.Pci) != 0 => SetIoEvent(kernel, device, argument),
             _ => Errno.NotTypewriter,
         };
 
@@ -237,6 +238,27 @@ internal static class VfioDeviceCalls
         return device.SetInterrupts(set, argument.Slice(VfioIrqSet.MinimumSize, (int)size), kernel.Events);
     }
 
+    private static Errno SetIoEvent(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    {
+        Errno error = ArgszArgument.Take(argument, VfioDeviceIoEventFd.MinimumSize, out VfioDeviceIoEventFd call);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        if (call.Argsz < VfioDeviceIoEventFd.MinimumSize
+            || (call.Flags & ~VfioIoEventFlags.WidthMask) != 0
+            || BitOperations.PopCount((uint)call.Flags) != 1
+            || call.Descriptor < -1
+            || call.Offset >> RegionShift >= (ulong)device.RegionCount)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        VfioIoEvent write = new((int)(call.Offset >> RegionShift), call.Offset & RegionMask, (int)call.Flags, call.Data);
+        return device.SetIoEvent(write, call.Descriptor, kernel.Events);
+    }
+
     private static Errno Feature(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
     {
         int size = Unsafe.SizeOf<VfioDeviceFeature>();
@@ -356,6 +378,9 @@ internal sealed class BareDeviceBackend : IVfioDeviceBackend
     /// <inheritdoc/>
     public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events) =>
         Errno.NotTypewriter;
+
+    /// <inheritdoc/>
+    public Errno SetIoEvent(in VfioIoEvent write, int descriptor, IVfioEventSource events) => Errno.NotTypewriter;
 
     /// <inheritdoc/>
     public void RequestRelease()

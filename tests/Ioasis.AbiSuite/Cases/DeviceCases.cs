@@ -15,6 +15,7 @@ internal static class DeviceCases
     [
         new("device-regions", "S1.11", Needs, Regions),
         new("device-region-argsz", "S1.11", Needs, RegionArgsz),
+        new("device-every-argsz", "S3.9", Needs, EveryArgsz),
         new("device-irqs", "S1.11", Needs, Irqs),
         new("device-config-space", "S1.11", Needs, ConfigSpace),
         new("device-region-access", "S1.11", Needs, RegionAccess),
@@ -52,6 +53,37 @@ internal static class DeviceCases
             MemoryMarshal.Write(buffer.AsSpan(8), 0u);
             int result = c.Kernel.Ioctl(device, VfioRequests.DeviceGetRegionInfo, buffer);
             _ = c.Note(Label("argsz", argsz), result, buffer, 0xa5);
+        }
+    }
+
+    // What every size of the structure brings back, byte for byte: the device, regions that differ in what is there (none, the
+    // configuration space), interrupts that differ likewise.
+    private static void EveryArgsz(CaseContext c)
+    {
+        (_, int device) = Prepare(c);
+        Ask("info", VfioRequests.DeviceGetInfo, 0);
+        Ask("region-1", VfioRequests.DeviceGetRegionInfo, 1);
+        Ask("region-7", VfioRequests.DeviceGetRegionInfo, 7);
+        Ask("irq-0", VfioRequests.DeviceGetIrqInfo, 0);
+        Ask("irq-1", VfioRequests.DeviceGetIrqInfo, 1);
+        Ask("irq-2", VfioRequests.DeviceGetIrqInfo, 2);
+
+        void Ask(string what, uint request, uint index)
+        {
+            byte[] buffer = new byte[512];
+            for (uint argsz = 0; argsz <= 256; argsz++)
+            {
+                buffer.AsSpan().Fill(0xa5);
+                MemoryMarshal.Write(buffer, argsz);
+                MemoryMarshal.Write(buffer.AsSpan(4), 0u);
+                if (request != VfioRequests.DeviceGetInfo)
+                {
+                    MemoryMarshal.Write(buffer.AsSpan(8), index);
+                }
+
+                int result = c.Kernel.Ioctl(device, request, buffer);
+                _ = c.Note(string.Create(CultureInfo.InvariantCulture, $"{what}-argsz-{argsz}"), result, buffer, 0xa5);
+            }
         }
     }
 
