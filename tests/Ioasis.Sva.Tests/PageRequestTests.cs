@@ -111,6 +111,65 @@ public class PageRequestTests
     }
 
     [Fact]
+    public void A_worker_sleeps_and_ends_and_no_request_is_left_over()
+    {
+        using SvaRig rig = new(dispatch: PageRequestDispatch.Worker);
+        PageRequestRouter router = rig.Platform.Driver.PageRequests;
+        router.Options = router.Options with { WorkerSleep = TimeSpan.FromMilliseconds(1) };
+        (EmbeddedEndpoint device, Handler handler) = Attach(rig);
+        handler.OnGroup = static group => group.Respond(PageResponseCode.Success);
+        Random random = new(1);
+        int ended = 0;
+        for (int i = 0; i < 2000; i++)
+        {
+            // Meets the worker awake, on its way to sleep, asleep, on its way to its end, and gone.
+            Thread.SpinWait(random.Next(1000));
+            if (i % 50 == 0)
+            {
+                SpinWait.SpinUntil(() => router.WorkerCount == 0, TimeSpan.FromSeconds(20)).ShouldBeTrue();
+                ended++;
+            }
+
+            device.Ats!.RequestPage(s_pasid, 0x1000, Access.Read, out PageTicket? ticket).ShouldBe(Errno.Success);
+            SpinWait.SpinUntil(() => ticket!.IsAnswered, TimeSpan.FromSeconds(20)).ShouldBeTrue();
+        }
+
+        ended.ShouldBe(40);
+        (handler.Groups.Count, router.Statistics.Waiting).ShouldBe((2000, 0));
+    }
+
+    [Fact]
+    public void As_many_handlers_run_at_the_same_time_as_there_are_workers_and_no_more()
+    {
+        using SvaRig rig = new(dispatch: PageRequestDispatch.Worker);
+        PageRequestRouter router = rig.Platform.Driver.PageRequests;
+        router.Options = router.Options with { Workers = 2 };
+        (EmbeddedEndpoint device, Handler handler) = Attach(rig);
+        using SemaphoreSlim go = new(0);
+        int running = 0, most = 0;
+        handler.OnGroup = group =>
+        {
+            int now = Interlocked.Increment(ref running);
+            _ = Interlocked.CompareExchange(ref most, now, now - 1);
+            go.Wait(CancellationToken.None);
+            _ = Interlocked.Decrement(ref running);
+            _ = group.Respond(PageResponseCode.Success);
+        };
+        List<PageTicket> tickets = [];
+        for (int i = 0; i < 6; i++)
+        {
+            device.Ats!.RequestPage(s_pasid, 0x1000, Access.Read, out PageTicket? ticket).ShouldBe(Errno.Success);
+            tickets.Add(ticket!);
+        }
+
+        SpinWait.SpinUntil(() => Volatile.Read(ref running) == 2, TimeSpan.FromSeconds(20)).ShouldBeTrue();
+        router.WorkerCount.ShouldBe(2);
+        go.Release(6);
+        SpinWait.SpinUntil(() => tickets.TrueForAll(static ticket => ticket.IsAnswered), TimeSpan.FromSeconds(20)).ShouldBeTrue();
+        most.ShouldBe(2);
+    }
+
+    [Fact]
     public void A_device_that_exceeds_its_allotment_is_stopped_and_a_full_backlog_refuses_politely()
     {
         using SvaRig rig = new();
@@ -302,7 +361,11 @@ public class PageRequestTests
 
         public void OnPageRequests(PageRequestGroup group)
         {
-            Groups.Add(group);
+            lock (Groups)
+            {
+                Groups.Add(group);
+            }
+
             OnGroup?.Invoke(group);
         }
 

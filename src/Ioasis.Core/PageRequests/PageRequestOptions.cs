@@ -3,7 +3,10 @@ namespace Ioasis.Core;
 /// <summary>Where handlers of page requests run.</summary>
 public enum PageRequestDispatch
 {
-    /// <summary>On threads of the pool. With an injector on the reader's thread, as <see cref="Inline"/>.</summary>
+    /// <summary>
+    /// On threads of the router's own, which exist while there are page requests and some seconds longer. With an injector on
+    /// the reader's thread, as <see cref="Inline"/>.
+    /// </summary>
     Worker,
 
     /// <summary>On the thread that reads the hardware's queue, after it has let go of the queue. Deterministic.</summary>
@@ -21,6 +24,9 @@ public sealed record PageRequestOptions
 
     /// <summary>Handlers that run at the same time, 1 or more, in <see cref="PageRequestDispatch.Worker"/>.</summary>
     public int Workers { get; init; } = 1;
+
+    /// <summary>How long such a thread sleeps before it ends.</summary>
+    internal TimeSpan WorkerSleep { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// Pages that one device may have asked for without an answer: what the system wrote to its "Outstanding Page Request

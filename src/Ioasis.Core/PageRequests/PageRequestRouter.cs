@@ -23,7 +23,6 @@ public sealed partial class PageRequestRouter
     private PageRequestOptions _options = new();
     private PageRequestStatistics _statistics;
     private int _pages;
-    private int _runners;
 
     internal PageRequestRouter(IommuInstance iommu) => _iommu = iommu;
 
@@ -109,6 +108,7 @@ public sealed partial class PageRequestRouter
                 Charge(device, requests.Length);
                 attachment.Outstanding.Add(group);
                 _queue.Enqueue(group);
+                Volatile.Write(ref _backlog, _queue.Count);
             }
         }
 
@@ -151,7 +151,7 @@ public sealed partial class PageRequestRouter
         switch (_options.Dispatch)
         {
             case PageRequestDispatch.Worker when Injection.Current is null:
-                StartWorker();
+                WakeWorker();
                 break;
             case PageRequestDispatch.Manual:
                 break;
@@ -176,11 +176,13 @@ public sealed partial class PageRequestRouter
             {
                 if (!_queue.TryDequeue(out group))
                 {
+                    Volatile.Write(ref _backlog, 0);
                     return false;
                 }
             }
             while (group.State != PageRequestGroup.Progress.Queued);
 
+            Volatile.Write(ref _backlog, _queue.Count);
             attachment = group.Attachment;
             group.State = PageRequestGroup.Progress.Delivered;
             attachment.Running++;
@@ -278,41 +280,6 @@ public sealed partial class PageRequestRouter
                 }
 
                 _statistics = _statistics with { DroppedPartials = _statistics.DroppedPartials + 1 };
-            }
-        }
-    }
-
-    private void StartWorker()
-    {
-        using (_lock.Acquire())
-        {
-            if (_queue.Count == 0 || _runners >= _options.Workers)
-            {
-                return;
-            }
-
-            _runners++;
-        }
-
-        _ = ThreadPool.UnsafeQueueUserWorkItem(static router => router.Work(), this, preferLocal: false);
-    }
-
-    private void Work()
-    {
-        while (true)
-        {
-            while (TryRun())
-            {
-            }
-
-            using (_lock.Acquire())
-            {
-                // Who queues after this starts another worker.
-                if (_queue.Count == 0)
-                {
-                    _runners--;
-                    return;
-                }
             }
         }
     }

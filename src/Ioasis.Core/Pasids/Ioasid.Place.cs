@@ -34,7 +34,7 @@ public readonly partial record struct Ioasid
         life = life == 0 ? 1 : life;
         bool hasMore = guest is not null || data is not null;
         Volatile.Write(ref word, ((ulong)life << LifeShift) | (hasMore ? MoreBit : 0));
-        _ = Injection.Hit(InjectionKind.MemoryWrite, BeginPoint | pasid.Value);
+        _ = Injection.Hit(InjectionKind.MemoryWrite, pasid.Value);
         Volatile.Write(ref set.Places.SetIdAt(pasid.Value), set.Id.Value);
         if (hasMore)
         {

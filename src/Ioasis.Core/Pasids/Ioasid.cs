@@ -46,9 +46,6 @@ public readonly partial record struct Ioasid
     private const int CountShift = 5;
     private const int LifeShift = 32;
 
-    /// <summary>In the detail of the point at which a number is taken and nobody finds it yet; for the explorer of schedules.</summary>
-    internal const ulong BeginPoint = 1ul << 32;
-
     // What is read instead of another life's word.
     private const ulong Over = 0;
 
