@@ -1,0 +1,138 @@
+namespace Ioasis.PageTables;
+
+// Each format is a structure with a name, and not one with type parameters for its numbers, so that a stack trace and a
+// profile name the format.
+
+/// <summary>First stage, 32-bit IOVAs, which are not sign-extended: all 4 GiB can be mapped.</summary>
+public readonly struct Sv32 : IFirstStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv32;
+
+    /// <inheritdoc/>
+    public static int Levels => 2;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 32;
+
+    /// <inheritdoc/>
+    public static int IndexBits => 10;
+
+    /// <inheritdoc/>
+    public static int RootIndexBits => 10;
+
+    /// <inheritdoc/>
+    public static int EntrySizeLog2 => 2;
+
+    /// <inheritdoc/>
+    public static int OutputBits => 34;
+
+    /// <inheritdoc/>
+    public static int ContiguousLog2 => 0;
+}
+
+/// <summary>First stage. IOVA bits 63:39 must equal bit 38, so the aperture is the lower half, [0, 2^38 - 1].</summary>
+public readonly struct Sv39 : IFirstStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv39;
+
+    /// <inheritdoc/>
+    public static int Levels => 3;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 38;
+}
+
+/// <summary>First stage. IOVA bits 63:48 must equal bit 47, so the aperture is the lower half, [0, 2^47 - 1].</summary>
+public readonly struct Sv48 : IFirstStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv48;
+
+    /// <inheritdoc/>
+    public static int Levels => 4;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 47;
+}
+
+/// <summary>First stage. IOVA bits 63:57 must equal bit 56, so the aperture is the lower half, [0, 2^56 - 1].</summary>
+public readonly struct Sv57 : IFirstStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv57;
+
+    /// <inheritdoc/>
+    public static int Levels => 5;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 56;
+}
+
+/// <summary>Second stage: guest physical addresses of 34 bits, zero-extended; a root of 16 KiB.</summary>
+public readonly struct Sv32x4 : ISecondStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv32x4;
+
+    /// <inheritdoc/>
+    public static int Levels => 2;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 34;
+
+    /// <inheritdoc/>
+    public static int IndexBits => 10;
+
+    /// <inheritdoc/>
+    public static int RootIndexBits => 12;
+
+    /// <inheritdoc/>
+    public static int EntrySizeLog2 => 2;
+
+    /// <inheritdoc/>
+    public static int OutputBits => 34;
+
+    /// <inheritdoc/>
+    public static int ContiguousLog2 => 0;
+}
+
+/// <summary>Second stage: guest physical addresses of 41 bits, zero-extended; a root of 16 KiB.</summary>
+public readonly struct Sv39x4 : ISecondStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv39x4;
+
+    /// <inheritdoc/>
+    public static int Levels => 3;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 41;
+}
+
+/// <summary>Second stage: guest physical addresses of 50 bits, zero-extended; a root of 16 KiB.</summary>
+public readonly struct Sv48x4 : ISecondStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv48x4;
+
+    /// <inheritdoc/>
+    public static int Levels => 4;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 50;
+}
+
+/// <summary>Second stage: guest physical addresses of 59 bits, zero-extended; a root of 16 KiB.</summary>
+public readonly struct Sv57x4 : ISecondStageFormat
+{
+    /// <inheritdoc/>
+    public static PageTableFormat Format => PageTableFormat.Sv57x4;
+
+    /// <inheritdoc/>
+    public static int Levels => 5;
+
+    /// <inheritdoc/>
+    public static int ApertureBits => 59;
+}
