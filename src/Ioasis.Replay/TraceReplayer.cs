@@ -88,7 +88,13 @@ public static class TraceReplayer
         }
 
         return Replay(
-            new(plan, log, schedule?.Accesses ?? [], learned: false) { Alignment = alignment, Residuals = schedule?.Residuals ?? [], Refined = schedule?.Refined ?? 0 },
+            new(plan, log, schedule?.Accesses ?? [], learned: false)
+            {
+                Alignment = alignment,
+                Residuals = schedule?.Residuals ?? [],
+                Refined = schedule?.Refined ?? 0,
+                NearMisses = schedule is null ? default : (schedule.NearMisses, schedule.FarthestNearMiss),
+            },
             options, parseTime, watch, progress, cancellationToken);
     }
 

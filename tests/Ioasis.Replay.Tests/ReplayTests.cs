@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
 using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
@@ -278,6 +280,25 @@ public sealed class ReplayTests
         mismatch.Path.ShouldEndWith("riscv-faults.dma.log.gz");
         mismatch.Kind.ShouldBe("logged DMA reaches its page");
         report.DmaLog!.Classes.ShouldContain(new NamedCount("not explained by any mapping", 1));
+    }
+
+    [Fact]
+    public void Clocks_that_are_looser_than_the_tolerance_are_told_from_wrong_mappings_and_the_tolerance_that_would_do_is_named()
+    {
+        ReplayReport tight = Faults(1e-6);
+        tight.Passed.ShouldBeFalse();
+        Oddity found = tight.Oddities.Single(o => o.Name == "unexplained DMAs whose page is mapped so a little earlier or later");
+        found.Count.ShouldBe(tight.DmaLog!.Classes.Single(c => c.Name == "not explained by any mapping").Count);
+        found.Count.ShouldBe(tight.Checks.MismatchCount);
+
+        Match named = Regex.Match(found.Outcome, "a tolerance of (?<ms>[0-9]+) ms", RegexOptions.ExplicitCapture, TimeSpan.FromSeconds(1));
+        named.Success.ShouldBeTrue(found.Outcome);
+        ReplayReport loose = Faults(int.Parse(named.Groups["ms"].Value, CultureInfo.InvariantCulture) / 1e3);
+        loose.Checks.MismatchCount.ShouldBe(0, Describe(loose));
+        loose.Oddities.ShouldNotContain(o => o.Name == found.Name);
+
+        static ReplayReport Faults(double tolerance) => Run(
+            "riscv-faults.ftrace.txt.gz", "riscv-faults.dma.log.gz", new() { ToleranceSeconds = tolerance, RecordSeries = false });
     }
 
     [Fact]

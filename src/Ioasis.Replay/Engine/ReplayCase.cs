@@ -27,6 +27,9 @@ internal sealed class ReplayCase(MappingPlan plan, DmaLog? log, ScheduledDma[] a
     /// <summary>Distances of accesses within the tolerance from their mappings, sorted.</summary>
     public double[] Residuals { get; init; } = [];
 
+    /// <summary>Unexplained accesses that a larger tolerance would explain, and the tolerance in seconds.</summary>
+    public (int Count, double Seconds) NearMisses { get; init; }
+
     /// <summary>Times of recorded invalidations on the trace's clock: the kernel's own events, or without any the log's.</summary>
     public long[] InvalidationTimes()
     {

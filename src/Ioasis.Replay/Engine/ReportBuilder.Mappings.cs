@@ -1,3 +1,4 @@
+using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Primitives;
 using Ioasis.Replay.DmaLogs;
@@ -284,6 +285,18 @@ internal sealed partial class ReportBuilder
                 Name = "logged DMAs where the clocks are further apart than the tolerance",
                 Count = replay.Refined,
                 Outcome = "tied by the DMAs around them: none can come before its map; they count as within the tolerance",
+            });
+        }
+
+        if (replay.NearMisses.Count > 0)
+        {
+            result.Add(new()
+            {
+                Name = "unexplained DMAs whose page is mapped so a little earlier or later",
+                Count = replay.NearMisses.Count,
+                Outcome = string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"mismatches; where the recording's clocks are that loose, a tolerance of {Math.Ceiling(replay.NearMisses.Seconds * 1e3)} ms explains them"),
             });
         }
 

@@ -58,7 +58,7 @@ public static class DmaPlanner
         }
 
         MappingPlan unnamed = Planner.Make(trace, options with { Rest = DeviceTable.UnattributedName });
-        int[]? users = DmaSchedule.FindUsers(unnamed, log, clocks, tolerance, out int user);
+        int[]? users = UserVote.FindUsers(unnamed, log, clocks, tolerance, out int user);
         return users is null
             ? Planner.Make(trace, options)
             : Planner.Make(

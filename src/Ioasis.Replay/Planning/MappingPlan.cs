@@ -1,3 +1,4 @@
+using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Planning;
@@ -216,6 +217,18 @@ public sealed class MappingPlan
 
     /// <summary>For each device: maps without a device that overlap its own, in IOVA and in time. Filled when the rest is open.</summary>
     internal long[] Conflicts { get; set; } = [];
+
+    /// <summary>For each device of a log its index in the trace's table, where one that the trace does not name is added.</summary>
+    internal int[] DevicesOf(DmaLog log)
+    {
+        int[] devices = new int[log.Devices.Count];
+        for (int i = 0; i < devices.Length; i++)
+        {
+            devices[i] = Trace.Devices.Intern(log.Devices.Id(i));
+        }
+
+        return devices;
+    }
 
     /// <summary>Time of an area's map in nanoseconds.</summary>
     public long MapTimeNs(in Area area) => Trace.Mappings[area.MapEvent].TimeNs;

@@ -1,0 +1,152 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Planning;
+
+namespace Ioasis.Replay.Engine;
+
+// The checks: what a DMA reaches after a map, that it faults after an unmap, and that the fault is reported.
+internal sealed partial class ReplayEngine
+{
+    private void CheckMapped(in PlanStep step, in Area area)
+    {
+        ulong last = area.Length - 1;
+        if (_options.Check == CheckLevel.All)
+        {
+            for (ulong offset = 0; offset <= last; offset += 4096)
+            {
+                CheckReaches(step, area, offset, write: (offset & 4096) != 0);
+            }
+        }
+        else
+        {
+            CheckReaches(step, area, 0, write: false);
+        }
+
+        CheckReaches(step, area, last, write: true);
+        CheckData(step, area, Next() % area.Length & ~7ul);
+    }
+
+    private void CheckReaches(in PlanStep step, in Area area, ulong offset, bool write)
+    {
+        Translate(step.Device, area.Start + offset, write, out DmaTranslation translation);
+        _checks.Count(CheckKind.MapTranslation);
+        ulong expected = area.Physical + offset;
+        if (translation.Status != DmaStatus.Success || translation.Address.Value != expected)
+        {
+            Fail(CheckKind.MapTranslation, step, area.Start + offset, CheckLog.Physical(expected), CheckLog.Outcome(translation));
+            DrainFaults();
+        }
+    }
+
+    private void CheckData(in PlanStep step, in Area area, ulong offset)
+    {
+        ulong value = Next();
+        ulong seen = 0;
+        _checks.Count(CheckKind.MapData);
+        TranslationsByDevice[step.Device]++;
+        Translations++;
+        DmaRequest request = new(_ids[step.Device], new(area.Start + offset), DmaFlags.Write);
+        DmaStatus status = _port.Write(request, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in value)));
+        PhysicalAddress expected = new(area.Physical + offset);
+        if (status != DmaStatus.Success
+            || _stack.Platform.PhysicalMemory.Read64(expected, out seen) != MemoryStatus.Success
+            || seen != value)
+        {
+            Fail(
+                CheckKind.MapData, step, area.Start + offset,
+                CheckLog.Physical(expected.Value),
+                status == DmaStatus.Success ? "the data is elsewhere" : "a fault");
+            DrainFaults();
+        }
+    }
+
+    private void CheckUnmapped(in PlanStep step)
+    {
+        bool write = (Next() & 1) != 0;
+        if (_options.Check == CheckLevel.All)
+        {
+            for (int i = 0; i < step.AreaCount; i++)
+            {
+                ref readonly Area area = ref _areas[_plan.Ended[step.Area + i]];
+                ulong first = Math.Max(area.Start, step.CheckStart);
+                ulong last = Math.Min(area.Start + (area.Length - 1), step.CheckStart + (step.CheckLength - 1));
+                for (ulong at = first; at <= last && at >= first; at += 4096)
+                {
+                    CheckFaults(CheckKind.UnmapFault, step.Device, at, write, _events[step.Event].Line);
+                    write = !write;
+                }
+            }
+
+            return;
+        }
+
+        ulong offset = Next() % step.CheckLength;
+        CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart + offset, write, _events[step.Event].Line);
+        if (step.CheckLength > 4096)
+        {
+            CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart, !write, _events[step.Event].Line);
+            CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart + (step.CheckLength - 1), write, _events[step.Event].Line);
+        }
+    }
+
+    private void CheckFaults(CheckKind kind, int device, ulong iova, bool write, int line)
+    {
+        Translate(device, iova, write, out DmaTranslation translation);
+        _checks.Count(kind);
+        if (translation.Status != DmaStatus.UnsupportedRequest)
+        {
+            if (_checks.Lists)
+            {
+                _checks.Fail(
+                    kind, line, _plan.Trace.Devices.Name(device), iova, CheckLog.Fault(write), CheckLog.Outcome(translation));
+            }
+            else
+            {
+                _checks.Fail(kind, line, "", iova, "", "");
+            }
+
+            DrainFaults();
+            return;
+        }
+
+        int cause = write ? WriteCause : ReadCause;
+        _checks.Count(CheckKind.FaultRecord);
+        CollectionsMarshal.GetValueRefOrAddDefault(ExpectedFaults, cause, out _)++;
+        bool reported = TryTakeFault(out IommuFault fault);
+        if (!reported || fault.Cause != cause || fault.DeviceId != _ids[device] || fault.Iova.Value != iova)
+        {
+            string got = reported
+                ? string.Create(CultureInfo.InvariantCulture, $"fault {fault.Cause} of {fault.DeviceId} at {fault.Iova}")
+                : "no record";
+            _checks.Fail(
+                CheckKind.FaultRecord, line, _plan.Trace.Devices.Name(device), iova, CheckLog.Fault(write) + " in a record", got);
+            DrainFaults();
+        }
+    }
+
+    private void CheckLogged(in ScheduledDma scheduled, in DmaAccess access, bool write)
+    {
+        int device = scheduled.Device;
+        Translate(device, access.Iova, write, out DmaTranslation translation);
+        _checks.Count(CheckKind.LoggedDma);
+        ulong mask = ~((1ul << scheduled.SizeLog2) - 1);
+        if (translation.Status != DmaStatus.Success || ((translation.Address.Value ^ access.Physical) & mask) != 0)
+        {
+            _checks.Fail(
+                CheckKind.LoggedDma,
+                access.Line,
+                _plan.Trace.Devices.Name(device),
+                access.Iova,
+                CheckLog.Physical(access.Physical & mask),
+                CheckLog.Outcome(translation));
+            DrainFaults();
+        }
+    }
+
+    private void Fail(CheckKind kind, in PlanStep step, ulong iova, string expected, string got) =>
+        _checks.Fail(kind, _events[step.Event].Line, _plan.Trace.Devices.Name(step.Device), iova, expected, got);
+}

@@ -1,0 +1,192 @@
+using Ioasis.Replay.DmaLogs;
+
+namespace Ioasis.Replay.Planning;
+
+/// <summary>
+/// When each page of each device was mapped to what, as far as a log uses it. Finds the mapping that explains an access: the
+/// one that is live at its time, or the nearest in time.
+/// </summary>
+internal sealed class MappingHistory
+{
+    private readonly Dictionary<(int Device, ulong Page), List<int>> _history = [];
+    private readonly MappingPlan _plan;
+    private readonly double[] _mapSeconds;
+    private readonly double[] _endSeconds;
+
+    /// <summary>Files the plan's areas under the pages that the log uses.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="log">The log.</param>
+    /// <param name="devices">For each device of the log the device of the plan whose mappings its accesses are looked up in.</param>
+    public MappingHistory(MappingPlan plan, DmaLog log, int[] devices)
+    {
+        _plan = plan;
+        _mapSeconds = new double[plan.Areas.Length];
+        _endSeconds = new double[plan.Areas.Length];
+        for (int i = 0; i < plan.Areas.Length; i++)
+        {
+            _mapSeconds[i] = plan.MapTimeNs(plan.Areas[i]) / 1e9;
+            _endSeconds[i] = plan.Areas[i].EndEvent < 0 ? double.PositiveInfinity : plan.EndTimeNs(plan.Areas[i]) / 1e9;
+        }
+
+        Index(log, devices);
+    }
+
+    /// <summary>When an area was mapped, in seconds of the trace.</summary>
+    public double MapSeconds(int area) => _mapSeconds[area];
+
+    /// <summary>The area that maps the access's page to where it went and is live then, or the nearest in time.</summary>
+    /// <param name="device">The device in the plan.</param>
+    /// <param name="access">The access.</param>
+    /// <param name="at">Its time, in seconds of the trace.</param>
+    /// <param name="distance">How far the area's life is from that, in seconds; 0 if it is live.</param>
+    /// <returns>The area's index, or -1 if none ever mapped the page so.</returns>
+    public int Find(int device, in DmaAccess access, double at, out double distance)
+    {
+        distance = double.PositiveInfinity;
+        return _history.TryGetValue((device, access.Iova >> 12), out List<int>? areas) ? Nearest(areas, access, at, out distance) : -1;
+    }
+
+    /// <summary>
+    /// AMD's log has the start of the leaf, and does not tell its size, which may be any power of two: log2 of the aligned block
+    /// of the area around the access that starts at the logged address, or 0 if there is none.
+    /// </summary>
+    public static byte BlockOf(in Area area, in DmaAccess access)
+    {
+        for (int log2 = 12; log2 < 48; log2++)
+        {
+            ulong mask = (1ul << log2) - 1;
+            ulong start = access.Iova & ~mask;
+            if (start < area.Start || (start | mask) - area.Start >= area.Length)
+            {
+                return 0;
+            }
+
+            ulong physical = area.Physical + (start - area.Start);
+            if ((physical & mask) != 0)
+            {
+                return 0;
+            }
+
+            if (physical == (access.Physical & ~4095ul))
+            {
+                return (byte)log2;
+            }
+        }
+
+        return 0;
+    }
+
+    private void Index(DmaLog log, int[] devices)
+    {
+        Dictionary<int, HashSet<ulong>> pages = [];
+        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        {
+            int device = devices[access.Device];
+            if (!pages.TryGetValue(device, out HashSet<ulong>? set))
+            {
+                pages.Add(device, set = []);
+            }
+
+            set.Add(access.Iova >> 12);
+        }
+
+        for (int i = 0; i < _plan.Areas.Length; i++)
+        {
+            ref readonly Area area = ref _plan.Areas[i];
+            if (!pages.TryGetValue(area.Device, out HashSet<ulong>? set))
+            {
+                continue;
+            }
+
+            ulong first = area.Start >> 12;
+            ulong last = (area.Start + (area.Length - 1)) >> 12;
+            if (last - first < (ulong)set.Count)
+            {
+                for (ulong page = first; page <= last; page++)
+                {
+                    if (set.Contains(page))
+                    {
+                        File(area.Device, page, i);
+                    }
+                }
+
+                continue;
+            }
+
+            foreach (ulong page in set)
+            {
+                if (page >= first && page <= last)
+                {
+                    File(area.Device, page, i);
+                }
+            }
+        }
+    }
+
+    private void File(int device, ulong page, int area)
+    {
+        if (!_history.TryGetValue((device, page), out List<int>? areas))
+        {
+            _history.Add((device, page), areas = []);
+        }
+
+        areas.Add(area);
+    }
+
+    private int Nearest(List<int> areas, in DmaAccess access, double at, out double distance)
+    {
+        int low = 0;
+        int high = areas.Count;
+        while (low < high)
+        {
+            int middle = (low + high) >> 1;
+            if (_mapSeconds[areas[middle]] <= at)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        int best = -1;
+        distance = double.PositiveInfinity;
+        for (int i = low - 1; i >= 0; i--)
+        {
+            if (Matches(areas[i], access))
+            {
+                best = areas[i];
+                distance = at > _endSeconds[best] ? at - _endSeconds[best] : 0;
+                break;
+            }
+        }
+
+        for (int i = low; i < areas.Count && distance > 0 && _mapSeconds[areas[i]] - at < distance; i++)
+        {
+            if (Matches(areas[i], access))
+            {
+                best = areas[i];
+                distance = _mapSeconds[best] - at;
+                break;
+            }
+        }
+
+        return best;
+    }
+
+    private bool Matches(int index, in DmaAccess access)
+    {
+        ref readonly Area area = ref _plan.Areas[index];
+        if (access.SizeLog2 == DmaAccess.UnknownSize)
+        {
+            return BlockOf(area, access) != 0;
+        }
+
+        ulong page = access.Iova & ~4095ul;
+        ulong mask = ~((1ul << access.SizeLog2) - 1);
+        return access.SizeLog2 <= 12
+            ? area.Physical + (page - area.Start) == (access.Physical & ~4095ul)
+            : ((area.Physical + (page - area.Start)) & mask) == (access.Physical & mask);
+    }
+}
