@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -66,23 +65,9 @@ public sealed class PasidFd : IDisposable
     /// <returns>Success; <see cref="Errno.TooManyOpenFiles"/>.</returns>
     public Errno TryCreateVirtualMachine(out VirtualMachinePasids? machine)
     {
-        IoasidVmCreate argument = new() { Size = 8 };
-        bool held = false;
-        try
-        {
-            Descriptor.DangerousAddRef(ref held);
-            int result = Descriptor.Kernel.Ioctl(
-                Descriptor.Number, IoasidVmCreate.Request, MemoryMarshal.AsBytes(new Span<IoasidVmCreate>(ref argument)));
-            machine = result < 0 ? null : new(KernelDescriptor.Own(Descriptor.Kernel, result));
-            return result < 0 ? (Errno)(-result) : Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                Descriptor.DangerousRelease();
-            }
-        }
+        Errno error = PasidEvents.TryMake(Descriptor, new IoasidVmCreate(), out KernelDescriptor? made);
+        machine = made is null ? null : new(made);
+        return error;
     }
 
     /// <summary>Closes the descriptor once the sets and PASIDs made with it are disposed.</summary>

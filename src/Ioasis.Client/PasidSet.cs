@@ -125,6 +125,23 @@ public sealed class PasidSet : IDisposable
         return error;
     }
 
+    /// <summary>Makes a descriptor that tells what happens to the set's PASIDs from now on, by whomever.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public PasidSetEvents Subscribe()
+    {
+        IommuException.ThrowIf(TrySubscribe(out PasidSetEvents? events), "IOASID_SET_EVENTS", $"set {Id}");
+        return events!;
+    }
+
+    /// <summary>Makes a descriptor that tells what happens to the set's PASIDs from now on, by whomever.</summary>
+    /// <returns>Success; <see cref="Errno.NoEntry"/> if the set is gone; <see cref="Errno.TooManyOpenFiles"/>.</returns>
+    public Errno TrySubscribe(out PasidSetEvents? events)
+    {
+        Errno error = PasidEvents.TryMake(_descriptor, new IoasidSetEvents { SetId = Id.Value }, out KernelDescriptor? made);
+        events = made is null ? null : new(made);
+        return error;
+    }
+
     /// <summary>Frees every PASID of the set; the set and its quota stay.</summary>
     /// <returns>Success; <see cref="Errno.TimedOut"/> if a device does not let go in time: its PASID stays taken.</returns>
     public Errno TryClear()

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -56,32 +54,8 @@ public sealed class VirtualMachinePasids : IDisposable
     /// <param name="timeoutMilliseconds">How long; 0 does not wait, negative waits for ever.</param>
     /// <param name="next">The event.</param>
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
-    public Errno TryRead(int timeoutMilliseconds, out IoasidVmEvent next)
-    {
-        next = default;
-        bool held = false;
-        try
-        {
-            Descriptor.DangerousAddRef(ref held);
-            int ready = Descriptor.Kernel.Poll(Descriptor.Number, PollEvents.In, timeoutMilliseconds, out _);
-            if (ready <= 0)
-            {
-                return ready == 0 ? Errno.TimedOut : (Errno)(-ready);
-            }
-
-            nint count = Descriptor.Kernel.Read(Descriptor.Number, MemoryMarshal.AsBytes(new Span<IoasidVmEvent>(ref next)));
-            return count == Unsafe.SizeOf<IoasidVmEvent>() ? Errno.Success
-                : count < 0 ? (Errno)(-(int)count)
-                : Errno.TimedOut;
-        }
-        finally
-        {
-            if (held)
-            {
-                Descriptor.DangerousRelease();
-            }
-        }
-    }
+    public Errno TryRead(int timeoutMilliseconds, out IoasidVmEvent next) =>
+        PasidEvents.TryRead(Descriptor, timeoutMilliseconds, out next);
 
     /// <summary>Closes the descriptor: the guest's ENQCMD find nothing any more.</summary>
     public void Dispose() => Descriptor.Dispose();

@@ -41,6 +41,9 @@ public static class IoasidRequests
     /// <summary>IOASID_VM_CREATE, on <c>/dev/ioasid</c>: the result is the descriptor of a virtual machine.</summary>
     public const uint VmCreate = Base + 0x0a;
 
+    /// <summary>IOASID_SET_EVENTS, on <c>/dev/ioasid</c>: the result is a descriptor that tells what happens in a set.</summary>
+    public const uint SetEvents = Base + 0x0b;
+
     /// <summary>IOASID_VM_MAP, on a virtual machine.</summary>
     public const uint VmMap = Base + 0x10;
 

@@ -58,6 +58,7 @@ internal sealed partial class IoasidFile : OpenFile
             IoasidRequests.MapGuest => Run<IoasidMapGuest>(argument, &MapGuestCall),
             IoasidRequests.Find => Run<IoasidFind>(argument, &FindCall),
             IoasidRequests.VmCreate => VmCreate(argument, out result),
+            IoasidRequests.SetEvents => SetEvents(argument, out result),
             _ => Errno.NotTypewriter,
         };
     }
@@ -178,6 +179,33 @@ internal sealed partial class IoasidFile : OpenFile
         }
 
         return error;
+    }
+
+    private Errno SetEvents(Span<byte> argument, out int descriptor)
+    {
+        descriptor = 0;
+        Errno error = SizedArgument.Take(argument, out IoasidSetEvents events);
+        if (error != Errno.Success || events.Flags != 0)
+        {
+            return error != Errno.Success ? error : Errno.NotSupported;
+        }
+
+        if (!_sets.TryGetValue(events.SetId, out PasidSet? set))
+        {
+            return Errno.NoEntry;
+        }
+
+        IoasidEventsFile file = new(set);
+        error = Kernel.Descriptors.Add(file, out descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+            descriptor = 0;
+            return error;
+        }
+
+        file.Begin();
+        return Errno.Success;
     }
 
     // Ends the IOASIDs of a set; then nobody finds them here, and their memory is wiped (S1.7).

@@ -33,6 +33,7 @@ public sealed class IoasidAbiTests
         (IoasidRequests.DeviceAllow, Unsafe.SizeOf<IoasidDeviceAllow>(), 2),
         (IoasidRequests.DeviceDisallow, Unsafe.SizeOf<IoasidDeviceDisallow>(), 2),
         (IoasidRequests.DeviceList, Unsafe.SizeOf<IoasidDeviceListArgument>(), 2),
+        (IoasidRequests.SetEvents, Unsafe.SizeOf<IoasidSetEvents>(), 0),
     ];
 
     // Places in the list: making a set, allocating, binding, mapping in a machine, allowing on a device.
