@@ -178,6 +178,14 @@ public class UapiRangesBenchmarks
         return ranges.Count;
     }
 
+    /// <summary>Sixteen pages, when between any two regions there are fifteen: the lowest place is behind them all.</summary>
+    [Benchmark]
+    public void Map_automatic_and_unmap_behind_all_ranges()
+    {
+        _ = _space.TryMap(1ul << 21, 1ul << 16, Access.Read, out Iova iova);
+        _ = _space.TryUnmap(iova, 1ul << 16, out _);
+    }
+
     [Benchmark]
     public void Detach_and_attach()
     {

@@ -13,6 +13,10 @@ internal sealed unsafe partial class ProcessMemory
     private const int PopulateWrite = 23;
     private const ulong PageMask = 4095;
 
+    // Below, faulting pages in costs no more than asking the system about them.
+    private const ulong LeastToAsk = 16 * (PageMask + 1);
+
+    private readonly ProcessAreas _areas = ProcessAreas.Instance;
     private readonly int _process = Environment.ProcessId;
     private readonly bool _canPopulate;
 
@@ -63,8 +67,9 @@ internal sealed unsafe partial class ProcessMemory
     }
 
     /// <summary>
-    /// Makes sure that a range is there and can be accessed, as pinning does: the pages are faulted in. Where the system cannot
-    /// do that, it is only made sure that they are there.
+    /// Makes sure that a range is there and can be accessed, as pinning does. Pages of a few, of files and of shared memory are
+    /// faulted in (or where the system cannot do that, touched); of large anonymous areas it is enough that the system knows
+    /// them, for whoever accesses them faults them in.
     /// </summary>
     public Errno Populate(ulong address, ulong length, bool writable)
     {
@@ -76,6 +81,17 @@ internal sealed unsafe partial class ProcessMemory
         }
 
         ulong bytes = (last | PageMask) - start + 1;
+        while (bytes >= LeastToAsk && _areas.TryFindAnonymous(start, writable, out ulong end))
+        {
+            if (end - start >= bytes)
+            {
+                return Errno.Success;
+            }
+
+            bytes -= end - start;
+            start = end;
+        }
+
         if (!_canPopulate)
         {
             return Touch(start, bytes);
