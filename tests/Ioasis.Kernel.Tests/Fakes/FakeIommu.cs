@@ -323,6 +323,9 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     public int MapCalls { get; private set; }
 
+    /// <summary>Those among <see cref="MapCalls"/> that wanted leaves of one page.</summary>
+    public int GranuleCalls { get; private set; }
+
     public override AddressRange Aperture { get; } = iommu.Aperture;
 
     public override ulong PageSizes { get; } = iommu.PageSizes;
@@ -358,8 +361,11 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
         }
     }
 
-    public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access) =>
-        Map(iova, address, length, access);
+    public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access)
+    {
+        GranuleCalls++;
+        return Map(iova, address, length, access);
+    }
 
     private Errno MapLocked(Iova iova, PhysicalAddress address, ulong length, Access access)
     {
