@@ -5,15 +5,31 @@ namespace Ioasis.RiscV.Hardware;
 /// </summary>
 internal readonly record struct SpaceKey(bool HasGscid, uint Gscid, bool HasPscid, uint Pscid);
 
+/// <summary>Which guest pages a device context takes for virtual interrupt files, and its table for them; all 0 without one (section 2.1.3.6).</summary>
+internal readonly record struct InterruptFiles(ulong Table, ulong Mask, ulong Pattern)
+{
+    /// <summary>Those of a device context.</summary>
+    public static InterruptFiles Of(in DeviceContextData device) =>
+        Architecture.TablePointer.Mode(device.Msiptp) == Architecture.Msiptp.ModeOff
+            ? default
+            : new(device.Msiptp, device.MsiAddressMask, device.MsiAddressPattern);
+}
+
 /// <summary>
 /// The IOTLB's view of an address space. Its entries carry a short tag; to invalidate them all is to take the tag away, in
 /// constant time. Changed under the cache lock, read without.
 /// </summary>
-internal sealed class AddressSpace(SpaceKey key)
+internal sealed class AddressSpace(SpaceKey key, InterruptFiles files = default)
 {
     private ulong _identity;
 
     public SpaceKey Key { get; } = key;
+
+    /// <summary>Where the interrupt files of its devices are. Devices of one VM may differ in that, and then so do their translations.</summary>
+    public InterruptFiles Files { get; } = files;
+
+    /// <summary>The next space of the same <see cref="Key"/>, with other <see cref="Files"/>.</summary>
+    public AddressSpace? Sibling { get; set; }
 
     /// <summary><see cref="Tag"/> in 31:0 and <see cref="Classes"/> in 63:32, to be read at once.</summary>
     public ulong Identity => Volatile.Read(ref _identity);

@@ -16,6 +16,7 @@ public sealed partial class RiscVIommu
     private readonly Iotlb? _iotlb;
     private readonly HostileCache? _hostile;
     private readonly Dictionary<SpaceKey, AddressSpace> _spaces = [];
+    private int _spaceCount;
     private readonly Dictionary<uint, List<AddressSpace>> _guestSpaces = [];
     private readonly List<AddressSpace> _hostSpaces = [];
 
@@ -67,7 +68,7 @@ public sealed partial class RiscVIommu
                 if (request.FillSequence == _invalidationSequence)
                 {
                     AddressSpace? guest = device.Has(DeviceTranslationControl.T2gpaBit)
-                        ? SpaceOf(new(HasGscid: true, device.Gscid, HasPscid: false, 0))
+                        ? SpaceOf(new(HasGscid: true, device.Gscid, HasPscid: false, 0), InterruptFiles.Of(device))
                         : null;
                     cached = new(request.DeviceId, device, guest, CountersOf(request.DeviceId));
                     _devices.Add(request.DeviceId, cached);
@@ -122,7 +123,9 @@ public sealed partial class RiscVIommu
             bool guest = device.Data.HasSecondStage;
             AddressSpace? space = process.Stage.IsBare && !guest
                 ? null
-                : SpaceOf(new(guest, guest ? device.Data.Gscid : 0, !process.Stage.IsBare, process.Stage.IsBare ? 0 : process.Pscid));
+                : SpaceOf(
+                    new(guest, guest ? device.Data.Gscid : 0, !process.Stage.IsBare, process.Stage.IsBare ? 0 : process.Pscid),
+                    InterruptFiles.Of(device.Data));
             int size = (int)ulong.Log2(Math.Min(Options.BareFirstStageSize, Options.BareSecondStageSize));
             TranslationContext context = new(
                 TranslationContext.KeyOf(request.DeviceId, request.HadProcess, request.ProcessId), device, process, space, size,
@@ -133,20 +136,26 @@ public sealed partial class RiscVIommu
     }
 
     // Cache lock held.
-    private AddressSpace SpaceOf(SpaceKey key)
+    private AddressSpace SpaceOf(SpaceKey key, InterruptFiles files)
     {
-        if (_spaces.TryGetValue(key, out AddressSpace? space))
+        _ = _spaces.TryGetValue(key, out AddressSpace? first);
+        for (AddressSpace? known = first; known is not null; known = known.Sibling)
         {
-            return space;
+            if (known.Files == files)
+            {
+                return known;
+            }
         }
 
-        if (_spaces.Count >= MaxSpaces)
+        if (_spaceCount >= MaxSpaces)
         {
             ForgetSpaces();
+            first = null;
         }
 
-        space = new(key);
-        _spaces.Add(key, space);
+        AddressSpace space = new(key, files) { Sibling = first };
+        _spaces[key] = space;
+        _spaceCount++;
         if (!key.HasGscid)
         {
             _hostSpaces.Add(space);
@@ -166,14 +175,18 @@ public sealed partial class RiscVIommu
     private void ForgetSpaces()
     {
         _invalidationSequence++;
-        foreach (AddressSpace space in _spaces.Values)
+        foreach (AddressSpace first in _spaces.Values)
         {
-            _ = _iotlb?.RemoveAll(space);
+            for (AddressSpace? space = first; space is not null; space = space.Sibling)
+            {
+                _ = _iotlb?.RemoveAll(space);
+            }
         }
 
         _devices.Clear();
         _contexts.Clear();
         _spaces.Clear();
+        _spaceCount = 0;
         _guestSpaces.Clear();
         _hostSpaces.Clear();
     }
@@ -265,7 +278,13 @@ public sealed partial class RiscVIommu
         if (invalidation.HasPscid)
         {
             SpaceKey key = new(invalidation.HasGscid, invalidation.HasGscid ? invalidation.Gscid : 0, HasPscid: true, invalidation.Pscid);
-            return _spaces.TryGetValue(key, out AddressSpace? space) ? Remove(iotlb, space, invalidation) : 0;
+            _ = _spaces.TryGetValue(key, out AddressSpace? space);
+            for (; space is not null; space = space.Sibling)
+            {
+                removed += Remove(iotlb, space, invalidation);
+            }
+
+            return removed;
         }
 
         List<AddressSpace>? all = _hostSpaces;

@@ -247,11 +247,13 @@ public sealed partial class RiscVIommu
             : stage.SupervisorUserMemory ? IotlbValue.SupervisorSumShift : IotlbValue.SupervisorShift;
         int operation = request.IsWrite ? IotlbValue.WriteOffset : request.IsExecute ? IotlbValue.ExecuteOffset : IotlbValue.ReadOffset;
 
-        // The debug interface reports the size of the page, which an entry of the IOTLB does not tell (section 5.26): it walks.
+        // The debug interface reports the size of the page, which an entry of the IOTLB does not tell (section 5.26): it walks. A translated
+        // read for execute is both.
         if (_iotlb is not { } iotlb || request.Kind == DmaKind.TranslationRequest || request.ForDebug
             || !IsInTagRange(request.Iova, stage.IsBare)
             || !iotlb.TryFind(space, request.Iova, out ulong value, out int sizeLog2)
-            || (value >> (shift + operation) & 1) == 0)
+            || (value >> (shift + operation) & 1) == 0
+            || (request.IsExecute && request.IsRead && (value >> (shift + IotlbValue.ReadOffset) & 1) == 0))
         {
             return false;
         }

@@ -38,6 +38,65 @@ public sealed class CachingTests
     }
 
     [Theory]
+    [InlineData(CachingMode.None)]
+    [InlineData(CachingMode.Realistic)]
+    [InlineData(CachingMode.Hostile)]
+    public void A_translated_read_for_execute_needs_both_permissions_whatever_an_untranslated_one_left_in_the_cache(CachingMode caching)
+    {
+        const ulong Guest = 0x4020_0000;
+        using SparsePhysicalMemory memory = new();
+        RiscVIommu iommu = new(new() { Caching = caching }, memory);
+        ulong context = 0x1000 + (Device * 64);
+        memory.Write64(new(context), DeviceTranslationControl.ValidBit | DeviceTranslationControl.EnableAtsBit
+            | DeviceTranslationControl.T2gpaBit | DeviceTranslationControl.PdtValidBit);
+        memory.Write64(new(context + DeviceContextOffset.Iohgatp), ((ulong)Iohgatp.ModeSv39x4 << TablePointer.ModeShift) | 0x4);
+        memory.Write64(new(0x4008), PpnField.FromAddress(0x8000_0000) | PageTableEntry.ValidBit | PageTableEntry.ExecuteBit
+            | PageTableEntry.UserBit | PageTableEntry.AccessedBit | PageTableEntry.DirtyBit);
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, PpnField.FromAddress(0x1000) | (ulong)IommuMode.OneLevel);
+
+        DmaRequest request = new(new(Device), new(Guest), DmaFlags.Execute | DmaFlags.PasidValid, DmaKind.Untranslated, new(1));
+        for (int i = 0; i < 2; i++)
+        {
+            iommu.Translate(request, out DmaTranslation untranslated);
+            untranslated.Status.ShouldBe(DmaStatus.Success);
+            iommu.Translate(request with { Kind = DmaKind.Translated }, out DmaTranslation translated);
+            translated.Status.ShouldBe(DmaStatus.UnsupportedRequest);
+        }
+    }
+
+    [Theory]
+    [InlineData(CachingMode.None)]
+    [InlineData(CachingMode.Realistic)]
+    [InlineData(CachingMode.Hostile)]
+    public void Devices_of_one_VM_with_and_without_an_MSI_page_table_each_keep_their_own_view_of_an_interrupt_file(CachingMode caching)
+    {
+        const ulong Guest = 0x4020_3000;
+        const ulong InterruptFile = 0x2800_0000;
+        using SparsePhysicalMemory memory = new();
+        RiscVIommu iommu = new(new() { Caching = caching }, memory);
+        foreach (uint device in (ReadOnlySpan<uint>)[1, 2])
+        {
+            ulong context = 0x1000 + (device * 64);
+            memory.Write64(new(context), DeviceTranslationControl.ValidBit);
+            memory.Write64(new(context + DeviceContextOffset.Iohgatp), ((ulong)Iohgatp.ModeSv39x4 << TablePointer.ModeShift) | (9ul << Iohgatp.GscidShift) | 0x4);
+        }
+
+        memory.Write64(new(0x1000 + 128 + DeviceContextOffset.MsiPageTablePointer), ((ulong)Msiptp.ModeFlat << TablePointer.ModeShift) | 0x9);
+        memory.Write64(new(0x1000 + 128 + DeviceContextOffset.MsiAddressPattern), Guest >> 12);
+        memory.Write64(new(0x9000), PpnField.FromAddress(InterruptFile) | MsiPageTableEntry.ValidBit | ((ulong)MsiPageTableEntry.ModeBasic << MsiPageTableEntry.ModeShift));
+        memory.Write64(new(0x4008), TestBed.Space.LeafTo(Old));
+        iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, PpnField.FromAddress(0x1000) | (ulong)IommuMode.OneLevel);
+
+        for (int i = 0; i < 3; i++)
+        {
+            iommu.Translate(new(new(1), new(Guest), DmaFlags.Write), out DmaTranslation plain);
+            plain.Address.Value.ShouldBe(Old + (Guest & 0x3fff_ffff));
+            iommu.Translate(new(new(2), new(Guest), DmaFlags.Write), out DmaTranslation interrupt);
+            interrupt.Address.Value.ShouldBe(InterruptFile);
+        }
+    }
+
+    [Theory]
     [InlineData(CachingMode.Realistic, 0, false)]
     [InlineData(CachingMode.Realistic, 0, true)]
     [InlineData(CachingMode.Realistic, 16, true)]
