@@ -295,13 +295,9 @@ public sealed partial class RiscVIommu
         Request request = MakeRequest(dma);
         request.ForDebug = true;
         bool translated = Process(ref request, out Outcome outcome);
-        if (_overflowed)
-        {
-            // Before the fault's own interrupt, as for any other request.
-            _overflowed = false;
-            Raise(InterruptPending.PerformanceMonitor);
-        }
 
+        // Before the fault's own interrupt, as for any other request.
+        RaiseOverflowLocked();
         if (!translated)
         {
             ReportFault(request);

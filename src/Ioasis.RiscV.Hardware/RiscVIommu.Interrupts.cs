@@ -127,6 +127,16 @@ public sealed partial class RiscVIommu
         }
     }
 
+    // A pending bit is set while interrupts are enabled and an error is there, in whichever order the two came (section 5.18).
+    private void RaisePersistent(in QueueRegisters queue, uint errors, InterruptPending source)
+    {
+        if (queue.HasInterrupts && (queue.Csr & errors) != 0
+            && (Options.Deviations & ReferenceDeviations.InterruptEnableRaisesNothing) == 0)
+        {
+            Raise(source);
+        }
+    }
+
     private int VectorOf(InterruptPending source) => (int)((_icvec >> (source switch
     {
         InterruptPending.CommandQueue => InterruptCauseToVector.CommandQueueShift,

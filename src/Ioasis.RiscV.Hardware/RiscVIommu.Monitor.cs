@@ -123,7 +123,7 @@ public sealed partial class RiscVIommu
 
     private void UpdateCycles()
     {
-        if (Options.CycleSource is not { } source)
+        if (Options.CycleSource is not { } source || !_capabilities.Hpm)
         {
             return;
         }
@@ -206,13 +206,35 @@ public sealed partial class RiscVIommu
 
         using (_lock.Acquire())
         {
-            if (_overflowed)
-            {
-                _overflowed = false;
-                Raise(InterruptPending.PerformanceMonitor);
-            }
+            RaiseOverflowLocked();
         }
 
         Deliver();
+    }
+
+    // Called with the register lock held.
+    private void RaiseOverflowLocked()
+    {
+        if (_overflowed)
+        {
+            _overflowed = false;
+            Raise(InterruptPending.PerformanceMonitor);
+        }
+    }
+
+    // The cycles counter is looked at when software looks: at the counter, at iocountovf and iocountinh, and at ipsr.
+    private uint ReadPending()
+    {
+        if (Options.CycleSource is not null)
+        {
+            using (_monitorLock.Acquire())
+            {
+                UpdateCycles();
+            }
+
+            RaiseOverflowLocked();
+        }
+
+        return _ipsr;
     }
 }

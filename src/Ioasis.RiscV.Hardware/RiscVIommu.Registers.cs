@@ -45,13 +45,17 @@ public sealed partial class RiscVIommu
             return 0;
         }
 
+        uint value;
         using (_lock.Acquire())
         {
             uint aligned = offset & ~7u;
-            return Is64Bit(aligned)
+            value = Is64Bit(aligned)
                 ? (uint)(ReadRegister(aligned) >> (int)((offset & 4) * 8))
                 : (uint)ReadRegister(offset);
         }
+
+        EndRegisterAccess();
+        return value;
     }
 
     /// <inheritdoc/>
@@ -62,12 +66,16 @@ public sealed partial class RiscVIommu
             return 0;
         }
 
+        ulong value;
         using (_lock.Acquire())
         {
-            return Is64Bit(offset)
+            value = Is64Bit(offset)
                 ? ReadRegister(offset)
                 : (ReadRegister(offset + 4) << 32) | (uint)ReadRegister(offset);
         }
+
+        EndRegisterAccess();
+        return value;
     }
 
     /// <inheritdoc/>
@@ -94,7 +102,7 @@ public sealed partial class RiscVIommu
             }
         }
 
-        Deliver();
+        EndRegisterAccess();
     }
 
     /// <inheritdoc/>
@@ -119,6 +127,13 @@ public sealed partial class RiscVIommu
             }
         }
 
+        EndRegisterAccess();
+    }
+
+    // Reading a counter can find that it overflowed.
+    private void EndRegisterAccess()
+    {
+        RaiseOverflow();
         Deliver();
     }
 
@@ -164,7 +179,7 @@ public sealed partial class RiscVIommu
         RegisterOffset.CommandQueueCsr => _commandQueue.Csr,
         RegisterOffset.FaultQueueCsr => _faultQueue.Csr,
         RegisterOffset.PageRequestQueueCsr => _pageQueue.Csr,
-        RegisterOffset.InterruptPendingStatus => _ipsr,
+        RegisterOffset.InterruptPendingStatus => ReadPending(),
         RegisterOffset.TranslationRequestIova => _trReqIova,
         RegisterOffset.TranslationRequestControl => _trReqCtl,
         RegisterOffset.TranslationResponse => _trResponse,
@@ -281,6 +296,7 @@ public sealed partial class RiscVIommu
             | (Options.GxlWritable ? Architecture.FeaturesControl.GxlBit : 0);
         _fctl = (_fctl & ~writable) | (value & writable);
         PublishConfiguration();
+        UpdateLines();
         ForgetContexts();
     }
 
@@ -353,16 +369,6 @@ public sealed partial class RiscVIommu
     }
 
     private const uint RecordQueueErrors = QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit;
-
-    // A pending bit is set while interrupts are enabled and an error is there, in whichever order the two came (section 5.18).
-    private void RaisePersistent(in QueueRegisters queue, uint errors, InterruptPending source)
-    {
-        if (queue.HasInterrupts && (queue.Csr & errors) != 0
-            && (Options.Deviations & ReferenceDeviations.InterruptEnableRaisesNothing) == 0)
-        {
-            Raise(source);
-        }
-    }
 
     // fqcsr and pqcsr (sections 5.16, 5.17).
     private static void WriteRecordQueueCsr(ref QueueRegisters queue, uint value)

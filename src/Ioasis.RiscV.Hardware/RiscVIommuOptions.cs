@@ -123,7 +123,10 @@ public sealed record RiscVIommuOptions
     /// <summary>The largest event that <c>iohpmevt</c> takes.</summary>
     public int MaxEventId { get; init; } = (int)HpmEvent.SecondStageWalk;
 
-    /// <summary>Where <c>iohpmcycles</c> comes from: a count of cycles that only grows; null: it stands still.</summary>
+    /// <summary>
+    /// Where <c>iohpmcycles</c> comes from: a count of cycles that only grows; null: it stands still. It is looked at, and its overflow found, when
+    /// software accesses it, <c>iocountovf</c>, <c>iocountinh</c> or <c>ipsr</c>.
+    /// </summary>
     public Func<ulong>? CycleSource { get; init; }
 
     /// <summary>Bits of a vector in <c>icvec</c>, 0 to 4; <c>msi_cfg_tbl</c> has 2 to that many entries (sections 5.28, 5.29).</summary>

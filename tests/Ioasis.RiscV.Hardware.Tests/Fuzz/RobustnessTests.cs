@@ -133,7 +133,7 @@ public sealed class RobustnessTests
 
     private static void Disturb(RiscVIommu iommu, Random random)
     {
-        switch (random.Next(8))
+        switch (random.Next(10))
         {
             case 0:
                 iommu.Write64(RegisterOffset.DeviceDirectoryTablePointer, RandomPage(random) | (uint)random.Next(1, 6));
@@ -158,6 +158,15 @@ public sealed class RobustnessTests
             case 6:
                 iommu.Write64(RegisterOffset.TranslationRequestIova, (ulong)random.NextInt64());
                 iommu.Write64(RegisterOffset.TranslationRequestControl, ((ulong)random.NextInt64() << 1) | 1ul);
+                break;
+            case 7:
+                // Words find memory-resident interrupt files; longer ones cross pages.
+                DmaStatus written = iommu.Write(RandomRequest(random), new byte[random.Next(4) == 0 ? random.Next(10_000) : 4]);
+                written.ShouldBeOneOf(DmaStatus.Success, DmaStatus.UnsupportedRequest, DmaStatus.CompleterAbort);
+                break;
+            case 8:
+                DmaStatus read = iommu.Read(RandomRequest(random), new byte[random.Next(4) == 0 ? random.Next(10_000) : 4]);
+                read.ShouldBeOneOf(DmaStatus.Success, DmaStatus.UnsupportedRequest, DmaStatus.CompleterAbort);
                 break;
             default:
                 uint offset = (uint)random.Next(RegisterOffsetEnd / 4) * 4;

@@ -97,6 +97,55 @@ public sealed class InterruptTests
         iotval.ShouldBe(0x2000_0004ul);
     }
 
+    [Fact]
+    public void A_pending_bit_drives_its_wire_as_soon_as_wires_are_chosen()
+    {
+        using SparsePhysicalMemory memory = new();
+        Wires wires = new();
+        RiscVIommu iommu = new(new(), memory, lines: wires);
+        EnableFaultQueue(iommu);
+        iommu.Translate(new(new(1), new(0x1000)), out _);
+        iommu.Write32(RegisterOffset.FaultQueueCsr, 0);
+        iommu.Read32(RegisterOffset.InterruptPendingStatus).ShouldBe((uint)InterruptPending.FaultQueue);
+        wires.Seen.ShouldBeEmpty();
+
+        iommu.Write32(RegisterOffset.FeaturesControl, FeaturesControl.WiredInterruptsBit);
+        wires.Seen.ShouldBe([(0, true)]);
+        iommu.Write32(RegisterOffset.FeaturesControl, 0);
+        wires.Seen.ShouldBe([(0, true), (0, false)]);
+    }
+
+    [Theory]
+    [InlineData(RegisterOffset.InterruptPendingStatus)]
+    [InlineData(RegisterOffset.CounterOverflow)]
+    [InlineData(RegisterOffset.CyclesCounter)]
+    public void An_overflow_of_the_cycles_counter_interrupts_whichever_register_finds_it(uint register)
+    {
+        using SparsePhysicalMemory memory = new();
+        Messages messages = new();
+        ulong cycles = 0;
+        RiscVIommu iommu = new(new() { HpmCounterBits = 32, CycleSource = () => cycles }, memory, msiSink: messages);
+        iommu.Write64(RegisterOffset.MsiConfigurationTable, 0x1000);
+        iommu.Write64(RegisterOffset.CyclesCounter, 0xffff_ffff);
+        iommu.Read32(register);
+        messages.Seen.ShouldBeEmpty();
+
+        cycles = 3;
+        uint read = iommu.Read32(register);
+        messages.Seen.Count.ShouldBe(1);
+        read.ShouldBe(register switch
+        {
+            RegisterOffset.InterruptPendingStatus => (uint)InterruptPending.PerformanceMonitor,
+            RegisterOffset.CounterOverflow => 1u,
+            _ => 2u,
+        });
+        iommu.Read32(RegisterOffset.InterruptPendingStatus).ShouldBe((uint)InterruptPending.PerformanceMonitor);
+        cycles = 1ul << 32;
+        iommu.Write32(RegisterOffset.InterruptPendingStatus, uint.MaxValue);
+        iommu.Read32(register);
+        messages.Seen.Count.ShouldBe(1, "OF is set already");
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
