@@ -17,7 +17,7 @@ public class DemoCommandTests
         CliRun run = CliRun.Of("demo", "sva", "--quick", "--seed", seed);
         run.Status.ShouldBe(0, run.Out);
         run.Out.ShouldNotContain("FAIL");
-        run.Out.ShouldContain("not authorised: NoSpace");
+        run.Out.ShouldContain("the monitor refuses, for the quota of guest blue is used up (NoSpace)");
         run.Out.ShouldContain("jobs were dropped without a completion record");
         run.Out.ShouldContain("now, after stop and drain, the PASID is free");
         run.Out.ShouldContain("checks hold.");

@@ -70,6 +70,7 @@ internal sealed class SvaDemo : IDisposable
     {
         Say("A RISC-V IOMMU whose caches never forget by themselves, and an accelerator with a shared work queue of 4.");
         Say($"Guest red may have {_red.Set.Quota} PASIDs, guest blue {_blue.Set.Quota}. Processes work with their own addresses; seed {_options.Seed}.");
+        Say("Every line that begins with ok was checked.");
         for (int i = 0; i < 3; i++)
         {
             AddWorker(_red, $"red/{i}", new((uint)(5 + i)));
@@ -82,13 +83,18 @@ internal sealed class SvaDemo : IDisposable
 
         Title("Authorisation at run time");
         int jobs = _options.Quick ? 10 : 120;
+        Say("A process gives the device a job by ENQCMD, with the PASID that its guest knows. While the machine's table has no entry for");
+        Say("it, the processor leaves the guest: the monitor takes a PASID from the guest's quota, binds the process's page table to the");
+        Say("device under it, and fills the entry in; the process tries again, while the jobs of the others go on.");
         Work(jobs, takesPages: false);
-        Check(_workers.Count(static w => w.Binding is not null) == 5, "five processes were authorised, each when its first ENQCMD left its guest");
+        Check(_workers.Count(static w => w.Binding is not null) == 5, "five processes have a PASID, each since its first ENQCMD");
         Check(_workers.Count(static w => w.IsRefused) == 1 && _blue.Set.Count == 2, "the sixth would exceed blue's quota of 2 and was refused");
         Check(_workers.Where(static w => w.Binding is not null).Select(static w => w.Binding!.Pasid).Distinct().Count() == 5, "guests use the same guest PASIDs, the device sees five different ones");
         CheckMemory();
 
         Title("Memory that comes and goes");
+        Say($"Each process has {jobs} jobs more done. Meanwhile its pages are swapped out, or given back and handed to somebody else, who fills");
+        Say("them with a pattern: a translation that anybody had kept would spoil it.");
         Work(jobs, takesPages: true);
         Say($"{_canaryPages} pages that were taken from processes belong to somebody else now.");
         CheckMemory();
@@ -102,7 +108,8 @@ internal sealed class SvaDemo : IDisposable
         Finish();
         AcceleratorStatistics done = _accelerator.Statistics;
         PageRequestStatistics pages = _platform.Driver.PageRequests.Statistics;
-        Say($"{done.Completed} jobs, {done.Bytes / 1024} KiB, {done.Refused} times told to retry; {pages.Requests} page requests, {pages.Answered} answered by processes, {pages.Canceled} by a detach.");
+        Say($"{done.Completed} jobs with {done.Bytes / 1024} KiB; {done.Refused} times the queue was full and ENQCMD was tried again.");
+        Say($"{pages.Requests} page requests: {pages.Answered} answered by their process, {pages.Canceled} because it was killed, {pages.Unhandled} with the PASID of the dead.");
         Say(_failures == 0 ? $"All {_checks} checks hold." : $"{_failures} of {_checks} checks FAILED.");
         return _failures == 0;
     }
@@ -191,12 +198,13 @@ internal sealed class SvaDemo : IDisposable
         if (error != Errno.Success)
         {
             worker.IsRefused = true;
-            Say($"  {worker.Process.Name}: ENQCMD with guest PASID {pasid} exits; not authorised: {error}");
+            string why = error == Errno.NoSpace ? $"the quota of guest {guest.Name} is used up" : "it cannot be bound";
+            Say($"  no    {worker.Process.Name}, guest PASID {pasid}: the processor leaves the guest; the monitor refuses, for {why} ({error})");
             return;
         }
 
         error = guest.Table.Map(pasid, binding!.Ioasid);
-        Check(error == Errno.Success, $"{worker.Process.Name}: ENQCMD with guest PASID {pasid} exits; authorised as PASID {binding.Pasid}");
+        Check(error == Errno.Success, $"{worker.Process.Name}, guest PASID {pasid}: the processor leaves the guest; the monitor gives PASID {binding.Pasid}");
         worker.Binding = binding;
     }
 
@@ -283,7 +291,9 @@ internal sealed class SvaDemo : IDisposable
     {
         foreach (SvaWorker worker in _workers.Where(static w => !w.IsDead))
         {
-            Check(worker.Process.Exit() == Errno.Success, $"{worker.Process.Name} ends after {worker.JobsDone} jobs, {worker.BytesDone / 1024} KiB");
+            Check(worker.Process.Exit() == Errno.Success, worker.IsRefused
+                ? $"{worker.Process.Name} ends, which never had a PASID"
+                : $"{worker.Process.Name} ends after {worker.JobsDone} jobs, {worker.BytesDone / 1024} KiB");
             _ = worker.Binding?.Unbind();
             _ = worker.Guest.Table.Unmap(worker.Pasid);
         }
