@@ -125,6 +125,20 @@ public sealed class IoLock
         return new(this);
     }
 
+    /// <summary>Takes the lock if nobody has it; never waits.</summary>
+    /// <param name="scope">Releases it; to be disposed of only if it was taken.</param>
+    /// <returns>Whether it was taken.</returns>
+    public bool TryAcquire(out Scope scope)
+    {
+        scope = new(this);
+        if (Injection.IsSupported)
+        {
+            _ = Injection.Hit(InjectionKind.LockAcquire, Id);
+        }
+
+        return _lock.TryEnter();
+    }
+
     /// <summary>Releases its lock when disposed.</summary>
     public readonly ref struct Scope
     {

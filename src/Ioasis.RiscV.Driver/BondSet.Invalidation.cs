@@ -72,7 +72,7 @@ internal sealed partial class BondSet
         for (int i = 0; i < bonds.Length; i++)
         {
             int count = build(bonds[i], state, commands);
-            Errno error = count == 0 ? Errno.Success : bonds[i].Iommu.Commands.Submit(commands[..count], out tickets[i]);
+            Errno error = count == 0 ? Errno.Success : bonds[i].Iommu.Commands.Submit(commands[..count], BatchKind.None, out tickets[i]);
             result = error is Errno.Success or Errno.NoDevice ? result : error;
         }
 
@@ -102,8 +102,8 @@ internal sealed partial class BondSet
         }
 
         Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-        int count = Plan(bond, gather, commands);
-        Errno error = iommu.Commands.SubmitAndWait(commands[..count]);
+        int count = Plan(bond, gather, commands, out BatchKind kind);
+        Errno error = iommu.Commands.SubmitAndWait(commands[..count], kind);
 
         // An IOMMU that was removed is off and translates nothing.
         return error == Errno.NoDevice ? Errno.Success : error;
@@ -127,8 +127,8 @@ internal sealed partial class BondSet
                 continue;
             }
 
-            int count = Plan(bonds[i], gather, commands);
-            Errno error = bonds[i].Iommu.Commands.Submit(commands[..count], out tickets[i]);
+            int count = Plan(bonds[i], gather, commands, out BatchKind kind);
+            Errno error = bonds[i].Iommu.Commands.Submit(commands[..count], kind, out tickets[i]);
             if (error is not (Errno.Success or Errno.NoDevice))
             {
                 tickets[i] = 0;
@@ -208,7 +208,7 @@ internal sealed partial class BondSet
         {
             Span<Command> commands = stackalloc Command[2];
             int count = AtsInvalidation.Build(bond, payload, commands);
-            error = bond.Iommu.Commands.Submit(commands[..count], out ticket);
+            error = bond.Iommu.Commands.Submit(commands[..count], BatchKind.None, out ticket);
         }
 
         if (error != Errno.Success || ticket == 0)
@@ -238,7 +238,7 @@ internal sealed partial class BondSet
         return error == Errno.NoDevice ? Errno.Success : error;
     }
 
-    private static int Plan(Bond bond, in InvalidationGather gather, Span<Command> commands)
+    private static int Plan(Bond bond, in InvalidationGather gather, Span<Command> commands, out BatchKind kind)
     {
         RiscVIommuInstance iommu = bond.Iommu;
         RiscVQuirks quirks = iommu.Options.Quirks;
@@ -247,13 +247,14 @@ internal sealed partial class BondSet
                 || ((quirks & RiscVQuirks.GuestAddressesUnknown) != 0 && bond.Tag.IsSecondStage)))
         {
             commands[0] = bond.Tag.InvalidateAll;
-            iommu.CountSynchronisation(flush: true, collapse: false);
+            kind = BatchKind.Synchronisation | BatchKind.Flush;
             return 1;
         }
 
         int count = InvalidationPlan.Build(
             gather, iommu.Hardware, bond.Tag, iommu.CommandLimit, commands, out bool isCollapsed);
-        iommu.CountSynchronisation(InvalidationPlan.IsFlush(commands[0]), isCollapsed);
+        kind = BatchKind.Synchronisation
+            | (InvalidationPlan.IsFlush(commands[0]) ? BatchKind.Flush : 0) | (isCollapsed ? BatchKind.Collapse : 0);
         return count;
     }
 
@@ -271,8 +272,8 @@ internal sealed partial class BondSet
             Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
             for (int i = 1; i < bond.Attachments; i++)
             {
-                int count = Plan(bond, gather, commands);
-                _ = bond.Iommu.Commands.SubmitAndWait(commands[..count]);
+                int count = Plan(bond, gather, commands, out BatchKind kind);
+                _ = bond.Iommu.Commands.SubmitAndWait(commands[..count], kind);
             }
         }
 

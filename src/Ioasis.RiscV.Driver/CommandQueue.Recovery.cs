@@ -30,24 +30,24 @@ internal sealed unsafe partial class CommandQueue
 
     private void Recover(uint csr)
     {
-        if (_completed != _completedAtRecovery)
+        if (_at.Completed != _completedAtRecovery)
         {
-            _completedAtRecovery = _completed;
+            _completedAtRecovery = _at.Completed;
             _attempts = 0;
         }
 
         _attempts++;
-        Command culprit = _head == _tail ? default : _copy[(uint)_head & _mask];
+        Command culprit = _at.Head == _at.Tail ? default : _copy[(uint)_at.Head & _mask];
         _logger.LogError(
             "{Name}: command queue stopped ({Why}) at {Opcode} {Low:x16} {High:x16}; attempt {Attempt}, {Count} commands since the last fence",
-            _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts, _tail - _completed);
+            _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts, _at.Tail - _at.Completed);
 
         bool plain = _attempts <= PlainAttempts;
         bool isDevice = (csr & ErrorBits) == QueueCsr.CommandTimeoutBit;
         if (isDevice && !plain)
         {
             // The head is at the fence that noticed; the batches up to it had all the time that there is.
-            DropDeviceInvalidations(_head + 1);
+            DropDeviceInvalidations(_at.Head + 1);
         }
 
         if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(plain || isDevice))
@@ -76,7 +76,7 @@ internal sealed unsafe partial class CommandQueue
         }
 
         uint slot = 0;
-        ulong count = _tail - _completed;
+        ulong count = _at.Tail - _at.Completed;
         if (count != 0 && !plain && count + 3 < _size)
         {
             if (!Store(slot++, Command.InvalidateDeviceDirectory(null))
@@ -87,10 +87,10 @@ internal sealed unsafe partial class CommandQueue
             }
         }
 
-        _origin = _completed - slot;
-        _head = _origin;
+        _at.Origin = _at.Completed - slot;
+        _at.Head = _at.Origin;
         bool substitute = slot != 0;
-        for (ulong position = _completed; position != _tail; position++)
+        for (ulong position = _at.Completed; position != _at.Tail; position++)
         {
             Command command = _copy[(uint)position & _mask];
 
@@ -104,7 +104,7 @@ internal sealed unsafe partial class CommandQueue
             }
         }
 
-        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_tail));
+        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_at.Tail));
         return true;
     }
 
@@ -112,7 +112,7 @@ internal sealed unsafe partial class CommandQueue
     private void DropDeviceInvalidations(ulong end)
     {
         bool any = false;
-        for (ulong position = _completed; position != end && position != _tail; position++)
+        for (ulong position = _at.Completed; position != end && position != _at.Tail; position++)
         {
             ref Command command = ref _copy[(uint)position & _mask];
             if (command.Opcode == CommandOpcode.Ats && command.Function == CommandFunction.AtsInval)
@@ -135,19 +135,19 @@ internal sealed unsafe partial class CommandQueue
     private void GiveUp()
     {
         _logger.LogCritical(
-            "{Name}: command queue given up; {Count} commands are lost and their callers get EIO", _name, _tail - _completed);
+            "{Name}: command queue given up; {Count} commands are lost and their callers get EIO", _name, _at.Tail - _at.Completed);
 
         // Neighbours are joined, so that a queue that stays dead does not make the list grow.
-        bool joins = _lost.Length > 0 && _lost[^1].To == _completed && _lost[^1].Result == Errno.IoError;
+        bool joins = _lost.Length > 0 && _lost[^1].To == _at.Completed && _lost[^1].Result == Errno.IoError;
         Volatile.Write(
             ref _lost,
-            joins ? [.. _lost[..^1], (_lost[^1].From, _tail, Errno.IoError)] : [.. _lost, (_completed, _tail, Errno.IoError)]);
+            joins ? [.. _lost[..^1], (_lost[^1].From, _at.Tail, Errno.IoError)] : [.. _lost, (_at.Completed, _at.Tail, Errno.IoError)]);
 
         _failed = true;
         _failedAt = _hardware.Time.GetTimestamp();
-        _head = _tail;
+        _at.Head = _at.Tail;
         _ = Interlocked.Increment(ref _failures);
-        Volatile.Write(ref _completed, _tail);
+        Volatile.Write(ref _at.Completed, _at.Tail);
     }
 
     // A queue that was given up is tried again, not more often than the time-out, and starts with a clean slate: whatever was
@@ -167,20 +167,20 @@ internal sealed unsafe partial class CommandQueue
             return false;
         }
 
-        _origin = _tail;
-        _head = _tail;
+        _at.Origin = _at.Tail;
+        _at.Head = _at.Tail;
         _failed = false;
-        bool isPut = Put(_tail++, Command.InvalidateDeviceDirectory(null))
-            && Put(_tail++, Command.InvalidateFirstStage(null, null, null))
-            && (!_hasSecondStage || Put(_tail++, Command.InvalidateSecondStage(null, null)))
-            && Put(_tail++, Command.Fence());
+        bool isPut = Put(_at.Tail++, Command.InvalidateDeviceDirectory(null))
+            && Put(_at.Tail++, Command.InvalidateFirstStage(null, null, null))
+            && (!_hasSecondStage || Put(_at.Tail++, Command.InvalidateSecondStage(null, null)))
+            && Put(_at.Tail++, Command.Fence());
         if (!isPut)
         {
             _failed = true;
             return false;
         }
 
-        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_tail));
+        _registers.Write32(RegisterOffset.CommandQueueTail, Slot(_at.Tail));
         _logger.LogWarning("{Name}: command queue is tried again", _name);
         return true;
     }

@@ -1,3 +1,6 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -38,11 +41,7 @@ internal sealed unsafe partial class CommandQueue
     private readonly Command[] _copy;
     private readonly long[] _counts = new long[(int)CommandOpcode.Ats * 2 + 2];
     private (ulong From, ulong To, Errno Result)[] _lost = [];
-    private ulong _origin;
-    private ulong _tail;
-    private ulong _head;
-    private ulong _completed;
-    private ulong _afterAts;
+    private Progress _at;
     private bool _failed;
     private bool _closed;
 
@@ -108,34 +107,25 @@ internal sealed unsafe partial class CommandQueue
 
     /// <summary>Queues commands and a fence behind them, without waiting.</summary>
     /// <param name="commands">At most <see cref="BatchLimit"/>.</param>
+    /// <param name="kind">What they are counted as.</param>
     /// <param name="ticket">What to <see cref="Wait"/> for.</param>
     /// <returns>
     /// Success; <see cref="Errno.IoError"/> if the queue is out of order; <see cref="Errno.NoDevice"/> if it was closed.
     /// </returns>
-    public Errno Submit(ReadOnlySpan<Command> commands, out ulong ticket)
+    public Errno Submit(ReadOnlySpan<Command> commands, BatchKind kind, out ulong ticket)
     {
-        using (_lock.Acquire())
+        ticket = 0;
+        Errno error = Injection.Hit(InjectionKind.QueueSpace);
+        if (error != Errno.Success)
         {
-            return SubmitLocked(commands, out ticket);
-        }
-    }
-
-    /// <summary>Queues commands and a fence behind them and waits until the fence has completed.</summary>
-    public Errno SubmitAndWait(ReadOnlySpan<Command> commands)
-    {
-        ulong ticket;
-        using (_lock.Acquire())
-        {
-            Errno error = SubmitLocked(commands, out ticket);
-            if (error != Errno.Success)
-            {
-                return error;
-            }
-
-            Advance();
+            return error;
         }
 
-        return Wait(ticket);
+        using (_lock.Acquire())
+        {
+            error = Prepare((uint)commands.Length + 1);
+            return error == Errno.Success ? Ring(commands, kind, 0, out ticket) : error;
+        }
     }
 
     /// <summary>Waits until the fence of a ticket has completed, recovering the queue where it stops.</summary>
@@ -239,70 +229,99 @@ internal sealed unsafe partial class CommandQueue
         }
     }
 
+    /// <summary>Batches so far that synchronised a domain.</summary>
+    public long Synchronisations => Volatile.Read(ref _at.Synchronisations);
+
+    /// <summary>Batches so far that invalidated a whole address space.</summary>
+    public long Flushes => Volatile.Read(ref _at.Flushes);
+
+    /// <summary>Of those, the ones in place of too many commands.</summary>
+    public long Collapses => Volatile.Read(ref _at.Collapses);
+
     /// <summary>Commands queued so far of one kind.</summary>
     public long Count(CommandOpcode opcode, int function) => Volatile.Read(ref _counts[((int)opcode * 2) + function]);
 
-    private Errno SubmitLocked(ReadOnlySpan<Command> commands, out ulong ticket)
+    // Makes sure that the queue works and has room. Under the lock.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private Errno Prepare(uint needed)
     {
-        ticket = 0;
-        Errno error = Injection.Hit(InjectionKind.QueueSpace);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
         if (_closed)
         {
             return Errno.NoDevice;
         }
 
-        if (_failed && !TryRevive())
+        return _failed && !TryRevive() ? Errno.IoError : WaitForSpace(needed);
+    }
+
+    // Commands, what is posted under a mask, and a fence for all. Under the lock, with room for them.
+    private Errno Ring(ReadOnlySpan<Command> commands, BatchKind kind, ulong posts, out ulong ticket)
+    {
+        ticket = 0;
+        ulong position = _at.Tail;
+        bool isPut = PutAll(ref position, commands, kind) && (posts == 0 || PutPosts(ref position, posts));
+        if (!isPut || !Put(position++, Command.Fence()))
         {
             return Errno.IoError;
-        }
-
-        error = WaitForSpace((uint)commands.Length + 1);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        ulong position = _tail;
-        foreach (ref readonly Command command in commands)
-        {
-            if (!Put(position++, command))
-            {
-                return Errno.IoError;
-            }
-        }
-
-        if (!Put(position++, Command.Fence()))
-        {
-            return Errno.IoError;
-        }
-
-        foreach (ref readonly Command command in commands)
-        {
-            _counts[((int)command.Opcode * 2) + command.Function]++;
-            if (command.Opcode == CommandOpcode.Ats)
-            {
-                _afterAts = position;
-            }
         }
 
         _counts[(int)CommandOpcode.Iofence * 2]++;
-        _tail = position;
+        _at.Tail = position;
         ticket = position;
         _registers.Write32(RegisterOffset.CommandQueueTail, Slot(position));
         return Errno.Success;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool PutPosts(ref ulong position, ulong posts)
+    {
+        bool isPut = true;
+        for (; posts != 0 && isPut; posts &= posts - 1)
+        {
+            int place = BitOperations.TrailingZeroCount(posts);
+            isPut = PutAll(ref position, _board.CommandsAt(place), _board.KindAt(place));
+        }
+
+        return isPut;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool PutAll(ref ulong position, ReadOnlySpan<Command> commands, BatchKind kind)
+    {
+        foreach (ref readonly Command command in commands)
+        {
+            if (!Put(position++, command))
+            {
+                return false;
+            }
+
+            _counts[((int)command.Opcode * 2) + command.Function]++;
+            if (command.Opcode == CommandOpcode.Ats)
+            {
+                _at.AfterAts = position + 1;
+            }
+        }
+
+        _at.Synchronisations += (long)(kind & BatchKind.Synchronisation);
+        if (kind > BatchKind.Synchronisation)
+        {
+            CountFlush(kind);
+        }
+
+        return true;
+    }
+
+    private void CountFlush(BatchKind kind)
+    {
+        _at.Flushes += (kind & BatchKind.Flush) != 0 ? 1 : 0;
+        _at.Collapses += (kind & BatchKind.Collapse) != 0 ? 1 : 0;
+    }
+
     // While devices are asked to invalidate, the fence takes as long as they do.
-    private TimeSpan Patience => _completed < _afterAts ? _hardware.AtsTimeout : _hardware.Timeout;
+    private TimeSpan Patience => _at.Completed < _at.AfterAts ? _hardware.AtsTimeout : _hardware.Timeout;
 
     private Errno WaitForSpace(uint needed)
     {
-        if (_tail - _completed + needed < _size)
+        if (_at.Tail - _at.Completed + needed < _size)
         {
             return Errno.Success;
         }
@@ -311,7 +330,7 @@ internal sealed unsafe partial class CommandQueue
         for (int spins = 0; ; spins++)
         {
             Advance();
-            if (_tail - _completed + needed < _size)
+            if (_at.Tail - _at.Completed + needed < _size)
             {
                 return Errno.Success;
             }
@@ -337,14 +356,16 @@ internal sealed unsafe partial class CommandQueue
         }
     }
 
-    private uint Slot(ulong position) => (uint)(position - _origin) & _mask;
+    private uint Slot(ulong position) => (uint)(position - _at.Origin) & _mask;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool Put(ulong position, in Command command)
     {
         _copy[(uint)position & _mask] = command;
         return Store(Slot(position), command);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool Store(uint slot, in Command command)
     {
         if (_host != null)
@@ -363,23 +384,23 @@ internal sealed unsafe partial class CommandQueue
     // Takes note of how far the hardware has come. A head that lies outside of what is queued is no progress.
     private void Advance()
     {
-        if (_head == _tail)
+        if (_at.Head == _at.Tail)
         {
             return;
         }
 
-        uint moved = (_registers.Read32(RegisterOffset.CommandQueueHead) - Slot(_head)) & _mask;
-        if (moved == 0 || moved > _tail - _head)
+        uint moved = (_registers.Read32(RegisterOffset.CommandQueueHead) - Slot(_at.Head)) & _mask;
+        if (moved == 0 || moved > _at.Tail - _at.Head)
         {
             return;
         }
 
-        _head += moved;
-        for (ulong position = _head; (long)(position - _completed) > 0; position--)
+        _at.Head += moved;
+        for (ulong position = _at.Head; (long)(position - _at.Completed) > 0; position--)
         {
             if (_copy[(uint)(position - 1) & _mask].Opcode == CommandOpcode.Iofence)
             {
-                Volatile.Write(ref _completed, position);
+                Volatile.Write(ref _at.Completed, position);
                 return;
             }
         }
@@ -388,7 +409,7 @@ internal sealed unsafe partial class CommandQueue
     private bool TryGetResult(ulong ticket, out Errno result)
     {
         result = Errno.Success;
-        if (Volatile.Read(ref _completed) < ticket)
+        if (Volatile.Read(ref _at.Completed) < ticket)
         {
             return false;
         }
@@ -402,5 +423,39 @@ internal sealed unsafe partial class CommandQueue
         }
 
         return true;
+    }
+
+    /// <summary>What changes with every batch: on cache lines of its own, so that threads that only post do not wait for it.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    private struct Progress
+    {
+        // Position of what is in slot 0.
+        [FieldOffset(128)]
+        public ulong Origin;
+
+        // After the last command that was queued.
+        [FieldOffset(136)]
+        public ulong Tail;
+
+        // How far the hardware is known to have come.
+        [FieldOffset(144)]
+        public ulong Head;
+
+        // After the last fence that is known to have completed.
+        [FieldOffset(152)]
+        public ulong Completed;
+
+        // After the fence behind the last command for a device.
+        [FieldOffset(160)]
+        public ulong AfterAts;
+
+        [FieldOffset(168)]
+        public long Synchronisations;
+
+        [FieldOffset(176)]
+        public long Flushes;
+
+        [FieldOffset(184)]
+        public long Collapses;
     }
 }

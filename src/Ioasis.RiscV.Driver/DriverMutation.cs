@@ -59,4 +59,10 @@ internal enum DriverMutation
 
     /// <summary>A device loses its name in a guest's IOMMU while an event of it is being reported.</summary>
     ReporterNotAwaited = 65536,
+
+    /// <summary>Who queues commands for others tells them that they are done before the fence behind them is (S4.15).</summary>
+    AnsweredBeforeFence = 131072,
+
+    /// <summary>Who queues commands for others takes the fence before them for theirs.</summary>
+    EarlierFenceTakenForOthers = 262144,
 }

@@ -229,7 +229,7 @@ internal sealed class PageRequestQueue
         ulong payload = ((ulong)index << PageRequestPayload.ResponseGroupShift)
             | ((ulong)code << PageRequestPayload.ResponseCodeShift);
         Command command = Command.AtsPageResponse(deviceId & 0xffff, deviceId >> 16, pasid, payload);
-        Errno error = _commands.Submit([command], out _);
+        Errno error = _commands.Submit([command], BatchKind.None, out _);
         if (error != Errno.Success)
         {
             _options.Logger.LogError("{Name}: no response to a page request of {Device:x6}: {Error}", _options.Name, deviceId, error);

@@ -34,9 +34,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
     private CommandQueue? _commands;
     private FaultQueue? _faults;
     private PageRequestQueue? _pageRequests;
-    private long _synchronisations;
     private long _addressSpaceFlushes;
-    private long _collapses;
     private uint _features;
     private bool _disposed;
     private bool _isShutDown;
@@ -90,9 +88,9 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         AtsInvalidations = Count(CommandOpcode.Ats, CommandFunction.AtsInval),
         PageResponses = Count(CommandOpcode.Ats, CommandFunction.AtsPrgr),
         Fences = Count(CommandOpcode.Iofence, CommandFunction.IofenceC),
-        Synchronisations = Volatile.Read(ref _synchronisations),
-        AddressSpaceFlushes = Volatile.Read(ref _addressSpaceFlushes),
-        Collapses = Volatile.Read(ref _collapses),
+        Synchronisations = _commands?.Synchronisations ?? 0,
+        AddressSpaceFlushes = Volatile.Read(ref _addressSpaceFlushes) + (_commands?.Flushes ?? 0),
+        Collapses = _commands?.Collapses ?? 0,
         QueueRecoveries = _commands?.Recoveries ?? 0,
         QueueFailures = _commands?.Failures ?? 0,
         Faults = _faults?.Faults ?? 0,
@@ -186,20 +184,6 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
                 _isShutDown = true;
                 Shutdown();
             }
-        }
-    }
-
-    internal void CountSynchronisation(bool flush, bool collapse)
-    {
-        _ = Interlocked.Increment(ref _synchronisations);
-        if (flush)
-        {
-            _ = Interlocked.Increment(ref _addressSpaceFlushes);
-        }
-
-        if (collapse)
-        {
-            _ = Interlocked.Increment(ref _collapses);
         }
     }
 

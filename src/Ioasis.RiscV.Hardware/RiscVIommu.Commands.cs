@@ -90,7 +90,8 @@ public sealed partial class RiscVIommu
         }
     }
 
-    private void AdvanceCommandHead() => _commandQueue.Head = (_commandQueue.Head + 1) & _commandQueue.IndexMask;
+    private void AdvanceCommandHead() =>
+        Volatile.Write(ref _commandQueue.Head, (_commandQueue.Head + 1) & _commandQueue.IndexMask);
 
     // Sets a bit of cqcsr that is a cause of cip (section 5.18).
     private void StopCommands(uint bit)

@@ -45,6 +45,12 @@ public sealed partial class RiscVIommu
             return 0;
         }
 
+        if (offset == RegisterOffset.CommandQueueHead)
+        {
+            // What drivers poll. It moves past a command when that has taken effect, under the lock; nothing else belongs to it.
+            return Volatile.Read(ref _commandQueue.Head);
+        }
+
         uint value;
         using (_lock.Acquire())
         {

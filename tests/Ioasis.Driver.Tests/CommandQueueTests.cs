@@ -206,7 +206,7 @@ public class CommandQueueTests
         (_, RiscVPagingDomain domain) = Attach(rig);
         domain.ShouldMap(Iova, Target);
         spoiler.Spoil(CommandOpcode.Iotinval, 1);
-        rig.Driver.Commands.Submit([Command.InvalidateFirstStage(null, 1, Iova)], out ulong ticket).ShouldBe(Errno.Success);
+        rig.Driver.Commands.Submit([Command.InvalidateFirstStage(null, 1, Iova)], BatchKind.None, out ulong ticket).ShouldBe(Errno.Success);
         rig.HandleInterrupts();
         rig.Driver.Statistics.QueueRecoveries.ShouldBe(1);
         rig.Driver.Commands.Wait(ticket).ShouldBe(Errno.Success);

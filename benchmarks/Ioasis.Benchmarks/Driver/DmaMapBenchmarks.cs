@@ -7,9 +7,19 @@ using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Benchmarks.Driver;
 
+/// <summary>Who maps, and where.</summary>
+public enum MapThreads
+{
+    One,
+    OneDomain,
+    TwoDomains,
+    TwoIommus,
+}
+
 /// <summary>
 /// A driver's map and unmap of 4 KiB in a steady state, on one thread and on two. A figure is the time in which every thread
-/// makes one pair: with two threads, twice as much is done in it.
+/// makes one pair: with two threads, twice as much is done in it. Two threads share a domain, or have each a device and a domain
+/// behind one IOMMU, which has one command queue, or behind two.
 /// </summary>
 [MemoryDiagnoser(displayGenColumns: false)]
 public class DmaMapBenchmarks
@@ -18,9 +28,8 @@ public class DmaMapBenchmarks
     private const ulong Buffer = 1ul << 36;
 
     private SparsePhysicalMemory _memory = null!;
-    private RiscVIommuInstance _driver = null!;
-    private DmaDomain _domain = null!;
-    private DmaDevice _dma = null!;
+    private readonly List<RiscVIommuInstance> _drivers = [];
+    private readonly List<DmaDevice> _devices = [];
     private Worker? _worker;
 
     [Params(PagingMode.Sv39, PagingMode.Sv48)]
@@ -29,25 +38,33 @@ public class DmaMapBenchmarks
     [Params(DmaMode.Strict, DmaMode.Lazy)]
     public DmaMode Mode { get; set; }
 
-    [Params(1, 2)]
-    public int Threads { get; set; }
+    [Params(MapThreads.One, MapThreads.OneDomain, MapThreads.TwoDomains, MapThreads.TwoIommus)]
+    public MapThreads Threads { get; set; }
 
     [GlobalSetup]
     public void SetUp()
     {
         _memory = new();
         RangePageAllocator pages = new(_memory, new(1ul << 33, (1ul << 34) - 1));
-        RiscVIommu hardware = new(new(), _memory);
-        Check(RiscVIommuInstance.TryProbe(hardware, _memory, pages, new() { PreferredMode = Paging }, out RiscVIommuInstance? driver));
-        _driver = driver!;
         IommuSubsystem core = new();
-        Check(core.TryAddDevice(_driver, new(8), "device", null, default, out IommuDevice? device));
-        Check(DmaDomain.TryCreate(device!, new() { Mode = Mode, UseTimer = false }, out DmaDomain? domain));
-        _domain = domain!;
-        Check(device!.Group.SetDefaultDomain(_domain));
-        Check(DmaDevice.TryOpen(device, new(), out DmaDevice? dma));
-        _dma = dma!;
-        _worker = Threads > 1 ? new(() => MapAndUnmap(Buffer + (1ul << 30))) : null;
+        for (int i = 0; i < (Threads == MapThreads.TwoIommus ? 2 : 1); i++)
+        {
+            RiscVIommu hardware = new(new(), _memory);
+            Check(RiscVIommuInstance.TryProbe(
+                hardware, _memory, pages, new() { PreferredMode = Paging }, out RiscVIommuInstance? driver));
+            _drivers.Add(driver!);
+        }
+
+        for (int i = 0; i < (Threads >= MapThreads.TwoDomains ? 2 : 1); i++)
+        {
+            Check(core.TryAddDevice(_drivers[i % _drivers.Count], new((uint)(8 + i)), $"device{i}", null, default, out IommuDevice? device));
+            Check(DmaDomain.TryCreate(device!, new() { Mode = Mode, UseTimer = false }, out DmaDomain? domain));
+            Check(device!.Group.SetDefaultDomain(domain!));
+            Check(DmaDevice.TryOpen(device, new(), out DmaDevice? dma));
+            _devices.Add(dma!);
+        }
+
+        _worker = Threads == MapThreads.One ? null : new(() => MapAndUnmap(_devices[^1], Buffer + (1ul << 30)));
         Run4K();
     }
 
@@ -55,8 +72,8 @@ public class DmaMapBenchmarks
     public void CleanUp()
     {
         _worker?.Stop();
-        _dma.Dispose();
-        _driver.Dispose();
+        _devices.ForEach(static device => device.Dispose());
+        _drivers.ForEach(static driver => driver.Dispose());
         _memory.Dispose();
     }
 
@@ -64,7 +81,7 @@ public class DmaMapBenchmarks
     public void Run4K()
     {
         _worker?.Start();
-        MapAndUnmap(Buffer);
+        MapAndUnmap(_devices[0], Buffer);
         _worker?.Wait();
     }
 
@@ -76,12 +93,12 @@ public class DmaMapBenchmarks
         }
     }
 
-    private void MapAndUnmap(ulong buffer)
+    private static void MapAndUnmap(DmaDevice dma, ulong buffer)
     {
         for (int i = 0; i < Pairs; i++)
         {
-            Check(_dma.Map(new(buffer + ((ulong)(i & 1023) << 12)), 4096, DmaDirection.Bidirectional, out Iova address));
-            Check(_dma.Unmap(address, 4096));
+            Check(dma.Map(new(buffer + ((ulong)(i & 1023) << 12)), 4096, DmaDirection.Bidirectional, out Iova address));
+            Check(dma.Unmap(address, 4096));
         }
     }
 

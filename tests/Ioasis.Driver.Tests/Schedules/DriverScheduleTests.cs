@@ -68,6 +68,13 @@ public sealed class DriverScheduleTests
     [Trait("Requirement", "S4.15")]
     public void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) => Holds(() => new QueueFailure(trouble));
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.8")]
+    [Trait("Requirement", "S4.15")]
+    public void Invalidations_that_others_carry_out(bool detaches) => Holds(() => new UnmapsTogether(detaches));
+
     [Fact]
     [Trait("Requirement", "S4.14")]
     public void Table_pages_given_back_against_a_map() => Holds(static () => new TablesAgainstMap());

@@ -54,6 +54,16 @@ public sealed class MutantTests
         Found(() => new QueueFailure(trouble, DriverMutation.ErrorIsCompletion), atMostPreemptions: 1);
 
     [Fact]
+    [Trait("Requirement", "S4.15")]
+    public void Others_told_that_they_are_done_before_the_fence_that_covers_them() =>
+        Found(static () => new UnmapsTogether(detaches: false, DriverMutation.AnsweredBeforeFence), atMostPreemptions: 2);
+
+    [Fact]
+    [Trait("Requirement", "S4.15")]
+    public void The_fence_before_the_commands_of_others_taken_for_theirs() =>
+        Found(static () => new QueueFailure(QueueTrouble.Unreadable, DriverMutation.EarlierFenceTakenForOthers), atMostPreemptions: 2);
+
+    [Fact]
     [Trait("Requirement", "S4.4")]
     public void An_invalidation_for_each_device_instead_of_each_bond() =>
         (Invalidations(DriverMutation.None), Invalidations(DriverMutation.InvalidatePerDevice)).ShouldBe((1, 2));
