@@ -45,15 +45,15 @@ public sealed partial class RiscVIommu
             return 0;
         }
 
+        uint value;
         if (offset == RegisterOffset.CommandQueueHead)
         {
             // What drivers poll. It moves past a command when that has taken effect, under the lock; nothing else belongs to it.
-            return Volatile.Read(ref _commandQueue.Head);
+            value = Volatile.Read(ref _commandQueue.Head);
         }
-
-        uint value;
-        using (_lock.Acquire())
+        else
         {
+            using IoLock.Scope held = _lock.Acquire();
             uint aligned = offset & ~7u;
             value = Is64Bit(aligned)
                 ? (uint)(ReadRegister(aligned) >> (int)((offset & 4) * 8))
