@@ -59,8 +59,25 @@ public sealed class IommuDevice
     /// <summary>IOVAs that are not free to map: the platform's and the IOMMU's. May be unsorted and overlap (S3.12).</summary>
     public IReadOnlyList<ReservedRegion> GetReservedRegions() => [.. _platformRegions, .. Iommu.GetReservedRegions(this)];
 
-    /// <summary>Whether firmware asks for mappings that must be there at all times: then nothing without them can be attached.</summary>
-    public bool RequiresDirectMappings => _platformRegions.Exists(static region => region.Kind == ReservedRegionKind.Direct);
+    /// <summary>
+    /// Whether firmware, or the driver of the IOMMU, asks for mappings that must be there at all times: then nothing without them
+    /// can be attached.
+    /// </summary>
+    public bool RequiresDirectMappings
+    {
+        get
+        {
+            foreach (ReservedRegion region in GetReservedRegions())
+            {
+                if (region.Kind == ReservedRegionKind.Direct)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
 
     /// <summary>
     /// Whether the device is beyond a port that faces the outside of the machine: it is not trusted, so that its default

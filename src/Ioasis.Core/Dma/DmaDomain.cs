@@ -49,6 +49,9 @@ public sealed record DmaDomainOptions
 /// </summary>
 public sealed class DmaDomain : IDisposable
 {
+    // Flushes for one allocation: others get on each time that it is in vain.
+    private const int MaxAttempts = 100;
+
     private readonly DmaFlushQueue _queue;
     private readonly IoLock _regionLock = new();
     private bool _disposed;
@@ -155,17 +158,29 @@ public sealed class DmaDomain : IDisposable
         }
     }
 
-    /// <summary>Gives out IOVAs; flushes if only those that wait could serve.</summary>
+    /// <summary>
+    /// Gives out IOVAs; flushes if only those that wait could serve. It fails only if nothing was free while nothing waited, or if
+    /// other threads take what it flushes again and again.
+    /// </summary>
     internal Errno TryAllocate(ulong length, ulong limit, out Iova iova)
     {
-        Errno error = Iovas.TryAllocate(length, new(limit), out iova);
-        if (error == Errno.NoSpace && _queue.FlushAll(LazyFlushReason.Overlap) == Errno.Success)
+        for (int attempt = 1; ; attempt++)
         {
-            // Also if nothing waits any more: another thread may just have given it back.
-            error = Iovas.TryAllocate(length, new(limit), out iova);
-        }
+            long deferred = _queue.DeferredCount;
+            bool waits = _queue.PendingCount != 0;
+            Errno error = Iovas.TryAllocate(length, new(limit), out iova);
+            if (error != Errno.NoSpace)
+            {
+                return error;
+            }
 
-        return error;
+            // What waited meanwhile, and does no more, came back too late.
+            bool waited = waits || _queue.DeferredCount != deferred || attempt == 1;
+            if (!waited || attempt == MaxAttempts || _queue.FlushAll(LazyFlushReason.Overlap) != Errno.Success)
+            {
+                return error;
+            }
+        }
     }
 
     /// <summary>Ends what was unmapped: invalidates now or later, and gives the IOVAs back after that.</summary>

@@ -76,6 +76,21 @@ internal sealed class DmaFlushQueue : IDisposable
         }
     }
 
+    /// <summary>IOVA ranges that were ever queued: unchanged, it says that none came and went.</summary>
+    public long DeferredCount
+    {
+        get
+        {
+            long count = 0;
+            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
+            {
+                count += Volatile.Read(ref ring.Deferred);
+            }
+
+            return count;
+        }
+    }
+
     public DmaFlushStatistics Statistics
     {
         get
@@ -310,9 +325,10 @@ internal sealed class DmaFlushQueue : IDisposable
                 _head = 0;
             }
 
+            // Counted first: who sees that none waits any more sees that one came.
+            Volatile.Write(ref Deferred, Deferred + 1);
             _entries[(_head + Count) & (_entries.Length - 1)] = entry;
             Volatile.Write(ref Count, Count + 1);
-            Deferred++;
         }
 
         public void RemoveOldest()

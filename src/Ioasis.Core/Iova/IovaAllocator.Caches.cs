@@ -93,23 +93,60 @@ public sealed partial class IovaAllocator
     // What the caches hold may be just what is missing.
     private bool TryAllocateFromTree(ulong count, ulong alignment, ulong last, out ulong start)
     {
-        for (int attempt = 0; ; attempt++)
+        using (_treeLock.Acquire())
         {
-            using (_treeLock.Acquire())
+            if (_tree.TryTakeHighest(count, alignment, last, out start))
             {
-                if (_tree.TryTakeHighest(count, alignment, last, out start))
-                {
-                    _treeAllocations++;
-                    return true;
-                }
+                _treeAllocations++;
+                return true;
             }
+        }
 
-            if (attempt == 1 || _orders == 0)
+        return _orders != 0 && TryAllocateFromAll(0, count, alignment, last, out start);
+    }
+
+    // All caches are held while they are emptied and the tree is searched: another processor that fills its own again meanwhile
+    // would keep what is free from being found.
+    private bool TryAllocateFromAll(int slot, ulong count, ulong alignment, ulong last, out ulong start)
+    {
+        if (slot < _slotCount)
+        {
+            using (_slots[slot].Lock.Acquire())
             {
-                return false;
+                EmptySlot(_slots[slot]);
+                return TryAllocateFromAll(slot + 1, count, alignment, last, out start);
             }
+        }
 
-            FlushCaches();
+        EmptyDepots();
+        using (_treeLock.Acquire())
+        {
+            bool found = _tree.TryTakeHighest(count, alignment, last, out start);
+            _treeAllocations += found ? 1 : 0;
+            return found;
+        }
+    }
+
+    // Under the lock of the cache.
+    private void EmptySlot(IovaCacheSlot slot)
+    {
+        for (int order = 0; order < _orders; order++)
+        {
+            ref IovaMagazinePair pair = ref slot.Orders[order];
+            Empty(pair.Loaded, order);
+            Empty(pair.Previous, order);
+        }
+    }
+
+    private void EmptyDepots()
+    {
+        for (int order = 0; order < _orders; order++)
+        {
+            while (_depots[order].Take() is { } magazine)
+            {
+                Empty(magazine, order);
+                _depots[order].Return(magazine);
+            }
         }
     }
 

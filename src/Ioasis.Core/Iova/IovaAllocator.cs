@@ -13,7 +13,7 @@ namespace Ioasis.Core;
 /// </summary>
 /// <remarks>
 /// A count of granules that is cached is rounded up to a power of two, in allocation and in freeing alike. Order of the locks: a
-/// processor's cache, then the depot or the tree.
+/// processor's cache, then those of higher-numbered processors, then the depot or the tree.
 /// </remarks>
 public sealed partial class IovaAllocator
 {
@@ -265,23 +265,11 @@ public sealed partial class IovaAllocator
         {
             using (slot.Lock.Acquire())
             {
-                for (int order = 0; order < _orders; order++)
-                {
-                    ref IovaMagazinePair pair = ref slot.Orders[order];
-                    Empty(pair.Loaded, order);
-                    Empty(pair.Previous, order);
-                }
+                EmptySlot(slot);
             }
         }
 
-        for (int order = 0; order < _orders; order++)
-        {
-            while (_depots[order].Take() is { } magazine)
-            {
-                Empty(magazine, order);
-                _depots[order].Return(magazine);
-            }
-        }
+        EmptyDepots();
     }
 
     /// <summary>For tests: the free granules of the tree, ascending; throws if the tree is broken.</summary>

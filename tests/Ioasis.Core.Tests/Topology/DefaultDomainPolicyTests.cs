@@ -41,6 +41,18 @@ public class DefaultDomainPolicyTests
             .ShouldBe(Errno.InvalidArgument);
     }
 
+    [Fact]
+    public void Direct_regions_that_the_driver_of_the_IOMMU_reports_count_like_those_of_firmware()
+    {
+        ReservedRegion direct = new(new(0x1000, 0x1fff), ReservedRegionKind.Direct);
+        IommuDevice device = new(default, "a", new ReportingIommu(direct), new(0), new());
+        device.RequiresDirectMappings.ShouldBeTrue();
+        new DefaultDomainPolicy { Default = DefaultDomainKind.Blocked }.Choose([device], out _).ShouldBe(Errno.InvalidArgument);
+        IommuDevice free = new(default, "b", new ReportingIommu(direct with { Kind = ReservedRegionKind.DirectRelaxable }), new(0), new());
+        free.RequiresDirectMappings.ShouldBeFalse();
+        Choose(new() { Default = DefaultDomainKind.Blocked }, free).ShouldBe(DefaultDomainKind.Blocked);
+    }
+
     private static DefaultDomainKind? Needs(IommuDevice device) => device.Name switch
     {
         "identity" => DefaultDomainKind.Identity,
@@ -55,5 +67,29 @@ public class DefaultDomainPolicyTests
     }
 
     private static IommuDevice Device(string name, bool untrusted = false, params ReservedRegion[] regions) =>
-        new(default, name, null!, new(0), new() { IsUntrusted = untrusted, ReservedRegions = regions });
+        new(default, name, new ReportingIommu(), new(0), new() { IsUntrusted = untrusted, ReservedRegions = regions });
+
+    /// <summary>An IOMMU that does nothing but report regions.</summary>
+    private sealed class ReportingIommu(params ReservedRegion[] regions) : IommuInstance
+    {
+        public override string Name => "reporting";
+
+        public override IommuCapabilities Capabilities { get; } = new();
+
+        protected internal override Errno ProbeDevice(IommuDevice device) => Errno.Success;
+
+        protected internal override void ReleaseDevice(IommuDevice device)
+        {
+        }
+
+        public override Errno TryAllocatePagingDomain(IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain)
+        {
+            domain = null;
+            return Errno.NotSupported;
+        }
+
+        protected internal override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current) => Errno.NotSupported;
+
+        protected internal override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => regions;
+    }
 }

@@ -12,7 +12,7 @@ internal abstract class DmaScenario : DriverScenario
     /// <summary>Room for two pages: IOVAs 0x1000 and 0x2000.</summary>
     private const ulong Mask = 0x2fff;
 
-    protected DmaScenario(DmaMode mode, DriverMutation mutations, bool trustsFlushUnderWay = false)
+    protected DmaScenario(DmaMode mode, DriverMutation mutations, bool trustsFlushUnderWay = false, int caches = 1)
         : base(mutations)
     {
         Device = AddDevice(1);
@@ -27,7 +27,10 @@ internal abstract class DmaScenario : DriverScenario
                 Slots = 2,
                 SlotChooser = Number,
                 TrustsFlushUnderWay = trustsFlushUnderWay,
-                Iova = new() { Slots = 1, MagazineSize = 2, RefillCount = 1, DepotMagazines = 1 },
+                Iova = new()
+                {
+                    Slots = caches, SlotChooser = Number, MagazineSize = 2, RefillCount = caches, DepotMagazines = 1,
+                },
             },
             out DmaDomain? domain).ShouldBe(Errno.Success);
         Domain = domain!;
@@ -159,4 +162,33 @@ internal sealed class DmaNeighbours : DmaScenario
         Oracle.Revoke(page);
         _done++;
     });
+}
+
+/// <summary>
+/// Two threads have no more than one page each mapped, in a space of two pages: no map fails, though the other thread's unmaps
+/// wait for their flush, or its processor has at hand what is free.
+/// </summary>
+internal sealed class DmaNearlyFull : DmaScenario
+{
+    public DmaNearlyFull(DmaMode mode)
+        : base(mode, default, caches: 2)
+    {
+        AddThread("first", () => MapAndUnmap(P1));
+        AddThread("second", () => MapAndUnmap(P2));
+    }
+
+    public override void CheckAtEnd()
+    {
+        Domain.Flush().ShouldBe(Errno.Success);
+        CheckAlways();
+        CheckIovas();
+    }
+
+    private void MapAndUnmap(ulong page)
+    {
+        for (int round = 0; round < 3; round++)
+        {
+            Mapper.Unmap(Map(page), 4096).ShouldBe(Errno.Success);
+        }
+    }
 }

@@ -1,3 +1,4 @@
+using Ioasis.Core;
 using Ioasis.RiscV.Driver;
 using Ioasis.Testing;
 
@@ -88,6 +89,11 @@ public sealed class DriverScheduleTests
 
     [Fact]
     public void Maps_and_unmaps_of_neighbours_by_drivers() => Holds(static () => new DmaNeighbours());
+
+    [Theory]
+    [InlineData(DmaMode.Strict)]
+    [InlineData(DmaMode.Lazy)]
+    public void Maps_of_drivers_in_a_space_that_is_nearly_full(DmaMode mode) => Holds(() => new DmaNearlyFull(mode));
 
     [Fact]
     public void Lazy_flush_against_reuse_of_the_IOVA() => Holds(static () => new LazyFlushAgainstReuse());
