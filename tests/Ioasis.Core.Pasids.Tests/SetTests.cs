@@ -257,4 +257,34 @@ public sealed class SetTests
         none.IsNone.ShouldBeTrue();
         allocator.Audit.IsEmpty.ShouldBeTrue(allocator.Audit.ToString());
     }
+
+    [Fact]
+    [Trait("Requirement", "S0.13")]
+    [Trait("Requirement", "S0.8")]
+    public void An_IOASID_leads_to_its_set_however_many_there_are_and_when_the_set_is_destroyed()
+    {
+        PasidAllocator allocator = Support.NewAllocator(200);
+        List<(PasidSet Set, Ioasid Ioasid)> all = [];
+        for (int i = 0; i < 40; i++)
+        {
+            PasidSet set = allocator.NewSet(1);
+            all.Add((set, set.Allocate()));
+            all.ShouldAllBe(item => allocator.Find(item.Ioasid.Pasid).Set == item.Set);
+        }
+
+        // Parked: the set is gone for everybody but its last IOASID.
+        foreach ((PasidSet set, Ioasid ioasid) in all)
+        {
+            ioasid.TryGet().ShouldBeTrue();
+            set.FreeAll(PasidSetDisposition.Destroy).ShouldBe(Errno.Success);
+            allocator.FindSet(set.Id).ShouldBeNull();
+            allocator.Find(ioasid.Pasid).ShouldBe(ioasid);
+            allocator.TryGetSet(ioasid.Pasid, out PasidSet? found).ShouldBe(Errno.Success);
+            found.ShouldBeSameAs(set);
+            ioasid.Put();
+            allocator.Find(ioasid.Pasid).IsNone.ShouldBeTrue();
+        }
+
+        allocator.Audit.IsEmpty.ShouldBeTrue(allocator.Audit.ToString());
+    }
 }

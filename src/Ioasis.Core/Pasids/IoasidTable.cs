@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -18,14 +19,16 @@ namespace Ioasis.Core;
 /// word saying free; then the rest is emptied, then the number is given back. So who reads a part and then finds its own life in
 /// the word has read a part of that life, or an empty one.</para>
 /// </remarks>
-/// <param name="sets">Every set of which something is in use, by its number.</param>
-internal sealed class IoasidTable(PagedTable<PasidSet> sets)
+internal sealed class IoasidTable
 {
     private const int PageLog2 = 10;
     private const uint PageMask = (1 << PageLog2) - 1;
 
     private readonly Page[] _pages = new Page[1 << PageLog2];
     private readonly IoasidMore[]?[] _more = new IoasidMore[]?[1 << PageLog2];
+
+    // Every set of which something is in use, by its number. Replaced by a larger one when it is full.
+    private PasidSet?[] _sets = new PasidSet?[8];
 
     /// <summary>The IOASID that has a number now, whatever its state; or none. <paramref name="number"/> may be any.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -48,10 +51,25 @@ internal sealed class IoasidTable(PagedTable<PasidSet> sets)
 
         // Another life in the second look: the first has ended in between, and then there was none for a moment. The same one: it
         // is in use, so its set still has the number.
-        PasidSet? set = sets.Find(Volatile.Read(ref pages[index].SetIds![number & PageMask]));
+        PasidSet?[] sets = Volatile.Read(ref _sets);
+        uint id = pages[index].SetIds![number & PageMask];
+        PasidSet? set = id < (uint)sets.Length ? Volatile.Read(ref sets[id]) : null;
         return Ioasid.LifeOf(Volatile.Read(ref place)) == Ioasid.LifeOf(word) && set is not null
             ? new(set, number, Ioasid.LifeOf(word))
             : default;
+    }
+
+    /// <summary>A set begins, before the first IOASID of it; or, by null, ends after the last. Under the allocator's lock.</summary>
+    public void SetSet(uint id, PasidSet? set)
+    {
+        if (id >= (uint)_sets.Length)
+        {
+            PasidSet?[] larger = new PasidSet?[BitOperations.RoundUpToPowerOf2(id + 1)];
+            _sets.CopyTo(larger, 0);
+            Volatile.Write(ref _sets, larger);
+        }
+
+        Volatile.Write(ref _sets[id], set);
     }
 
     /// <summary>The word of a number that had an IOASID before.</summary>

@@ -35,9 +35,6 @@ public sealed record PasidAllocatorOptions
 public sealed partial class PasidAllocator
 {
     private readonly PagedTable<PasidSet> _setsById = new();
-
-    // As long as an IOASID of the set is in use, also when the set itself cannot be found any more.
-    private readonly PagedTable<PasidSet> _setsInUse = new();
     private readonly ConcurrentDictionary<object, PasidSet> _setsByToken = new(ReferenceEqualityComparer.Instance);
     private readonly IoLock _lock = new();
     private readonly ILogger _logger;
@@ -62,7 +59,6 @@ public sealed partial class PasidAllocator
         _numbers = NewNumbers(Capacity);
         _setNumbers = NewNumbers(Capacity);
         RootQuota = new(Capacity - 1, options.Mutation);
-        Places = new(_setsInUse);
     }
 
     /// <summary>Numbers from 0 to this one, exclusive, exist. PASID 0 and reserved ranges are not given to anybody.</summary>
@@ -75,7 +71,7 @@ public sealed partial class PasidAllocator
     public TimeSpan DrainPatience { get; }
 
     /// <summary>The places of all numbers.</summary>
-    internal IoasidTable Places { get; }
+    internal IoasidTable Places { get; } = new();
 
     internal IoLock Lock => _lock;
 
@@ -159,7 +155,7 @@ public sealed partial class PasidAllocator
                 _setsByToken[set.Token] = set;
             }
 
-            _setsInUse.Set(id, set);
+            Places.SetSet(id, set);
             _setsById.Set(id, set);
             return Errno.Success;
         }
@@ -263,7 +259,7 @@ public sealed partial class PasidAllocator
 
             if (idle && _sets.Remove(set))
             {
-                _setsInUse.Set(set.Id.Value, null);
+                Places.SetSet(set.Id.Value, null);
                 _setNumbers.Release(set.Id.Value);
             }
         }
