@@ -74,6 +74,9 @@ public class UapiCopyBenchmarks
     private EmbeddedPlatform _platform = null!;
     private IommuFd _iommu = null!;
     private VfioDevice _device = null!;
+
+    // Were it forgotten, the garbage collector would detach it, and the source would not be pinned any more.
+    private VfioDevice _second = null!;
     private IoAddressSpace _source = null!;
     private IoAddressSpace _space = null!;
     private ulong _memory;
@@ -89,9 +92,9 @@ public class UapiCopyBenchmarks
         _ = _device.Bind(_iommu);
         _source = _iommu.AllocateAddressSpace();
         _space = _iommu.AllocateAddressSpace();
-        VfioDevice second = VfioDevice.Open(_platform.Kernel, other.DevicePath);
-        _ = second.Bind(_iommu);
-        _ = second.Attach(_source);
+        _second = VfioDevice.Open(_platform.Kernel, other.DevicePath);
+        _ = _second.Bind(_iommu);
+        _ = _second.Attach(_source);
         _ = _device.Attach(_space);
         _memory = (ulong)NativeMemory.AlignedAlloc(Pages * 4096, 4096);
         new Span<byte>((void*)_memory, Pages * 4096).Clear();
@@ -102,7 +105,12 @@ public class UapiCopyBenchmarks
     }
 
     [GlobalCleanup]
-    public void Cleanup() => _platform.Dispose();
+    public void Cleanup()
+    {
+        _second.Dispose();
+        _device.Dispose();
+        _platform.Dispose();
+    }
 
     [Benchmark(OperationsPerInvoke = Pages, Baseline = true)]
     public void Map_and_unmap_4KiB()

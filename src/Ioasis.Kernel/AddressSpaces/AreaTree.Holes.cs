@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace Ioasis.Kernel;
@@ -79,6 +80,9 @@ internal sealed partial class AreaTree<T>
     {
         search.Visits++;
         int index = node.FirstWithLastAtLeast(search.Lowest);
+
+        // One number of each, not the vector.
+        ReadOnlySpan<ulong> rooms = MemoryMarshal.Cast<Vector256<ulong>, ulong>(node.Rooms.AsSpan());
         for (int i = index; i < node.Count; i++)
         {
             if (i > 0)
@@ -96,7 +100,7 @@ internal sealed partial class AreaTree<T>
                 }
             }
 
-            if (node.Children is not null && node.Rooms![i].GetElement(search.Size) >= search.Room && Find(node.Children[i], ref search))
+            if (node.Children is not null && rooms[(i * HoleRoom.Classes) + search.Size] >= search.Room && Find(node.Children[i], ref search))
             {
                 return true;
             }
