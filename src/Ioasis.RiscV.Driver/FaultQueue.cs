@@ -62,6 +62,9 @@ internal sealed class FaultQueue
     /// <summary>Times that the queue ran over.</summary>
     public long Overflows => Volatile.Read(ref _overflows);
 
+    /// <summary>Events of guests that were dropped.</summary>
+    public long DroppedGuestEvents => _guests.Dropped;
+
     /// <summary>Sets the queue up; it must be off.</summary>
     public static Errno TryCreate(
         HardwareAccess hardware,
@@ -214,9 +217,11 @@ internal sealed class FaultQueue
         }
 
         _options.FaultSink?.OnFault(fault);
-        if (fault.Device?.DriverData is DeviceState { IsNested: true, Virtual: { } guest } && GuestEventQueue.IsGuests(record.Cause))
+        if (fault.Device?.DriverData is DeviceState { IsNested: true, Virtual: { } guest } && GuestEventQueue.IsGuests(record.Cause)
+            && !_guests.TryAdd(guest, fault.Device, record) && (_guests.Dropped == 1 || MayLog()))
         {
-            _guests.Add(guest, fault.Device, record);
+            _options.Logger.LogWarning(
+                "{Name}: a guest does not take its events; {Count} were dropped so far", _options.Name, _guests.Dropped);
         }
     }
 

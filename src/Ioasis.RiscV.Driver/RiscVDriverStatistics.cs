@@ -45,6 +45,9 @@ public readonly record struct RiscVDriverStatistics
     /// <summary>Times that the fault queue ran over.</summary>
     public long FaultOverflows { get; init; }
 
+    /// <summary>Faults of guests' own tables that were not reported to them, because they had not taken those before (S4.16).</summary>
+    public long DroppedGuestEvents { get; init; }
+
     /// <summary>Page requests read.</summary>
     public long PageRequests { get; init; }
 

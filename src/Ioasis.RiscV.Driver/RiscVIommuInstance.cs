@@ -95,6 +95,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         QueueFailures = _commands?.Failures ?? 0,
         Faults = _faults?.Faults ?? 0,
         FaultOverflows = _faults?.Overflows ?? 0,
+        DroppedGuestEvents = _faults?.DroppedGuestEvents ?? 0,
         PageRequests = _pageRequests?.Requests ?? 0,
         PscidsInUse = _pscids.InUse,
         GscidsInUse = _gscids.InUse,

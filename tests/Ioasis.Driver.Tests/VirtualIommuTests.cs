@@ -91,6 +91,30 @@ public class VirtualIommuTests
     }
 
     [Fact]
+    [Trait("Requirement", "S4.16")]
+    public void Events_that_a_guest_does_not_take_in_time_are_dropped_and_counted()
+    {
+        using Rig rig = new();
+        using Guest guest = Make(rig, out IommuDevice[] devices, out VirtualIommu part, out _);
+        int taken = 0;
+        part.Events = new Taker(() =>
+        {
+            if (++taken == 1)
+            {
+                for (int i = 0; i < GuestEventQueue.Capacity + 3; i++)
+                {
+                    rig.Dma(devices[0], Gva + 0x5000, write: false, default);
+                }
+            }
+        });
+        rig.Dma(devices[0], Gva + 0x5000, write: false, default);
+        taken.ShouldBe(1 + GuestEventQueue.Capacity);
+        rig.Driver.Statistics.DroppedGuestEvents.ShouldBe(3);
+        rig.Driver.Statistics.Faults.ShouldBe(1 + GuestEventQueue.Capacity + 3);
+        rig.Log.ToString().ShouldContain("does not take its events");
+    }
+
+    [Fact]
     public void A_name_is_one_devices_and_a_device_has_one_name()
     {
         using Rig rig = new();
@@ -160,6 +184,11 @@ public class VirtualIommuTests
     }
 
     private static ulong Word(byte[] data, int offset) => BinaryPrimitives.ReadUInt64LittleEndian(data.AsSpan(offset));
+
+    private sealed class Taker(Action take) : IVirtualEventSink
+    {
+        public void OnEvent(uint type, ReadOnlySpan<byte> data) => take();
+    }
 
     private sealed class Events : IVirtualEventSink
     {
