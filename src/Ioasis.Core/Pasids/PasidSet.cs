@@ -114,6 +114,9 @@ public sealed partial class PasidSet
         }
     }
 
+    /// <summary>How many observers are told of events.</summary>
+    public int ObserverCount => Volatile.Read(ref _observers).Length;
+
     internal IoLock Lock { get; } = new();
 
     /// <summary>The allocator's, near at hand.</summary>

@@ -195,17 +195,17 @@ internal sealed partial class IoasidFile : OpenFile
             return Errno.NoEntry;
         }
 
+        // Before it has a number by which another thread could close it: the close ends the subscription.
         IoasidEventsFile file = new(set);
+        file.Begin();
         error = Kernel.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
             descriptor = 0;
-            return error;
         }
 
-        file.Begin();
-        return Errno.Success;
+        return error;
     }
 
     // Ends the IOASIDs of a set; then nobody finds them here, and their memory is wiped (S1.7).

@@ -101,6 +101,27 @@ public sealed class IoasidEventTests
         rig.Raw(rig.Fd, new IoasidSetEvents { SetId = 77 }).ShouldBe(-(int)Errno.NoEntry);
     }
 
+    [Fact]
+    [Trait("Requirement", "S1.15")]
+    public void A_subscription_that_gets_no_descriptor_or_is_closed_leaves_the_set_without_observers()
+    {
+        Rig rig = new(null, null, descriptorLimit: 5);
+        int pasids = rig.Kernel.Open("/dev/ioasid", OpenFlags.ReadWrite);
+        IoasidSetCreate create = new() { Quota = 1 };
+        rig.Call(pasids, ref create).ShouldBe(0);
+        Core.PasidSet set = rig.Kernel.Pasids.FindSet(new PasidSetId(create.OutSetId)).ShouldNotBeNull();
+        IoasidSetEvents events = new() { SetId = create.OutSetId };
+        int first = rig.Call(pasids, ref events);
+        first.ShouldBeGreaterThan(pasids);
+        set.ObserverCount.ShouldBe(1);
+        rig.Call(pasids, ref events).ShouldBe(-(int)Errno.TooManyOpenFiles);
+        set.ObserverCount.ShouldBe(1);
+        rig.Kernel.Close(first).ShouldBe(0);
+        set.ObserverCount.ShouldBe(0);
+        rig.Kernel.CloseAll();
+        rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue();
+    }
+
     private static List<(Kind Kind, Pasid Pasid, uint Guest)> Read(PasidSetEvents events)
     {
         List<(Kind, Pasid, uint)> all = [];
