@@ -164,19 +164,27 @@ public sealed class DmaDomain : IDisposable
     /// </summary>
     internal Errno TryAllocate(ulong length, ulong limit, out Iova iova)
     {
+        Errno error = Iovas.TryAllocate(length, new(limit), out iova);
+        return error == Errno.NoSpace ? TryAllocateWhatWaits(length, limit, out iova) : error;
+    }
+
+    private Errno TryAllocateWhatWaits(ulong length, ulong limit, out Iova iova)
+    {
+        iova = default;
         for (int attempt = 1; ; attempt++)
         {
+            if (_queue.FlushAll(LazyFlushReason.Overlap) != Errno.Success)
+            {
+                return Errno.NoSpace;
+            }
+
             long deferred = _queue.DeferredCount;
             bool waits = _queue.PendingCount != 0;
             Errno error = Iovas.TryAllocate(length, new(limit), out iova);
-            if (error != Errno.NoSpace)
-            {
-                return error;
-            }
 
             // What waited meanwhile, and does no more, came back too late.
-            bool waited = waits || _queue.DeferredCount != deferred || attempt == 1;
-            if (!waited || attempt == MaxAttempts || _queue.FlushAll(LazyFlushReason.Overlap) != Errno.Success)
+            bool waited = waits || _queue.DeferredCount != deferred;
+            if (error != Errno.NoSpace || !waited || attempt == MaxAttempts)
             {
                 return error;
             }

@@ -14,8 +14,8 @@ public sealed class DriverScheduleTests
     private static ExplorerOptions Options { get; } = new()
     {
         // For most every order with one preemption, and some with two.
-        MaxSchedules = ExplorerOptions.All ? 400_000 : 2000,
-        TimeBudget = TimeSpan.FromSeconds(30),
+        MaxSchedules = ExplorerOptions.All ? 2_000_000 : 2000,
+        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 300 : 30),
         RandomSchedules = ExplorerOptions.All ? 20_000 : 150,
     };
 
