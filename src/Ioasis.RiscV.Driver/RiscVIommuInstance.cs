@@ -93,10 +93,10 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         Collapses = _commands?.Collapses ?? 0,
         QueueRecoveries = _commands?.Recoveries ?? 0,
         QueueFailures = _commands?.Failures ?? 0,
-        Faults = _faults?.Faults ?? 0,
+        Faults = _faults?.Records ?? 0,
         FaultOverflows = _faults?.Overflows ?? 0,
         DroppedGuestEvents = _faults?.DroppedGuestEvents ?? 0,
-        PageRequests = _pageRequests?.Requests ?? 0,
+        PageRequests = _pageRequests?.Records ?? 0,
         PscidsInUse = _pscids.InUse,
         GscidsInUse = _gscids.InUse,
     };

@@ -9,12 +9,15 @@ public sealed unsafe partial class ClientPages : IDisposable
     private const int ReadOnly = 1;
     private const int PrivateAnonymous = 0x22;
 
+    // Far from where the system puts memory that asks for no place: what a case removes stays away, whatever other threads map.
+    private static long s_nextPlace = 0x2000_0000_0000;
+
     private readonly nuint _length;
 
     public ClientPages(nuint length)
     {
         _length = length;
-        nint memory = Map(0, length, ReadWrite, PrivateAnonymous, -1, 0);
+        nint memory = Map((nint)Interlocked.Add(ref s_nextPlace, 1L << 32), length, ReadWrite, PrivateAnonymous, -1, 0);
         if (memory == -1)
         {
             throw new InvalidOperationException("There is no memory for a case.");

@@ -12,6 +12,8 @@ namespace Ioasis.Kernel.Tests;
 /// <summary>The whole way: client, ABI, kernel, core, driver, page tables, hardware model, memory.</summary>
 public sealed class EndToEndTests
 {
+    private static long s_nextPlace = 0x1000_0000_0000;
+
     public static TheoryData<PagingMode, CachingMode> Machines { get; } = new MatrixTheoryData<PagingMode, CachingMode>(
         [PagingMode.Sv39, PagingMode.Sv48, PagingMode.Sv57], [CachingMode.None, CachingMode.Realistic, CachingMode.Hostile]);
 
@@ -336,9 +338,10 @@ public sealed class EndToEndTests
         iommu.Dispose();
     }
 
+    // Far from where the system puts memory that asks for no place: what is unmapped here stays unmapped, whatever other threads map.
     private static ulong MapAnonymous(nuint length)
     {
-        nint address = mmap(0, length, 3, 0x22, -1, 0);
+        nint address = mmap((nint)Interlocked.Add(ref s_nextPlace, 1L << 32), length, 3, 0x22, -1, 0);
         address.ShouldNotBe(-1);
         return (ulong)address;
     }

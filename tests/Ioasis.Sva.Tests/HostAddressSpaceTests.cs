@@ -8,6 +8,8 @@ namespace Ioasis.Sva.Tests;
 /// <summary>Devices that use this very process's pointers. Linux only.</summary>
 public sealed unsafe class HostAddressSpaceTests : IDisposable
 {
+    private static long s_next = 0x1000_0000_0000;
+
     private readonly EmbeddedPlatform _platform = new(new());
     private readonly EmbeddedEndpoint _device;
     private readonly HostAddressSpace _memory;
@@ -90,9 +92,11 @@ public sealed unsafe class HostAddressSpaceTests : IDisposable
         _platform.Dispose();
     }
 
+    // Far from where the system puts memory that asks for no place: what is unmapped here stays unmapped, whatever other threads map.
     private static byte* Map(nuint length)
     {
-        void* page = mmap(null, length, 3, 0x22, -1, 0);
+        nint hint = (nint)Interlocked.Add(ref s_next, 1 << 20);
+        void* page = mmap((void*)hint, length, 3, 0x22, -1, 0);
         ((nint)page).ShouldNotBe(-1);
         return (byte*)page;
     }
