@@ -22,12 +22,12 @@ internal sealed unsafe partial class CommandQueue
     }
 
     // Commands, what is posted under a mask, and a fence for all. Under the lock, with room for them.
-    private Errno Ring(ReadOnlySpan<Command> commands, BatchKind kind, ulong posts, out ulong ticket)
+    private Errno Ring(ReadOnlySpan<Command> commands, BatchKind kind, ulong posts, out ulong ticket, bool ordersDma = true)
     {
         ticket = 0;
         ulong position = _at.Tail;
         bool isPut = PutAll(ref position, commands, kind) && (posts == 0 || PutPosts(ref position, posts));
-        if (!isPut || !Put(position++, Command.Fence()))
+        if (!isPut || !Put(position++, Command.Fence(reads: ordersDma, writes: ordersDma)))
         {
             return Errno.IoError;
         }

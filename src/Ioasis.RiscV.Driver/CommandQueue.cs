@@ -109,10 +109,11 @@ internal sealed unsafe partial class CommandQueue
     /// <param name="commands">At most <see cref="BatchLimit"/>.</param>
     /// <param name="kind">What they are counted as.</param>
     /// <param name="ticket">What to <see cref="Wait"/> for.</param>
+    /// <param name="ordersDma">Whether the fence also waits for devices' accesses that are translated already.</param>
     /// <returns>
     /// Success; <see cref="Errno.IoError"/> if the queue is out of order; <see cref="Errno.NoDevice"/> if it was closed.
     /// </returns>
-    public Errno Submit(ReadOnlySpan<Command> commands, BatchKind kind, out ulong ticket)
+    public Errno Submit(ReadOnlySpan<Command> commands, BatchKind kind, out ulong ticket, bool ordersDma = true)
     {
         ticket = 0;
         Errno error = Injection.Hit(InjectionKind.QueueSpace);
@@ -124,7 +125,7 @@ internal sealed unsafe partial class CommandQueue
         using (_lock.Acquire())
         {
             error = Prepare((uint)commands.Length + 1);
-            return error == Errno.Success ? Ring(commands, kind, 0, out ticket) : error;
+            return error == Errno.Success ? Ring(commands, kind, 0, out ticket, ordersDma) : error;
         }
     }
 

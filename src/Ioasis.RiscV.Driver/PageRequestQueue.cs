@@ -121,7 +121,7 @@ internal sealed class PageRequestQueue : RecordQueue
         ulong payload = ((ulong)index << PageRequestPayload.ResponseGroupShift)
             | ((ulong)code << PageRequestPayload.ResponseCodeShift);
         Command command = Command.AtsPageResponse(deviceId & 0xffff, deviceId >> 16, pasid, payload);
-        Errno error = _commands.Submit([command], BatchKind.None, out _);
+        Errno error = _commands.Submit([command], BatchKind.None, out _, ordersDma: false);
         if (error != Errno.Success)
         {
             Options.Logger.LogError("{Name}: no response to a page request of {Device:x6}: {Error}", Options.Name, deviceId, error);

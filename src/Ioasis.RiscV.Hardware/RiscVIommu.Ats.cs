@@ -32,6 +32,7 @@ public sealed partial class RiscVIommu
         {
             case CommandFunction.AtsInval:
                 CountCommand(CommandKind.AtsInvalidate);
+                _invalidatedSinceFence = true;
                 if (!TrySendInvalidation(command))
                 {
                     _invalidationWaits = true;

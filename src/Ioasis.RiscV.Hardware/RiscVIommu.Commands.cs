@@ -20,6 +20,7 @@ public sealed partial class RiscVIommu
 
     // A fence that waits for ATS invalidations keeps its operands; cqh stays on it.
     private bool _fenceWaits;
+    private bool _invalidatedSinceFence;
     private Command _fence;
 
     // An ATS.INVAL that found no free tag; cqh is past it.
@@ -139,6 +140,7 @@ public sealed partial class RiscVIommu
             invalidation.Address = invalidation.SizeLog2 == 64 ? 0 : (page << 12) & ~((1ul << invalidation.SizeLog2) - 1);
         }
 
+        _invalidatedSinceFence = true;
         InvalidateTranslations(invalidation);
         return CommandResult.Done;
     }
@@ -154,6 +156,7 @@ public sealed partial class RiscVIommu
             return CommandResult.Illegal;
         }
 
+        _invalidatedSinceFence = true;
         switch (command.Function)
         {
             case CommandFunction.IodirInvalDdt when process == 0:
@@ -200,11 +203,17 @@ public sealed partial class RiscVIommu
             return CommandResult.Stopped;
         }
 
-        // What began with entries that are invalid now has to finish first.
-        WaitForAccesses();
-        CountCommand(CommandKind.Fence);
+        // What began with entries that are invalid now has to finish first, and for PR and PW what was translated already. A fence
+        // behind other commands alone, such as responses to page requests, orders nothing that devices do.
         bool reads = (command.Low & CommandBits.FenceReadsBit) != 0;
         bool writes = (command.Low & CommandBits.FenceWritesBit) != 0;
+        if (_invalidatedSinceFence || reads || writes)
+        {
+            WaitForAccesses();
+            _invalidatedSinceFence = false;
+        }
+
+        CountCommand(CommandKind.Fence);
         if (reads || writes)
         {
             GlobalObservability?.Invoke(reads, writes);

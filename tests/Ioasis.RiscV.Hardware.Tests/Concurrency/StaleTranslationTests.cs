@@ -143,6 +143,53 @@ public sealed class StaleTranslationTests
         accessDone.ShouldBeTrue();
     }
 
+    [Theory]
+    [InlineData(CommandOpcode.Iotinval, false, false, true)]
+    [InlineData(CommandOpcode.Iodir, false, false, true)]
+    [InlineData(CommandOpcode.Iofence, true, false, true)]
+    [InlineData(CommandOpcode.Iofence, false, true, true)]
+    [InlineData(CommandOpcode.Iofence, false, false, false)]
+    public void A_fence_waits_for_accesses_under_way_if_it_is_behind_an_invalidation_or_orders_reads_or_writes(
+        CommandOpcode before, bool reads, bool writes, bool waits)
+    {
+        GateMemory? gate = null;
+        using TestBed bed = new(new() { Caching = CachingMode.Realistic }, memory => gate = new(memory));
+        _ = bed.AddDevice(Device, Pscid, null).Map(Iova(0), FirstVersion);
+        gate!.GatedPage = FirstVersion;
+        Thread device = new(() => bed.Iommu.Read(new(new(Device), new(Iova(0))), new byte[64]));
+        device.Start();
+        gate.Entered.Wait(TestContext.Current.CancellationToken);
+
+        bool? doneAtReturn = null;
+        Thread software = new(() =>
+        {
+            Injection.Current = new OnWait(gate.Open.Set);
+            Command fence = Command.Fence(reads: reads, writes: writes);
+            switch (before)
+            {
+                case CommandOpcode.Iotinval:
+                    bed.Submit(Command.InvalidateFirstStage(null, Pscid, Iova(1)), fence);
+                    break;
+                case CommandOpcode.Iodir:
+                    bed.Submit(Command.InvalidateDeviceDirectory(Device + 1), fence);
+                    break;
+                default:
+                    bed.Submit(fence);
+                    break;
+            }
+
+            doneAtReturn = gate.Finished;
+        });
+        software.Start();
+        bool returned = software.Join(TimeSpan.FromSeconds(30));
+        gate.Open.Set();
+        device.Join();
+        software.Join();
+
+        returned.ShouldBeTrue();
+        doneAtReturn.ShouldBe(waits);
+    }
+
     [Fact]
     public void A_fence_does_not_wait_for_an_access_at_another_IOMMU()
     {
