@@ -1,10 +1,12 @@
 using BenchmarkDotNet.Attributes;
+using BenchmarkDotNet.Configs;
 using Ioasis.PageTables;
 using Ioasis.Primitives;
 
 namespace Ioasis.Benchmarks.PageTables;
 
 /// <summary>Rows with 4 KiB leaves, over 1 GiB; figures are for one page.</summary>
+[Config(typeof(FullyOptimised))]
 public class SmallLeafBenchmarks
 {
     private const int Pages = TableSetup.PagesPerGigabyte;
@@ -77,6 +79,7 @@ public class SmallLeafBenchmarks
 }
 
 /// <summary>Rows with 2 MiB and 1 GiB leaves; figures are for one call over 1 GiB.</summary>
+[Config(typeof(FullyOptimised))]
 public class LargeLeafBenchmarks
 {
     private const int Regions = 200;
