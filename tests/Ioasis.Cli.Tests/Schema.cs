@@ -6,15 +6,14 @@ using System.Xml.Linq;
 using Ioasis.Cli.Rendering;
 using Ioasis.Primitives;
 using Ioasis.Replay.Report;
+using Ioasis.Testing;
 
 namespace Ioasis.Cli.Tests;
 
 /// <summary>Makes the JSON Schema of the report from the model and its documentation comments, and checks documents against a schema.</summary>
 internal static class Schema
 {
-    public static string RepositoryRoot { get; } = FindRoot();
-
-    public static string FilePath { get; } = Path.Combine(RepositoryRoot, "docs", "report.schema.json");
+    public static string FilePath { get; } = Path.Combine(ExternalProgram.RepositoryRoot, "docs", "report.schema.json");
 
     public static string OfTheModel()
     {
@@ -187,16 +186,5 @@ internal static class Schema
 
             return Regex.Replace(copy.Value, @"\s+", " ").Trim();
         }
-    }
-
-    private static string FindRoot()
-    {
-        DirectoryInfo? folder = new(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Ioasis.slnx")))
-        {
-            folder = folder.Parent;
-        }
-
-        return folder?.FullName ?? throw new InvalidOperationException("the tests do not stand in the repository");
     }
 }

@@ -1,27 +1,14 @@
 using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
+using Ioasis.Testing;
 
 namespace Ioasis.Replay.Tests;
 
 /// <summary>The recordings in examples/traces, and small ones made up by tests.</summary>
 internal static class Recordings
 {
-    private static readonly Lazy<string> Folder = new(() =>
-    {
-        for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string candidate = Path.Combine(at.FullName, "examples", "traces");
-            if (Directory.Exists(candidate))
-            {
-                return candidate;
-            }
-        }
-
-        throw new DirectoryNotFoundException("examples/traces");
-    });
-
-    public static string PathOf(string name) => Path.Combine(Folder.Value, name);
+    public static string PathOf(string name) => Path.Combine(ExternalProgram.RepositoryRoot, "examples", "traces", name);
 
     public static KernelTrace Trace(string name, AttributionRule rule = AttributionRule.TightestFit) =>
         RecordingReader.Read(PathOf(name), new() { Attribution = rule }, TestContext.Current.CancellationToken).Trace!;

@@ -1,10 +1,12 @@
+using Ioasis.Testing;
+
 namespace Ioasis.RiscV.Hardware.Tests.Vectors;
 
 /// <summary>Where the vectors are.</summary>
 internal static class Repository
 {
     /// <summary>The root of the repository.</summary>
-    public static string Root { get; } = FindRoot();
+    public static string Root => ExternalProgram.RepositoryRoot;
 
     /// <summary>The part of the vectors that is in the repository.</summary>
     public static string CommittedVectors => Path.Combine(Root, "tests", "Ioasis.RiscV.Hardware.Tests", "vectors");
@@ -22,16 +24,5 @@ internal static class Repository
             string folder = Environment.GetEnvironmentVariable("IOASIS_VECTORS") ?? Path.Combine(Root, "..", "shared", "vectors");
             return Directory.Exists(folder) ? folder : null;
         }
-    }
-
-    private static string FindRoot()
-    {
-        DirectoryInfo? folder = new(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Ioasis.slnx")))
-        {
-            folder = folder.Parent;
-        }
-
-        return folder?.FullName ?? throw new InvalidOperationException("The tests do not run inside the repository.");
     }
 }
