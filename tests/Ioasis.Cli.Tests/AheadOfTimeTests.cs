@@ -1,0 +1,111 @@
+using System.Text.RegularExpressions;
+using Ioasis.Testing;
+
+namespace Ioasis.Cli.Tests;
+
+/// <summary>
+/// The command as <c>./ioasis</c> compiles it, ahead of time: every command says there what it says on the just-in-time
+/// compiler. What looks types up by their names at run time would not.
+/// </summary>
+public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.NativeCommand>, IDisposable
+{
+    private const string Faults = "examples/traces/riscv-faults.ftrace.txt.gz";
+    private readonly TemporaryFolder _folder = new();
+    private readonly NativeCommand _native;
+
+    public AheadOfTimeTests(NativeCommand native)
+    {
+        _native = native;
+        Assert.SkipWhen(
+            native.Missing is not null && !string.Equals(Environment.GetEnvironmentVariable("CI"), "true", StringComparison.Ordinal),
+            native.Missing ?? "");
+        native.Missing.ShouldBeNull();
+    }
+
+    public static TheoryData<string> Commands =>
+    [
+        "--version",
+        "--help",
+        "",
+        "nonsense --really",
+        $"run {Faults}",
+        $"run {Faults} --dma examples/traces/riscv-faults.dma.log.gz --check all --hostile --invalidation lazy --iotlb 32x8 --mode sv39 --tolerance 2ms",
+        $"run {Faults} --json -",
+        $"run {Faults} --html -",
+        "run examples/traces/riscv-middle.dma.log.gz",
+        "run examples/traces/riscv-strict.ftrace.txt.xz",
+        "run there-is-no-such-file",
+        "run --help",
+        "conform tests/Ioasis.RiscV.Hardware.Tests/vectors/commands.jsonl.gz --caching hostile",
+        "demo sva --quick",
+        "groups",
+        "groups --json",
+        "groups --print-example",
+        "groups --platform {machine}",
+        "groups --platform {broken}",
+        "groups --backend linux --root {empty}",
+        "bind 0000:00:02.0 --dry-run --root {empty}",
+    ];
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public void A_command_says_the_same_compiled_ahead_of_time_and_just_in_time(string line)
+    {
+        string[] arguments = [.. line.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Place)];
+        var native = ExternalProgram.Run(_native.Path, TimeSpan.FromMinutes(2), null, arguments);
+        var managed = ExternalProgram.Run(
+            "dotnet", TimeSpan.FromMinutes(2), null, ["exec", System.IO.Path.Combine(AppContext.BaseDirectory, "ioasis.dll"), .. arguments]);
+        native.Status.ShouldBe(managed.Status, native.Describe());
+        Untimed(native.Output).ShouldBe(Untimed(managed.Output));
+        Untimed(native.Errors).ShouldBe(Untimed(managed.Errors));
+        native.Errors.ShouldNotContain("this should not have happened");
+    }
+
+    [Fact]
+    public void No_command_is_left_out()
+    {
+        var help = ExternalProgram.Run(_native.Path, TimeSpan.FromMinutes(1), null, "--help");
+        string[] names = [.. CommandName().Matches(help.Output[help.Output.IndexOf("Commands:", StringComparison.Ordinal)..]).Select(static m => m.Groups["name"].Value)];
+        names.ShouldContain("groups");
+        names.ShouldBeSubsetOf([.. Commands.Select(static row => row.Data.Split(' ')[0])]);
+    }
+
+    // What tells of this run's speed and memory, in text, JSON and HTML; the rest has to be the same to the byte.
+    private static string Untimed(string output) => Speed().Replace(output, "#");
+
+    private string Place(string argument) => argument switch
+    {
+        "{machine}" => _folder.Write("machine.yaml", CliRun.Of("groups", "--print-example").Out),
+        "{broken}" => _folder.Write("broken.yaml", "iommu: {name: x}\nfunctions: [{id: 00:01.0, colour: red}]\n"),
+        "{empty}" => Directory.CreateDirectory(_folder.File("empty")).FullName,
+        _ => argument,
+    };
+
+    [GeneratedRegex(
+        """[\d.,]+ ?(M|k|G)?/s|[\d.,]+ (ns|µs|&#xB5;s|ms|s) (of|in)|in [\d.,]+ (ns|µs|ms|s)\b|[\d.]+ [KMG]iB of memory|"\w*(Seconds|PerSecond|peakMemoryBytes)":[\d.E-]+|>(reading and parsing|replay|in all|memory)</th>.*""",
+        RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex Speed();
+
+    [GeneratedRegex(@"^  (?<name>\w+)", RegexOptions.Multiline | RegexOptions.ExplicitCapture, 10_000)]
+    private static partial Regex CommandName();
+
+    /// <summary>The command that <c>./ioasis</c> built.</summary>
+    public sealed class NativeCommand
+    {
+        public NativeCommand()
+        {
+            var built = ExternalProgram.Run("./ioasis", TimeSpan.FromMinutes(9), null, "--version");
+            built.Status.ShouldBe(0, built.Describe());
+            Path = System.IO.Path.Combine(ExternalProgram.RepositoryRoot, "artifacts/ioasis/bin/ioasis");
+            Missing = File.Exists(Path)
+                ? null
+                : $"./ioasis is not compiled ahead of time here: {built.Errors.Trim()} (artifacts/ioasis/build-ahead-of-time.log)";
+        }
+
+        public string Path { get; }
+
+        public string? Missing { get; }
+    }
+}
