@@ -150,7 +150,7 @@ internal sealed class HardwareModel : IModelUnderTest, IMsiSink, IPcieLink
     private static PcieMessage ToPcie(VectorMessage message, byte code) => new(
         code,
         (ushort)message.RequesterId,
-        (byte?)message.Segment,
+        (ushort?)message.Segment,
         message.Pasid is uint pasid ? new(pasid) : Pasid.Invalid,
         message.Payload,
         Tag: 0,

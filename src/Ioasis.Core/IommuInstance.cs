@@ -45,6 +45,12 @@ public abstract class IommuInstance
     /// <summary>What it can do.</summary>
     public abstract IommuCapabilities Capabilities { get; }
 
+    /// <summary>
+    /// Why a device with an ID cannot be behind this IOMMU, in words for people: it tells fewer IDs apart, or serves other buses. Null if
+    /// it can. <see cref="ProbeDevice"/> refuses such a device with <see cref="Errno.NoDeviceOrAddress"/>.
+    /// </summary>
+    public virtual string? ReasonToRefuse(DeviceId id) => null;
+
     /// <summary>Makes the driver know a device. Until it is attached to something else, every DMA of it faults.</summary>
     protected internal abstract Errno ProbeDevice(IommuDevice device);
 

@@ -374,8 +374,8 @@ public sealed class EmbeddedAts
 
     private PcieMessage MakePageRequest(Pasid pasid, ulong address, Access access, int index, bool isLast) => new(
         PcieMessageCode.PageRequest,
-        (ushort)_id.Value,
-        (byte)_id.Segment,
+        _id.RequesterId,
+        _id.Segment,
         pasid.IsPresent ? pasid : Pasid.Invalid,
         (address & ~PageMask)
             | ((access & Primitives.Access.Read) != 0 ? PageRequestPayload.ReadBit : 0)

@@ -20,7 +20,7 @@ public sealed partial class EmbeddedPlatform
         Errno error = TryAddDevice(device, id, options ?? new(), out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
-            : throw new InvalidOperationException($"Device 0x{id.Value:x} cannot be added: {error}.");
+            : throw Refused(id, error);
     }
 
     /// <summary>Adds a PCI device. Its DMA faults until a client attaches it and makes it a bus master.</summary>

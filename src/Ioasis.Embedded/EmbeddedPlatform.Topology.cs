@@ -49,7 +49,11 @@ public sealed partial class EmbeddedPlatform
             foreach (DeviceId alias in aliases.Where(alias => !topology.TryGet(alias, out _)).OrderBy(static alias => alias.Value))
             {
                 string name = string.Create(CultureInfo.InvariantCulture, $"{alias}-alias");
-                Check(Subsystem.TryAddDevice(Driver, alias, name, group, new(), out _), name);
+                Errno error = Subsystem.TryAddDevice(Driver, alias, name, group, new(), out _);
+                if (error != Errno.Success)
+                {
+                    throw Refused(alias, error);
+                }
             }
 
             if (policy is not null)

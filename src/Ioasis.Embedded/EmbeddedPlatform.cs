@@ -174,7 +174,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         Errno error = TryAddEndpoint(id, options ?? new(), out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
-            : throw new InvalidOperationException($"Device 0x{id.Value:x} cannot be added: {error}.");
+            : throw Refused(id, error);
     }
 
     /// <summary>Adds a device. Its DMA faults until a client attaches it.</summary>
@@ -184,13 +184,15 @@ public sealed partial class EmbeddedPlatform : IDisposable
         return TryAdd(id, options, null, out endpoint);
     }
 
+    private InvalidOperationException Refused(DeviceId id, Errno error) =>
+        new($"Device {id} cannot be added: {Driver.ReasonToRefuse(id) ?? error.ToString()}.");
+
     private Errno TryAdd(
         DeviceId id, EmbeddedEndpointOptions options, IVfioDeviceBackend? backend, out EmbeddedEndpoint? endpoint)
     {
         ArgumentNullException.ThrowIfNull(options);
         endpoint = null;
-        string name = options.Name ?? string.Create(
-            CultureInfo.InvariantCulture, $"{id.Segment:x4}:{id.Bus:x2}:{id.Device:x2}.{id.Function}");
+        string name = options.Name ?? id.ToString();
         IommuDeviceOptions properties = new()
         {
             PasidBits = options.PasidBits,

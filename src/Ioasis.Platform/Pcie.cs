@@ -14,7 +14,7 @@ namespace Ioasis.Platform;
 public readonly record struct PcieMessage(
     byte Code,
     ushort RequesterId,
-    byte? Segment,
+    ushort? Segment,
     Pasid Pasid,
     ulong Payload,
     byte Tag = 0,
@@ -25,7 +25,7 @@ public readonly record struct PcieMessage(
     public bool HasPasid => Pasid.IsValid;
 
     /// <summary>The requester with its segment, as the IOMMU identifies devices; without a segment it is segment 0.</summary>
-    public DeviceId Device => new(((uint)(Segment ?? 0) << 16) | RequesterId);
+    public DeviceId Device => new(((ulong)(Segment ?? 0) << 16) | RequesterId);
 }
 
 /// <summary>

@@ -54,17 +54,42 @@ public readonly record struct GuestPasid(uint Value)
 }
 
 /// <summary>
-/// The requester of a DMA as the RISC-V IOMMU sees it: up to 24 bits, PCI segment (8), bus (8), device (5), function (3)
-/// (RISC-V IOMMU specification, section 2.1, "Device-Directory-Table").
+/// The requester of a DMA: PCI domain (32), bus (8), device (5), function (3). What a bus carries is the requester ID, the lower
+/// 16 bits; firmware tells its buses apart by segments of 16 bits (PCI Firmware Specification, "PCI Segment Group"), and operating
+/// systems number the buses behind some controllers above these: <c>10000:01:00.0</c>. An IOMMU that tells fewer apart refuses the
+/// device.
 /// </summary>
-/// <param name="Value">0 to 2^24-1.</param>
-public readonly record struct DeviceId(uint Value)
+public readonly record struct DeviceId
 {
-    /// <summary>The largest device ID.</summary>
-    public const uint MaxValue = (1u << 24) - 1;
+    /// <summary>How many bits a device ID has.</summary>
+    public const int Bits = 48;
 
-    /// <summary>PCI segment (domain) number.</summary>
-    public int Segment => (int)(Value >> 16) & 0xff;
+    /// <summary>The largest device ID.</summary>
+    public const ulong MaxValue = (1ul << Bits) - 1;
+
+    /// <summary>Makes a device ID from its number.</summary>
+    /// <param name="value">0 to 2^48-1: the domain from bit 16 on, the requester ID below.</param>
+    /// <exception cref="ArgumentOutOfRangeException">It has more bits.</exception>
+    public DeviceId(ulong value)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(value, MaxValue);
+        Value = value;
+    }
+
+    /// <summary>The domain from bit 16 on, the requester ID below.</summary>
+    public ulong Value { get; }
+
+    /// <summary>PCI domain number, 32 bits, as the operating system numbers it.</summary>
+    public uint Domain => (uint)(Value >> 16);
+
+    /// <summary>Whether the domain is a segment, of 16 bits, which hardware can tell apart from others.</summary>
+    public bool HasSegment => Domain <= ushort.MaxValue;
+
+    /// <summary>PCI segment: the lower 16 bits of the domain.</summary>
+    public ushort Segment => (ushort)(Value >> 16);
+
+    /// <summary>Bus, device and function, as PCIe carries them.</summary>
+    public ushort RequesterId => (ushort)Value;
 
     /// <summary>PCI bus number.</summary>
     public int Bus => (int)(Value >> 8) & 0xff;
@@ -77,18 +102,18 @@ public readonly record struct DeviceId(uint Value)
 
     /// <summary>Makes a device ID from PCI coordinates.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A coordinate does not fit its field.</exception>
-    public static DeviceId FromPci(int segment, int bus, int device, int function)
+    public static DeviceId FromPci(long domain, int bus, int device, int function)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)segment, 0xffu, nameof(segment));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)domain, uint.MaxValue, nameof(domain));
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)bus, 0xffu, nameof(bus));
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)device, 0x1fu, nameof(device));
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)function, 7u, nameof(function));
-        return new((uint)((segment << 16) | (bus << 8) | (device << 3) | function));
+        return new(((ulong)domain << 16) | (uint)((bus << 8) | (device << 3) | function));
     }
 
     /// <summary>
-    /// Reads <c>0000:00:02.0</c>, <c>00:02.0</c>, and the two-digit function that some tools print (<c>00:02.00</c>),
-    /// and <c>0000:02.0</c> where the first part is the bus.
+    /// Reads <c>0000:00:02.0</c>, <c>00:02.0</c>, domains of up to 32 bits (<c>10000:01:00.0</c>), the two-digit function that
+    /// some tools print (<c>00:02.00</c>), and <c>0000:02.0</c> where the first part is the bus.
     /// </summary>
     /// <returns>Whether <paramref name="text"/> is such a name with every part in range.</returns>
     public static bool TryParse(ReadOnlySpan<char> text, out DeviceId deviceId)
@@ -108,11 +133,11 @@ public readonly record struct DeviceId(uint Value)
         }
 
         text = text[..colon];
-        uint segment = 0;
+        uint domain = 0;
         colon = text.LastIndexOf(':');
         if (colon >= 0)
         {
-            if (!TryHex(text[..colon], 0xff, out segment))
+            if (!TryHex(text[..colon], uint.MaxValue, out domain))
             {
                 return false;
             }
@@ -125,13 +150,13 @@ public readonly record struct DeviceId(uint Value)
             return false;
         }
 
-        deviceId = FromPci((int)segment, (int)bus, (int)device, (int)function);
+        deviceId = FromPci(domain, (int)bus, (int)device, (int)function);
         return true;
     }
 
-    /// <summary>The name that Linux gives a PCI function: <c>0000:00:02.0</c>.</summary>
+    /// <summary>The name that Linux gives a PCI function: <c>0000:00:02.0</c>; a larger domain has more digits.</summary>
     public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture, $"{Segment:x4}:{Bus:x2}:{Device:x2}.{Function:x}");
+        CultureInfo.InvariantCulture, $"{Domain:x4}:{Bus:x2}:{Device:x2}.{Function:x}");
 
     private static bool TryHex(ReadOnlySpan<char> text, uint max, out uint value) =>
         uint.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value) && value <= max;

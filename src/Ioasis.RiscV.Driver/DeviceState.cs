@@ -48,7 +48,7 @@ internal sealed class DeviceState(IommuDevice device, PhysicalAddress context, P
 
     public IommuDevice Device { get; } = device;
 
-    public uint Id { get; } = device.Id.Value;
+    public uint Id { get; } = (uint)device.Id.Value;
 
     public PhysicalAddress Context { get; } = context;
 

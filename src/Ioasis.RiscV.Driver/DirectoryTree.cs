@@ -150,6 +150,9 @@ internal abstract class DirectoryTree
 /// <summary>The directory of devices of one IOMMU (section 2.1).</summary>
 internal sealed class DeviceDirectory : DirectoryTree
 {
+    /// <summary>Bits of device ID that the most levels cover.</summary>
+    public const int MaxIdentifierBits = 24;
+
     private readonly bool _extended;
 
     private DeviceDirectory(IPhysicalMemory memory, IPageAllocator pages, PhysicalAddress root, bool extended)
@@ -166,7 +169,7 @@ internal sealed class DeviceDirectory : DirectoryTree
     {
         1 => extended ? 6 : 7,
         2 => extended ? 15 : 16,
-        _ => 24,
+        _ => MaxIdentifierBits,
     };
 
     /// <summary>Allocates the root.</summary>

@@ -55,7 +55,7 @@ internal sealed class PageRequestQueue : RecordQueue
 
     /// <summary>Answers a group (section 3.1.4, ATS.PRGR).</summary>
     public Errno Respond(PageRequestGroup group, PageResponseCode code) =>
-        Respond(group.Device.Id.Value, group.HasPasid && group.Device.PageResponsesNeedPasid ? group.Pasid.Value : null, group.Index, code);
+        Respond((uint)group.Device.Id.Value, group.HasPasid && group.Device.PageResponsesNeedPasid ? group.Pasid.Value : null, group.Index, code);
 
     /// <inheritdoc/>
     protected override void OnRecord(PhysicalAddress record)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -15,6 +16,16 @@ namespace Ioasis.RiscV.Driver;
 /// </content>
 public sealed partial class RiscVIommuInstance
 {
+    /// <inheritdoc/>
+    /// <remarks>A device_id has 24 bits, fewer with fewer levels of the device directory (section 2.1).</remarks>
+    public override string? ReasonToRefuse(DeviceId id)
+    {
+        int bits = _directory?.IdentifierBits ?? DeviceDirectory.MaxIdentifierBits;
+        return id.Value >> bits == 0 ? null : string.Create(
+            CultureInfo.InvariantCulture,
+            $"device ID 0x{id.Value:x} ({id}) needs more than {bits} bits, which is what the device directory of {Name} tells apart");
+    }
+
     /// <inheritdoc/>
     protected override Errno ProbeDevice(IommuDevice device)
     {
@@ -155,7 +166,13 @@ public sealed partial class RiscVIommuInstance
 
     private Errno Probe(IommuDevice device)
     {
-        Errno error = _directory!.TryGetContext(device.Id.Value, device.Node, out PhysicalAddress context);
+        if (ReasonToRefuse(device.Id) is { } reason)
+        {
+            _options.Logger.LogError("{Name}: device {Device} cannot be added: {Reason}", Name, device.Name, reason);
+            return Errno.NoDeviceOrAddress;
+        }
+
+        Errno error = _directory!.TryGetContext((uint)device.Id.Value, device.Node, out PhysicalAddress context);
         if (error != Errno.Success)
         {
             return error;

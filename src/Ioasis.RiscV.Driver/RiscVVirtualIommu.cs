@@ -13,6 +13,7 @@ namespace Ioasis.RiscV.Driver;
 public sealed class RiscVVirtualIommu : VirtualIommu
 {
     private const int EventSize = 32;
+    private const ulong MaxVirtualId = (1ul << 24) - 1;
 
     private readonly RiscVIommuInstance _iommu;
     private readonly RiscVPagingDomain _parent;
@@ -39,7 +40,7 @@ public sealed class RiscVVirtualIommu : VirtualIommu
     public override Errno AddDevice(IommuDevice device, ulong virtualId)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (device.Iommu != _iommu || virtualId > DeviceId.MaxValue)
+        if (device.Iommu != _iommu || virtualId > MaxVirtualId)
         {
             return Errno.InvalidArgument;
         }

@@ -11,7 +11,7 @@ public sealed partial class RiscVIommu
     {
         public bool IsBusy;
         public ushort RequesterId;
-        public byte? Segment;
+        public ushort? Segment;
         public int Responses;
     }
 
@@ -157,7 +157,7 @@ public sealed partial class RiscVIommu
     {
         Request request = new()
         {
-            DeviceId = message.Device.Value,
+            DeviceId = DeviceIdOf(message.Device),
             HasProcess = message.HasPasid,
             HadProcess = message.HasPasid,
             ProcessId = message.HasPasid ? message.Pasid.Value : 0,

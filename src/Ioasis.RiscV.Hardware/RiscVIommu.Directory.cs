@@ -1,4 +1,5 @@
 using Ioasis.Platform;
+using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Hardware;
@@ -174,11 +175,14 @@ public sealed partial class RiscVIommu
     };
 
     // The device_id is wider than the directory (step 5 of section 2.3).
+    // The device_id of a requester; what has more than 32 bits stays too wide.
+    private static uint DeviceIdOf(DeviceId device) => (uint)device.Value | (device.Value > uint.MaxValue ? ~MaxDeviceId : 0);
+
     private bool IsTooWide(Configuration configuration, uint deviceId)
     {
         int levels = (int)configuration.Mode - (int)IommuMode.OneLevel + 1;
         int leafBits = _capabilities.MsiFlat ? 6 : 7;
-        return deviceId > 0xff_ffff || (levels < 3 && deviceId >> (leafBits + ((levels - 1) * 9)) != 0);
+        return deviceId > MaxDeviceId || (levels < 3 && deviceId >> (leafBits + ((levels - 1) * 9)) != 0);
     }
 
     /// <summary>The process to locate the process-context (section 2.3.2). A failure is in <c>request.Cause</c>.</summary>

@@ -10,6 +10,9 @@ public sealed partial class RiscVIommu
 {
     private const int PageShift = 12;
 
+    // A device_id has 24 bits (section 2.1).
+    private const uint MaxDeviceId = 0xff_ffff;
+
     /// <inheritdoc/>
     public void Translate(in DmaRequest request, out DmaTranslation translation)
     {
@@ -42,9 +45,9 @@ public sealed partial class RiscVIommu
 
     // The key of a context for a request with a PASID. What is too wide must not look like one.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong KeyOf(in DmaRequest request) => request.Device.Value > DeviceId.MaxValue
+    private static ulong KeyOf(in DmaRequest request) => request.Device.Value > MaxDeviceId
         ? ulong.MaxValue
-        : request.Device.Value | ((ulong)(request.Pasid.Value & Pasid.MaxValue) << 24) | (1ul << 44);
+        : request.Device.Value | ((ulong)(request.Pasid.Value & Pasid.MaxValue) << 24) | TranslationContext.HasProcessBit;
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void TranslateOtherwise(in DmaRequest request, out DmaTranslation translation)

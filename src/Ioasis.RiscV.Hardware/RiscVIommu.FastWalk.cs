@@ -67,12 +67,12 @@ public sealed partial class RiscVIommu
         ulong key = dma.Device.Value;
         if ((flags & DmaFlags.PasidValid) != 0)
         {
-            key |= ((ulong)(dma.Pasid.Value & Pasid.MaxValue) << 24) | (1ul << 44);
+            key |= ((ulong)(dma.Pasid.Value & Pasid.MaxValue) << 24) | TranslationContext.HasProcessBit;
         }
 
         ulong iova = dma.Address.Value;
         if (Injection.Current is not null || _chunks is not { } memory || _hostile is not null
-            || dma.Kind != DmaKind.Untranslated || dma.Device.Value > DeviceId.MaxValue
+            || dma.Kind != DmaKind.Untranslated || dma.Device.Value > MaxDeviceId
             || Volatile.Read(ref _activeEvents) != 0
             || configuration.BigEndian || configuration.Gxl || configuration.Mode < IommuMode.OneLevel
             || FindContext(key) is not { HasPlainTables: true } context

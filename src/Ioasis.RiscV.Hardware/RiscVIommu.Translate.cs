@@ -13,7 +13,7 @@ public sealed partial class RiscVIommu
         bool execute = (dma.Flags & DmaFlags.Execute) != 0;
         Request request = default;
         request.Iova = dma.Address.Value;
-        request.DeviceId = dma.Device.Value;
+        request.DeviceId = DeviceIdOf(dma.Device);
         request.Kind = dma.Kind;
         request.HasProcess = request.HadProcess = dma.HasPasid;
         request.ProcessId = dma.HasPasid ? dma.Pasid.Value & Pasid.MaxValue : 0;

@@ -100,9 +100,12 @@ internal sealed class TranslationContext
         }
     }
 
+    /// <summary>Set in keys with a process_id; beyond every device ID, so that none that is too wide looks like such a key.</summary>
+    public const ulong HasProcessBit = 1ul << 63;
+
     /// <summary>device_id, process_id and whether there is one.</summary>
     public static ulong KeyOf(uint deviceId, bool hasProcess, uint processId) =>
-        hasProcess ? deviceId | ((ulong)processId << 24) | (1ul << 44) : deviceId;
+        hasProcess ? deviceId | ((ulong)processId << 24) | HasProcessBit : deviceId;
 
     /// <summary>The device of a key.</summary>
     public uint DeviceId => (uint)Key & 0xff_ffff;

@@ -67,6 +67,29 @@ public class GroupsCommandTests
         CliRun.Of("groups", "--platform", file).Out.ShouldContain("  usable    0x0 - 0x3fffffffff\n");
     }
 
+    [Fact]
+    public void A_machine_may_have_several_segments()
+    {
+        using TemporaryFolder folder = new();
+        string file = folder.Write("machine.yaml", "functions:\n  - { id: \"00ff:00:01.0\" }\n  - { id: \"0:00:01.0\" }\n");
+        string text = CliRun.Of("groups", "--platform", file).Out;
+        text.ShouldContain("  00ff:00:01.0 ");
+        text.ShouldContain("  0000:00:01.0 ");
+    }
+
+    [Theory]
+    [InlineData("3f7a:00:00.0")]
+    [InlineData("10000:01:00.0")]
+    public void A_device_that_the_IOMMU_cannot_tell_apart_is_refused_by_its_name(string name)
+    {
+        using TemporaryFolder folder = new();
+        string file = folder.Write("machine.yaml", $"functions:\n  - {{ id: \"{name}\" }}\n");
+        CliRun run = CliRun.Of("groups", "--platform", file);
+        run.Status.ShouldBe(2);
+        run.Error.ShouldContain($"machine.yaml: {name} cannot be behind this IOMMU");
+        run.Error.ShouldContain("24 bits");
+    }
+
     [Theory]
     [InlineData("", "not a mapping")]
     [InlineData("functions: [", ":2: ")]

@@ -34,11 +34,7 @@ public class ProbeTests
         domain.ShouldMap(0x1000, 0x8000_0000);
         device.Group.Attach(domain).ShouldBe(Errno.Success);
         rig.ShouldReach(device, 0x1234, 0x8000_0234);
-        if (lastId != DeviceId.MaxValue)
-        {
-            rig.Core.TryAddDevice(rig.Driver, new(lastId + 1), "beyond", null, default, out _)
-                .ShouldBe(Errno.NoDeviceOrAddress);
-        }
+        rig.Core.TryAddDevice(rig.Driver, new(lastId + 1ul), "beyond", null, default, out _).ShouldBe(Errno.NoDeviceOrAddress);
     }
 
     [Fact]
@@ -149,6 +145,29 @@ public class ProbeTests
         driver!.HandleInterrupt(0);
         faults.Faults.ShouldHaveSingleItem().DeviceId.ShouldBe(new DeviceId(5));
         driver.Dispose();
+    }
+
+    [Theory]
+    [InlineData(1ul << 24)]
+    [InlineData(0x3f7aul << 16)]
+    [InlineData((1ul << 32) | 0x100)]
+    public void A_device_beyond_24_bits_is_refused_in_words_and_leaves_nothing(ulong id)
+    {
+        using Rig rig = new();
+        DeviceId beyond = new(id);
+        rig.Core.TryAddDevice(rig.Driver, beyond, "beyond", null, default, out IommuDevice? device).ShouldBe(Errno.NoDeviceOrAddress);
+        device.ShouldBeNull();
+        rig.Core.Devices.ShouldBeEmpty();
+        string reason = rig.Driver.ReasonToRefuse(beyond).ShouldNotBeNull();
+        reason.ShouldContain(beyond.ToString());
+        reason.ShouldContain("24 bits");
+        rig.Log.ToString()!.ShouldContain(reason);
+
+        // Not even the one whose ID has the same lower bits is in the way of the next.
+        DeviceId last = new(0xff_ffff);
+        rig.Driver.ReasonToRefuse(last).ShouldBeNull();
+        _ = rig.AddDevice((uint)id & 0xff_ffff);
+        rig.Core.TryAddDevice(rig.Driver, last, "last", null, default, out _).ShouldBe(Errno.Success);
     }
 
     [Fact]

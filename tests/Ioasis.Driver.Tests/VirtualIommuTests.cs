@@ -24,7 +24,7 @@ public class VirtualIommuTests
         }
 
         // The hostile hardware forgets for the one device that is named, by its name and not by its number.
-        ShouldInvalidate(part, Command.InvalidateProcessDirectory(devices[1].Id.Value, 0));
+        ShouldInvalidate(part, Command.InvalidateProcessDirectory((uint)devices[1].Id.Value, 0));
         ShouldInvalidate(part, Command.InvalidateProcessDirectory(0x100, 1));
         rig.ShouldReach(devices[0], Gva, guest.ToHost(Guest.Data));
         rig.ShouldReach(devices[1], Gva, guest.ToHost(Guest.Data));

@@ -88,23 +88,31 @@ public sealed class IdentifierTests
 {
     [Fact]
     public void A_device_id_reads_what_it_prints() =>
-        Prop.ForAll(Gen.Choose(0, (int)DeviceId.MaxValue).ToArbitrary(), value =>
+        Prop.ForAll(ArbMap.Default.GeneratorFor<ulong>().ToArbitrary(), value =>
         {
-            DeviceId id = new((uint)value);
+            DeviceId id = new(value & DeviceId.MaxValue);
             return DeviceId.TryParse(id.ToString(), out DeviceId parsed) && parsed == id
-                && DeviceId.FromPci(id.Segment, id.Bus, id.Device, id.Function) == id;
+                && DeviceId.FromPci(id.Domain, id.Bus, id.Device, id.Function) == id
+                && id.Value == (((ulong)id.Domain << 16) | id.RequesterId)
+                && id.Segment == (id.Domain & 0xffff) && id.HasSegment == (id.Domain <= 0xffff);
         }).Check(Config.QuickThrowOnFailure.WithMaxTest(1000));
 
     [Theory]
     [InlineData("0000:00:02.0", 0x10u)]
     [InlineData("00:02.0", 0x10u)]
+    [InlineData("0100:00:02.0", 0x100_0010u)]
+    [InlineData("3f7a:00:00.0", 0x3f7a_0000u)]
+    [InlineData("ffff:ff:1f.7", 0xffff_ffffu)]
+    [InlineData("10000:01:00.0", 0x1_0000_0100ul)]
+    [InlineData("ffffffff:ff:1f.7", 0xffff_ffff_fffful)]
+    [InlineData("000010000:01:00.0", 0x1_0000_0100ul)]
     [InlineData("00:02.00", 0x10u)]
     [InlineData("00:1f.7", 0xffu)]
     [InlineData("ff:1f.7", 0xffffu)]
     [InlineData("00ff:FF:1F.7", 0xffffffu)]
     [InlineData("0001:02:03.4", 0x1021cu)]
     [InlineData("0000:02.0", 0x10u)]
-    public void Names_of_pci_functions_are_read(string text, uint expected)
+    public void Names_of_pci_functions_are_read(string text, ulong expected)
     {
         DeviceId.TryParse(text, out DeviceId id).ShouldBeTrue();
         id.Value.ShouldBe(expected);
@@ -120,7 +128,10 @@ public sealed class IdentifierTests
     [InlineData("00:02.8")]
     [InlineData("00:20.0")]
     [InlineData("100:02.0")]
-    [InlineData("0100:00:02.0")]
+    [InlineData("100000000:00:02.0")]
+    [InlineData("ffffffffff:00:02.0")]
+    [InlineData("0x10000:00:02.0")]
+    [InlineData("-1:00:02.0")]
     [InlineData("0000:100:02.0")]
     [InlineData("0:0:0:02.0")]
     [InlineData(" 00:02.0")]
@@ -135,14 +146,31 @@ public sealed class IdentifierTests
         id.ShouldBe(default);
     }
 
+    [Fact]
+    public void A_device_id_has_48_bits()
+    {
+        new DeviceId(DeviceId.MaxValue).Domain.ShouldBe(uint.MaxValue);
+        Should.Throw<ArgumentOutOfRangeException>(() => new DeviceId(DeviceId.MaxValue + 1));
+    }
+
+    [Theory]
+    [InlineData("3f7a:00:00.0")]
+    [InlineData("10000:01:00.0")]
+    [InlineData("ffffffff:00:00.0")]
+    public void The_name_of_a_device_in_a_large_domain_is_written_as_Linux_writes_it(string name)
+    {
+        DeviceId.TryParse(name, out DeviceId id).ShouldBeTrue();
+        id.ToString().ShouldBe(name);
+    }
+
     [Theory]
     [InlineData(-1, 0, 0, 0)]
-    [InlineData(256, 0, 0, 0)]
+    [InlineData(1L << 32, 0, 0, 0)]
     [InlineData(0, 256, 0, 0)]
     [InlineData(0, 0, 32, 0)]
     [InlineData(0, 0, 0, 8)]
     [InlineData(0, 0, 0, -1)]
-    public void Coordinates_out_of_range_make_no_device_id(int segment, int bus, int device, int function) =>
+    public void Coordinates_out_of_range_make_no_device_id(long segment, int bus, int device, int function) =>
         Should.Throw<ArgumentOutOfRangeException>(() => DeviceId.FromPci(segment, bus, device, function));
 
     [Theory]

@@ -15,7 +15,7 @@ internal static class BindCommand
     {
         Argument<string[]> devices = new("ADDRESS")
         {
-            Description = "PCI devices, as 0000:00:02.0 or 00:02.0.",
+            Description = "PCI devices, as 0000:00:02.0, 00:02.0 or 10000:01:00.0.",
             Arity = ArgumentArity.OneOrMore,
         };
         Option<bool> back = new("--back") { Description = "Let the kernel choose the driver again." };

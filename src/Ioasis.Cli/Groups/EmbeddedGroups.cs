@@ -37,6 +37,14 @@ internal static class EmbeddedGroups
             Driver = new() { Name = file.Name, MsiWindow = file.MsiWindow },
         });
         Dictionary<DeviceId, PlatformFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
+        foreach (DeviceId id in functions.Keys)
+        {
+            if (platform.Driver.ReasonToRefuse(id) is { } reason)
+            {
+                throw new PlatformFileException($"{fileName}: {id} cannot be behind this IOMMU: {reason}.");
+            }
+        }
+
         IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = platform.AddTopology(
             topology!,
             properties: function => new()

@@ -176,7 +176,7 @@ internal sealed record PlatformFile
         public DeviceId DeviceId(string key) =>
             TryText(key) is { } text && Primitives.DeviceId.TryParse(text, out DeviceId id)
                 ? id
-                : throw Wrong($"needs '{key}', a PCI address as 00:1f.0 or 0000:00:1f.0");
+                : throw Wrong($"needs '{key}', a PCI address as 00:1f.0, 0000:00:1f.0 or 10000:01:00.0");
 
         public AddressRange? TryRange(string key)
         {

@@ -38,7 +38,7 @@ public sealed partial class PageRequestRouter
         _iommu.ReadPageRequests();
         using (_lock.Acquire())
         {
-            foreach (((uint Device, uint Pasid) key, PageRequestAttachment attachment) in _attachments)
+            foreach (((ulong Device, uint Pasid) key, PageRequestAttachment attachment) in _attachments)
             {
                 if (ReferenceEquals(attachment.Device, device) && _attachments.Remove(key))
                 {
@@ -59,7 +59,7 @@ public sealed partial class PageRequestRouter
     {
         using (_lock.Acquire())
         {
-            (uint, uint) key = (device.Id.Value, pasid.Value);
+            (ulong, uint) key = (device.Id.Value, pasid.Value);
             _ = _attachments.Remove(key, out PageRequestAttachment? old);
             if (next is not null)
             {

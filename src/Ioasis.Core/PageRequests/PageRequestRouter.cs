@@ -16,9 +16,9 @@ public sealed partial class PageRequestRouter
 {
     private readonly IommuInstance _iommu;
     private readonly IoLock _lock = new();
-    private readonly Dictionary<(uint Device, uint Pasid), PageRequestAttachment> _attachments = [];
-    private readonly Dictionary<(uint Device, uint Pasid, int Index), List<PageRequest>> _partials = [];
-    private readonly Dictionary<uint, int> _pagesOfDevice = [];
+    private readonly Dictionary<(ulong Device, uint Pasid), PageRequestAttachment> _attachments = [];
+    private readonly Dictionary<(ulong Device, uint Pasid, int Index), List<PageRequest>> _partials = [];
+    private readonly Dictionary<ulong, int> _pagesOfDevice = [];
     private readonly Queue<PageRequestGroup> _queue = new();
     private PageRequestOptions _options = new();
     private PageRequestStatistics _statistics;
@@ -60,7 +60,7 @@ public sealed partial class PageRequestRouter
         using (_lock.Acquire())
         {
             _statistics = _statistics with { Requests = _statistics.Requests + 1 };
-            (uint, uint, int) key = (device.Id.Value, pasid.Value, index);
+            (ulong, uint, int) key = (device.Id.Value, pasid.Value, index);
             bool isPartial = _partials.TryGetValue(key, out List<PageRequest>? before);
             int held = _pagesOfDevice.GetValueOrDefault(device.Id.Value);
             bool overDevice = held >= _options.MaxPagesPerDevice;
@@ -262,9 +262,9 @@ public sealed partial class PageRequestRouter
         }
     }
 
-    private void DropPartials(Func<(uint Device, uint Pasid, int Index), bool> which)
+    private void DropPartials(Func<(ulong Device, uint Pasid, int Index), bool> which)
     {
-        foreach (((uint Device, uint Pasid, int Index) key, List<PageRequest> requests) in _partials)
+        foreach (((ulong Device, uint Pasid, int Index) key, List<PageRequest> requests) in _partials)
         {
             if (which(key) && _partials.Remove(key))
             {

@@ -71,7 +71,7 @@ public enum AcsControls
 /// <summary>One function of a <see cref="PcieTopology"/>.</summary>
 public sealed record PcieFunction
 {
-    /// <summary>Segment, bus, device and function; unique in the topology.</summary>
+    /// <summary>Domain, bus, device and function; unique in the topology.</summary>
     public required DeviceId Id { get; init; }
 
     /// <summary>What it is.</summary>
@@ -111,9 +111,9 @@ public sealed record PcieFunction
     /// <summary>Whether the bus behind it is a conventional one, on which everybody hears everybody.</summary>
     public bool HasConventionalBus => Kind is PcieFunctionKind.PciePciBridge or PcieFunctionKind.ConventionalBridge;
 
-    /// <summary>The number of its bus, segment included: unique in the topology.</summary>
-    internal int BusKey => (int)(Id.Value >> 8);
+    /// <summary>The number of its bus, domain included: unique in the topology.</summary>
+    internal ulong BusKey => Id.Value >> 8;
 
-    /// <summary>The number of the bus behind it, segment included.</summary>
-    internal int? SecondaryBusKey => SecondaryBus is { } bus ? (Id.Segment << 8) | bus : null;
+    /// <summary>The number of the bus behind it, domain included.</summary>
+    internal ulong? SecondaryBusKey => SecondaryBus is { } bus ? ((ulong)Id.Domain << 8) | (uint)bus : null;
 }

@@ -47,7 +47,7 @@ public static class PcieGroups
         }
 
         Union union = new(numbers.Count);
-        Dictionary<uint, int> firstWithRequester = [];
+        Dictionary<ulong, int> firstWithRequester = [];
         foreach (PcieFunction function in topology.Functions)
         {
             int number = numbers[function];

@@ -8,9 +8,9 @@ namespace Ioasis.Core;
 /// </summary>
 public sealed class PcieTopology
 {
-    private readonly Dictionary<uint, PcieFunction> _byId = [];
-    private readonly Dictionary<int, PcieFunction> _bridgeOfBus = [];
-    private readonly Dictionary<int, List<PcieFunction>> _bus = [];
+    private readonly Dictionary<DeviceId, PcieFunction> _byId = [];
+    private readonly Dictionary<ulong, PcieFunction> _bridgeOfBus = [];
+    private readonly Dictionary<ulong, List<PcieFunction>> _bus = [];
 
     private PcieTopology(IReadOnlyList<PcieFunction> functions) => Functions = functions;
 
@@ -31,7 +31,7 @@ public sealed class PcieTopology
         error = null;
         foreach (PcieFunction function in sorted)
         {
-            if (!made._byId.TryAdd(function.Id.Value, function))
+            if (!made._byId.TryAdd(function.Id, function))
             {
                 error = $"{function.Id} is there twice.";
                 return false;
@@ -75,7 +75,7 @@ public sealed class PcieTopology
     }
 
     /// <summary>Finds a function.</summary>
-    public bool TryGet(DeviceId id, out PcieFunction? function) => _byId.TryGetValue(id.Value, out function);
+    public bool TryGet(DeviceId id, out PcieFunction? function) => _byId.TryGetValue(id, out function);
 
     /// <summary>The bridge or port whose secondary bus a function is on; null on a root bus.</summary>
     public PcieFunction? BridgeAbove(PcieFunction function)
@@ -143,7 +143,7 @@ public sealed class PcieTopology
             {
                 case PcieFunctionKind.PciePciBridge:
                 case PcieFunctionKind.ConventionalBridge when above.AliasesSecondaryBus:
-                    Put(ids, DeviceId.FromPci(above.Id.Segment, above.SecondaryBus!.Value, 0, 0));
+                    Put(ids, DeviceId.FromPci(above.Id.Domain, above.SecondaryBus!.Value, 0, 0));
                     break;
                 case PcieFunctionKind.PciPcieBridge or PcieFunctionKind.ConventionalBridge:
                     Put(ids, above.Id);
@@ -169,9 +169,9 @@ public sealed class PcieTopology
         {
             id = above.Kind switch
             {
-                PcieFunctionKind.PciePciBridge => DeviceId.FromPci(above.Id.Segment, above.SecondaryBus!.Value, 0, 0),
+                PcieFunctionKind.PciePciBridge => DeviceId.FromPci(above.Id.Domain, above.SecondaryBus!.Value, 0, 0),
                 PcieFunctionKind.ConventionalBridge when above.AliasesSecondaryBus =>
-                    DeviceId.FromPci(above.Id.Segment, above.SecondaryBus!.Value, 0, 0),
+                    DeviceId.FromPci(above.Id.Domain, above.SecondaryBus!.Value, 0, 0),
                 PcieFunctionKind.PciPcieBridge or PcieFunctionKind.ConventionalBridge => above.Id,
                 _ => id,
             };
@@ -184,7 +184,7 @@ public sealed class PcieTopology
     {
         foreach (byte alias in function.DmaAliases)
         {
-            Put(ids, new((function.Id.Value & ~0xffu) | alias));
+            Put(ids, new((function.Id.Value & ~0xfful) | alias));
         }
     }
 

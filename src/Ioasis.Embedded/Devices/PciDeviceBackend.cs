@@ -37,7 +37,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
         {
             DeviceId id = member.Endpoint.Id;
             return new VfioResetMember(
-                member.Endpoint.Device, (ushort)id.Segment, (byte)id.Bus, (byte)id.Value);
+                member.Endpoint.Device, id.Segment, (byte)id.Bus, (byte)id.Value);
         }).ToList();
 
     /// <inheritdoc/>

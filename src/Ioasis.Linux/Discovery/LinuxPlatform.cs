@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Primitives;
 
 namespace Ioasis.Linux.Discovery;
 
@@ -34,19 +35,19 @@ public sealed record LinuxPlatform
     }
 
     /// <summary>Finds a device in its group.</summary>
-    /// <param name="name">As sysfs names it; a PCI address may leave out the segment 0000.</param>
+    /// <param name="name">As sysfs names it; a PCI address may leave out the domain 0000, or write it with other zeros in front.</param>
     /// <param name="device">The device.</param>
     /// <param name="group">Its group.</param>
     public bool TryFind(string name, out LinuxDevice? device, out LinuxIommuGroup? group)
     {
         ArgumentNullException.ThrowIfNull(name);
-        string full = name.Count(static c => c == ':') == 1 ? $"0000:{name}" : name;
+        DeviceId? address = DeviceId.TryParse(name, out DeviceId id) ? id : null;
         foreach (LinuxIommuGroup candidate in Groups)
         {
             foreach (LinuxDevice member in candidate.Devices)
             {
                 if (string.Equals(member.Name, name, StringComparison.OrdinalIgnoreCase)
-                    || string.Equals(member.Name, full, StringComparison.OrdinalIgnoreCase))
+                    || (address is not null && member.Id == address))
                 {
                     (device, group) = (member, candidate);
                     return true;

@@ -13,7 +13,7 @@ internal readonly record struct DeviceCounts(long Hits, long Misses, long Evicti
 /// <summary>A snapshot of what the hardware model counted: the one place that knows its statistics.</summary>
 internal sealed class HardwareCounters
 {
-    private readonly Dictionary<uint, DeviceCounts> _devices = [];
+    private readonly Dictionary<ulong, DeviceCounts> _devices = [];
 
     private HardwareCounters(IommuStatistics statistics)
     {

@@ -305,7 +305,7 @@ internal sealed partial class ReplayEngine
 
     private void CountFault(in IommuFault fault)
     {
-        int device = _plan.Trace.Devices.Find(fault.DeviceId);
+        int device = _plan.Trace.Devices.FindRequester(fault.DeviceId);
         if (device >= 0 && device < FaultsByDevice.Length)
         {
             FaultsByDevice[device]++;

@@ -9,11 +9,15 @@ public sealed class DeviceTable
     /// <summary>The name of the device that takes what no evidence ties to a real one.</summary>
     public const string UnattributedName = "unattributed";
 
-    // Names that are not PCI get requester IDs from here on: segment 0xff, which no recording of PCI devices uses.
-    private const uint FirstForeignId = 0xff_0000;
+    // Requester IDs that every IOMMU of the replay tells apart.
+    private const int RequesterBits = 24;
+
+    // Where the search begins for the requester IDs of what has none: names that are not PCI, and PCI domains beyond the bits above.
+    private const uint FirstStandIn = 0xff_0000;
 
     private readonly List<string> _names = [];
     private readonly List<byte[]> _bytes = [];
+    private readonly List<DeviceId?> _addresses = [];
     private readonly List<DeviceId> _ids = [];
     private int _last;
 
@@ -23,7 +27,7 @@ public sealed class DeviceTable
     /// <summary>The name as the recording has it.</summary>
     public string Name(int device) => _names[device];
 
-    /// <summary>The requester ID.</summary>
+    /// <summary>The requester ID of the device in the replay: its PCI address if the IOMMU tells it apart from others, else a stand-in.</summary>
     public DeviceId Id(int device) => _ids[device];
 
     /// <summary>The number of a device, which is made if it is new.</summary>
@@ -45,7 +49,7 @@ public sealed class DeviceTable
         string text = Encoding.UTF8.GetString(name);
         if (!DeviceId.TryParse(text, out DeviceId id))
         {
-            return Add(text, name.ToArray(), new(FirstForeignId + (uint)(_names.Count & 0xffff)));
+            return Add(text, name.ToArray(), null);
         }
 
         int found = Find(id);
@@ -59,7 +63,7 @@ public sealed class DeviceTable
         return Intern(Encoding.UTF8.GetBytes(name));
     }
 
-    /// <summary>The number of a device by requester ID, which is made with its PCI name if it is new.</summary>
+    /// <summary>The number of a device by PCI address, which is made with its PCI name if it is new.</summary>
     public int Intern(DeviceId id)
     {
         int found = Find(id);
@@ -72,15 +76,15 @@ public sealed class DeviceTable
         return Add(name, Encoding.UTF8.GetBytes(name), id);
     }
 
-    /// <summary>The number of the device with a requester ID, or -1.</summary>
-    public int Find(DeviceId id)
+    /// <summary>The number of the device with a PCI address, or -1.</summary>
+    public int Find(DeviceId address)
     {
-        if (_last < _ids.Count && _ids[_last] == id)
+        if (_last < _addresses.Count && _addresses[_last] == address)
         {
             return _last;
         }
 
-        int found = _ids.IndexOf(id);
+        int found = _addresses.IndexOf(address);
         if (found >= 0)
         {
             _last = found;
@@ -89,10 +93,20 @@ public sealed class DeviceTable
         return found;
     }
 
-    private int Add(string name, byte[] bytes, DeviceId id)
+    /// <summary>The number of the device whose requests carry a requester ID in the replay, or -1.</summary>
+    public int FindRequester(DeviceId id) => _ids.IndexOf(id);
+
+    private int Add(string name, byte[] bytes, DeviceId? address)
     {
+        DeviceId id = address ?? new(FirstStandIn);
+        for (uint standIn = FirstStandIn; id.Value >> RequesterBits != 0 || _ids.Contains(id); standIn++)
+        {
+            id = new(standIn & ((1u << RequesterBits) - 1));
+        }
+
         _names.Add(name);
         _bytes.Add(bytes);
+        _addresses.Add(address);
         _ids.Add(id);
         return _last = _names.Count - 1;
     }

@@ -14,7 +14,7 @@ internal sealed class Fabric(IReadOnlyList<PcieFunction> all)
     {
         int count = all.Count;
         bool[,] together = new bool[count, count];
-        List<HashSet<uint>> names = [.. all.Select(NamesOf)];
+        List<HashSet<ulong>> names = [.. all.Select(NamesOf)];
         for (int i = 0; i < count; i++)
         {
             for (int j = 0; j < count; j++)
@@ -163,20 +163,20 @@ internal sealed class Fabric(IReadOnlyList<PcieFunction> all)
         return Array.TrueForAll(needed, control => (has & control) == 0 || (function.AcsEnabled & control) != 0);
     }
 
-    private HashSet<uint> NamesOf(PcieFunction function)
+    private HashSet<ulong> NamesOf(PcieFunction function)
     {
-        HashSet<uint> names = [function.Id.Value, .. function.DmaAliases.Select(alias => (function.Id.Value & 0xff_ff00) + alias)];
+        HashSet<ulong> names = [function.Id.Value, .. function.DmaAliases.Select(alias => (function.Id.Value & ~0xfful) + alias)];
         for (PcieFunction? at = Parent(function); at is not null; at = Parent(at))
         {
             bool renames = at.Kind == PcieFunctionKind.PciePciBridge
                 || (at.Kind == PcieFunctionKind.ConventionalBridge && at.AliasesSecondaryBus);
             if (renames)
             {
-                names.Add((uint)((at.Id.Segment << 16) + (at.SecondaryBus!.Value << 8)));
+                names.Add(((ulong)at.Id.Domain << 16) + ((ulong)at.SecondaryBus!.Value << 8));
             }
             else if (at.Kind is PcieFunctionKind.ConventionalBridge or PcieFunctionKind.PciPcieBridge)
             {
-                names.UnionWith([at.Id.Value, .. at.DmaAliases.Select(alias => (at.Id.Value & 0xff_ff00) + alias)]);
+                names.UnionWith([at.Id.Value, .. at.DmaAliases.Select(alias => (at.Id.Value & ~0xfful) + alias)]);
             }
         }
 

@@ -14,15 +14,15 @@ internal sealed class Oracle(ulong poolStart, ulong poolEnd)
 {
     /// <summary>The device on whose behalf the thread is inside the hardware.</summary>
     [ThreadStatic]
-    private static uint? t_device;
+    private static ulong? t_device;
 
     private readonly HashSet<ulong> _allocated = [];
-    private readonly HashSet<(uint? Device, ulong Page)> _revoked = [];
+    private readonly HashSet<(ulong? Device, ulong Page)> _revoked = [];
 
     /// <summary>The first thing that went wrong, or null.</summary>
     public string? Violation { get; private set; }
 
-    public static uint? Requester
+    public static ulong? Requester
     {
         get => t_device;
         set => t_device = value;

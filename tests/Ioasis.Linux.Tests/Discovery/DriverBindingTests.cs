@@ -35,6 +35,23 @@ public class DriverBindingTests
         Plan(tree, Nvme, null).Steps.ShouldBeEmpty();
     }
 
+    // Behind a volume-management controller domains begin at 0x10000; clouds number them by a hash of 16 bits.
+    [Theory]
+    [InlineData("10000:01:00.0")]
+    [InlineData("3f7a:00:00.0")]
+    [InlineData("00ff:00:00.0")]
+    public void A_device_in_a_domain_of_any_number_is_bound_like_another(string name)
+    {
+        using RecordedTree tree = RecordedTree.Of("x86");
+        tree.AddDevice(name, "8", "0x8086", "0x0a54", "0x010802", "nvme");
+        BindingPlan plan = Plan(tree, name, DriverBinding.VfioPci);
+        plan.Steps.Count.ShouldBe(3);
+        DriverBinding.Apply(tree, plan, out string? problem).ShouldBe(Errno.Success, problem);
+        DriverOf(tree, name).ShouldBe("vfio-pci");
+        LinuxPlatform.Discover(tree).TryFind("0" + name.ToUpperInvariant(), out LinuxDevice? found, out _).ShouldBeTrue();
+        found!.Id!.Value.ToString().ShouldBe(name);
+    }
+
     [Fact]
     public void A_device_without_driver_is_not_taken_from_one()
     {

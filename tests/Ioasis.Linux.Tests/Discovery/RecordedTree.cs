@@ -147,7 +147,7 @@ internal sealed class RecordedTree : Sysfs, IDisposable
 
     private static string After(string word) => word[(word.IndexOf('=') + 1)..];
 
-    private void AddDevice(string name, string group, string vendor, string product, string kind, string driver)
+    public void AddDevice(string name, string group, string vendor, string product, string kind, string driver)
     {
         string folder = $"sys/devices/pci0000:00/{name}";
         AddFile($"{folder}/vendor", vendor + "\n");

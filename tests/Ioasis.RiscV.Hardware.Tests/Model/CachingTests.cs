@@ -236,6 +236,31 @@ public sealed class CachingTests
         Translate(bed, Iova).ShouldBe(New);
     }
 
+    // The larger IDs look like the device, or like the device with a process_id, to whoever drops their upper bits.
+    [Theory]
+    [InlineData(1ul << 24)]
+    [InlineData(1ul << 32)]
+    [InlineData(0x3f7aul << 16)]
+    [InlineData((1ul << 44) | (1ul << 24))]
+    [InlineData(1ul << 47)]
+    public void A_requester_with_more_than_24_bits_is_refused_also_when_the_one_below_is_cached(ulong above)
+    {
+        using TestBed bed = new(new() { Caching = CachingMode.Realistic, CollectStatistics = true });
+        bed.AddDevice(Device, Pscid, gscid: null).Map(Iova, Old);
+        Translate(bed, Iova).ShouldBe(Old);
+
+        byte[] data = new byte[4];
+        foreach (DmaFlags flags in new[] { DmaFlags.None, DmaFlags.PasidValid })
+        {
+            DmaRequest request = new(new(above | Device), new(Iova), flags, DmaKind.Untranslated, new(1));
+            bed.Iommu.Translate(request, out DmaTranslation translation);
+            translation.Status.ShouldBe(DmaStatus.UnsupportedRequest);
+            bed.Iommu.Read(request, data).ShouldBe(DmaStatus.UnsupportedRequest);
+        }
+
+        bed.Iommu.GetStatistics().Faults.ShouldHaveSingleItem().ShouldBe(new(FaultCause.TransactionTypeDisallowed, 4));
+    }
+
     [Fact]
     public void A_full_set_loses_its_oldest_entry_and_the_loss_is_counted()
     {
