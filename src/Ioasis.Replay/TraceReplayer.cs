@@ -117,6 +117,31 @@ public static class TraceReplayer
     /// <summary>The last IOVA that a first stage of a mode translates without sign extension (RISC-V privileged specification, 12.3 to 12.6).</summary>
     private static ulong LastIova(PagingMode mode) => (1ul << ((int)mode - 1)) - 1;
 
+    /// <summary>Says why a plan has no step.</summary>
+    private static TraceInputException NothingReplayable(MappingPlan plan)
+    {
+        PlanOddities odd = plan.Oddities;
+        List<string> reasons = [];
+        foreach ((PlanOddity oddity, string words) in ((PlanOddity, string)[])
+        [
+            (PlanOddity.NotPageAligned, "not of whole 4 KiB pages"),
+            (PlanOddity.OutsideMode, "outside the IOVAs of the paging mode (--mode)"),
+            (PlanOddity.UnmapOfUnknown, "unmaps of what was mapped before the recording began"),
+        ])
+        {
+            if (odd[oddity] > 0)
+            {
+                reasons.Add(string.Create(
+                    System.Globalization.CultureInfo.InvariantCulture, $"{odd[oddity]} {words} (first at line {odd.FirstLine(oddity)})"));
+            }
+        }
+
+        return plan.Trace.Input.NothingToReplay(
+            plan.Trace.Mappings.Length == 0
+                ? "no event is iommu:map or iommu:unmap, which the recorder has to switch on"
+                : "of its maps and unmaps " + (reasons.Count > 0 ? string.Join(", ", reasons) : "none changes anything"));
+    }
+
     private static ReplayReport Replay(
         ReplayCase replay, ReplayOptions options, TimeSpan parseTime, Stopwatch watch, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
@@ -131,6 +156,11 @@ public static class TraceReplayer
         SeriesFeeder? series = options.RecordSeries
             ? new(replay.Plan.Trace.Devices, stack, replay.Plan.Trace.Marks.Values, replay.InvalidationTimes())
             : null;
+        if (replay.Plan.Steps.Length == 0 && replay.Accesses.Length == 0)
+        {
+            throw NothingReplayable(replay.Plan);
+        }
+
         ReplayEngine engine = new(replay.Plan, replay.Log, replay.Accesses, options, stack, clock, checks, series);
         engine.Run(progress, cancellationToken);
         SeriesReport seriesReport = (series ?? new(replay.Plan.Trace.Devices, stack, [], [])).Finish(replay.Plan.Trace.Input.LastTimeNs);

@@ -168,8 +168,8 @@ public sealed class PlanTests
         string text = Trace.MapLine("dd-7", 0, 0.1, 0x1000, 0x1000, 0x50000) + Trace.MapLine("dd-7", 0, 0.2, 0x4000, 0x2000, 0x60000)
             + "            dd-7       [000] .....     0.300000: dma_map_sg: " + A
             + " dir=TO_DEVICE nents=2/2 ents=2/2 dma_addrs={0x1000,0x4000} sizes={0x1000,0x2000} phys_addrs={0x50000,0x60000} attrs=\n"
-            + Trace.UnmapLine("dd-7", 0, 0.4, 0x1000, 0x1000)
-            + "            dd-7       [000] .....     0.500000: dma_unmap_sg: " + A + " dir=TO_DEVICE phys_addrs={0x50000} attrs=\n";
+            + "            dd-7       [000] .....     0.400000: dma_unmap_sg: " + A + " dir=TO_DEVICE phys_addrs={0x50000} attrs=\n"
+            + Trace.UnmapLine("dd-7", 0, 0.5, 0x1000, 0x1000);
         KernelTrace trace = Recordings.Parse(text).Trace!;
 
         trace.Mappings.Select(m => m.Evidence).ShouldBe([Evidence.DmaMapSg, Evidence.DmaMapSg, Evidence.DmaUnmapSg]);

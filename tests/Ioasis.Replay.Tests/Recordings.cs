@@ -10,6 +10,10 @@ internal static class Recordings
 {
     public static string PathOf(string name) => Path.Combine(ExternalProgram.RepositoryRoot, "examples", "traces", name);
 
+    /// <summary>A small input of one kind, in the tests' folder.</summary>
+    public static string Case(string name) =>
+        Path.Combine(ExternalProgram.RepositoryRoot, "tests", "Ioasis.Replay.Tests", "Cases", name);
+
     public static KernelTrace Trace(string name, AttributionRule rule = AttributionRule.TightestFit) =>
         RecordingReader.Read(PathOf(name), new() { Attribution = rule }, TestContext.Current.CancellationToken).Trace!;
 

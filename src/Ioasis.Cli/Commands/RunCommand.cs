@@ -31,7 +31,7 @@ internal static class RunCommand
         Exit status:
           0  every check held
           1  a check failed
-          2  bad usage, or input that cannot be used
+          2  bad usage, or input that cannot be used: nothing in it was understood, replayed or checked
         """;
 
     /// <summary>Makes the command.</summary>
@@ -141,6 +141,12 @@ internal static class RunCommand
         else
         {
             TextReport.Write(environment.Out, environment.ColourOut, report);
+        }
+
+        if (report.Checks.CheckCount == 0 && request.Check is not "none")
+        {
+            environment.Error.WriteLine("ioasis: nothing of the recording could be checked");
+            return ExitStatus.BadInput;
         }
 
         return report.Passed ? ExitStatus.Ok : ExitStatus.CheckFailed;

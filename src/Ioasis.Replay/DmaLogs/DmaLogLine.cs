@@ -1,8 +1,12 @@
 using Ioasis.Replay.Input;
+using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.DmaLogs;
 
-/// <summary>Cuts the lines of a QEMU log with time stamps: <c>2026-11-21T03:17:32.059568Z event fields</c>.</summary>
+/// <summary>
+/// Cuts the lines of a QEMU log. With <c>-msg timestamp=on</c> a line begins with <c>PID@seconds.microseconds:</c> (to QEMU
+/// 10.0) or with <c>2026-11-21T03:17:32.059568Z</c> (since); without it there is nothing before the event's name.
+/// </summary>
 internal static class DmaLogLine
 {
     private const long NsPerSecond = 1_000_000_000;
@@ -10,8 +14,54 @@ internal static class DmaLogLine
     /// <summary>Cuts one line.</summary>
     /// <param name="line">The line.</param>
     /// <param name="timeNs">Nanoseconds since the Unix epoch.</param>
-    /// <param name="rest">The event's name and its fields.</param>
-    public static bool TryTime(ReadOnlySpan<byte> line, out long timeNs, out ReadOnlySpan<byte> rest)
+    /// <param name="unit">What the time is; <see cref="ClockUnit.None"/> without one.</param>
+    /// <param name="name">The event's name.</param>
+    /// <param name="rest">Its fields.</param>
+    /// <returns>Whether it has the form of an event: QEMU's own messages, which may stand between, have not.</returns>
+    public static bool TryCut(
+        ReadOnlySpan<byte> line, out long timeNs, out ClockUnit unit, out ReadOnlySpan<byte> name, out ReadOnlySpan<byte> rest)
+    {
+        unit = ClockUnit.Seconds;
+        if (!TryDate(line, out timeNs, out rest) && !TryProcess(line, out timeNs, out rest))
+        {
+            unit = ClockUnit.None;
+            rest = line;
+        }
+
+        int length = 0;
+        bool joined = false;
+        while (length < rest.Length && (char.IsAsciiLetterOrDigit((char)rest[length]) || rest[length] == (byte)'_'))
+        {
+            joined |= rest[length] == (byte)'_';
+            length++;
+        }
+
+        name = rest[..length];
+        rest = rest[length..];
+
+        // Events have names of several words; a message begins with a program's name and a colon, or with any word.
+        if (!joined || (!rest.IsEmpty && rest[0] != (byte)' ') || (unit == ClockUnit.None && !IsOfIommu(name)))
+        {
+            return false;
+        }
+
+        rest = rest.TrimStart((byte)' ');
+        return true;
+    }
+
+    /// <summary>Whether a line is surely one of a QEMU log, for telling formats apart.</summary>
+    public static bool IsLikely(ReadOnlySpan<byte> line) => TryCut(line, out _, out _, out _, out _);
+
+    /// <summary>Cuts a time stamp in front of what need not be an event.</summary>
+    public static bool TryTime(ReadOnlySpan<byte> line, out long timeNs, out ReadOnlySpan<byte> rest) =>
+        TryDate(line, out timeNs, out rest) || TryProcess(line, out timeNs, out rest);
+
+    private static bool IsOfIommu(ReadOnlySpan<byte> name) =>
+        name.StartsWith("vtd_"u8) || name.StartsWith("riscv_iommu_"u8) || name.StartsWith("amdvi_"u8) || name.StartsWith("smmuv3_"u8)
+        || name.StartsWith("smmu_"u8) || name.StartsWith("virtio_iommu_"u8) || name.SequenceEqual("pci_cfg_write"u8);
+
+    // 2026-11-21T03:17:32.059568Z
+    private static bool TryDate(ReadOnlySpan<byte> line, out long timeNs, out ReadOnlySpan<byte> rest)
     {
         timeNs = 0;
         rest = default;
@@ -49,6 +99,22 @@ internal static class DmaLogLine
 
         long days = (new DateTime(year, month, day, 0, 0, 0, DateTimeKind.Utc) - DateTime.UnixEpoch).Days;
         timeNs = (((((days * 24) + hour) * 3600) + (minute * 60) + second) * NsPerSecond) + fraction;
+        rest = cursor.Rest;
+        return true;
+    }
+
+    // 4711@1700000000.000010:
+    private static bool TryProcess(ReadOnlySpan<byte> line, out long timeNs, out ReadOnlySpan<byte> rest)
+    {
+        TextCursor cursor = new(line);
+        timeNs = 0;
+        rest = default;
+        if (line.IsEmpty || !char.IsAsciiDigit((char)line[0]) || !cursor.TryDecimal(out _) || !cursor.Skip("@"u8)
+            || !cursor.TrySeconds(out timeNs) || !cursor.Skip(":"u8))
+        {
+            return false;
+        }
+
         rest = cursor.Rest;
         return true;
     }

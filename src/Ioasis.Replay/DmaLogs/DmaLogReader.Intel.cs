@@ -43,9 +43,9 @@ internal sealed partial class DmaLogReader
 
         if (name.SequenceEqual("vtd_iotlb_page_hit"u8) || name.SequenceEqual("vtd_iotlb_page_update"u8))
         {
-            // IOTLB page hit sid 0x20 iova 0x… slpte 0x… domain 0x6
+            // IOTLB page hit sid 0x20 iova 0x… slpte 0x… domain 0x6; later versions call it pte
             if (!cursor.SkipPast("sid "u8) || !cursor.TryHex(out ulong source) || !cursor.SkipPast("iova "u8)
-                || !cursor.TryHex(out ulong iova) || !cursor.SkipPast("slpte "u8) || !cursor.TryHex(out ulong entry) || source > 0xffff)
+                || !cursor.TryHex(out ulong iova) || !cursor.SkipPast("pte "u8) || !cursor.TryHex(out ulong entry) || source > 0xffff)
             {
                 return false;
             }

@@ -6,8 +6,8 @@ using Ioasis.Replay.Recording;
 namespace Ioasis.Replay.DmaLogs;
 
 /// <summary>
-/// Reads a device-side log: QEMU's traces of <c>riscv-iommu</c>, <c>intel-iommu</c> and <c>amd-iommu</c>. This folder turns
-/// lines into accesses; it never replays anything.
+/// Reads a device-side log: QEMU's traces of <c>riscv-iommu</c>, <c>intel-iommu</c>, <c>amd-iommu</c>, Arm's SMMUv3 and
+/// <c>virtio-iommu</c>. This folder turns lines into accesses; it never replays anything.
 /// </summary>
 internal sealed partial class DmaLogReader
 {
@@ -22,6 +22,9 @@ internal sealed partial class DmaLogReader
     private PendingFault _fault;
     private PendingPage _page;
     private bool _amdFault;
+    private int _eventDevice = -1;
+    private bool _virtioWrite;
+    private long _untimed;
     private readonly byte[] _lastName = new byte[32];
     private int _lastLength;
     private int _lastDevice = -1;
@@ -64,12 +67,19 @@ internal sealed partial class DmaLogReader
         input.TextBytes = lines.TextBytes;
         if (input.Events == 0)
         {
-            throw new TraceInputException(TraceInputError.NoEvents, input.Path, null, "holds no event of a DMA log");
+            throw input.NoEvents();
         }
 
-        foreach ((string name, long count) in reader._names.All())
+        foreach ((string name, long count, _) in reader._names.All())
         {
             input.SetEvents(name, count);
+        }
+
+        if (reader._accesses.Count == 0)
+        {
+            throw input.NothingToReplay(
+                "no event tells of an access through an IOMMU (vtd_dmar_translate, amdvi_translation_result, riscv_iommu_dma, "
+                + "smmuv3_translate_success, virtio_iommu_translate_out, or a fault)");
         }
 
         reader._log.Accesses = [.. reader._accesses];
@@ -82,23 +92,37 @@ internal sealed partial class DmaLogReader
 
     private bool Line(ReadOnlySpan<byte> line, int number)
     {
-        if (!DmaLogLine.TryTime(line, out long timeNs, out ReadOnlySpan<byte> rest))
+        if (!DmaLogLine.TryCut(line, out long timeNs, out ClockUnit unit, out ReadOnlySpan<byte> name, out ReadOnlySpan<byte> rest))
         {
-            return false;
+            // One kind of QEMU's messages tells of an access; the others are counted as lines that are no events.
+            bool timed = DmaLogLine.TryTime(line, out timeNs, out rest);
+            if (!TryMessage(timed ? rest : line, timed ? timeNs : _untimed, number))
+            {
+                return false;
+            }
+
+            _names.Kind("translation_failed"u8);
+            _names.Count();
+            _input.At(timed ? timeNs : _untimed);
+            return true;
+        }
+
+        if (unit == ClockUnit.None)
+        {
+            // Without times, the order is all there is: a microsecond for a line.
+            timeNs = _untimed += 1000;
+        }
+        else
+        {
+            _input.Clock = unit;
         }
 
         TextCursor cursor = new(rest);
-        ReadOnlySpan<byte> name = cursor.Word();
-        cursor.SkipSpaces();
-        if (name.IsEmpty)
-        {
-            return false;
-        }
-
         bool read = name[0] switch
         {
             (byte)'r' => RiscV(name, cursor, timeNs, number),
-            (byte)'v' => Intel(name, cursor, timeNs, number),
+            (byte)'v' => name.StartsWith("virtio_"u8) ? Virtio(name, cursor, timeNs, number) : Intel(name, cursor, timeNs, number),
+            (byte)'s' => Smmu(name, cursor, timeNs, number),
             (byte)'a' => Amd(name, cursor, timeNs, number),
             (byte)'p' => !name.SequenceEqual("pci_cfg_write"u8) || ConfigWrite(cursor, timeNs),
             _ => true,

@@ -156,6 +156,12 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
     {
         Evidence.DmaMapPhys => "dma_map_phys",
         Evidence.DmaMapPage => "dma_map_page",
+        Evidence.DmaMapResource => "dma_map_resource",
+        Evidence.DmaUnmapResource => "dma_unmap_resource",
+        Evidence.DmaAllocSgt => "dma_alloc_sgt",
+        Evidence.DmaFreeSgt => "dma_free_sgt",
+        Evidence.Domain => "probe (domain)",
+        Evidence.Field => "device field",
         Evidence.DmaUnmapPhys => "dma_unmap_phys",
         Evidence.DmaUnmapPage => "dma_unmap_page",
         Evidence.DmaAlloc => "dma_alloc",

@@ -9,14 +9,20 @@ internal static class FormatDetector
     /// <summary>How much of a file is looked at.</summary>
     private const int Window = 1 << 17;
 
+    /// <summary>How much is looked at when the beginning tells nothing: a kernel's log may come before what was dumped into it.</summary>
+    private const int WideWindow = 1 << 22;
+
     /// <summary>How many lines that tell are enough.</summary>
     private const int Enough = 50;
 
     /// <summary>Recognises the format, or says why it cannot.</summary>
     /// <exception cref="TraceInputException">It is binary, empty, or of no known format.</exception>
-    public static TraceFormat Detect(LineReader lines, string path)
+    public static TraceFormat Detect(LineReader lines, string path) => Detect(lines, path, Window);
+
+    private static TraceFormat Detect(LineReader lines, string path, int window)
     {
-        ReadOnlySpan<byte> head = lines.Peek(Window);
+        ReadOnlySpan<byte> head = lines.Peek(window);
+        bool more = head.Length == window && window < WideWindow;
         if (head.IsEmpty)
         {
             throw new TraceInputException(TraceInputError.NoEvents, path, null, "is empty: it holds no event");
@@ -30,20 +36,30 @@ internal static class FormatDetector
         bool header = false;
         int number = 0;
         int firstUnknown = 0;
+        LineCutter cutter = new();
+        EventNames names = new();
+        LineShapes shapes = new();
+        KernelEvent e = default;
         while (!head.IsEmpty && ftrace + traceCmd + perf + dma < Enough)
         {
             int end = head.IndexOf((byte)'\n');
             ReadOnlySpan<byte> line = end < 0 ? head : head[..end];
             head = end < 0 ? default : head[(end + 1)..];
             number++;
-            KernelEvent e = default;
-            switch (KernelLine.Parse(line.TrimEnd((byte)'\r'), ref e))
+            line = line.TrimEnd((byte)'\r');
+            if (DmaLogLine.IsLikely(line))
+            {
+                dma++;
+                continue;
+            }
+
+            switch (KindOf(cutter, names, line, ref e))
             {
                 case KernelLineKind.Event when e.HasGroup:
                     perf++;
                     break;
 
-                case KernelLineKind.Event when e.Context == ExecutionContextKind.Unknown || e.IsPadded:
+                case KernelLineKind.Event when e.Form == LineForm.Bracketed && (e.Context == ExecutionContextKind.Unknown || e.IsPadded):
                     traceCmd++;
                     break;
 
@@ -55,19 +71,9 @@ internal static class FormatDetector
                     header |= line.StartsWith("# tracer:"u8) || line.StartsWith("cpus="u8);
                     break;
 
-                case KernelLineKind.Lost:
-                    break;
-
-                default:
-                    if (DmaLogLine.TryTime(line, out _, out _))
-                    {
-                        dma++;
-                    }
-                    else if (firstUnknown == 0)
-                    {
-                        firstUnknown = number;
-                    }
-
+                case KernelLineKind.Unparsed:
+                    firstUnknown = firstUnknown == 0 ? number : firstUnknown;
+                    shapes.Add(line);
                     break;
             }
         }
@@ -88,12 +94,31 @@ internal static class FormatDetector
             return TraceFormat.Ftrace;
         }
 
+        if (more)
+        {
+            return Detect(lines, path, WideWindow);
+        }
+
         throw new TraceInputException(
             TraceInputError.UnknownFormat,
             path,
             Math.Max(firstUnknown, 1),
-            "the format is not recognised: neither a kernel trace (cat trace, trace-cmd report, perf script) nor a device-side "
-            + "DMA log; --format names it if the file begins with something else");
+            $"the format is not recognised: {shapes.Describe()}. Wanted are a kernel trace (cat trace, trace-cmd report, perf "
+            + "script), trace-cmd's trace.dat, or a device-side DMA log; --format names it if the file begins with something else");
+    }
+
+    private static KernelLineKind KindOf(LineCutter cutter, EventNames names, ReadOnlySpan<byte> line, ref KernelEvent e)
+    {
+        KernelLineKind kind = KernelLine.KindOf(ref line);
+        if (kind != KernelLineKind.Event)
+        {
+            return kind;
+        }
+
+        e = default;
+        return cutter.TryCut(line, ref e) && (e.Form != LineForm.Bare || names.Kind(e.Name) != KernelEventKind.Other)
+            ? KernelLineKind.Event
+            : KernelLine.KindOfOther(line);
     }
 
     /// <summary>Refuses what is not text, with a hint for the binary files that the recorders write.</summary>

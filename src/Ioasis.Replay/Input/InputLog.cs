@@ -15,6 +15,9 @@ public sealed class InputLog
 
     private readonly List<ListedLine> _unparsed = [];
     private readonly List<ListedLine> _lost = [];
+    private readonly List<ListedLine> _cut = [];
+    private readonly LineShapes _shapes = new();
+    private readonly Dictionary<string, long> _unknown = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _events = new(StringComparer.Ordinal);
 
     internal InputLog(string path, InputCompression compression, TraceFormat format, bool strict)
@@ -55,6 +58,9 @@ public sealed class InputLog
     /// <summary>The first <see cref="Listed"/> of them.</summary>
     public IReadOnlyList<ListedLine> FirstUnparsedLines => _unparsed;
 
+    /// <summary>What the unparsed lines look like, most frequent first.</summary>
+    public IReadOnlyList<(string Description, long Count)> UnparsedShapes => _shapes.All;
+
     /// <summary>The recorder's markers that events are missing.</summary>
     public long LostMarkers { get; private set; }
 
@@ -76,11 +82,36 @@ public sealed class InputLog
     /// <summary>Events by CPU, the index the CPU; empty for a format without CPUs.</summary>
     public IReadOnlyList<long> EventsByCpu { get; internal set; } = [];
 
-    internal void SetEvents(string name, long count)
+    /// <summary>What the numbers of the file's clock count.</summary>
+    public Recording.ClockUnit Clock { get; internal set; }
+
+    /// <summary>Events that name a device and an address and that this reader does not know, by name: what they say is not replayed.</summary>
+    public IReadOnlyDictionary<string, long> UnknownEvents => _unknown;
+
+    /// <summary>Events of which the recorder wrote only a part, because they did not fit.</summary>
+    public long CutEvents { get; private set; }
+
+    /// <summary>The first <see cref="Listed"/> of them.</summary>
+    public IReadOnlyList<ListedLine> FirstCutEvents => _cut;
+
+    internal void SetEvents(string name, long count, bool unknown = false)
     {
         if (count > 0)
         {
             _events[name] = count;
+            if (unknown)
+            {
+                _unknown[name] = count;
+            }
+        }
+    }
+
+    internal void Cut(long line, ReadOnlySpan<byte> text)
+    {
+        CutEvents++;
+        if (_cut.Count < Listed)
+        {
+            _cut.Add(new(line, Show(text, ListedLength)));
         }
     }
 
@@ -113,6 +144,7 @@ public sealed class InputLog
         }
 
         UnparsedLines++;
+        _shapes.Add(text);
         if (_unparsed.Count < Listed)
         {
             _unparsed.Add(new(line, Show(text, ListedLength)));
@@ -127,6 +159,30 @@ public sealed class InputLog
         {
             _lost.Add(new(line, Show(text, ListedLength)));
         }
+    }
+
+    /// <summary>Says that no line is an event, and what the lines are instead.</summary>
+    internal TraceInputException NoEvents() => new(
+        TraceInputError.NoEvents,
+        Path,
+        UnparsedLines > 0 ? FirstUnparsedLines[0].Line : null,
+        UnparsedLines == 0 ? "holds no event"
+            : $"no line is an event of {Format.Name()}, and the first that is not is this one: {_shapes.Describe()}");
+
+    /// <summary>Says that there are events, and none that can be replayed.</summary>
+    internal TraceInputException NothingToReplay(string wanted)
+    {
+        List<KeyValuePair<string, long>> events = [.. _events];
+        events.Sort(static (a, b) => a.Value != b.Value ? b.Value.CompareTo(a.Value) : string.CompareOrdinal(a.Key, b.Key));
+        const int most = 5;
+        string seen = string.Join(
+            ", ", events.Take(most).Select(static e => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{e.Key} {e.Value}")));
+        return new(
+            TraceInputError.NothingToReplay,
+            Path,
+            null,
+            $"holds nothing to replay: {wanted}; its events are {seen}{(events.Count > most ? ", …" : "")}"
+            + (UnparsedLines > 0 ? $"; besides, {_shapes.Describe()}" : ""));
     }
 
     /// <summary>Says that the last line is cut off.</summary>

@@ -26,6 +26,9 @@ public enum TraceInputError
     /// <summary>It holds no event.</summary>
     NoEvents,
 
+    /// <summary>It holds events, and none that can be replayed.</summary>
+    NothingToReplay,
+
     /// <summary>A line does not parse, and the caller wanted every line to.</summary>
     UnparsedLine,
 

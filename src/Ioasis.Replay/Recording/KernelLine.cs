@@ -8,51 +8,68 @@ internal enum KernelLineKind
     /// <summary>Nothing of the kind.</summary>
     Unparsed,
 
-    /// <summary>An event.</summary>
+    /// <summary>An event, perhaps: <see cref="LineCutter"/> tells.</summary>
     Event,
 
-    /// <summary>A comment, a header, or an empty line.</summary>
+    /// <summary>A comment, a header, a stack's frame, or an empty line.</summary>
     Comment,
 
     /// <summary>A marker that events are missing.</summary>
     Lost,
+
+    /// <summary>A marker that an event was there whose text did not fit.</summary>
+    Cut,
 }
 
-/// <summary>
-/// Cuts the lines of the three textual forms of a kernel trace. They share <c>task [cpu] … time: event: fields</c>:
-/// <c>cat trace</c> has flags between CPU and time, <c>trace-cmd report</c> may have them and pads the event's name,
-/// <c>perf script</c> has none and writes <c>group:event:</c>.
-/// </summary>
+/// <summary>Tells events from what else stands in the text of a kernel trace.</summary>
 internal static class KernelLine
 {
-    /// <summary>Cuts one line.</summary>
-    public static KernelLineKind Parse(ReadOnlySpan<byte> line, ref KernelEvent result)
+    /// <summary>Tells the kind of a line; <paramref name="line"/> loses its leading spaces.</summary>
+    public static KernelLineKind KindOf(ref ReadOnlySpan<byte> line)
     {
         int first = line.IndexOfAnyExcept((byte)' ', (byte)'\t');
-        if (first < 0 || line[first] == (byte)'#')
+        if (first < 0)
         {
             return KernelLineKind.Comment;
         }
 
         line = line[first..];
-        int search = 0;
-        while (true)
+        return line[0] switch
         {
-            int bracket = line[search..].IndexOf((byte)'[');
-            if (bracket < 0)
-            {
-                return ParseOther(line);
-            }
+            (byte)'#' => KernelLineKind.Comment,
+            (byte)'=' => line.StartsWith("=> "u8) ? KernelLineKind.Comment : KernelLineKind.Event,
+            (byte)'C' => line.StartsWith("CPU:"u8) ? Marker(line) : KernelLineKind.Event,
+            _ => KernelLineKind.Event,
+        };
+    }
 
-            bracket += search;
-            if (bracket > 0 && TryParseFrom(line[(bracket + 1)..], ref result))
-            {
-                result.Task = TaskOf(line[..bracket]);
-                return result.Task.IsEmpty ? KernelLineKind.Unparsed : KernelLineKind.Event;
-            }
-
-            search = bracket + 1;
+    /// <summary>Tells what a line is that is no event.</summary>
+    public static KernelLineKind KindOfOther(ReadOnlySpan<byte> line)
+    {
+        // A dump into the kernel's log has the same lines behind the log's own prefix.
+        int marker = line.IndexOf("CPU:"u8);
+        if (marker >= 0 && Marker(line[marker..]) is var kind && kind != KernelLineKind.Event)
+        {
+            return kind;
         }
+
+        if (line.IndexOf("PERF_RECORD_LOST"u8) >= 0)
+        {
+            return KernelLineKind.Lost;
+        }
+
+        if (line.IndexOf("[LINE TOO BIG]"u8) >= 0)
+        {
+            return KernelLineKind.Cut;
+        }
+
+        // trace-cmd's header: "cpus=2", "version = 7", "CPU 0 is empty". A dump's: "Dumping ftrace buffer:", a rule.
+        return line.StartsWith("cpus="u8) || line.StartsWith("version = "u8)
+            || (line.StartsWith("CPU "u8) && line.EndsWith(" is empty"u8))
+            || line.EndsWith("Dumping ftrace buffer:"u8) || line.EndsWith("-----------------"u8)
+            || IsFrame(line)
+            ? KernelLineKind.Comment
+            : KernelLineKind.Unparsed;
     }
 
     /// <summary>The number in a marker of lost events, 0 when it has none.</summary>
@@ -83,116 +100,18 @@ internal static class KernelLine
         return true;
     }
 
-    private static bool TryParseFrom(ReadOnlySpan<byte> text, ref KernelEvent result)
+    // CPU:1 [LOST 12 EVENTS], CPU:0 [12 EVENTS DROPPED], CPU:0 [SUBBUFFER START]
+    private static KernelLineKind Marker(ReadOnlySpan<byte> line)
     {
-        TextCursor cursor = new(text);
-        if (!cursor.TryDecimal(out ulong cpu) || cpu > 0xffff || !cursor.Skip("]"u8))
-        {
-            return false;
-        }
-
-        cursor.SkipSpaces();
-        result.Context = ExecutionContextKind.Unknown;
-        if (!cursor.TrySeconds(out result.TimeNs))
-        {
-            ReadOnlySpan<byte> flags = cursor.Word();
-            if (flags.Length >= 3)
-            {
-                result.Context = flags[2] switch
-                {
-                    (byte)'.' => ExecutionContextKind.Task,
-                    (byte)'s' => ExecutionContextKind.SoftInterrupt,
-                    (byte)'h' or (byte)'H' or (byte)'z' or (byte)'Z' => ExecutionContextKind.HardInterrupt,
-                    _ => ExecutionContextKind.Unknown,
-                };
-            }
-
-            cursor.SkipSpaces();
-            if (!cursor.TrySeconds(out result.TimeNs))
-            {
-                return false;
-            }
-        }
-
-        if (!cursor.Skip(":"u8))
-        {
-            return false;
-        }
-
-        cursor.SkipSpaces();
-        if (!cursor.TryUntil((byte)':', out ReadOnlySpan<byte> name))
-        {
-            return false;
-        }
-
-        // perf script: group:event:
-        result.HasGroup = !cursor.Rest.IsEmpty && IsNameByte(cursor.Rest[0]);
-        if (result.HasGroup && !cursor.TryUntil((byte)':', out name))
-        {
-            return false;
-        }
-
-        if (name.IsEmpty || name.Length > 64 || !IsName(name))
-        {
-            return false;
-        }
-
-        result.IsPadded = cursor.Rest.StartsWith("  "u8);
-        cursor.SkipSpaces();
-        result.Cpu = (int)cpu;
-        result.Name = name;
-        result.Fields = cursor.Rest;
-        return true;
+        return line.IndexOf("LOST"u8) >= 0 || line.IndexOf("DROPPED"u8) >= 0 ? KernelLineKind.Lost
+            : line.IndexOf("[SUBBUFFER START]"u8) >= 0 ? KernelLineKind.Comment
+            : KernelLineKind.Event;
     }
 
-    private static ReadOnlySpan<byte> TaskOf(ReadOnlySpan<byte> text)
+    // A frame of a call chain: ffffffff81234567 iommu_map+0x12 ([kernel.kallsyms])
+    private static bool IsFrame(ReadOnlySpan<byte> line)
     {
-        text = text.TrimEnd((byte)' ');
-
-        // With record-tgid there is "( 1234)" or "(-------)" between task and CPU.
-        if (!text.IsEmpty && text[^1] == (byte)')')
-        {
-            int open = text.LastIndexOf((byte)'(');
-            if (open > 0)
-            {
-                text = text[..open].TrimEnd((byte)' ');
-            }
-        }
-
-        return text.IsEmpty || !char.IsAsciiDigit((char)text[^1]) ? default : text;
+        TextCursor cursor = new(line);
+        return line[^1] is (byte)')' or (byte)']' && cursor.TryHex(out _) && line.Length - cursor.Rest.Length >= 6 && cursor.Skip(" "u8);
     }
-
-    private static KernelLineKind ParseOther(ReadOnlySpan<byte> line)
-    {
-        if (line.StartsWith("CPU:"u8) && (line.IndexOf("LOST"u8) >= 0 || line.IndexOf("DROPPED"u8) >= 0))
-        {
-            return KernelLineKind.Lost;
-        }
-
-        if (line.IndexOf("PERF_RECORD_LOST"u8) >= 0)
-        {
-            return KernelLineKind.Lost;
-        }
-
-        // trace-cmd's header: "cpus=2", "version = 7", "CPU 0 is empty".
-        return line.StartsWith("cpus="u8) || line.StartsWith("version = "u8)
-            || (line.StartsWith("CPU "u8) && line.EndsWith(" is empty"u8))
-            ? KernelLineKind.Comment
-            : KernelLineKind.Unparsed;
-    }
-
-    private static bool IsName(ReadOnlySpan<byte> name)
-    {
-        foreach (byte c in name)
-        {
-            if (!IsNameByte(c))
-            {
-                return false;
-            }
-        }
-
-        return true;
-    }
-
-    private static bool IsNameByte(byte c) => char.IsAsciiLetterOrDigit((char)c) || c == (byte)'_';
 }

@@ -8,34 +8,46 @@ public enum Evidence : byte
     /// <summary>Nothing.</summary>
     None,
 
-    /// <summary>The <c>dma_map_phys</c> right behind it.</summary>
+    /// <summary>The <c>dma_map_phys</c> behind it.</summary>
     DmaMapPhys,
 
-    /// <summary>The <c>dma_map_page</c> right behind it.</summary>
+    /// <summary>The <c>dma_map_page</c> behind it.</summary>
     DmaMapPage,
 
-    /// <summary>The <c>dma_unmap_phys</c> right behind it.</summary>
+    /// <summary>The <c>dma_map_resource</c> behind it.</summary>
+    DmaMapResource,
+
+    /// <summary>The <c>dma_unmap_phys</c> behind it.</summary>
     DmaUnmapPhys,
 
-    /// <summary>The <c>dma_unmap_page</c> right behind it.</summary>
+    /// <summary>The <c>dma_unmap_page</c> behind it.</summary>
     DmaUnmapPage,
 
-    /// <summary>The <c>dma_alloc</c> right behind it.</summary>
+    /// <summary>The <c>dma_unmap_resource</c> behind it.</summary>
+    DmaUnmapResource,
+
+    /// <summary>The <c>dma_alloc</c> behind it.</summary>
     DmaAlloc,
 
-    /// <summary>The <c>dma_alloc_pages</c> right behind it.</summary>
+    /// <summary>The <c>dma_alloc_pages</c> behind it.</summary>
     DmaAllocPages,
 
-    /// <summary>The <c>dma_free</c> right behind it.</summary>
+    /// <summary>The <c>dma_alloc_sgt</c> behind it.</summary>
+    DmaAllocSgt,
+
+    /// <summary>The <c>dma_free</c> before it.</summary>
     DmaFree,
 
-    /// <summary>The <c>dma_free_pages</c> right behind it.</summary>
+    /// <summary>The <c>dma_free_pages</c> before it.</summary>
     DmaFreePages,
 
-    /// <summary>The <c>dma_map_sg</c> right behind it.</summary>
+    /// <summary>The <c>dma_free_sgt</c> before it.</summary>
+    DmaFreeSgt,
+
+    /// <summary>The <c>dma_map_sg</c> behind it.</summary>
     DmaMapSg,
 
-    /// <summary>The <c>dma_unmap_sg</c> right behind it.</summary>
+    /// <summary>The <c>dma_unmap_sg</c> before it.</summary>
     DmaUnmapSg,
 
     /// <summary>The probe <c>iova_link</c> before it.</summary>
@@ -43,6 +55,12 @@ public enum Evidence : byte
 
     /// <summary>The probe <c>iova_destroy</c> before it.</summary>
     IovaDestroy,
+
+    /// <summary>A probe before it told its domain, and an attach the domain's device.</summary>
+    Domain,
+
+    /// <summary>The event itself has a device field, as some vendors' kernels do.</summary>
+    Field,
 
     /// <summary>The attach behind it: a reserved direct region.</summary>
     Attach,
@@ -155,6 +173,18 @@ public sealed class KernelTrace
     /// <summary>Line of the first such event, 0 without one.</summary>
     public int FirstMigration { get; internal set; }
 
+    /// <summary>DMA events of mappings that failed: no map stands for them.</summary>
+    public long FailedDmaEvents { get; internal set; }
+
+    /// <summary>Scatter lists of which the kernel traced only the first entries.</summary>
+    public long CutLists { get; internal set; }
+
+    /// <summary>Entries of them that were not traced.</summary>
+    public long CutEntries { get; internal set; }
+
+    /// <summary>Maps of those entries that were found, because they follow the traced ones in IOVA.</summary>
+    public long CutEntriesFound { get; internal set; }
+
     /// <summary>The same trace after mappings that were there before it began.</summary>
     internal KernelTrace After(IReadOnlyCollection<MappingEvent> before) => new(Input, Devices)
     {
@@ -169,5 +199,9 @@ public sealed class KernelTrace
         FirstInterruptedPair = FirstInterruptedPair,
         Migrations = Migrations,
         FirstMigration = FirstMigration,
+        FailedDmaEvents = FailedDmaEvents,
+        CutLists = CutLists,
+        CutEntries = CutEntries,
+        CutEntriesFound = CutEntriesFound,
     };
 }

@@ -68,6 +68,6 @@ public static class RecordingReader
         InputLog input = new(source.Path, source.Compression, format, options.StrictInput);
         return format == TraceFormat.DmaLog
             ? new(DmaLogReader.Read(lines, input, cancellationToken))
-            : new LoadedRecording(KernelTraceReader.Read(lines, input, options.Attribution, cancellationToken));
+            : new LoadedRecording(KernelTraceReader.Read(new TextEventSource(lines, input), options.Attribution, cancellationToken));
     }
 }
