@@ -1,11 +1,12 @@
 # Functions for scripts that boot a Linux guest: an initramfs of busybox, modules of a kernel package and what else a script
-# puts there. A script sources this after it has set `busybox` (a static busybox), `modules` (a kernel's folder of modules, or
-# empty where everything is built in), `tree` (the initramfs) and `work` (a temporary folder), and has a function `fail`.
+# puts there. A script sources this after it has set `busybox` (a static busybox of this machine's, and `guest_busybox` where the
+# guest's architecture is another), `modules` (a kernel's folder of modules, or empty where everything is built in), `tree` (the
+# initramfs) and `work` (a temporary folder), and has a function `fail`.
 
 # Lays the tree: init, busybox, and the folders that init mounts on.
 begin_initramfs() { # begin_initramfs INIT
   mkdir -p "$tree"/{bin,modules,lib64,lib} || fail "cannot write $tree"
-  cp "$1" "$tree/init" && chmod +x "$tree/init" && cp "$busybox" "$tree/bin/busybox" || fail "cannot copy $1"
+  cp "$1" "$tree/init" && chmod +x "$tree/init" && cp "${guest_busybox:-$busybox}" "$tree/bin/busybox" || fail "cannot copy $1"
   : > "$tree/modules/order"
 }
 
