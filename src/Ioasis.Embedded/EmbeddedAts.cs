@@ -43,9 +43,6 @@ public sealed class EmbeddedAts
     /// <summary>Most pages asked for at a time, 1 to 512: the "Outstanding Page Request Allocation".</summary>
     public int PageRequestLimit { get; init; } = 64;
 
-    /// <summary>For tests: no Invalidation Completion is ever sent; the IOMMU is told of the time-out at once.</summary>
-    public bool IsMute { get; set; }
-
     /// <summary>Translations held.</summary>
     public int CachedCount
     {
@@ -161,10 +158,6 @@ public sealed class EmbeddedAts
         return Errno.Success;
     }
 
-    /// <summary>Sends one message of a group, for tests of groups that never become complete; nobody waits for an answer.</summary>
-    public void SendPageRequest(Pasid pasid, ulong address, Access access, int index, bool isLast) =>
-        _link.HandlePageRequest(MakePageRequest(pasid, address, access, index, isLast));
-
     /// <summary>Tells that the device has ended its use of a PASID: everything it asked for was before.</summary>
     public void SendStopMarker(Pasid pasid) =>
         _link.HandlePageRequest(MakePageRequest(pasid, 0, Primitives.Access.None, 0, isLast: true));
@@ -218,12 +211,6 @@ public sealed class EmbeddedAts
     /// <summary>An Invalidation Request came.</summary>
     internal void Invalidate(in PcieMessage message)
     {
-        if (IsMute)
-        {
-            _link.HandleInvalidationTimeout(message.Tag);
-            return;
-        }
-
         ulong page = message.Payload >> 12;
         bool isRange = (message.Payload & AtsInvalidatePayload.RangeBit) != 0;
         int pagesLog2 = isRange ? System.Numerics.BitOperations.TrailingZeroCount(~page) + 1 : 0;

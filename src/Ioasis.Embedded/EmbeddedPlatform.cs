@@ -39,7 +39,6 @@ public sealed partial class EmbeddedPlatform : IDisposable
     private readonly IoasisKernel _kernel;
     private readonly InterruptingPort _port;
     private readonly EmbeddedPcieLink _link;
-    private readonly LeafBitFlippingMemory? _flipping;
     private bool _disposed;
 
     /// <summary>Builds the machine and starts its driver.</summary>
@@ -74,18 +73,13 @@ public sealed partial class EmbeddedPlatform : IDisposable
             },
             PhysicalMemory,
             _interrupts,
-            link: _link);
+            link: options.Link?.Invoke(_link) ?? _link);
         _link.Iommu = Hardware;
 
-        IPhysicalMemory driverMemory = PhysicalMemory;
-        if (options.LeafBitFlip is { } flip)
-        {
-            driverMemory = _flipping = new(PhysicalMemory, options.TableMemory, flip);
-        }
-
+        DriverMemory = options.DriverMemory?.Invoke(PhysicalMemory) ?? PhysicalMemory;
         Errno error = RiscVIommuInstance.TryProbe(
-            Hardware,
-            driverMemory,
+            options.DriverRegisters?.Invoke(Hardware) ?? Hardware,
+            DriverMemory,
             _pages,
             options.Driver with
             {
@@ -102,7 +96,6 @@ public sealed partial class EmbeddedPlatform : IDisposable
         }
 
         Driver = driver!;
-        Driver.SkipInvalidationAfterUnmap = options.SkipInvalidationAfterUnmap;
         _interrupts.Handler = Driver.HandleInterrupt;
         _port = new(Hardware, _interrupts);
         _kernel = new(
@@ -134,8 +127,11 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>The core.</summary>
     public IommuSubsystem Subsystem { get; } = new();
 
-    /// <summary>Physical memory as devices and the driver see it.</summary>
+    /// <summary>Physical memory as devices see it.</summary>
     public IPhysicalMemory PhysicalMemory { get; }
+
+    /// <summary>Physical memory as the driver sees it: the same unless <see cref="EmbeddedPlatformOptions.DriverMemory"/> changed it.</summary>
+    public IPhysicalMemory DriverMemory { get; }
 
     /// <summary>Where tables and queues come from.</summary>
     internal IPageAllocator TablePages => _pages;
@@ -149,6 +145,9 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>What the kernel holds for its client.</summary>
     public KernelAudit Audit => _kernel.Audit;
 
+    /// <summary>Lets the driver look at everything that the IOMMU has for it, as the platform's interrupts do by themselves.</summary>
+    public void HandleInterrupts() => _interrupts.RunAlways();
+
     /// <summary>Faults so far.</summary>
     public long FaultCount
     {
@@ -161,9 +160,6 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
     /// <summary>Fault records that are missing, because nobody read them or the IOMMU dropped some.</summary>
     public long LostFaults => _faults.Dropped + _faults.Losses;
-
-    /// <summary>For tests: whether the defect of <see cref="EmbeddedPlatformOptions.LeafBitFlip"/> has happened.</summary>
-    internal bool HasFlippedLeafBit => _flipping?.HasFlipped ?? false;
 
     /// <summary>Adds a device. Its DMA faults until a client attaches it.</summary>
     /// <param name="id">The requester ID, free so far.</param>

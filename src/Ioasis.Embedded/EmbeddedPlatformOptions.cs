@@ -74,14 +74,15 @@ public sealed record EmbeddedPlatformOptions
     /// <summary>Where log lines go.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
-    /// <summary>For tests: the driver does not invalidate after an unmap.</summary>
-    internal bool SkipInvalidationAfterUnmap { get; init; }
+    /// <summary>
+    /// Makes of the platform's memory what the driver sees of it; null for the memory itself. The hardware sees what is behind.
+    /// For a record of the driver's stores, or for memory that fails.
+    /// </summary>
+    public Func<IPhysicalMemory, IPhysicalMemory>? DriverMemory { get; init; }
 
-    /// <summary>For tests: one bit of one leaf comes out wrong.</summary>
-    internal LeafBitFlip? LeafBitFlip { get; init; }
+    /// <summary>Makes of the IOMMU's registers what the driver sees of them; null for the registers themselves.</summary>
+    public Func<IRegisterWindow, IRegisterWindow>? DriverRegisters { get; init; }
+
+    /// <summary>Makes of the link to the devices what the IOMMU sees of it; null for the link itself.</summary>
+    public Func<IPcieLink, IPcieLink>? Link { get; init; }
 }
-
-/// <summary>A defect for tests: one bit of one page-table entry is written wrongly.</summary>
-/// <param name="LeafWrite">Which write of a leaf entry, from 1.</param>
-/// <param name="Bit">Which bit, 0 to 63.</param>
-internal sealed record LeafBitFlip(long LeafWrite, int Bit);

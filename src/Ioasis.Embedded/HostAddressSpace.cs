@@ -44,10 +44,10 @@ public sealed class HostAddressSpace : ProcessAddressSpace
         }
 
         Errno error = IoPageTable.TryCreate(
-            PageTableFormat.Sv48, new() { LeafSizes = 4096 }, platform.PhysicalMemory, platform.TablePages, out IoPageTable? table);
+            PageTableFormat.Sv48, new() { LeafSizes = 4096 }, platform.DriverMemory, platform.TablePages, out IoPageTable? table);
         if (error == Errno.Success)
         {
-            addressSpace = new(table!, platform.PhysicalMemory, new());
+            addressSpace = new(table!, platform.DriverMemory, new());
         }
 
         return error;

@@ -1,3 +1,4 @@
+using Ioasis.Embedded;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 using Ioasis.RiscV.Driver;
@@ -59,21 +60,8 @@ public sealed record ReplayOptions
     /// <summary>Whether time series are recorded for plots.</summary>
     public bool RecordSeries { get; init; } = true;
 
-    /// <summary>Test-only: a defect of the stack that the checks must find.</summary>
-    public ReplayMutation Mutation { get; init; }
-}
-
-/// <summary>Test-only: what is broken on purpose in the stack, to show that the checks find it.</summary>
-public enum ReplayMutation
-{
-    /// <summary>Nothing.</summary>
-    None,
-
-    /// <summary>The driver does not invalidate after an unmap. Shows with <see cref="ReplayOptions.Hostile"/>.</summary>
-    SkipInvalidationAfterUnmap,
-
-    /// <summary>One address bit of one page-table leaf is written wrongly.</summary>
-    FlipLeafBit,
+    /// <summary>Changes the machine that the recording is replayed on, before it is made.</summary>
+    public Func<EmbeddedPlatformOptions, EmbeddedPlatformOptions> Machine { get; init; } = static machine => machine;
 }
 
 /// <summary>How far a replay is.</summary>

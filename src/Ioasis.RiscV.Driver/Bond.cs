@@ -34,9 +34,6 @@ internal sealed class Bond(BondSet set, RiscVIommuInstance iommu, SpaceTag tag)
 
     /// <summary>Attachments that use it; changed under the lock of the set (S4.5).</summary>
     public int Attachments { get; set; }
-
-    /// <summary>For a mutation: the device that made the bond. The driver itself never keeps it (S4.3).</summary>
-    public IommuDevice? MadeBy { get; set; }
 }
 
 /// <summary>

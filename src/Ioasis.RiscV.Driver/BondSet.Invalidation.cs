@@ -96,11 +96,6 @@ internal sealed partial class BondSet
     private static Errno InvalidateIn(Bond bond, in InvalidationGather gather)
     {
         RiscVIommuInstance iommu = bond.Iommu;
-        if (iommu.Mutations != DriverMutation.None && IsMutated(bond, gather))
-        {
-            return Errno.Success;
-        }
-
         Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
         int count = Plan(bond, gather, commands, out BatchKind kind);
         Errno error = iommu.Commands.SubmitAndWait(commands[..count], kind);
@@ -122,11 +117,6 @@ internal sealed partial class BondSet
         for (int i = 0; i < bonds.Length; i++)
         {
             tickets[i] = 0;
-            if (bonds[i].Iommu.Mutations != DriverMutation.None && IsMutated(bonds[i], gather))
-            {
-                continue;
-            }
-
             int count = Plan(bonds[i], gather, commands, out BatchKind kind);
             Errno error = bonds[i].Iommu.Commands.Submit(commands[..count], kind, out tickets[i]);
             if (error is not (Errno.Success or Errno.NoDevice))
@@ -256,33 +246,5 @@ internal sealed partial class BondSet
         kind = BatchKind.Synchronisation
             | (InvalidationPlan.IsFlush(commands[0]) ? BatchKind.Flush : 0) | (isCollapsed ? BatchKind.Collapse : 0);
         return count;
-    }
-
-    // Whether a mutation takes the place of the invalidation.
-    private static bool IsMutated(Bond bond, in InvalidationGather gather)
-    {
-        DriverMutation mutations = bond.Iommu.Mutations;
-        if ((mutations & DriverMutation.DeviceFollowedAfterUnplug) != 0 && bond.MadeBy?.DriverData is not DeviceState)
-        {
-            throw new InvalidOperationException("An invalidation follows a device that is gone.");
-        }
-
-        if ((mutations & DriverMutation.InvalidatePerDevice) != 0)
-        {
-            Span<Command> commands = stackalloc Command[InvalidationPlan.MaxCommands];
-            for (int i = 1; i < bond.Attachments; i++)
-            {
-                int count = Plan(bond, gather, commands, out BatchKind kind);
-                _ = bond.Iommu.Commands.SubmitAndWait(commands[..count], kind);
-            }
-        }
-
-        if ((mutations & DriverMutation.SecondStageForgotten) != 0 && bond.Tag.IsSecondStage)
-        {
-            _ = bond.Iommu.Commands.SubmitAndWait([Command.InvalidateFirstStage(bond.Tag.Identifier, null, null)]);
-            return true;
-        }
-
-        return (mutations & DriverMutation.SkipInvalidationAfterUnmap) != 0;
     }
 }

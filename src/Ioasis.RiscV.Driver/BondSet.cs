@@ -49,10 +49,7 @@ internal sealed partial class BondSet(bool isSecondStage)
             }
 
             bond = new(this, iommu, tag) { Attachments = 1 };
-            if ((iommu.Mutations & DriverMutation.BondAfterContext) == 0)
-            {
-                Volatile.Write(ref _bonds, [.. _bonds, bond]);
-            }
+            Volatile.Write(ref _bonds, [.. _bonds, bond]);
         }
 
         // Either an unmap that clears its entries now sees the bond, or the hardware, which cannot load the tag before what
@@ -97,18 +94,6 @@ internal sealed partial class BondSet(bool isSecondStage)
         using (_lock.Acquire())
         {
             Volatile.Write(ref _atsBonds, Array.FindAll(_atsBonds, b => b != bond));
-        }
-    }
-
-    /// <summary>For a mutation: publishes a bond late.</summary>
-    public void Publish(Bond bond)
-    {
-        using (_lock.Acquire())
-        {
-            if (!_bonds.Contains(bond))
-            {
-                Volatile.Write(ref _bonds, [.. _bonds, bond]);
-            }
         }
     }
 }

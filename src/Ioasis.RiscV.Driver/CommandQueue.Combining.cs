@@ -146,12 +146,6 @@ internal sealed unsafe partial class CommandQueue
         }
 
         Errno error = Prepare(count);
-        ulong owed = posts;
-        if (_mutations != DriverMutation.None && error == Errno.Success)
-        {
-            AnswerEarly(ref owed);
-        }
-
         error = error == Errno.Success ? Ring(commands, kind, posts, out ticket) : error;
         if (error == Errno.Success)
         {
@@ -163,7 +157,7 @@ internal sealed unsafe partial class CommandQueue
             }
         }
 
-        Answer(owed, error, ticket);
+        Answer(posts, error, ticket);
         return error;
     }
 
@@ -191,18 +185,6 @@ internal sealed unsafe partial class CommandQueue
         for (; posts != 0; posts &= posts - 1)
         {
             _board.Answer(BitOperations.TrailingZeroCount(posts), error, ticket);
-        }
-    }
-
-    // Mistakes made on purpose.
-    private void AnswerEarly(ref ulong owed)
-    {
-        bool isDone = (_mutations & DriverMutation.AnsweredBeforeFence) != 0;
-        if (isDone || (_mutations & DriverMutation.EarlierFenceTakenForOthers) != 0)
-        {
-            // The commands are read once more, from places that nobody may have taken again meanwhile.
-            Answer(owed, Errno.Success, isDone ? 0 : _at.Tail);
-            owed = 0;
         }
     }
 }

@@ -30,7 +30,6 @@ internal sealed unsafe partial class CommandQueue
     private readonly IPageAllocator _pages;
     private readonly ILogger _logger;
     private readonly string _name;
-    private readonly DriverMutation _mutations;
     private readonly bool _hasSecondStage;
     private readonly IoLock _lock = new();
     private readonly PhysicalAddress _base;
@@ -61,7 +60,6 @@ internal sealed unsafe partial class CommandQueue
         _pages = pages;
         _logger = options.Logger;
         _name = options.Name;
-        _mutations = options.Mutations;
         _hasSecondStage = capabilities.Has(
             Capabilities.Sv32x4Bit | Capabilities.Sv39x4Bit | Capabilities.Sv48x4Bit | Capabilities.Sv57x4Bit);
         _base = start;
@@ -161,11 +159,6 @@ internal sealed unsafe partial class CommandQueue
                 uint csr = _registers.Read32(RegisterOffset.CommandQueueCsr);
                 if ((csr & ErrorBits) != 0 || (csr & QueueCsr.OnBit) == 0)
                 {
-                    if ((_mutations & DriverMutation.ErrorIsCompletion) != 0)
-                    {
-                        return Errno.Success;
-                    }
-
                     Recover(csr);
                     start = _hardware.Time.GetTimestamp();
                 }

@@ -164,11 +164,7 @@ internal static class GuestCommands
         }
 
         low &= ~(CommandBits.Mask16 << CommandBits.GscidShift);
-        if ((bond.Iommu.Mutations & DriverMutation.GuestInvalidatedAsHost) == 0)
-        {
-            low |= CommandBits.GscidValidBit | ((ulong)bond.Tag.Identifier << CommandBits.GscidShift);
-        }
-
+        low |= CommandBits.GscidValidBit | ((ulong)bond.Tag.Identifier << CommandBits.GscidShift);
         return new(low, high);
     }
 

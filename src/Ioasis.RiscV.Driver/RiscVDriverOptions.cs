@@ -105,7 +105,4 @@ public sealed record RiscVDriverOptions
 
     /// <summary>Where log lines go.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
-
-    /// <summary>For tests: mistakes to make on purpose.</summary>
-    internal DriverMutation Mutations { get; init; }
 }

@@ -50,7 +50,7 @@ public sealed partial class RiscVIommuInstance
                 error = domain.Acquire(this, out bond);
                 if (error == Errno.Success)
                 {
-                    target = new(true, domain.IsSecondStage ? 0 : domain.PointerFor(Mutations), bond, NewAts(state, pasid, bond!))
+                    target = new(true, domain.IsSecondStage ? 0 : domain.Pointer, bond, NewAts(state, pasid, bond!))
                     {
                         SecondStage = domain.IsSecondStage ? domain : null,
                     };
@@ -167,7 +167,7 @@ public sealed partial class RiscVIommuInstance
         Errno error;
         if (place.IsOnDevice(old))
         {
-            bool gated = CloseGate(place.State);
+            CloseGate(place.State);
             error = Store(place.State.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
             error = error == Errno.Success ? Invalidate(place, old) : error;
             if (error == Errno.Success && place.State.Processes is not null)
@@ -175,7 +175,7 @@ public sealed partial class RiscVIommuInstance
                 error = WriteDirectoryContext(place.State);
             }
 
-            OpenGate(place.State, gated);
+            OpenGate(place.State);
         }
         else
         {
@@ -202,18 +202,16 @@ public sealed partial class RiscVIommuInstance
         else
         {
             // The device context is valid, with a directory that gives out nothing.
-            bool gated = CloseGate(place.State);
+            CloseGate(place.State);
             error = Store(place.State.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
             error = error == Errno.Success ? Invalidate(place, ContextTarget.Blocked, onDevice: true) : error;
             error = error == Errno.Success ? WriteDeviceContext(place.State.Context, ImageOf(place.State, next)) : error;
             error = error == Errno.Success ? Invalidate(place, ContextTarget.Blocked, onDevice: true) : error;
-            OpenGate(place.State, gated);
+            OpenGate(place.State);
             return error;
         }
 
-        return error != Errno.Success || (Mutations & DriverMutation.SkipInvalidationOfNewContext) != 0
-            ? error
-            : Invalidate(place, ContextTarget.Blocked);
+        return error != Errno.Success ? error : Invalidate(place, ContextTarget.Blocked);
     }
 
     // Back to what was in force, as far as the hardware lets itself be told.
@@ -261,11 +259,6 @@ public sealed partial class RiscVIommuInstance
     // Sections 6.3.1 and 6.3.2, by what the context was before the change.
     private Errno Invalidate(in ContextPlace place, in ContextTarget old, bool onDevice = false)
     {
-        if ((Mutations & DriverMutation.SkipDirectoryInvalidation) != 0)
-        {
-            return Errno.Success;
-        }
-
         Span<Command> commands = stackalloc Command[3];
         commands[0] = onDevice || place.IsOnDevice(old)
             ? Command.InvalidateDeviceDirectory(place.State.Id)
@@ -310,20 +303,17 @@ public sealed partial class RiscVIommuInstance
         return _commands!.SubmitAndWait(commands[..used]);
     }
 
-    private bool CloseGate(DeviceState state)
+    private static void CloseGate(DeviceState state)
     {
-        bool gated = state.HasAts && (Mutations & DriverMutation.ContextChangedUnderInvalidation) == 0;
-        if (gated)
+        if (state.HasAts)
         {
             state.Gate.Close();
         }
-
-        return gated;
     }
 
-    private static void OpenGate(DeviceState state, bool gated)
+    private static void OpenGate(DeviceState state)
     {
-        if (gated)
+        if (state.HasAts)
         {
             state.Gate.Open();
         }

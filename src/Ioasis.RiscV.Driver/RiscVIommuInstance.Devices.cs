@@ -97,26 +97,11 @@ public sealed partial class RiscVIommuInstance
                 return error;
             }
 
-            if (Mutations != DriverMutation.None && target.Bond is { MadeBy: null } fresh)
-            {
-                fresh.MadeBy = device;
-            }
-
-            if ((Mutations & DriverMutation.PscidFreedBeforeFlush) != 0)
-            {
-                GiveBack(old, isFlushed: true);
-            }
-
             error = Switch(new(state, pasid.Value, context), old, target, out bool isClean);
             if (error != Errno.Success)
             {
                 GiveBack(target, isClean);
                 return error;
-            }
-
-            if ((Mutations & DriverMutation.BondAfterContext) != 0)
-            {
-                target.Bond?.Set.Publish(target.Bond);
             }
 
             state.IsNested = pasid.Value == 0 ? target.Guest is not null : state.IsNested;
@@ -130,11 +115,7 @@ public sealed partial class RiscVIommuInstance
             }
 
             // The hardware is switched and flushed: only now may the bond go (S4.8).
-            if ((Mutations & DriverMutation.PscidFreedBeforeFlush) == 0)
-            {
-                GiveBack(old, isFlushed: true);
-            }
-
+            GiveBack(old, isFlushed: true);
             return Errno.Success;
         }
     }
@@ -257,7 +238,11 @@ public sealed partial class RiscVIommuInstance
             state.IsGone = true;
 
             // What others have just asked a caching device must be answered while its answers still come through.
-            bool gated = !isOff && CloseGate(state);
+            if (!isOff)
+            {
+                CloseGate(state);
+            }
+
             Errno error = Store(state.Context + DeviceContextOffset.TranslationControl, 0) ? Errno.Success : Errno.IoError;
             if (!isOff && error == Errno.Success)
             {
@@ -266,7 +251,11 @@ public sealed partial class RiscVIommuInstance
 
             bool isFlushed = isOff || error is Errno.Success or Errno.NoDevice;
             state.IsCutOff = isFlushed;
-            OpenGate(state, gated);
+            if (!isOff)
+            {
+                OpenGate(state);
+            }
+
             foreach (ContextTarget target in state.Attached.Values)
             {
                 GiveBack(target, isFlushed);

@@ -56,7 +56,7 @@ public sealed partial class RiscVIommuInstance
             return Errno.NotSupported;
         }
 
-        RiscVIommuInstance made = new(registers, memory, pages, options, capabilities) { Mutations = options.Mutations };
+        RiscVIommuInstance made = new(registers, memory, pages, options, capabilities);
         Errno error = made.Start();
         if (error != Errno.Success)
         {

@@ -101,18 +101,6 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         GscidsInUse = _gscids.InUse,
     };
 
-    /// <summary>Mistakes to make on purpose, for tests.</summary>
-    internal DriverMutation Mutations { get; set; }
-
-    /// <summary>For tests: unmaps are not followed by an invalidation.</summary>
-    internal bool SkipInvalidationAfterUnmap
-    {
-        get => (Mutations & DriverMutation.SkipInvalidationAfterUnmap) != 0;
-        set => Mutations = value
-            ? Mutations | DriverMutation.SkipInvalidationAfterUnmap
-            : Mutations & ~DriverMutation.SkipInvalidationAfterUnmap;
-    }
-
     internal Capabilities Hardware => _capabilities;
 
     internal RiscVDriverOptions Options => _options;
@@ -173,7 +161,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         Volatile.Write(ref _disposed, true);
 
         // Whoever handles an interrupt has begun before, and ends; unless it is this very thread that does.
-        if (!_users.IsInside && (Mutations & DriverMutation.InterruptNotAwaited) == 0)
+        if (!_users.IsInside)
         {
             _users.Synchronize();
         }

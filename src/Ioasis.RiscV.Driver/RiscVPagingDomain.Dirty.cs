@@ -110,9 +110,8 @@ public sealed partial class RiscVPagingDomain
             gather.AddLeaves(stale.Start, stale.Last, 12);
         }
 
-        if (gather.IsEmpty || IsMutated(DriverMutation.DirtyClearedWithoutInvalidation))
+        if (gather.IsEmpty)
         {
-            gather.Clear();
             return Errno.Success;
         }
 

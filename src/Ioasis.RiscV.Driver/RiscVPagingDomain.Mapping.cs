@@ -55,26 +55,14 @@ public sealed partial class RiscVPagingDomain
             return Errno.Success;
         }
 
-        bool early = IsMutated(DriverMutation.TablesFreedBeforeFence);
-        if (early)
-        {
-            FreeTables(gather);
-        }
-
         Errno error = Bonds.Invalidate(gather);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        if (early)
-        {
-            gather.Clear();
-            return Errno.Success;
-        }
-
         // Hardware is done with the tables; threads of the driver may not be.
-        if (_walkers is not null && gather.NonLeaf && !IsMutated(DriverMutation.TablesFreedUnderWalker))
+        if (_walkers is not null && gather.NonLeaf)
         {
             _walkers.Synchronize();
         }

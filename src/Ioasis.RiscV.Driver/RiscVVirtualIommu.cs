@@ -77,7 +77,7 @@ public sealed class RiscVVirtualIommu : VirtualIommu
         }
 
         // An event that is being reported came before; unless it is the event's taker who removes the device.
-        if (!_reporters.IsInside && (_iommu.Mutations & DriverMutation.ReporterNotAwaited) == 0)
+        if (!_reporters.IsInside)
         {
             _reporters.Synchronize();
         }

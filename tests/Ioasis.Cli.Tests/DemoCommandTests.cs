@@ -1,4 +1,5 @@
 using Ioasis.Cli.Commands;
+using Ioasis.Testing;
 
 namespace Ioasis.Cli.Tests;
 
@@ -40,7 +41,12 @@ public class DemoCommandTests
             ColourOut = false,
             ErrorIsTerminal = false,
         };
-        DemoCommand.Run(environment, new() { Quick = true, Machine = static machine => machine with { SkipInvalidationAfterUnmap = true } }).ShouldBe(1);
+        CommandFilter filter = CommandFilter.LosesInvalidations();
+        DemoCommand.Run(environment, new()
+        {
+            Quick = true,
+            Machine = machine => machine with { DriverRegisters = filter.Registers, DriverMemory = filter.Memory },
+        }).ShouldBe(1);
         output.ToString().ShouldContain("FAIL");
     }
 }

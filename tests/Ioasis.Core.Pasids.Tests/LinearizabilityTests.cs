@@ -109,8 +109,8 @@ internal sealed class RecordedCalls : PasidScenario
     private readonly PasidSet[] _sets;
     private readonly uint[] _quotas;
 
-    public RecordedCalls(int seed, PasidMutation mutation = PasidMutation.None, bool sameSet = false, int calls = 4)
-        : base(8, mutation)
+    public RecordedCalls(int seed, bool sameSet = false, int calls = 4)
+        : base(8)
     {
         Random random = new(seed);
         _quotas = sameSet ? [1, 4] : [3, 4];

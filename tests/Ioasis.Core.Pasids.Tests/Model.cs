@@ -6,9 +6,9 @@ namespace Ioasis.Core.Pasids.Tests;
 /// Random operations on an allocator beside a model of dictionaries that says what each must answer. Every invariant is
 /// checked after each step, if asked to, and in any case at the end.
 /// </summary>
-internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutation = PasidMutation.None)
+internal sealed class Model(uint capacity, bool checkAlways)
 {
-    private readonly PasidAllocator _allocator = Support.NewAllocator(capacity, mutation);
+    private readonly PasidAllocator _allocator = Support.NewAllocator(capacity);
     private readonly List<MSet> _sets = [];
     private readonly List<MId> _ids = [];
 
@@ -113,7 +113,7 @@ internal sealed class Model(uint capacity, bool checkAlways, PasidMutation mutat
     {
         bool taken = token is not null && _sets.Exists(set => !set.Destroyed && set.Token == token);
         Errno expected = taken ? Errno.Exists : Reserved + quota > capacity - 1 ? Errno.NoSpace : Errno.Success;
-        if (_sets.Count >= 30)
+        if (_sets.Count >= 20)
         {
             return;
         }

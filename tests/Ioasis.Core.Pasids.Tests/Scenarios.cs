@@ -5,11 +5,11 @@ using Ioasis.Testing;
 namespace Ioasis.Core.Pasids.Tests;
 
 /// <summary>What all explored schedules have: an allocator without a clock, and no promise above the capacity at any time.</summary>
-internal abstract class PasidScenario(uint capacity, PasidMutation mutation) : Scenario
+internal abstract class PasidScenario(uint capacity) : Scenario
 {
     // The clock stands still, so that patience never ends: a drain that does not end is a deadlock, which the explorer finds.
     protected PasidAllocator Allocator { get; } =
-        Support.NewAllocator(capacity, mutation, patience: TimeSpan.FromSeconds(1), time: new ManualTime());
+        Support.NewAllocator(capacity, patience: TimeSpan.FromSeconds(1), time: new ManualTime());
 
     public override void CheckAlways() => Allocator.RootQuota.Current.ShouldBeLessThanOrEqualTo(Allocator.RootQuota.Max);
 
@@ -42,8 +42,8 @@ internal sealed class FreeSetAgainstAllocate : PasidScenario
     private PasidSet? _next;
     private Ioasid _made;
 
-    public FreeSetAgainstAllocate(bool observed, bool held, PasidMutation mutation = PasidMutation.None)
-        : base(5, mutation)
+    public FreeSetAgainstAllocate(bool observed, bool held)
+        : base(5)
     {
         _set = Allocator.NewSet(4);
         _observed = observed;
@@ -88,8 +88,8 @@ internal sealed class QuotaAgainstAllocate : PasidScenario
 {
     private readonly PasidSet _set;
 
-    public QuotaAgainstAllocate(PasidMutation mutation = PasidMutation.None)
-        : base(8, mutation)
+    public QuotaAgainstAllocate()
+        : base(8)
     {
         _set = Allocator.NewSet(2);
         _ = _set.Allocate();
@@ -106,8 +106,8 @@ internal sealed class TwoReservations : PasidScenario
 {
     private readonly PasidSet?[] _made = new PasidSet?[2];
 
-    public TwoReservations(PasidMutation mutation = PasidMutation.None)
-        : base(8, mutation)
+    public TwoReservations()
+        : base(8)
     {
         Allocator.RootQuota.TryAdd("a", 5, out PasidQuota? a).ShouldBe(Errno.Success);
         Allocator.RootQuota.TryAdd("b", 5, out PasidQuota? b).ShouldBe(Errno.Success);
@@ -129,8 +129,8 @@ internal sealed class PutAgainstGet : PasidScenario
 {
     private readonly Ioasid _old;
 
-    public PutAgainstGet(bool free, PasidMutation mutation = PasidMutation.None)
-        : base(2, mutation)
+    public PutAgainstGet(bool free)
+        : base(2)
     {
         PasidSet set = Allocator.NewSet(1);
         _old = set.Allocate();
@@ -181,8 +181,8 @@ internal sealed class ReadersAgainstReuse : PasidScenario
     private readonly PasidSet _second;
     private Ioasid _next;
 
-    public ReadersAgainstReuse(PasidMutation mutation = PasidMutation.None)
-        : base(3, mutation)
+    public ReadersAgainstReuse()
+        : base(3)
     {
         _first = Allocator.NewSet(1);
         _second = Allocator.NewSet(1);
@@ -231,8 +231,8 @@ internal sealed class StopAgainstDrain : PasidScenario
 {
     private readonly Ioasid _ioasid;
 
-    public StopAgainstDrain(PasidMutation mutation = PasidMutation.None)
-        : base(2, mutation)
+    public StopAgainstDrain()
+        : base(2)
     {
         PasidSet set = Allocator.NewSet(1);
         _ioasid = set.Allocate();
@@ -305,7 +305,7 @@ internal sealed class StopAgainstDrain : PasidScenario
 internal sealed class UnmapAgainstSubmit : PasidScenario
 {
     public UnmapAgainstSubmit(bool free)
-        : base(2, PasidMutation.None)
+        : base(2)
     {
         PasidSet set = Allocator.NewSet(1);
         Ioasid old = set.Allocate();

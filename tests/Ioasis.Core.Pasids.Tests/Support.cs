@@ -7,14 +7,13 @@ namespace Ioasis.Core.Pasids.Tests;
 internal static class Support
 {
     public static PasidAllocator NewAllocator(
-        uint capacity = 64, PasidMutation mutation = PasidMutation.None, TimeSpan patience = default, TimeProvider? time = null)
+        uint capacity = 64, TimeSpan patience = default, TimeProvider? time = null)
     {
         PasidAllocator allocator = new(new()
         {
             DrainPatience = patience,
             TimeProvider = time ?? TimeProvider.System,
             Shards = 1,
-            Mutation = mutation,
         });
         allocator.TryInstallCapacity(capacity).ShouldBe(Errno.Success);
         return allocator;

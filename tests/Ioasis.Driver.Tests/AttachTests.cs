@@ -5,6 +5,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 
@@ -62,8 +63,8 @@ public class AttachTests
     [Fact]
     public void Without_the_invalidation_the_hostile_hardware_serves_the_stale_page()
     {
-        using Rig rig = new();
-        rig.Driver.SkipInvalidationAfterUnmap = true;
+        CommandFilter filter = CommandFilter.LosesInvalidations();
+        using Rig rig = new(new() { Registers = filter.Registers, DriverMemory = filter.Memory });
         IommuDevice device = rig.AddDevice(0x10);
         RiscVPagingDomain domain = rig.NewDomain(device);
         device.Group.Attach(domain).ShouldBe(Errno.Success);

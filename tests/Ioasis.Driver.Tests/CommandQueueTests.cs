@@ -4,6 +4,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 
@@ -178,24 +179,6 @@ public class CommandQueueTests
         silent.IsDead = false;
         rig.Driver.Dispose();
         domain.BondCount.ShouldBe(0);
-    }
-
-    [Fact]
-    public void The_mutation_that_takes_an_error_for_completion_leaves_a_stale_page()
-    {
-        SpoiledCommands spoiler = null!;
-        using Rig rig = new(new()
-        {
-            DriverMemory = memory => spoiler = new(memory),
-            Driver = new() { Mutations = DriverMutation.ErrorIsCompletion },
-        });
-        (IommuDevice device, RiscVPagingDomain domain) = Attach(rig);
-        domain.ShouldMap(Iova, Target);
-        rig.ShouldReach(device, Iova, Target);
-        spoiler.Spoil(CommandOpcode.Iotinval, 1);
-        domain.ShouldUnmap(Iova);
-        rig.Hardware.Translate(new(device.Id, new(Iova)), out DmaTranslation translation);
-        translation.Status.ShouldBe(DmaStatus.Success);
     }
 
     [Fact]

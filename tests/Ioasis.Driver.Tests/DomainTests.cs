@@ -5,6 +5,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 
@@ -288,24 +289,6 @@ public class DomainTests
         long before = rig.Pages.AllocatedBytes;
         domain.Dispose();
         rig.Pages.AllocatedBytes.ShouldBeLessThan(before);
-    }
-
-    [Fact]
-    [Trait("Requirement", "S4.4")]
-    public void The_mutation_that_invalidates_per_device_is_seen_by_counting()
-    {
-        using Rig rig = new(new() { Driver = new() { Mutations = DriverMutation.InvalidatePerDevice } });
-        IommuDevice[] devices = [rig.AddDevice(0x10), rig.AddDevice(0x18)];
-        RiscVPagingDomain domain = rig.NewDomain(devices[0]);
-        foreach (IommuDevice device in devices)
-        {
-            device.Group.Attach(domain).ShouldBe(Errno.Success);
-        }
-
-        domain.ShouldMap(Iova, Target);
-        long before = rig.Driver.Statistics.FirstStageInvalidations;
-        domain.ShouldUnmap(Iova);
-        (rig.Driver.Statistics.FirstStageInvalidations - before).ShouldBe(2);
     }
 
     [Fact]

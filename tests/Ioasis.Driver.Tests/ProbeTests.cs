@@ -4,6 +4,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Driver.Tests;

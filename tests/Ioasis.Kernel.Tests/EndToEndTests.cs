@@ -6,6 +6,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Kernel.Tests;
 
@@ -169,17 +170,18 @@ public sealed class EndToEndTests
     [InlineData(20)]
     public void A_flipped_bit_of_a_leaf_sends_dma_elsewhere(int bit)
     {
-        using Machine machine = new(new()
+        FlippedLeafMemory flipping = null!;
+        EmbeddedPlatformOptions options = new() { UserMemory = new IdentityUserMemory() };
+        using Machine machine = new(options with
         {
-            UserMemory = new IdentityUserMemory(),
-            LeafBitFlip = new(3, bit),
+            DriverMemory = memory => flipping = new(memory, options.TableMemory, 3, bit),
         });
         for (ulong i = 0; i < 5; i++)
         {
             machine.Space.Map(0x10000 + (i << 12), 4096, new(0x100000 + (i << 12)), Access.ReadWrite);
         }
 
-        machine.Platform.HasFlippedLeafBit.ShouldBeTrue();
+        flipping.HasFlipped.ShouldBeTrue();
         for (ulong i = 0; i < 5; i++)
         {
             ulong expected = (0x10000 + (i << 12)) ^ (i == 2 ? 1ul << (bit + 2) : 0);
@@ -261,11 +263,14 @@ public sealed class EndToEndTests
     {
         foreach (bool skip in (bool[])[false, true])
         {
+            CommandFilter filter = CommandFilter.LosesInvalidations();
+            filter.IsOn = skip;
             using Machine machine = new(new()
             {
                 Caching = CachingMode.Hostile,
                 UserMemory = new IdentityUserMemory(),
-                SkipInvalidationAfterUnmap = skip,
+                DriverRegisters = filter.Registers,
+                DriverMemory = filter.Memory,
             });
             machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
             machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);

@@ -3,6 +3,7 @@ using Ioasis.PageTables;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
 
 namespace Ioasis.Lab.Qemu.Tests;
 
@@ -18,20 +19,22 @@ public class InvalidationTests
     [Trait("Requirement", "S4.6")]
     public void Without_the_invalidation_the_device_still_reaches_the_old_page_and_with_it_no_more()
     {
-        using QemuRig rig = new();
+        CommandFilter filter = CommandFilter.LosesInvalidations();
+        filter.IsOn = false;
+        using QemuRig rig = new(new() { Registers = filter.Registers, DriverMemory = filter.Memory });
         EduDevice edu = rig.Edus[0];
         RiscVPagingDomain domain = rig.NewAttachedDomain(edu);
         domain.ShouldMap(Iova, Old);
         rig.ShouldReach(edu, Iova, Old);
 
         // The very mistake that the tests look for can be seen: QEMU caches.
-        rig.Driver.SkipInvalidationAfterUnmap = true;
+        filter.IsOn = true;
         domain.ShouldUnmap(Iova);
         rig.ShouldReach(edu, Iova, Old);
         domain.ShouldMap(Iova, New);
         rig.ShouldReach(edu, Iova, Old);
 
-        rig.Driver.SkipInvalidationAfterUnmap = false;
+        filter.IsOn = false;
         domain.ShouldUnmap(Iova);
         rig.ShouldFault(edu, Iova, FaultCause.ReadPageFault);
         domain.ShouldMap(Iova, New);

@@ -36,6 +36,8 @@ internal sealed record QemuRigOptions
     /// <summary>What stands between the driver and the registers.</summary>
     public Func<IRegisterWindow, IRegisterWindow> Registers { get; init; } = static registers => registers;
 
+    public Func<IPhysicalMemory, IPhysicalMemory> DriverMemory { get; init; } = static memory => memory;
+
     /// <summary>Whether the core is told of the devices.</summary>
     public bool AddDevices { get; init; } = true;
 
@@ -100,7 +102,8 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
                 ],
             };
             options.BeforeProbe?.Invoke(this);
-            ProbeResult = RiscVIommuInstance.TryProbe(options.Registers(Registers), Memory, Pages, DriverOptions, out _driver);
+            ProbeResult = RiscVIommuInstance.TryProbe(
+                options.Registers(Registers), options.DriverMemory(Memory), Pages, DriverOptions, out _driver);
             if (_driver is not null)
             {
                 Edus = [.. Pci.Find(EduDevice.Vendor, EduDevice.Product).Select(f => new EduDevice(Machine, f))];

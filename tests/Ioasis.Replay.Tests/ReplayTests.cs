@@ -5,6 +5,7 @@ using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
 using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
 
 namespace Ioasis.Replay.Tests;
 
@@ -122,8 +123,13 @@ public sealed class ReplayTests
     [InlineData(RiscV)]
     public void A_driver_that_does_not_invalidate_after_unmap_is_caught_by_hostile_hardware(string name)
     {
-        ReplayReport report = Run(
-            name, null, new() { Hostile = true, Mutation = ReplayMutation.SkipInvalidationAfterUnmap, RecordSeries = false });
+        CommandFilter filter = CommandFilter.LosesInvalidations();
+        ReplayReport report = Run(name, null, new()
+        {
+            Hostile = true,
+            RecordSeries = false,
+            Machine = machine => machine with { DriverRegisters = filter.Registers, DriverMemory = filter.Memory },
+        });
 
         report.Passed.ShouldBeFalse();
         report.Checks.MismatchesByKind.ShouldContain(c => c.Name == "faults after unmap" && c.Count > 1000);
@@ -141,8 +147,18 @@ public sealed class ReplayTests
     [InlineData(RiscV, 3)]
     public void One_flipped_bit_of_one_leaf_is_caught(string name, long seed)
     {
-        ReplayReport report = Run(
-            name, null, new() { Check = CheckLevel.All, Seed = seed, Mutation = ReplayMutation.FlipLeafBit, RecordSeries = false });
+        // A leaf in the middle of the run, and a bit of its page number.
+        long leaf = Recordings.Trace(name).Mappings.Count(static m => !m.IsUnmap) / 2;
+        ReplayReport report = Run(name, null, new()
+        {
+            Check = CheckLevel.All,
+            Seed = seed,
+            RecordSeries = false,
+            Machine = machine => machine with
+            {
+                DriverMemory = memory => new FlippedLeafMemory(memory, machine.TableMemory, leaf, 10 + (int)(seed % 18)),
+            },
+        });
 
         report.Passed.ShouldBeFalse();
         report.Checks.MismatchCount.ShouldBeInRange(1, 100);

@@ -67,20 +67,10 @@ public class BindTests
     }
 
     [Fact]
-    [Trait("Requirement", "S2.3")]
-    public void The_mutant_that_overwrites_data_is_found()
-    {
-        using SvaRig rig = new(mutations: ProcessMutation.DataOverwrittenByRebind);
-        BindTwice(rig.Manager, rig.AddDevice().Device, rig.NewProcess())[0].Data.ShouldBe("two");
-    }
-
-    [Theory]
     [Trait("Requirement", "S2.9")]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void A_private_PASID_belongs_to_its_handle_and_is_never_found_through_the_process(bool leaks)
+    public void A_private_PASID_belongs_to_its_handle_and_is_never_found_through_the_process()
     {
-        using SvaRig rig = new(mutations: leaks ? ProcessMutation.PrivatePasidLeaked : 0);
+        using SvaRig rig = new();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         rig.Manager.BindPrivate(device.Device, mm, "private", out SvaBinding? own).ShouldBe(Errno.Success);
@@ -92,7 +82,7 @@ public class BindTests
         SvaRig.DeviceWrite(device, own.Pasid, SvaRig.Base, 7).ShouldBeTrue();
         own.Unbind().ShouldBe(Errno.Success);
         SvaRig.DeviceWrite(device, own.Pasid, SvaRig.Base, 7).ShouldBeFalse();
-        rig.Allocator.Find(own.Pasid).IsNone.ShouldBe(!leaks);
+        rig.Allocator.Find(own.Pasid).IsNone.ShouldBeTrue();
         SvaRig.DeviceWrite(device, shared.Pasid, SvaRig.Base, 7).ShouldBeTrue();
     }
 
@@ -254,18 +244,6 @@ public class BindTests
     }
 
     [Fact]
-    [Trait("Requirement", "S2.8")]
-    public void The_mutant_whose_unwind_frees_what_it_did_not_allocate_is_found()
-    {
-        bool found = false;
-        _ = FailAtEveryStep.Run(
-            () => new FirstAndSecond(true, ProcessMutation.UnwindFreesForeignPasid),
-            state => state.Rig.Manager.Bind(state.Device.Device, state.Process, null, out _),
-            (state, result, step) => found |= result != Errno.Success && state.Other!.Ioasid.State != IoasidState.Active);
-        found.ShouldBeTrue();
-    }
-
-    [Fact]
     public void A_forked_process_has_no_PASID_and_no_device_and_execution_of_another_program_ends_both()
     {
         using SvaRig rig = new();
@@ -391,7 +369,7 @@ public class BindTests
         new PasidRegister(0x0000_0007).IsValid.ShouldBeFalse();
     }
 
-    private static SvaBinding[] BindTwice(SvaManager manager, IommuDevice device, ProcessAddressSpace mm)
+    internal static SvaBinding[] BindTwice(SvaManager manager, IommuDevice device, ProcessAddressSpace mm)
     {
         manager.Bind(device, mm, "one", out SvaBinding? first).ShouldBe(Errno.Success);
         manager.Bind(device, mm, "two", out SvaBinding? second).ShouldBe(Errno.Success);
@@ -417,13 +395,13 @@ public class BindTests
         }
     }
 
-    private sealed class FirstAndSecond : IDisposable
+    internal sealed class FirstAndSecond : IDisposable
     {
         public SvaBinding? Made;
 
-        public FirstAndSecond(bool hasBindingAlready, ProcessMutation mutations = 0)
+        public FirstAndSecond(bool hasBindingAlready)
         {
-            Rig = new(mutations: mutations);
+            Rig = new();
             Device = Rig.AddDevice();
             Process = Rig.NewProcess();
             if (hasBindingAlready)

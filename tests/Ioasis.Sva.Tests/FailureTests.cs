@@ -52,9 +52,9 @@ public class FailureTests
     public void A_device_that_does_not_forget_is_cut_off_before_the_memory_is_reused()
     {
         using Bound state = new(isPrivate: false);
-        state.Device.Ats!.IsMute = true;
+        state.Rig.Link.IsSilent = true;
         state.Memory.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
-        state.Device.Ats.Knows(state.Binding.Pasid, SvaRig.Base).ShouldBeTrue();
+        state.Device.Ats!.Knows(state.Binding.Pasid, SvaRig.Base).ShouldBeTrue();
         state.Device.Ats.Write(state.Binding.Pasid, SvaRig.Base, [1], out _).ShouldBe(AtsStatus.Error);
         state.Rig.Frames.Count.ShouldBe(0);
     }

@@ -20,11 +20,11 @@ public class PageRequestTests
     {
         using SvaRig rig = new();
         (EmbeddedEndpoint device, Handler handler) = Attach(rig);
-        device.Ats!.SendPageRequest(s_pasid, 0x1000, Access.Read, 5, isLast: false);
-        device.Ats.SendPageRequest(s_pasid, 0x9000, Access.Read, 6, isLast: false);
-        device.Ats.SendPageRequest(s_pasid, 0x2000, Access.Write, 5, isLast: false);
+        rig.SendPageRequest(device, s_pasid, 0x1000, Access.Read, 5, isLast: false);
+        rig.SendPageRequest(device, s_pasid, 0x9000, Access.Read, 6, isLast: false);
+        rig.SendPageRequest(device, s_pasid, 0x2000, Access.Write, 5, isLast: false);
         handler.Groups.ShouldBeEmpty();
-        device.Ats.SendPageRequest(s_pasid, 0x3000, Access.ReadWrite, 5, isLast: true);
+        rig.SendPageRequest(device, s_pasid, 0x3000, Access.ReadWrite, 5, isLast: true);
         PageRequestGroup group = handler.Groups.ShouldHaveSingleItem();
         (group.Index, group.Pasid, group.Device, group.HasPasid).ShouldBe((5, s_pasid, device.Device, true));
         group.Requests.ToArray().ShouldBe(
@@ -67,7 +67,7 @@ public class PageRequestTests
         using SvaRig rig = new();
         (EmbeddedEndpoint device, Handler handler) = Attach(rig);
         device.Ats!.RequestPage(s_pasid, 0x1000, Access.Read, out PageTicket? ticket).ShouldBe(Errno.Success);
-        device.Ats.SendPageRequest(s_pasid, 0x2000, Access.Read, 99, isLast: false);
+        rig.SendPageRequest(device, s_pasid, 0x2000, Access.Read, 99, isLast: false);
         device.Device.Group.DetachPasid(s_pasid).ShouldBe(Errno.Success);
         ticket!.Code.ShouldBe((int)PageResponseCode.InvalidRequest);
         handler.Canceled.ShouldHaveSingleItem().ShouldBeSameAs(handler.Groups[0]);
@@ -202,9 +202,9 @@ public class PageRequestTests
     {
         using SvaRig rig = new();
         (EmbeddedEndpoint device, Handler handler) = Attach(rig);
-        device.Ats!.SendPageRequest(s_pasid, 0x1000, Access.Read, 1, isLast: false);
-        device.Ats.SendPageRequest(new(9), 0x1000, Access.Read, 1, isLast: false);
-        device.Ats.SendStopMarker(s_pasid);
+        rig.SendPageRequest(device, s_pasid, 0x1000, Access.Read, 1, isLast: false);
+        rig.SendPageRequest(device, new(9), 0x1000, Access.Read, 1, isLast: false);
+        device.Ats!.SendStopMarker(s_pasid);
         PageRequestStatistics statistics = rig.Platform.Driver.PageRequests.Statistics;
         (statistics.StopMarkers, statistics.DroppedPartials, statistics.Waiting, statistics.Groups).ShouldBe((1, 1, 1, 0));
         rig.Platform.Driver.Statistics.PageResponses.ShouldBe(0);
@@ -250,7 +250,7 @@ public class PageRequestTests
         using SvaRig rig = new();
         (EmbeddedEndpoint device, Handler handler) = Attach(rig);
         device.Ats!.RequestPage(s_pasid, 0x1000, Access.Read, out _).ShouldBe(Errno.Success);
-        device.Ats.SendPageRequest(s_pasid, 0x1000, Access.Read, 77, isLast: false);
+        rig.SendPageRequest(device, s_pasid, 0x1000, Access.Read, 77, isLast: false);
         rig.Platform.TryRemoveEndpoint(device).ShouldBe(Errno.Success);
         rig.Platform.Driver.PageRequests.Statistics.Waiting.ShouldBe(0);
         handler.Canceled.Count.ShouldBe(1);
@@ -297,7 +297,7 @@ public class PageRequestTests
                     tickets.Add(ticket!);
                     break;
                 case 2:
-                    device.Ats!.SendPageRequest(pasid, 0x1000, Access.Write, value % 4, isLast: false);
+                    rig.SendPageRequest(device, pasid, 0x1000, Access.Write, value % 4, isLast: false);
                     break;
                 case 3 when handler.Groups.Count > 0:
                     PageRequestGroup group = handler.Groups[value % handler.Groups.Count];

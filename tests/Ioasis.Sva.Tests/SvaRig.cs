@@ -5,6 +5,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Sva.Tests;
 
@@ -15,7 +16,7 @@ internal sealed class SvaRig : IDisposable
     public const ulong Size = 4096;
     private uint _nextDevice = 0x10;
 
-    public SvaRig(uint quota = 1000, ProcessMutation mutations = 0, ulong capabilities = RiscVIommuOptions.FullCapabilities, PageRequestDispatch dispatch = PageRequestDispatch.Inline)
+    public SvaRig(uint quota = 1000, ulong capabilities = RiscVIommuOptions.FullCapabilities, PageRequestDispatch dispatch = PageRequestDispatch.Inline)
     {
         Platform = new(new()
         {
@@ -23,6 +24,7 @@ internal sealed class SvaRig : IDisposable
             UserMemory = new IdentityUserMemory(),
             PhysicalBits = 46,
             Hardware = new() { Capabilities = capabilities },
+            Link = inner => Link = new(inner, this),
         });
         Platform.Driver.PageRequests.Options = new() { Dispatch = dispatch };
         Pages = new(Platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
@@ -30,10 +32,12 @@ internal sealed class SvaRig : IDisposable
         Allocator = new(new() { DrainPatience = TimeSpan.FromSeconds(5) });
         Allocator.TryCreateSet(new() { Quota = quota, Token = this }, out PasidSet? set).ShouldBe(Errno.Success);
         Set = set!;
-        Manager = new(Set) { Mutations = mutations };
+        Manager = new(Set);
     }
 
     public EmbeddedPlatform Platform { get; }
+
+    public SilentLink Link { get; private set; } = null!;
 
     public RangePageAllocator Pages { get; }
 
@@ -72,6 +76,25 @@ internal sealed class SvaRig : IDisposable
     {
         Manager.Bind(device.Device, mm, null, out SvaBinding? binding).ShouldBe(Errno.Success);
         return binding!;
+    }
+
+    /// <summary>
+    /// One message of a group of page requests, as a device sends it that never ends the group; nobody waits for an answer.
+    /// </summary>
+    public void SendPageRequest(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access, int index, bool isLast)
+    {
+        DeviceId id = device.Device.Id;
+        Platform.Hardware.HandlePageRequest(new(
+            PcieMessageCode.PageRequest,
+            (ushort)id.Value,
+            (byte)id.Segment,
+            pasid.IsPresent ? pasid : Pasid.Invalid,
+            (address & ~(Size - 1))
+                | ((access & Access.Read) != 0 ? PageRequestPayload.ReadBit : 0)
+                | ((access & Access.Write) != 0 ? PageRequestPayload.WriteBit : 0)
+                | (isLast ? PageRequestPayload.LastBit : 0)
+                | ((ulong)index << PageRequestPayload.GroupShift)));
+        Platform.HandleInterrupts();
     }
 
     /// <summary>A device's write with page faults: what a block-on-fault engine does.</summary>
@@ -126,6 +149,24 @@ internal sealed class SvaRig : IDisposable
     }
 
     public void Dispose() => Platform.Dispose();
+
+    /// <summary>A link whose devices may fall silent: the IOMMU is told of the time-out at once.</summary>
+    internal sealed class SilentLink(IPcieLink inner, SvaRig rig) : LinkDecorator(inner)
+    {
+        public bool IsSilent { get; set; }
+
+        public override void SendInvalidationRequest(in PcieMessage message)
+        {
+            if (IsSilent)
+            {
+                rig.Platform.Hardware.HandleInvalidationTimeout(1u << message.Tag);
+            }
+            else
+            {
+                base.SendInvalidationRequest(message);
+            }
+        }
+    }
 
     private static bool Ask(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access)
     {

@@ -55,7 +55,7 @@ internal sealed class SvaDemo : IDisposable
             new() { UserMemory = new IdentityUserMemory(), PhysicalBits = 46, Caching = CachingMode.Hostile }));
         _platform.Driver.PageRequests.Options = new() { Dispatch = PageRequestDispatch.Manual };
         _pages = new(_platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
-        _frames = new(_platform.PhysicalMemory, _pages);
+        _frames = new(_platform.DriverMemory, _pages);
         EmbeddedEndpoint endpoint = _platform.AddEndpoint(
             DeviceId.FromPci(0, 0, 6, 0), new() { PasidBits = 20, PageRequests = true, PageResponsesNeedPasid = true });
         _accelerator = new(endpoint, new() { QueueSize = 4 });

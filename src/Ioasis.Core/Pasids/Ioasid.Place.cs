@@ -93,7 +93,7 @@ public readonly partial record struct Ioasid
 
     // A word of another life is none of its business.
     private ulong Own(ulong word) =>
-        LifeOf(word) == _life || (_set is not null && (_set.Allocator.Mutation & PasidMutation.LifeNotCompared) != 0) ? word : Over;
+        LifeOf(word) == _life ? word : Over;
 
     private IoasidExtension? FindExtension()
     {

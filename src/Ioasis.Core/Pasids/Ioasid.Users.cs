@@ -99,8 +99,7 @@ public readonly partial record struct Ioasid
         }
 
         Waiting waiting = new(Set.Allocator.TimeProvider, patience ?? Set.Allocator.DrainPatience);
-        while (!user.IsDrained(this, out string? holds)
-            && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
+        while (!user.IsDrained(this, out string? holds))
         {
             if (!waiting.TryGoOn())
             {
@@ -166,7 +165,7 @@ public readonly partial record struct Ioasid
 
             IoasidDrain drain = extension.Drain ?? BeginDrain();
             Volatile.Write(ref extension.Drain, drain);
-            if (!drain.Run(this) && (Set.Allocator.Mutation & PasidMutation.FreedWithoutDrain) == 0)
+            if (!drain.Run(this))
             {
                 return false;
             }

@@ -152,8 +152,7 @@ public readonly partial record struct Ioasid
     {
         ref ulong word = ref Word;
         ulong seen = Own(Volatile.Read(ref word));
-        while (IsLiveWord(seen)
-            || (seen != Over && (Set.Allocator.Mutation & PasidMutation.ReferenceFromAnyState) != 0))
+        while (IsLiveWord(seen))
         {
             if ((seen & CountMask) == CountMask)
             {

@@ -141,11 +141,6 @@ public sealed partial class PasidAllocator
 
             if (!_numbers.TryTake(first))
             {
-                if ((Mutation & PasidMutation.UnwindFreesForeignNumber) != 0)
-                {
-                    _numbers.Release(first);
-                }
-
                 return Errno.Exists;
             }
 

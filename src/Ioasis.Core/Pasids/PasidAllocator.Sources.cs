@@ -132,11 +132,6 @@ public sealed partial class PasidAllocator
         if (!_numbers.TryTake(given.Value))
         {
             // It gave a number that is in use, or none that exists. Giving it back would free another's (S2.8).
-            if ((Mutation & PasidMutation.UnwindFreesForeignNumber) != 0)
-            {
-                source.Free(given);
-            }
-
             return Errno.IoError;
         }
 

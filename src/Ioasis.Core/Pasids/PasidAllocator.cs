@@ -21,9 +21,6 @@ public sealed record PasidAllocatorOptions
 
     /// <summary>Cursors of cyclic allocation, a power of 2; with 1 the numbers depend on the order of calls only.</summary>
     internal int Shards { get; init; } = (int)Math.Min(16, BitOperations.RoundUpToPowerOf2((uint)Environment.ProcessorCount));
-
-    /// <summary>Mistakes made on purpose.</summary>
-    internal PasidMutation Mutation { get; init; }
 }
 
 /// <summary>
@@ -52,13 +49,12 @@ public sealed partial class PasidAllocator
         options ??= new();
         DrainPatience = options.DrainPatience;
         TimeProvider = options.TimeProvider;
-        Mutation = options.Mutation;
         _logger = options.Logger;
         _shards = options.Shards;
         Capacity = Pasid.MaxValue + 1;
         _numbers = NewNumbers(Capacity);
         _setNumbers = NewNumbers(Capacity);
-        RootQuota = new(Capacity - 1, options.Mutation);
+        RootQuota = new(Capacity - 1);
     }
 
     /// <summary>Numbers from 0 to this one, exclusive, exist. PASID 0 and reserved ranges are not given to anybody.</summary>
@@ -76,8 +72,6 @@ public sealed partial class PasidAllocator
     internal IoLock Lock => _lock;
 
     internal TimeProvider TimeProvider { get; }
-
-    internal PasidMutation Mutation { get; }
 
     /// <summary>What is in use, counted one by one; for audits, while nothing else runs.</summary>
     public PasidAudit Audit

@@ -11,22 +11,20 @@ namespace Ioasis.Core;
 public sealed class PasidQuota
 {
     private readonly IoLock _tree;
-    private readonly PasidMutation _mutation;
     private int _children;
     private bool _removed;
 
-    internal PasidQuota(uint max, PasidMutation mutation)
-        : this(null, "root", max, new(), mutation)
+    internal PasidQuota(uint max)
+        : this(null, "root", max, new())
     {
     }
 
-    private PasidQuota(PasidQuota? parent, string name, uint max, IoLock tree, PasidMutation mutation)
+    private PasidQuota(PasidQuota? parent, string name, uint max, IoLock tree)
     {
         Parent = parent;
         Name = name;
         Max = max;
         _tree = tree;
-        _mutation = mutation;
     }
 
     /// <summary>A maximum that only the nodes above limit.</summary>
@@ -72,7 +70,7 @@ public sealed class PasidQuota
             }
 
             _children++;
-            child = new(this, name, max, _tree, _mutation);
+            child = new(this, name, max, _tree);
             return Errno.Success;
         }
     }
@@ -141,25 +139,6 @@ public sealed class PasidQuota
     /// <returns>Success; <see cref="Errno.NoSpace"/> over a maximum; <see cref="Errno.NoEntry"/> if it was removed.</returns>
     internal Errno TryCharge(uint amount)
     {
-        if ((_mutation & PasidMutation.QuotaCheckedOutsideLock) != 0)
-        {
-            Errno seen;
-            using (_tree.Acquire())
-            {
-                seen = Check(amount);
-            }
-
-            using (_tree.Acquire())
-            {
-                if (seen == Errno.Success)
-                {
-                    Add(amount);
-                }
-
-                return seen;
-            }
-        }
-
         using (_tree.Acquire())
         {
             Errno error = Check(amount);

@@ -28,12 +28,6 @@ public sealed partial class PasidSet
             return Errno.OutOfMemory;
         }
 
-        bool mutated = (Allocator.Mutation & PasidMutation.QuotaCheckedOutsideLock) != 0;
-        if (mutated && !HasRoom())
-        {
-            return Errno.NoSpace;
-        }
-
         while (true)
         {
             Errno error;
@@ -41,7 +35,7 @@ public sealed partial class PasidSet
             using (Lock.Acquire())
             {
                 source = Allocator.Source;
-                error = ReferenceEquals(source, PasidAllocator.Switching) ? Errno.TryAgain : Reserve(request, !mutated);
+                error = ReferenceEquals(source, PasidAllocator.Switching) ? Errno.TryAgain : Reserve(request);
                 if (error == Errno.Success && source is null && _observers.Length == 0)
                 {
                     return AllocateAtOnce(request, out ioasid);
@@ -82,7 +76,7 @@ public sealed partial class PasidSet
                 _members.Remove(ioasid.Pasid.Value);
             }
 
-            ForgetGuestAtEnd(ioasid);
+            ForgetGuest(ioasid);
             atOnce = Allocator.Source is null && _observers.Length == 0 && ioasid.Binding is null;
             if (atOnce)
             {
@@ -138,30 +132,22 @@ public sealed partial class PasidSet
     {
         using (Lock.Acquire())
         {
-            ForgetGuestAtEnd(ioasid);
+            ForgetGuest(ioasid);
         }
 
         ioasid.OnEnd();
         Notify(PasidEventKind.Freed, ioasid);
     }
 
-    private bool HasRoom()
-    {
-        using (Lock.Acquire())
-        {
-            return _used < Quota;
-        }
-    }
-
     // Under the lock: the check and the charge are one step (S0.1).
-    private Errno Reserve(in PasidRequest request, bool check)
+    private Errno Reserve(in PasidRequest request)
     {
         if (_destroyed)
         {
             return Errno.NoEntry;
         }
 
-        if (check && _used >= Quota)
+        if (_used >= Quota)
         {
             _quotaRefusals++;
             return Errno.NoSpace;
@@ -181,7 +167,7 @@ public sealed partial class PasidSet
     private void Unreserve()
     {
         _used--;
-        if (_destroyed && (Allocator.Mutation & PasidMutation.WholeQuotaReturned) == 0)
+        if (_destroyed)
         {
             // What was left of the quota when the set was destroyed follows one by one (S0.11).
             Quota--;
@@ -263,14 +249,5 @@ public sealed partial class PasidSet
         }
 
         ioasid.Publish();
-    }
-
-    // Under the lock.
-    private void ForgetGuestAtEnd(Ioasid ioasid)
-    {
-        if ((Allocator.Mutation & PasidMutation.GuestNumberLeaked) == 0)
-        {
-            ForgetGuest(ioasid);
-        }
     }
 }

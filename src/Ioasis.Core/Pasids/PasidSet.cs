@@ -290,8 +290,7 @@ public sealed partial class PasidSet
             if (disposition == PasidSetDisposition.Destroy && !_destroyed)
             {
                 _destroyed = true;
-                bool whole = (Allocator.Mutation & PasidMutation.WholeQuotaReturned) != 0;
-                uint returned = whole ? Quota : Quota - _used;
+                uint returned = Quota - _used;
                 Quota -= returned;
                 _account.Uncharge(returned);
             }

@@ -129,7 +129,6 @@ public sealed partial class DemandPagedAddressSpace
             }
 
             (made!.ResidentPages, made.SwappedPages) = (ResidentPages, SwappedPages);
-            made.Mutations = Mutations;
             child = made;
             return Errno.Success;
         }

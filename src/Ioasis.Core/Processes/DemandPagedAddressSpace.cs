@@ -53,9 +53,6 @@ public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
         }
     }
 
-    /// <summary>Mistakes to make on purpose, for tests.</summary>
-    internal ProcessMutation Mutations { get; set; }
-
     /// <summary>Makes an empty address space.</summary>
     /// <param name="frames">Where its pages come from; table pages come from the same allocator.</param>
     /// <param name="format">A first-stage format.</param>
@@ -169,12 +166,6 @@ public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
             }
 
             List<Page> removed = RemovePages(range);
-            if ((Mutations & ProcessMutation.NotifierAfterReuse) != 0)
-            {
-                removed.ForEach(Drop);
-                removed.Clear();
-            }
-
             error = TakeOut(range);
             _ = _areas.CutOut(range);
             removed.ForEach(error == Errno.Success ? Drop : Strand);

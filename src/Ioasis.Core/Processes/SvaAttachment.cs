@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// the PASID, which blocks its DMA, waits for what is in flight, empties the device's cache and answers its page requests;
 /// then the descriptors that the device has accepted are waited for.
 /// </summary>
-internal sealed class SvaAttachment(IommuDevice device, Ioasid ioasid, bool isPrivate, ProcessMutation mutations) : IPasidDrain
+internal sealed class SvaAttachment(IommuDevice device, Ioasid ioasid, bool isPrivate) : IPasidDrain
 {
     private readonly IoLock _lock = new();
     private bool _isAttached;
@@ -47,11 +47,6 @@ internal sealed class SvaAttachment(IommuDevice device, Ioasid ioasid, bool isPr
 
     public Errno Stop(Ioasid ended)
     {
-        if ((mutations & ProcessMutation.FreedAtExitWithoutDrain) != 0)
-        {
-            return Errno.Success;
-        }
-
         using (_lock.Acquire())
         {
             if (!_isAttached)
@@ -78,7 +73,6 @@ internal sealed class SvaAttachment(IommuDevice device, Ioasid ioasid, bool isPr
     public bool IsDrained(Ioasid ended, out string? holds)
     {
         holds = null;
-        return (mutations & ProcessMutation.FreedAtExitWithoutDrain) != 0
-            || (Device.PasidDevice?.IsDrained(Ioasid, out holds) ?? true);
+        return Device.PasidDevice?.IsDrained(Ioasid, out holds) ?? true;
     }
 }

@@ -33,9 +33,6 @@ public sealed class SvaManager
     /// <summary>Longest wait for a drain; null for the allocator's.</summary>
     public TimeSpan? DrainPatience { get; init; }
 
-    /// <summary>Mistakes to make on purpose, for tests.</summary>
-    internal ProcessMutation Mutations { get; init; }
-
     /// <summary>
     /// Lets a device use a process's addresses under the process's shared PASID. Each call gives a handle of its own; the
     /// device is attached while there is one.

@@ -19,19 +19,9 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
 
     public Pasid SharedPasid => new(Volatile.Read(ref _sharedNumber));
 
-    private ProcessMutation Mutations => Manager.Mutations;
-
     public Errno Bind(IommuDevice device, int bits, object? data, bool isPrivate, out SvaBinding? binding)
     {
         binding = null;
-        Ioasid early = default;
-        if ((Mutations & ProcessMutation.FirstBindUnlocked) != 0 && _shared.IsNone && !isPrivate)
-        {
-            _ = Manager.Set.TryAllocate(new() { Last = LastFor(bits) }, out early);
-            _ = Injection.Hit(InjectionKind.MemoryWrite);
-            Share(early);
-        }
-
         using (_lock.Acquire())
         {
             if (_ended)
@@ -44,7 +34,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
             bool userAdded = false;
             SvaAttachment? attachment = null;
             Errno error = Errno.Success;
-            Ioasid ioasid = isPrivate ? default : early.IsNone ? _shared : early;
+            Ioasid ioasid = isPrivate ? default : _shared;
             if (ioasid.IsNone)
             {
                 error = Manager.Set.TryAllocate(new() { Last = LastFor(bits), Data = this }, out ioasid);
@@ -60,7 +50,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
             {
                 attachment = _attachments.Find(a => ReferenceEquals(a.Device, device) && a.Ioasid == ioasid);
                 isNew = attachment is null;
-                attachment ??= new(device, ioasid, isPrivate, Mutations);
+                attachment ??= new(device, ioasid, isPrivate);
             }
 
             if (error == Errno.Success && isNew)
@@ -90,16 +80,11 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
                 }
 
                 binding = new(this, attachment!, data);
-                if ((Mutations & ProcessMutation.DataOverwrittenByRebind) != 0)
-                {
-                    attachment!.Bindings.ForEach(other => other.Data = data);
-                }
-
                 attachment!.Bindings.Add(binding);
                 return Errno.Success;
             }
 
-            Unwind(ioasid, attachment, allocated || ((Mutations & ProcessMutation.UnwindFreesForeignPasid) != 0 && !ioasid.IsNone), userAdded);
+            Unwind(ioasid, attachment, allocated, userAdded);
             return error;
         }
     }
@@ -124,7 +109,7 @@ internal sealed class SvaProcess(SvaManager manager, ProcessAddressSpace address
 
             _ = attachment.Bindings.Remove(binding);
             ioasid.Put();
-            if (attachment.IsPrivate && (Mutations & ProcessMutation.PrivatePasidLeaked) == 0)
+            if (attachment.IsPrivate)
             {
                 _ = ioasid.Free(Manager.DrainPatience);
             }

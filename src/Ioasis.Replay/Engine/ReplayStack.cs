@@ -38,10 +38,8 @@ internal sealed class ReplayStack : IDisposable
             TableMemory = new(limit, (limit * 2) - 1),
             TimeProvider = clock,
             FaultCapacity = 1 << 16,
-            SkipInvalidationAfterUnmap = options.Mutation == ReplayMutation.SkipInvalidationAfterUnmap,
-            LeafBitFlip = options.Mutation == ReplayMutation.FlipLeafBit ? FlipFor(plan, options) : null,
         };
-        Platform = new(platform);
+        Platform = new(options.Machine(platform));
         Endpoints = new EmbeddedEndpoint?[plan.Trace.Devices.Count];
         Spaces = new IoAddressSpace?[plan.Trace.Devices.Count];
         _iommu = IommuFd.Open(Platform.Kernel);
@@ -103,8 +101,4 @@ internal sealed class ReplayStack : IDisposable
             Spaces[device] = space;
         }
     }
-
-    // A leaf in the middle of the run, and a bit of its page number. A test must know that it is checked: any will do.
-    private static LeafBitFlip FlipFor(MappingPlan plan, ReplayOptions options) =>
-        new(Math.Max(1, plan.Areas.Length / 2), 10 + (int)((ulong)options.Seed % 18));
 }

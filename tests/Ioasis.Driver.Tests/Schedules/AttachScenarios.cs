@@ -12,8 +12,7 @@ internal sealed class AttachAgainstUnmap : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _unmapped;
 
-    public AttachAgainstUnmap(DriverMutation mutations = default, bool keepsInvalidContexts = false)
-        : base(mutations)
+    public AttachAgainstUnmap(bool keepsInvalidContexts = false)
     {
         _device = AddDevice(1);
         if (keepsInvalidContexts)
@@ -47,8 +46,7 @@ internal sealed class DetachAgainstMap : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _detached;
 
-    public DetachAgainstMap(DriverMutation mutations = default, bool isSecondStage = false)
-        : base(mutations)
+    public DetachAgainstMap(bool isSecondStage = false)
     {
         _device = AddDevice(1);
         _domain = NewDomainWith(_device, new() { NestParent = isSecondStage }, (X, P1));
@@ -90,8 +88,7 @@ internal sealed class ReplaceAgainstInvalidate : DriverScenario
     private bool _replaced;
     private bool _unmapped;
 
-    public ReplaceAgainstInvalidate(DriverMutation mutations = default)
-        : base(mutations)
+    public ReplaceAgainstInvalidate()
     {
         _device = AddDevice(1);
         _before = NewDomain(_device, (X, P1), (Z, P3));
@@ -138,8 +135,7 @@ internal sealed class PscidReuse : DriverScenario
     private bool _isOut;
     private bool _isIn;
 
-    public PscidReuse(DriverMutation mutations = default, bool isSecondStage = false)
-        : base(mutations)
+    public PscidReuse(bool isSecondStage = false)
     {
         _leaves = AddDevice(1);
         _enters = AddDevice(2);
@@ -176,8 +172,8 @@ internal sealed class TwoAttaches : DriverScenario
     private int _attached;
     private bool _unmapped;
 
-    public TwoAttaches(int iommus, DriverMutation mutations = default)
-        : base(mutations, iommus)
+    public TwoAttaches(int iommus)
+        : base(iommus)
     {
         _iommus = iommus;
         _devices = [AddDevice(1), AddDevice(2, iommus - 1)];
@@ -238,8 +234,7 @@ internal sealed class PasidFree : DriverScenario
     private readonly RiscVPagingDomain _second;
     private bool _moved;
 
-    public PasidFree(DriverMutation mutations = default)
-        : base(mutations)
+    public PasidFree()
     {
         _device = AddDevice(1, pasidBits: 8);
         _first = NewDomain(_device, (X, P1));

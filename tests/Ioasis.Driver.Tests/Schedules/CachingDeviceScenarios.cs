@@ -152,8 +152,8 @@ internal sealed class RevokeFromCachingDevice : DriverScenario
     private int _left = 2;
 
     public RevokeFromCachingDevice(
-        Revocation revocation, Answer answer, DriverMutation mutations = default, bool isSecondStage = false)
-        : base(mutations, ats: true)
+        Revocation revocation, Answer answer, bool isSecondStage = false)
+        : base(ats: true)
     {
         _device = AddDevice(1, ats: true);
         _domain = isSecondStage ? NewSecondStage(_device, (X, P1), (Y, P2)) : NewDomain(_device, (X, P1), (Y, P2));

@@ -16,8 +16,7 @@ internal sealed class UnmapsTogether : DriverScenario
     private readonly RiscVPagingDomain[] _domains;
     private int _done;
 
-    public UnmapsTogether(bool detaches, DriverMutation mutations = default)
-        : base(mutations)
+    public UnmapsTogether(bool detaches)
     {
         _devices = [AddDevice(1), AddDevice(2)];
         _domains = [NewDomain(_devices[0], (X, P1)), NewDomain(_devices[1], (X, P2), (Z, P3))];

@@ -20,8 +20,7 @@ internal sealed class DirtyReadAgainstWrite : DriverScenario
     private readonly List<bool> _reported = [];
     private readonly List<int> _writes = [];
 
-    public DirtyReadAgainstWrite(bool isSecondStage, DriverMutation mutations = default)
-        : base(mutations)
+    public DirtyReadAgainstWrite(bool isSecondStage)
     {
         IommuDevice device = AddDevice(1);
         _domain = NewDomainWith(device, new() { NestParent = isSecondStage, DirtyTracking = true }, (X, P1), (Y, P2));
@@ -71,8 +70,7 @@ internal sealed class DirtyStartAgainstUnmap : DriverScenario
 {
     private readonly RiscVPagingDomain _domain;
 
-    public DirtyStartAgainstUnmap(DriverMutation mutations = default)
-        : base(mutations)
+    public DirtyStartAgainstUnmap()
     {
         IommuDevice device = AddDevice(1);
         _domain = NewDomainWith(device, new() { DirtyTracking = true }, (X, P1), (Z, P3));

@@ -12,8 +12,7 @@ internal abstract class DmaScenario : DriverScenario
     /// <summary>Room for two pages: IOVAs 0x1000 and 0x2000.</summary>
     private const ulong Mask = 0x2fff;
 
-    protected DmaScenario(DmaMode mode, DriverMutation mutations, bool trustsFlushUnderWay = false, int caches = 1)
-        : base(mutations)
+    protected DmaScenario(DmaMode mode, bool trustsFlushUnderWay = false, int caches = 1)
     {
         Device = AddDevice(1);
         DmaDomain.TryCreate(
@@ -72,8 +71,8 @@ internal sealed class DmaFlushAgainstReuse : DmaScenario
     private readonly Dictionary<ulong, ulong> _pages = [];
     private int _done;
 
-    public DmaFlushAgainstReuse(DriverMutation mutations = default, bool trustsFlushUnderWay = false)
-        : base(DmaMode.Lazy, mutations, trustsFlushUnderWay)
+    public DmaFlushAgainstReuse(bool trustsFlushUnderWay = false)
+        : base(DmaMode.Lazy, trustsFlushUnderWay)
     {
         Iova x = MapAnew(P1);
         Touch(x.Value);
@@ -133,8 +132,8 @@ internal sealed class DmaNeighbours : DmaScenario
 {
     private int _done;
 
-    public DmaNeighbours(DriverMutation mutations = default)
-        : base(DmaMode.Strict, mutations)
+    public DmaNeighbours()
+        : base(DmaMode.Strict)
     {
         Worker("first", P1);
         Worker("second", P2);

@@ -46,7 +46,7 @@ internal abstract class DriverScenario : Scenario
     private readonly List<RiscVIommu> _models = [];
     private readonly RangePageAllocator _pool;
 
-    protected DriverScenario(DriverMutation mutations, int iommus = 1, bool ats = false)
+    protected DriverScenario(int iommus = 1, bool ats = false)
     {
         Oracle = new(PoolStart, PoolEnd);
         _pool = new(_memory, new(PoolStart, PoolEnd - 1));
@@ -81,7 +81,6 @@ internal abstract class DriverScenario : Scenario
                     TimeProvider = Time,
                     AtsTimeout = TimeSpan.FromSeconds(3),
                     FaultSink = Sink,
-                    Mutations = mutations,
                 },
                 out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
             Drivers.Add(driver!);

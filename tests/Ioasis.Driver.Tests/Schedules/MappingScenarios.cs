@@ -15,8 +15,7 @@ internal sealed class TablesAgainstMap : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _mapped;
 
-    public TablesAgainstMap(DriverMutation mutations = default)
-        : base(mutations)
+    public TablesAgainstMap()
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1));
@@ -53,8 +52,7 @@ internal sealed class Neighbours : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private int _done;
 
-    public Neighbours(DriverMutation mutations = default)
-        : base(mutations)
+    public Neighbours()
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device);
@@ -95,8 +93,7 @@ internal sealed class LazyFlushAgainstReuse : DriverScenario, ILazyRelease
     private bool _unmapped;
     private bool _mapped;
 
-    public LazyFlushAgainstReuse(bool asksBeforeMap = true, DriverMutation mutations = default)
-        : base(mutations)
+    public LazyFlushAgainstReuse(bool asksBeforeMap = true)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1), (Z, P3));

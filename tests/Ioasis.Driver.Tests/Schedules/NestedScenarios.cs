@@ -25,8 +25,8 @@ internal abstract class NestedScenario : DriverScenario
 
     private const ulong HostBase = 0x20_0000;
 
-    protected NestedScenario(DriverMutation mutations, int iommus = 1)
-        : base(mutations, iommus)
+    protected NestedScenario(int iommus = 1)
+        : base(iommus)
     {
         Device = AddDevice(1);
         Parent = NewSecondStage(Device);
@@ -83,8 +83,8 @@ internal sealed class GuestInvalidateAgainstParentUnmap : NestedScenario
     private readonly RiscVNestedDomain _nested;
     private int _done;
 
-    public GuestInvalidateAgainstParentUnmap(DriverMutation mutations = default, int iommus = 1)
-        : base(mutations, iommus)
+    public GuestInvalidateAgainstParentUnmap(int iommus = 1)
+        : base(iommus)
     {
         SetLeaf(Tables, X, Data1);
         SetLeaf(Tables, Y, Data2);
@@ -131,8 +131,7 @@ internal sealed class NestedAttachAgainstParentUnmap : NestedScenario
 {
     private bool _unmapped;
 
-    public NestedAttachAgainstParentUnmap(DriverMutation mutations = default)
-        : base(mutations)
+    public NestedAttachAgainstParentUnmap()
     {
         SetLeaf(Tables, X, Data1);
         SetLeaf(Tables, Y, Data2);
@@ -163,8 +162,7 @@ internal sealed class GuestChangesRoot : NestedScenario
     private bool _changed;
     private int _refused;
 
-    public GuestChangesRoot(DriverMutation mutations = default)
-        : base(mutations)
+    public GuestChangesRoot()
     {
         SetLeaf(Tables, X, Data1);
         SetLeaf(Tables, Y, Data2);
@@ -201,8 +199,7 @@ internal sealed class NestedUnplug : NestedScenario
 {
     private bool _gone;
 
-    public NestedUnplug(DriverMutation mutations = default)
-        : base(mutations)
+    public NestedUnplug()
     {
         SetLeaf(Tables, X, Data1);
         RiscVNestedDomain nested = Nest(Tables);
@@ -234,8 +231,7 @@ internal sealed class NameTakenAgainstEvent : NestedScenario, IVirtualEventSink
     private int _events;
     private bool _removed;
 
-    public NameTakenAgainstEvent(DriverMutation mutations = default)
-        : base(mutations)
+    public NameTakenAgainstEvent()
     {
         Device.Group.Attach(Nest(Tables)).ShouldBe(Errno.Success);
         Drivers[0].TryAllocateVirtualIommu(Device, Parent, NestedTranslation.Type, [], out VirtualIommu? part)

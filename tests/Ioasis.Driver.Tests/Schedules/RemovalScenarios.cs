@@ -15,8 +15,7 @@ internal sealed class UnplugAgainstInvalidate : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _gone;
 
-    public UnplugAgainstInvalidate(DriverMutation mutations = default, int pasidBits = 0)
-        : base(mutations)
+    public UnplugAgainstInvalidate(int pasidBits = 0)
     {
         _device = AddDevice(1, pasidBits: pasidBits);
         _staying = AddDevice(2);
@@ -73,8 +72,7 @@ internal sealed class IommuRemoval : DriverScenario
     private readonly RiscVPagingDomain _domain;
     private bool _removed;
 
-    public IommuRemoval(RemovalVariant variant, DriverMutation mutations = default)
-        : base(mutations)
+    public IommuRemoval(RemovalVariant variant)
     {
         _attached = AddDevice(1);
         _attaching = AddDevice(2);
@@ -157,8 +155,7 @@ internal sealed class QueueFailure : DriverScenario
     private int _failures;
     private bool _spoils;
 
-    public QueueFailure(QueueTrouble trouble, DriverMutation mutations = default)
-        : base(mutations)
+    public QueueFailure(QueueTrouble trouble)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1), (Z, P3));

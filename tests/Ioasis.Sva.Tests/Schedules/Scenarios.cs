@@ -11,8 +11,7 @@ internal sealed class ExitAgainstDma : SvaScenario
     private readonly SvaBinding _binding;
     private bool _ended;
 
-    public ExitAgainstDma(ProcessMutation mutations = 0)
-        : base(mutations)
+    public ExitAgainstDma()
     {
         (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
         DemandPagedAddressSpace mm = NewProcess();
@@ -194,8 +193,7 @@ internal sealed class TwoFirstBinds : SvaScenario
     private readonly DemandPagedAddressSpace _mm;
     private readonly SvaBinding?[] _bindings = new SvaBinding?[2];
 
-    public TwoFirstBinds(bool sameDevice, ProcessMutation mutations = 0)
-        : base(mutations)
+    public TwoFirstBinds(bool sameDevice)
     {
         _mm = NewProcess();
         (EmbeddedAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
@@ -231,8 +229,7 @@ internal sealed class ChangeAgainstDevice : SvaScenario
     private byte _atFork;
     private bool _changed;
 
-    public ChangeAgainstDevice(MemoryChange change, ProcessMutation mutations = 0)
-        : base(mutations)
+    public ChangeAgainstDevice(MemoryChange change)
     {
         (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
         _mm = NewProcess();
@@ -299,8 +296,7 @@ internal sealed class ExitAgainstEnqcmd : SvaScenario
     private readonly SvaBinding _binding;
     private bool _ended;
 
-    public ExitAgainstEnqcmd(ProcessMutation mutations = 0)
-        : base(mutations)
+    public ExitAgainstEnqcmd()
     {
         _accelerator = AddAccelerator(1);
         UserProcess process = new("process", NewProcess());

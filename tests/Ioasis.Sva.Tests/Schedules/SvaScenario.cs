@@ -30,9 +30,8 @@ internal abstract class SvaScenario : Scenario
     private readonly InterruptController _interrupts = new();
     private readonly EmbeddedPcieLink _link;
 
-    protected SvaScenario(ProcessMutation mutations = 0, PageRequestDispatch dispatch = PageRequestDispatch.Inline)
+    protected SvaScenario(PageRequestDispatch dispatch = PageRequestDispatch.Inline)
     {
-        Mutations = mutations;
         PagedMemory memory = new();
         _pool = new(memory, new(PoolStart, PoolEnd - 1));
         Oracle = new(_pool, PoolStart, PoolEnd);
@@ -68,11 +67,9 @@ internal abstract class SvaScenario : Scenario
         Frames = new(watched, Oracle);
         Allocator = new(new() { TimeProvider = Time });
         Allocator.TryCreateSet(new() { Quota = 8 }, out PasidSet? set).ShouldBe(Errno.Success);
-        Manager = new(set!) { Mutations = mutations };
+        Manager = new(set!);
         _idleBytes = _pool.AllocatedBytes;
     }
-
-    protected ProcessMutation Mutations { get; }
 
     protected PoolOracle Oracle { get; }
 
@@ -113,8 +110,7 @@ internal abstract class SvaScenario : Scenario
     protected DemandPagedAddressSpace NewProcess(ulong pages = 2)
     {
         DemandPagedAddressSpace.TryCreate(Frames, PageTableFormat.Sv39, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
-        mm!.Mutations = Mutations;
-        mm.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);
+        mm!.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);
         return mm;
     }
 
