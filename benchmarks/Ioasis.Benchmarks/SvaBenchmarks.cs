@@ -2,6 +2,7 @@ using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
@@ -124,7 +125,7 @@ public class SvaBenchmarks : IDisposable
 
     private DemandPagedAddressSpace NewProcess()
     {
-        Must(DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Sv48, out DemandPagedAddressSpace? process));
+        Must(DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? process));
         Must(process!.Map(Base, 16 * 4096, Access.ReadWrite));
         return process;
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -44,7 +45,7 @@ public sealed class HostAddressSpace : ProcessAddressSpace
         }
 
         Errno error = IoPageTable.TryCreate(
-            PageTableFormat.Sv48, new() { LeafSizes = 4096 }, platform.DriverMemory, platform.TablePages, out IoPageTable? table);
+            PageTableFormat.Of<Sv48>(), new() { LeafSizes = 4096 }, platform.DriverMemory, platform.TablePages, out IoPageTable? table);
         if (error == Errno.Success)
         {
             addressSpace = new(table!, platform.DriverMemory, new());

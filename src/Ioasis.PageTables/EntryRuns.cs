@@ -5,9 +5,8 @@ namespace Ioasis.PageTables;
 
 /// <summary>What a run of entries holds.</summary>
 /// <param name="Present">Entries that are present.</param>
-/// <param name="Any">All entries or-ed.</param>
-/// <param name="HighBits">Entries that have bit 63.</param>
-internal readonly record struct RunSummary(int Present, ulong Any, int HighBits);
+/// <param name="Contiguous">Entries that are part of a contiguous leaf.</param>
+internal readonly record struct RunSummary(int Present, int Contiguous);
 
 /// <summary>
 /// Bulk work on runs of 8-byte entries in host memory. Vector stores to addresses aligned to 8 bytes never tear an entry on the
@@ -15,40 +14,43 @@ internal readonly record struct RunSummary(int Present, ulong Any, int HighBits)
 /// </summary>
 internal static unsafe class EntryRuns
 {
-    /// <summary>Looks at a run; bit 0 means present, in every format of 8-byte entries that there is.</summary>
-    public static RunSummary Summarize(ulong* entries, int count)
+    /// <summary>Counts the entries of a run that have any bit of a mask, and those that have another bit.</summary>
+    /// <param name="entries">The run.</param>
+    /// <param name="count">Its length.</param>
+    /// <param name="presentMask">What makes an entry present.</param>
+    /// <param name="contiguousBit">What makes it a part of a contiguous leaf; 0 for nothing.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static RunSummary Summarize(ulong* entries, int count, ulong presentMask, ulong contiguousBit)
     {
-        ulong any = 0;
-        int present = 0;
-        int high = 0;
+        int absent = 0;
+        int contiguous = 0;
         int i = 0;
         if (Vector256.IsHardwareAccelerated && count >= 4)
         {
-            Vector256<ulong> anyBits = default;
-            Vector256<ulong> presentCounts = default;
-            Vector256<ulong> highCounts = default;
+            // A comparison gives -1 where it holds.
+            Vector256<ulong> absentCounts = default;
+            Vector256<ulong> plainCounts = default;
             for (; i <= count - 4; i += 4)
             {
                 Vector256<ulong> run = Vector256.Load(entries + i);
-                anyBits |= run;
-                presentCounts += run & Vector256<ulong>.One;
-                highCounts += run >>> 63;
+                absentCounts -= Vector256.Equals(run & Vector256.Create(presentMask), default);
+                if (contiguousBit != 0)
+                {
+                    plainCounts -= Vector256.Equals(run & Vector256.Create(contiguousBit), default);
+                }
             }
 
-            present = (int)Vector256.Sum(presentCounts);
-            high = (int)Vector256.Sum(highCounts);
-            Vector128<ulong> half = anyBits.GetLower() | anyBits.GetUpper();
-            any = half[0] | half[1];
+            absent = (int)Vector256.Sum(absentCounts);
+            contiguous = contiguousBit == 0 ? 0 : i - (int)Vector256.Sum(plainCounts);
         }
 
         for (; i < count; i++)
         {
-            any |= entries[i];
-            present += (int)entries[i] & 1;
-            high += (int)(entries[i] >>> 63);
+            absent += (entries[i] & presentMask) == 0 ? 1 : 0;
+            contiguous += (entries[i] & contiguousBit) != 0 ? 1 : 0;
         }
 
-        return new(present, any, high);
+        return new(count - absent, contiguous);
     }
 
     /// <summary>Whether no entry of a run is present. Entries that are not present are 0.</summary>

@@ -14,13 +14,10 @@ namespace Ioasis.PageTables;
 /// only by an operation that covers the whole range it translates, so that nobody else can be working in it: every other
 /// operation in it would overlap. It goes to the gather, not to the allocator, because hardware may still walk it
 /// (S4.14).</para>
+/// <para>What is made by <see cref="TryCreate"/> is a radix table; other kinds of table may derive from this type.</para>
 /// </remarks>
 public abstract class IoPageTable : IDisposable
 {
-    private protected IoPageTable()
-    {
-    }
-
     /// <summary>The format.</summary>
     public abstract PageTableFormat Format { get; }
 
@@ -53,34 +50,24 @@ public abstract class IoPageTable : IDisposable
         IPageAllocator pages,
         out IoPageTable? table)
     {
+        ArgumentNullException.ThrowIfNull(format);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(pages);
         table = null;
-        return format switch
-        {
-            PageTableFormat.Sv32 => TryCreate<Sv32>(options, memory, pages, out table),
-            PageTableFormat.Sv39 => TryCreate<Sv39>(options, memory, pages, out table),
-            PageTableFormat.Sv48 => TryCreate<Sv48>(options, memory, pages, out table),
-            PageTableFormat.Sv57 => TryCreate<Sv57>(options, memory, pages, out table),
-            PageTableFormat.Sv32x4 => TryCreate<Sv32x4>(options, memory, pages, out table),
-            PageTableFormat.Sv39x4 => TryCreate<Sv39x4>(options, memory, pages, out table),
-            PageTableFormat.Sv48x4 => TryCreate<Sv48x4>(options, memory, pages, out table),
-            PageTableFormat.Sv57x4 => TryCreate<Sv57x4>(options, memory, pages, out table),
-            _ => Errno.InvalidArgument,
-        };
+        return format.TryCreateTable(options, memory, pages, out table);
     }
 
     /// <summary>Maps a range with the largest leaves that alignment and length allow; all or nothing.</summary>
     /// <param name="iova">Aligned to the granule.</param>
     /// <param name="address">Aligned to the granule.</param>
     /// <param name="length">Bytes, a multiple of the granule, not 0.</param>
-    /// <param name="access">What the device may do; write implies read, because the formats have no write-only leaf.</param>
+    /// <param name="access">What the device may do; where the format has no leaf for just that, more is permitted: most have none that is written only.</param>
     /// <param name="gather">
     /// Gets the empty tables that large leaves replaced. If it is not empty afterwards, the mapping may be used only after the
     /// invalidation: hardware may still hold a pointer to the empty table.
     /// </param>
-    /// <param name="type">Memory type; other than <see cref="MemoryType.Pma"/> only if the options permit it.</param>
+    /// <param name="type">Memory type; other than <see cref="MemoryType.Default"/> only if the options permit it.</param>
     /// <param name="granulesOnly">Whether every leaf is of one granule, whatever larger ones are possible.</param>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> for alignment, an access of nothing, or a memory type;
@@ -94,7 +81,7 @@ public abstract class IoPageTable : IDisposable
         ulong length,
         Access access,
         ref InvalidationGather gather,
-        MemoryType type = MemoryType.Pma,
+        MemoryType type = MemoryType.Default,
         bool granulesOnly = false);
 
     /// <summary>
@@ -129,10 +116,10 @@ public abstract class IoPageTable : IDisposable
     /// </summary>
     /// <param name="range">IOVAs, of any alignment.</param>
     /// <param name="bitmap">Gets a bit for each dirty page of the range; other bits are not touched.</param>
-    /// <param name="clear">Whether to clear D.</param>
-    /// <param name="gather">Gets the leaves that were made clean: until the invalidation, hardware may write without setting D.</param>
+    /// <param name="clear">Whether to make them clean.</param>
+    /// <param name="gather">Gets the leaves that were made clean: until the invalidation, hardware may write without marking it.</param>
     /// <returns>
-    /// Success; <see cref="Errno.NotSupported"/> if the hardware does not set D; <see cref="Errno.OutOfRange"/> outside the
+    /// Success; <see cref="Errno.NotSupported"/> without <see cref="PageTableOptions.HardwareDirty"/>; <see cref="Errno.OutOfRange"/> outside the
     /// aperture; <see cref="Errno.IoError"/> if the memory failed.
     /// </returns>
     public abstract Errno ReadDirty(AddressRange range, in DirtyBitmap bitmap, bool clear, ref InvalidationGather gather);
@@ -152,50 +139,4 @@ public abstract class IoPageTable : IDisposable
 
     /// <summary>Gives every table page back.</summary>
     protected abstract void Dispose(bool disposing);
-
-    private static Errno TryCreate<TFormat>(
-        PageTableOptions options, IPhysicalMemory memory, IPageAllocator pages, out IoPageTable? table)
-        where TFormat : struct, IPageTableFormat
-    {
-        table = null;
-        Errno error = PageTableRoot.TryAllocate<TFormat>(options, pages, out PhysicalAddress root);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        if (memory is SparsePhysicalMemory sparse)
-        {
-            table = new PageTable<TFormat, SparseTableMemory>(options, new(sparse), pages, root);
-        }
-        else if (memory.TryGetHostPointer(root, 1ul << (TFormat.RootIndexBits + TFormat.EntrySizeLog2)) != 0)
-        {
-            table = new PageTable<TFormat, HostTableMemory>(options, new(memory), pages, root);
-        }
-        else
-        {
-            table = new PageTable<TFormat, IndirectTableMemory>(options, new(memory), pages, root);
-        }
-
-        return Errno.Success;
-    }
-}
-
-/// <summary>The root of a table before there is a table.</summary>
-internal static class PageTableRoot
-{
-    public static Errno TryAllocate<TFormat>(PageTableOptions options, IPageAllocator pages, out PhysicalAddress root)
-        where TFormat : struct, IPageTableFormat
-    {
-        root = default;
-        if ((options.Napot && TFormat.ContiguousLog2 == 0) || (options.MemoryTypes && TFormat.EntrySizeLog2 < 3)
-            || options.PhysicalAddressBits is < 13 or > 64)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        return pages.TryAllocate(TFormat.RootIndexBits + TFormat.EntrySizeLog2, options.Node, out root)
-            ? Errno.Success
-            : Errno.OutOfMemory;
-    }
 }

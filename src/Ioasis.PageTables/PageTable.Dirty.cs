@@ -2,7 +2,7 @@ using Ioasis.Primitives;
 
 namespace Ioasis.PageTables;
 
-// Dirty tracking: the hardware sets D in leaves, software reads and clears it.
+// Dirty tracking: the hardware marks the leaves through which it writes, software reads the marks and takes them off.
 public sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     /// <inheritdoc/>
@@ -13,77 +13,61 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             return Errno.NotSupported;
         }
 
-        if (range.Last > ApertureLast)
+        if (range.Last > _apertureLast)
         {
             return Errno.OutOfRange;
         }
 
-        CollectDirty(_root, RootLevel, range.Start, range.Last, range, in bitmap, clear, ref gather);
+        CollectDirty(new(_root, RootLevel, range.Start, range.Last), range, in bitmap, clear, ref gather);
         return Finish(Errno.Success);
     }
 
     private void CollectDirty(
-        ulong table,
-        int level,
-        ulong start,
-        ulong last,
-        AddressRange range,
-        in DirtyBitmap bitmap,
-        bool clear,
-        ref InvalidationGather gather)
+        TableCursor at, AddressRange range, in DirtyBitmap bitmap, bool clear, ref InvalidationGather gather)
     {
-        SplitSlots(start, last, level, out int first, out int final, out _, out _);
-        int shift = ShiftOf(level);
-        ulong mask = (1ul << shift) - 1;
-        for (int i = first; i <= final; i++)
+        for (; at.Table != 0 && at.IsInside; at.Move())
         {
-            ulong entry = ReadEntry(LocationOf(table, i));
-            if (!TFormat.IsPresent(entry))
+            ulong entry = ReadEntry(at.Location);
+            if (!IsPresent(entry))
             {
                 continue;
             }
 
-            ulong from = i == first ? start : start - (start & mask) + ((ulong)(i - first) << shift);
-            ulong to = i == final ? last : from | mask;
-            if (TFormat.IsTable(entry))
+            if (IsTable(entry, at.Level))
             {
-                ulong child = OpenTable(entry);
-                if (child != 0 && level > 0)
-                {
-                    CollectDirty(child, level - 1, from, to, range, in bitmap, clear, ref gather);
-                }
-
+                CollectDirty(at.Below(OpenTable(entry, at.Level)), range, in bitmap, clear, ref gather);
                 continue;
             }
 
-            bool contiguous = level == 0 && UsesContiguous && TFormat.IsContiguous(entry);
-            int head = contiguous ? i & ~(ContiguousEntries - 1) : i;
+            bool contiguous = IsContiguous(entry, at.Level);
+            int head = contiguous ? at.Index & ~(ContiguousEntries - 1) : at.Index;
             int entries = contiguous ? ContiguousEntries : 1;
-            int leafLog2 = contiguous ? TFormat.ContiguousLog2 : shift;
+            int leafLog2 = LeafLog2Of(entry, at.Level);
             ulong leafMask = (1ul << leafLog2) - 1;
-            AddressRange leaf = new(from & ~leafMask, from | leafMask);
-            if (ReadDirtyLeaf(table, head, entries, clear && range.Contains(leaf)))
+            AddressRange leaf = new(at.SlotStart & ~leafMask, at.SlotStart | leafMask);
+            bool makeClean = clear && range.Contains(leaf);
+            if (ReadDirtyLeaf(at.Table, at.Level, head, entries, makeClean))
             {
                 _ = leaf.TryIntersect(range, out AddressRange dirty);
                 bitmap.Set(dirty);
-                if (clear && range.Contains(leaf))
+                if (makeClean)
                 {
                     gather.AddLeaves(leaf.Start, leaf.Last, leafLog2);
                 }
             }
 
-            i = Math.Max(i, head + entries - 1);
+            at.Move(head + entries - 1 - at.Index);
         }
     }
 
-    private bool ReadDirtyLeaf(ulong table, int head, int entries, bool clear)
+    private bool ReadDirtyLeaf(ulong table, int level, int head, int entries, bool clear)
     {
         bool dirty = false;
         for (int i = head; i < head + entries; i++)
         {
             ulong location = LocationOf(table, i);
             ulong entry = ReadEntry(location);
-            while ((entry & TFormat.DirtyBit) != 0 && TFormat.IsPresent(entry))
+            while (IsPresent(entry) && TFormat.IsDirty(entry, level))
             {
                 dirty = true;
                 if (!clear)
@@ -91,7 +75,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
                     break;
                 }
 
-                ulong observed = ExchangeEntry(location, entry, entry & ~TFormat.DirtyBit);
+                ulong observed = ExchangeEntry(location, entry, TFormat.ToClean(entry, level));
                 if (observed == entry)
                 {
                     break;

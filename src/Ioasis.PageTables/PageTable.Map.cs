@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Ioasis.Primitives;
 
@@ -14,14 +15,14 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         ulong length,
         Access access,
         ref InvalidationGather gather,
-        MemoryType type = MemoryType.Pma,
+        MemoryType type = MemoryType.Default,
         bool granulesOnly = false)
     {
         ulong start = iova.Value;
         Errno error = CheckRange(start, length);
         ulong attributes = TFormat.Attributes(access, type, _preset);
         if (error != Errno.Success || attributes == 0 || (address.Value & GranuleMask) != 0
-            || (type != MemoryType.Pma && (!_memoryTypes || (uint)type > (uint)MemoryType.Io)))
+            || (type != MemoryType.Default && (!_memoryTypes || (uint)type > (uint)MemoryType.Io)))
         {
             return error != Errno.Success ? error : Errno.InvalidArgument;
         }
@@ -33,38 +34,22 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
 
         if (length == Granule)
         {
-            ulong location = _root + ((start >> ShiftOf(RootLevel)) << TFormat.EntrySizeLog2);
-            int shift = ShiftOf(RootLevel);
-            ulong entry = ReadEntry(location);
-            while (TFormat.IsTable(entry))
+            if (!TryDescend(start, 0, out ulong location, out ulong entry, out int level))
             {
-                ulong table = OpenTable(entry);
-                if (table == 0)
-                {
-                    return Errno.IoError;
-                }
-
-                shift -= TFormat.IndexBits;
-                location = table + (((start >> shift) & IndexMask) << TFormat.EntrySizeLog2);
-                entry = ReadEntry(location);
-                if (shift == GranuleLog2)
-                {
-                    break;
-                }
+                return Errno.IoError;
             }
 
-            if (TFormat.IsPresent(entry))
+            if (IsPresent(entry))
             {
                 return Finish(Errno.AddressInUse);
             }
 
-            if (shift == GranuleLog2)
+            if (level == 0)
             {
-                WriteEntry(location, TFormat.EncodeLeaf(address.Value, attributes));
+                WriteEntry(location, TFormat.EncodeLeaf(address.Value, attributes, 0));
                 return Finish(Errno.Success);
             }
         }
-
         else if (!granulesOnly && TryMapLeaf(start, address.Value, length, attributes))
         {
             return Finish(Errno.Success);
@@ -83,28 +68,14 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             return false;
         }
 
-        int shift = ShiftOf(RootLevel);
-        ulong location = _root + ((start >> shift) << TFormat.EntrySizeLog2);
-        ulong entry = ReadEntry(location);
-        while (length >> shift == 0)
-        {
-            ulong table = TFormat.IsTable(entry) ? OpenTable(entry) : 0;
-            if (table == 0)
-            {
-                return false;
-            }
-
-            shift -= TFormat.IndexBits;
-            location = table + (((start >> shift) & IndexMask) << TFormat.EntrySizeLog2);
-            entry = ReadEntry(location);
-        }
-
-        if (TFormat.IsPresent(entry))
+        int leafLevel = (BitOperations.Log2(length) - GranuleLog2) / TFormat.IndexBits;
+        if (!TryDescend(start, leafLevel, out ulong location, out ulong entry, out int level) || level != leafLevel
+            || IsPresent(entry))
         {
             return false;
         }
 
-        WriteEntry(location, TFormat.EncodeLeaf(address, attributes));
+        WriteEntry(location, TFormat.EncodeLeaf(address, attributes, level));
         return true;
     }
 
@@ -139,49 +110,39 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     private bool CanHaveLeaves(in MapPlan plan, int level) =>
         !plan.GranulesOnly && ((1ul << ShiftOf(level)) & _leafSizes) != 0 && (plan.Delta & ((1ul << ShiftOf(level)) - 1)) == 0;
 
-    private static void SplitSlots(ulong start, ulong last, int level, out int first, out int final, out int coveredFirst, out int coveredEnd)
-    {
-        // Slots that the range touches, and among them those that it covers.
-        int shift = ShiftOf(level);
-        ulong mask = (1ul << shift) - 1;
-        first = IndexOf(start, level);
-        final = IndexOf(last, level);
-        coveredFirst = (start & mask) == 0 ? first : first + 1;
-        coveredEnd = (last & mask) == mask ? final + 1 : final;
-    }
-
     // What is in the way, and how many tables are missing. `table` is 0 where there is none yet.
     private Errno Survey(ref MapPlan plan, ulong table, int level, ulong start, ulong last)
     {
-        SplitSlots(start, last, level, out int first, out int final, out int coveredFirst, out int coveredEnd);
-        if (level == 0)
+        TableCursor at = new(table, level, start, last);
+        if (at.Level == 0)
         {
-            return table == 0 || IsRunEmpty(table, first, final - first + 1) ? Errno.Success : Errno.AddressInUse;
+            return at.Table == 0 || IsRunEmpty(at.Table, at.Index, at.Count) ? Errno.Success : Errno.AddressInUse;
         }
 
-        bool leaves = CanHaveLeaves(in plan, level);
-        int shift = ShiftOf(level);
-        ulong mask = (1ul << shift) - 1;
-        for (int i = first; i <= final; i++)
+        bool leaves = CanHaveLeaves(in plan, at.Level);
+        bool wasLeaf = false;
+        for (; at.IsInside; at.Move())
         {
-            bool isLeaf = leaves && i >= coveredFirst && i < coveredEnd;
-            if (isLeaf && i == coveredFirst && (table == 0 || IsRunEmpty(table, i, coveredEnd - i)))
+            bool isLeaf = leaves && at.IsWhole;
+            if (isLeaf && !wasLeaf && (at.Table == 0 || IsRunEmpty(at.Table, at.Index, at.WholeCount)))
             {
-                i = coveredEnd - 1;
+                at.Move(at.WholeCount - 1);
                 continue;
             }
 
-            ulong entry = table == 0 ? 0 : ReadEntry(LocationOf(table, i));
+            wasLeaf = isLeaf;
+
+            ulong entry = at.Table == 0 ? 0 : ReadEntry(at.Location);
             ulong child = 0;
-            if (TFormat.IsTable(entry))
+            if (TFormat.IsTable(entry, at.Level))
             {
-                child = OpenTable(entry);
+                child = OpenTable(entry, at.Level);
                 if (child == 0)
                 {
                     return Errno.IoError;
                 }
             }
-            else if (TFormat.IsPresent(entry))
+            else if (IsPresent(entry))
             {
                 return Errno.AddressInUse;
             }
@@ -192,17 +153,15 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             else
             {
                 plan.MissingTables++;
-                if (level == 1)
+                if (at.Level == 1)
                 {
                     continue;
                 }
             }
 
-            ulong from = i == first ? start : start - (start & mask) + ((ulong)(i - first) << shift);
-            ulong to = i == final ? last : from | mask;
             Errno error = isLeaf
-                ? IsTreeEmpty(child, level - 1) ? Errno.Success : Errno.AddressInUse
-                : Survey(ref plan, child, level - 1, from, to);
+                ? IsTreeEmpty(child, at.Level - 1) ? Errno.Success : Errno.AddressInUse
+                : Survey(ref plan, child, at.Level - 1, at.Start, at.Last);
             if (error != Errno.Success)
             {
                 return error;
@@ -215,55 +174,53 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     private Errno Fill(
         ref MapPlan plan, ref SparePages spare, ulong table, int level, ulong start, ulong last, ref InvalidationGather gather)
     {
-        SplitSlots(start, last, level, out int first, out int final, out int coveredFirst, out int coveredEnd);
-        if (level == 0)
+        TableCursor at = new(table, level, start, last);
+        if (at.Level == 0)
         {
+            ulong address = at.Start + plan.Delta;
             if (plan.GranulesOnly)
             {
-                FillPlain(table, first, final - first + 1, start + plan.Delta, Granule, plan.Attributes);
+                FillPlain(at.Table, at.Index, at.Count, 0, address, plan.Attributes);
             }
             else
             {
-                FillLeaves(table, first, final - first + 1, level, start + plan.Delta, plan.Attributes);
+                FillLeaves(at.Table, at.Index, at.Count, 0, address, plan.Attributes);
             }
 
             return Errno.Success;
         }
 
-        bool leaves = CanHaveLeaves(in plan, level);
-        int shift = ShiftOf(level);
-        ulong mask = (1ul << shift) - 1;
-        for (int i = first; i <= final; i++)
+        bool leaves = CanHaveLeaves(in plan, at.Level);
+        bool wasLeaf = false;
+        for (; at.IsInside; at.Move())
         {
-            ulong from = i == first ? start : start - (start & mask) + ((ulong)(i - first) << shift);
-            ulong to = i == final ? last : from | mask;
-            ulong location = LocationOf(table, i);
-            if (leaves && i >= coveredFirst && i < coveredEnd)
+            if (leaves && at.IsWhole)
             {
-                if (i == coveredFirst && IsRunEmpty(table, i, coveredEnd - i))
+                if (!wasLeaf && IsRunEmpty(at.Table, at.Index, at.WholeCount))
                 {
-                    FillLeaves(table, i, coveredEnd - i, level, from + plan.Delta, plan.Attributes);
-                    i = coveredEnd - 1;
+                    FillLeaves(at.Table, at.Index, at.WholeCount, at.Level, at.SlotStart + plan.Delta, plan.Attributes);
+                    at.Move(at.WholeCount - 1);
                     continue;
                 }
 
                 // A table that is there is empty, and nobody else works in what it covers: the leaf takes its place.
-                ulong old = ReadEntry(location);
-                WriteEntry(location, TFormat.EncodeLeaf(from + plan.Delta, plan.Attributes));
-                if (TFormat.IsTable(old))
+                wasLeaf = true;
+                ulong old = ReadEntry(at.Location);
+                WriteEntry(at.Location, TFormat.EncodeLeaf(at.SlotStart + plan.Delta, plan.Attributes, at.Level));
+                if (TFormat.IsTable(old, at.Level))
                 {
                     DetachedTree tree = default;
-                    Detach(ref tree, old, level - 1, from, ref gather);
+                    Detach(ref tree, old, at.Level, at.SlotStart, ref gather);
                     plan.TableBytesAdded -= tree.TableBytes;
                 }
 
                 continue;
             }
 
-            ulong child = ChildOrInstall(ref plan, ref spare, location);
+            ulong child = ChildOrInstall(ref plan, ref spare, at.Location, at.Level);
             Errno error = child == 0
                 ? Errno.AddressInUse
-                : Fill(ref plan, ref spare, child, level - 1, from, to, ref gather);
+                : Fill(ref plan, ref spare, child, at.Level - 1, at.Start, at.Last, ref gather);
             if (error != Errno.Success)
             {
                 // Only if the caller does not order operations on overlapping ranges.
@@ -274,18 +231,18 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         return Errno.Success;
     }
 
-    private ulong ChildOrInstall(ref MapPlan plan, ref SparePages spare, ulong location)
+    private ulong ChildOrInstall(ref MapPlan plan, ref SparePages spare, ulong location, int level)
     {
         ulong entry = ReadEntry(location);
-        if (!TFormat.IsPresent(entry))
+        if (!IsPresent(entry))
         {
             if (!spare.TryPop(out ulong page, out ulong table))
             {
                 return 0;
             }
 
-            entry = ExchangeEntry(location, entry, TFormat.EncodeTable(page));
-            if (!TFormat.IsPresent(entry))
+            entry = ExchangeEntry(location, entry, TFormat.EncodeTable(page, level));
+            if (!IsPresent(entry))
             {
                 plan.TableBytesAdded += 1L << TableSizeLog2;
                 return table;
@@ -294,7 +251,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             spare.Push(page);
         }
 
-        return TFormat.IsTable(entry) ? OpenTable(entry) : 0;
+        return TFormat.IsTable(entry, level) ? OpenTable(entry, level) : 0;
     }
 
     // Writes adjacent leaves; those of level 0 become contiguous ones where address and length allow.
@@ -312,13 +269,13 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
                 int groups = (count - head) / group;
                 if (groups > 0)
                 {
-                    FillPlain(table, index, head, address, step, attributes);
+                    FillPlain(table, index, head, level, address, attributes);
                     index += head;
                     count -= head;
                     address += (ulong)head * step;
                     for (; groups > 0; groups--)
                     {
-                        ulong entry = TFormat.ToContiguous(TFormat.EncodeLeaf(address, attributes));
+                        ulong entry = TFormat.ToContiguous(TFormat.EncodeLeaf(address, attributes, level));
                         FillEqual(table, index, group, entry);
                         index += group;
                         count -= group;
@@ -328,14 +285,14 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             }
         }
 
-        FillPlain(table, index, count, address, step, attributes);
+        FillPlain(table, index, count, level, address, attributes);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void FillPlain(ulong table, int index, int count, ulong address, ulong step, ulong attributes)
+    private void FillPlain(ulong table, int index, int count, int level, ulong address, ulong attributes)
     {
-        ulong entry = TFormat.EncodeLeaf(address, attributes);
-        ulong entryStep = TFormat.EncodeLeaf(step, 0);
+        ulong entry = TFormat.EncodeLeaf(address, attributes, level);
+        ulong entryStep = TFormat.EncodeLeaf(1ul << ShiftOf(level), 0, level) - TFormat.EncodeLeaf(0, 0, level);
         if (IsBulk)
         {
             EntryRuns.Fill((ulong*)LocationOf(table, index), count, entry, entryStep);
@@ -372,7 +329,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
 
         for (int i = 0; i < count; i++)
         {
-            if (TFormat.IsPresent(ReadEntry(LocationOf(table, index + i))))
+            if (IsPresent(ReadEntry(LocationOf(table, index + i))))
             {
                 return false;
             }
@@ -392,7 +349,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         for (int i = 0; level > 0 && i < 1 << TFormat.IndexBits; i++)
         {
             ulong entry = ReadEntry(LocationOf(table, i));
-            if (TFormat.IsPresent(entry) && !(TFormat.IsTable(entry) && IsTreeEmpty(OpenTable(entry), level - 1)))
+            if (IsPresent(entry) && !(TFormat.IsTable(entry, level) && IsTreeEmpty(OpenTable(entry, level), level - 1)))
             {
                 return false;
             }

@@ -2,8 +2,8 @@ using Ioasis.Primitives;
 
 namespace Ioasis.PageTables;
 
-// Splitting: a leaf of which a part is unmapped gives way to a table that maps the rest. RISC-V asks for no break before make:
-// the table says of the rest what the leaf said, so that hardware may use either until the invalidation.
+// Splitting: a leaf of which a part is unmapped gives way to a table that maps the rest. There is no break before the make: the
+// table says of the rest what the leaf said, so that hardware may use either until the invalidation.
 public sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     // Builds what will take the place of the leaves that the two ends of the range cut through. Nothing is changed yet.
@@ -48,23 +48,8 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     }
 
     // The level of the leaf that holds an IOVA, or -1.
-    private int FindLeaf(ulong iova, out ulong entry)
-    {
-        ulong table = _root;
-        for (int level = RootLevel; level >= 0 && table != 0; level--)
-        {
-            entry = ReadEntry(LocationOf(table, IndexOf(iova, level)));
-            if (!TFormat.IsTable(entry))
-            {
-                return TFormat.IsPresent(entry) ? level : -1;
-            }
-
-            table = OpenTable(entry);
-        }
-
-        entry = 0;
-        return -1;
-    }
+    private int FindLeaf(ulong iova, out ulong entry) =>
+        TryDescend(iova, 0, out _, out entry, out int level) && IsPresent(entry) ? level : -1;
 
     // Makes the table that maps what a leaf maps, without [plan.Start, plan.Last].
     private Errno BuildSplit(ref UnmapPlan plan, ulong leaf, int level, ulong leafStart, out ulong page)
@@ -85,8 +70,8 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         plan.TableBytesChange += 1L << TableSizeLog2;
         int shift = ShiftOf(level - 1);
         ulong leafLast = leafStart | ((1ul << ShiftOf(level)) - 1);
-        ulong address = TFormat.LeafAddress(leaf);
-        ulong attributes = TFormat.AttributesOf(leaf);
+        ulong address = TFormat.LeafAddress(leaf, level);
+        ulong attributes = TFormat.AttributesOf(leaf, level);
         ulong removedStart = Math.Max(plan.Start, leafStart);
         ulong removedLast = Math.Min(plan.Last, leafLast);
         int firstRemoved = (int)((removedStart - leafStart) >> shift);
@@ -127,11 +112,11 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             return Errno.Success;
         }
 
-        ulong leaf = TFormat.EncodeLeaf(address + (slotStart - tableStart), attributes);
+        ulong leaf = TFormat.EncodeLeaf(address + (slotStart - tableStart), attributes, level);
         Errno error = BuildSplit(ref plan, leaf, level, slotStart, out ulong page);
         if (error == Errno.Success)
         {
-            WriteEntry(LocationOf(table, index), TFormat.EncodeTable(page));
+            WriteEntry(LocationOf(table, index), TFormat.EncodeTable(page, level));
         }
 
         return error;
@@ -143,9 +128,9 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         for (int i = 0; level > 0 && i < 1 << TFormat.IndexBits; i++)
         {
             ulong entry = ReadEntry(LocationOf(table, i));
-            if (TFormat.IsTable(entry))
+            if (TFormat.IsTable(entry, level))
             {
-                FreeBuilt(ref plan, TFormat.TableAddress(entry), level - 1);
+                FreeBuilt(ref plan, TFormat.TableAddress(entry, level), level - 1);
             }
         }
 
@@ -158,15 +143,14 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         ulong page = plan.HeadTable != 0 && plan.HeadStart == leafStart ? plan.HeadTable : plan.TailTable;
         while (true)
         {
-            // Hardware may have set D since the table was built from the leaf.
-            ulong dirty = entry & TFormat.DirtyBit;
-            if (dirty != 0 && _hardwareDirty)
+            // Hardware may have written since the table was built from the leaf.
+            if (_hardwareDirty && TFormat.IsDirty(entry, level))
             {
-                SetDirty(_memory.Open(page), level - 1, dirty);
+                SetDirty(_memory.Open(page), level - 1);
             }
 
-            ulong observed = ExchangeEntry(location, entry, TFormat.EncodeTable(page));
-            if (observed == entry || !TFormat.IsPresent(observed) || TFormat.IsTable(observed))
+            ulong observed = ExchangeEntry(location, entry, TFormat.EncodeTable(page, level));
+            if (observed == entry || !IsPresent(observed) || TFormat.IsTable(observed, level))
             {
                 return;
             }
@@ -175,19 +159,19 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         }
     }
 
-    private void SetDirty(ulong table, int level, ulong dirty)
+    private void SetDirty(ulong table, int level)
     {
         for (int i = 0; i < 1 << TFormat.IndexBits; i++)
         {
             ulong location = LocationOf(table, i);
             ulong entry = ReadEntry(location);
-            if (TFormat.IsTable(entry))
+            if (IsTable(entry, level))
             {
-                SetDirty(OpenTable(entry), level - 1, dirty);
+                SetDirty(OpenTable(entry, level), level - 1);
             }
-            else if (TFormat.IsPresent(entry))
+            else if (IsPresent(entry))
             {
-                WriteEntry(location, entry | dirty);
+                WriteEntry(location, TFormat.ToDirty(entry, level));
             }
         }
     }

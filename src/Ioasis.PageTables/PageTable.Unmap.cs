@@ -20,32 +20,17 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
 
         if (length == Granule)
         {
-            ulong location = _root + ((start >> ShiftOf(RootLevel)) << TFormat.EntrySizeLog2);
-            int shift = ShiftOf(RootLevel);
-            ulong entry = ReadEntry(location);
-            while (TFormat.IsTable(entry))
+            if (!TryDescend(start, 0, out ulong location, out ulong entry, out int level))
             {
-                ulong table = OpenTable(entry);
-                if (table == 0)
-                {
-                    return Errno.IoError;
-                }
-
-                shift -= TFormat.IndexBits;
-                location = table + (((start >> shift) & IndexMask) << TFormat.EntrySizeLog2);
-                entry = ReadEntry(location);
-                if (shift == GranuleLog2)
-                {
-                    break;
-                }
+                return Errno.IoError;
             }
 
-            if (!TFormat.IsPresent(entry))
+            if (!IsPresent(entry))
             {
                 return Finish(Errno.Success);
             }
 
-            if (shift == GranuleLog2 && (TFormat.ContiguousLog2 == 0 || !TFormat.IsContiguous(entry)))
+            if (level == 0 && !IsContiguous(entry, 0))
             {
                 WriteEntry(location, 0);
                 gather.AddLeaves(start, start + GranuleMask, GranuleLog2);
@@ -77,55 +62,57 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
 
     private ulong Clear(ref UnmapPlan plan, ulong table, int level, ulong start, ulong last, ref InvalidationGather gather)
     {
-        SplitSlots(start, last, level, out int first, out int final, out int coveredFirst, out int coveredEnd);
-        if (level == 0)
+        if (table == 0)
         {
-            return ClearLeaves(table, first, final - first + 1, start, last, ref gather);
+            return 0;
         }
 
-        int shift = ShiftOf(level);
-        ulong mask = (1ul << shift) - 1;
-        ulong unmapped = 0;
-        for (int i = first; i <= final; i++)
+        TableCursor at = new(table, level, start, last);
+        if (level == 0)
         {
-            ulong location = LocationOf(table, i);
-            ulong entry = ReadEntry(location);
-            if (!TFormat.IsPresent(entry))
+            return ClearLeaves(table, at.Index, at.Count, start, last, ref gather);
+        }
+
+        ulong unmapped = 0;
+        for (; at.IsInside; at.Move())
+        {
+            ulong entry = ReadEntry(at.Location);
+            if (!IsPresent(entry))
             {
                 continue;
             }
 
-            ulong from = i == first ? start : start - (start & mask) + ((ulong)(i - first) << shift);
-            ulong to = i == final ? last : from | mask;
-            bool covered = i >= coveredFirst && i < coveredEnd;
-            if (TFormat.IsTable(entry))
+            if (TFormat.IsTable(entry, at.Level))
             {
-                if (covered)
+                if (at.IsWhole)
                 {
-                    WriteEntry(location, 0);
+                    WriteEntry(at.Location, 0);
                     DetachedTree tree = default;
-                    Detach(ref tree, entry, level - 1, from, ref gather);
+                    Detach(ref tree, entry, at.Level, at.SlotStart, ref gather);
                     plan.TableBytesChange -= tree.TableBytes;
                     unmapped += tree.MappedBytes;
                 }
                 else
                 {
-                    ulong child = OpenTable(entry);
-                    unmapped += child == 0 ? 0 : Clear(ref plan, child, level - 1, from, to, ref gather);
+                    unmapped += Clear(ref plan, OpenTable(entry, at.Level), at.Level - 1, at.Start, at.Last, ref gather);
                 }
+
+                continue;
             }
-            else if (covered)
+
+            if (at.IsWhole)
             {
-                WriteEntry(location, 0);
-                gather.AddLeaves(from, to, shift);
-                unmapped += to - from + 1;
+                WriteEntry(at.Location, 0);
+                unmapped += 1ul << ShiftOf(at.Level);
             }
             else
             {
-                PublishSplit(ref plan, location, entry, level, from & ~mask);
-                gather.AddLeaves(from & ~mask, from | mask, shift);
-                unmapped += to - from + 1;
+                PublishSplit(ref plan, at.Location, entry, at.Level, at.SlotStart);
+                unmapped += at.Last - at.Start + 1;
             }
+
+            // Hardware may hold the whole leaf, whatever part of it goes.
+            gather.AddLeaves(at.SlotStart, at.SlotLast, ShiftOf(at.Level));
         }
 
         return unmapped;
@@ -139,7 +126,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             return 0;
         }
 
-        if (summary.HighBits != 0 && UsesContiguous)
+        if (summary.Contiguous != 0)
         {
             // A group that reaches beyond the range becomes plain leaves, one by one: each of them is whole at any time.
             int group = ContiguousEntries;
@@ -154,7 +141,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             gather.AddLeaves(start, last, TFormat.ContiguousLog2);
         }
 
-        if (summary.Present != summary.HighBits)
+        if (summary.Present != summary.Contiguous)
         {
             gather.AddLeaves(start, last, GranuleLog2);
         }
@@ -167,13 +154,13 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     private void Decontiguate(ulong table, int head, int begin, int end, ref InvalidationGather gather, ulong iova)
     {
         int group = ContiguousEntries;
-        if ((head >= begin && head + group <= end) || !TFormat.IsContiguous(ReadEntry(LocationOf(table, head))))
+        if ((head >= begin && head + group <= end) || !IsContiguous(ReadEntry(LocationOf(table, head)), 0))
         {
             return;
         }
 
-        // D may be set in any entry of the group and counts for all.
-        ulong dirty = GroupDirty(table, head);
+        // Any entry of the group may be dirty and counts for all.
+        bool dirty = IsGroupDirty(table, head);
         for (int i = head; i < head + group; i++)
         {
             if (i >= begin && i < end)
@@ -183,12 +170,12 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
 
             ulong location = LocationOf(table, i);
             ulong old = ReadEntry(location);
-            ulong address = TFormat.LeafAddress(old) + ((ulong)(i - head) << GranuleLog2);
+            ulong address = TFormat.LeafAddress(old, 0) + ((ulong)(i - head) << GranuleLog2);
             while (true)
             {
-                ulong observed = ExchangeEntry(
-                    location, old, TFormat.EncodeLeaf(address, TFormat.AttributesOf(old) | dirty));
-                if (observed == old || !TFormat.IsPresent(observed))
+                ulong plain = TFormat.EncodeLeaf(address, TFormat.AttributesOf(old, 0), 0);
+                ulong observed = ExchangeEntry(location, old, dirty ? TFormat.ToDirty(plain, 0) : plain);
+                if (observed == old || !IsPresent(observed))
                 {
                     break;
                 }
@@ -201,47 +188,44 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         gather.AddLeaves(iova & ~mask, iova | mask, TFormat.ContiguousLog2);
     }
 
-    private ulong GroupDirty(ulong table, int head)
+    private bool IsGroupDirty(ulong table, int head)
     {
-        ulong dirty = 0;
+        bool dirty = false;
         for (int i = 0; i < ContiguousEntries; i++)
         {
-            dirty |= ReadEntry(LocationOf(table, head + i)) & TFormat.DirtyBit;
+            dirty |= TFormat.IsDirty(ReadEntry(LocationOf(table, head + i)), 0);
         }
 
         return dirty;
     }
 
     // Accounts for a table that no entry points at any more, and all below it: they wait in the gather as they are, because
-    // hardware may still walk them. `start` is the first IOVA of its range.
+    // hardware may still walk them. `entry` was in a slot of `level` for the IOVAs from `start` on.
     private void Detach(ref DetachedTree tree, ulong entry, int level, ulong start, ref InvalidationGather gather)
     {
-        int shift = ShiftOf(level);
-        int count = 1 << TFormat.IndexBits;
-        ulong table = OpenTable(entry);
-        ulong last = start + ((ulong)count << shift) - 1;
-        gather.AddFreedTable(new(TFormat.TableAddress(entry)), TableSizeLog2, start, last);
+        ulong last = start + ((1ul << ShiftOf(level)) - 1);
+        gather.AddFreedTable(new(TFormat.TableAddress(entry, level)), TableSizeLog2, start, last);
         tree.TableBytes += 1L << TableSizeLog2;
-        if (table == 0)
+        TableCursor at = new(OpenTable(entry, level), level - 1, start, last);
+        if (at.Table == 0)
         {
             return;
         }
 
-        RunSummary summary = SummarizeRun(table, 0, count);
+        RunSummary summary = SummarizeRun(at.Table, 0, at.Count);
         if (summary.Present == 0)
         {
             return;
         }
 
-        if (level == 0)
+        if (at.Level == 0)
         {
-            int contiguous = UsesContiguous ? summary.HighBits : 0;
-            if (contiguous != 0)
+            if (summary.Contiguous != 0)
             {
                 gather.AddLeaves(start, last, TFormat.ContiguousLog2);
             }
 
-            if (summary.Present != contiguous)
+            if (summary.Present != summary.Contiguous)
             {
                 gather.AddLeaves(start, last, GranuleLog2);
             }
@@ -250,41 +234,48 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
             return;
         }
 
-        for (int i = 0; i < count; i++)
+        int leaves = 0;
+        for (; at.IsInside; at.Move())
         {
-            ulong child = ReadEntry(LocationOf(table, i));
-            ulong childStart = start + ((ulong)i << shift);
-            if (TFormat.IsTable(child))
+            ulong child = ReadEntry(at.Location);
+            if (TFormat.IsTable(child, at.Level))
             {
-                Detach(ref tree, child, level - 1, childStart, ref gather);
+                Detach(ref tree, child, at.Level, at.SlotStart, ref gather);
             }
-            else if (TFormat.IsPresent(child))
+            else if (IsPresent(child))
             {
-                gather.AddLeaves(childStart, childStart + ((1ul << shift) - 1), shift);
-                tree.MappedBytes += 1ul << shift;
+                leaves++;
             }
+        }
+
+        if (leaves != 0)
+        {
+            gather.AddLeaves(start, last, ShiftOf(at.Level));
+            tree.MappedBytes += (ulong)leaves << ShiftOf(at.Level);
         }
     }
 
+    // Contiguous leaves are looked for in tables of level 0 only; what is counted as such above is not used.
     private RunSummary SummarizeRun(ulong table, int index, int count)
     {
+        ulong contiguousBit = UsesContiguous ? TFormat.ContiguousBit : 0;
         if (IsBulk)
         {
-            return EntryRuns.Summarize((ulong*)LocationOf(table, index), count);
+            return UsesContiguous
+                ? EntryRuns.Summarize((ulong*)LocationOf(table, index), count, TFormat.PresentMask, TFormat.ContiguousBit)
+                : EntryRuns.Summarize((ulong*)LocationOf(table, index), count, TFormat.PresentMask, 0);
         }
 
         int present = 0;
-        int high = 0;
-        ulong any = 0;
+        int contiguous = 0;
         for (int i = 0; i < count; i++)
         {
             ulong entry = ReadEntry(LocationOf(table, index + i));
-            any |= entry;
-            present += TFormat.IsPresent(entry) ? 1 : 0;
-            high += (int)(entry >>> 63);
+            present += IsPresent(entry) ? 1 : 0;
+            contiguous += (entry & contiguousBit) != 0 ? 1 : 0;
         }
 
-        return new(present, any, high);
+        return new(present, contiguous);
     }
 
     private struct DetachedTree

@@ -12,39 +12,14 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
         address = default;
         access = Access.None;
         leafSize = 0;
-        if (value > ApertureLast)
+        if (value > _apertureLast || !TryDescend(value, 0, out _, out ulong entry, out int level) || !IsPresent(entry))
         {
             return false;
         }
 
-        ulong table = _root;
-        int shift = ShiftOf(RootLevel);
-        ulong entry = ReadEntry(table + ((value >> shift) << TFormat.EntrySizeLog2));
-        while (TFormat.IsTable(entry) && shift > GranuleLog2)
-        {
-            table = OpenTable(entry);
-            if (table == 0)
-            {
-                return false;
-            }
-
-            shift -= TFormat.IndexBits;
-            entry = ReadEntry(table + (((value >> shift) & IndexMask) << TFormat.EntrySizeLog2));
-        }
-
-        if (!TFormat.IsPresent(entry) || TFormat.IsTable(entry))
-        {
-            return false;
-        }
-
-        if (TFormat.ContiguousLog2 != 0 && TFormat.IsContiguous(entry))
-        {
-            shift = TFormat.ContiguousLog2;
-        }
-
-        leafSize = 1ul << shift;
-        address = new(TFormat.LeafAddress(entry) | (value & (leafSize - 1)));
-        access = TFormat.AccessOf(entry);
+        leafSize = 1ul << LeafLog2Of(entry, level);
+        address = new(TFormat.LeafAddress(entry, level) | (value & (leafSize - 1)));
+        access = TFormat.AccessOf(entry, level, _preset);
         return true;
     }
 
@@ -52,26 +27,22 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
     public override bool TryFindNext(Iova from, out PageMapping mapping)
     {
         mapping = default;
-        return from.Value <= ApertureLast && FindNext(_root, RootLevel, 0, from.Value, out mapping);
+        return from.Value <= _apertureLast && FindNext(new(_root, RootLevel, from.Value, _apertureLast), out mapping);
     }
 
-    private bool FindNext(ulong table, int level, ulong tableStart, ulong from, out PageMapping mapping)
+    private bool FindNext(TableCursor at, out PageMapping mapping)
     {
-        int shift = ShiftOf(level);
-        int count = 1 << (level == RootLevel ? TFormat.ApertureBits - shift : TFormat.IndexBits);
-        int first = from > tableStart ? (int)((from - tableStart) >> shift) : 0;
-        for (int i = first; i < count && table != 0; i++)
+        for (; at.Table != 0 && at.IsInside; at.Move())
         {
-            ulong entry = ReadEntry(LocationOf(table, i));
-            if (!TFormat.IsPresent(entry))
+            ulong entry = ReadEntry(at.Location);
+            if (!IsPresent(entry))
             {
                 continue;
             }
 
-            ulong start = tableStart + ((ulong)i << shift);
-            if (TFormat.IsTable(entry))
+            if (IsTable(entry, at.Level))
             {
-                if (level > 0 && FindNext(OpenTable(entry), level - 1, start, from, out mapping))
+                if (FindNext(at.Below(OpenTable(entry, at.Level)), out mapping))
                 {
                     return true;
                 }
@@ -79,17 +50,19 @@ public sealed unsafe partial class PageTable<TFormat, TMemory>
                 continue;
             }
 
-            int leafLog2 = TFormat.ContiguousLog2 != 0 && TFormat.IsContiguous(entry) ? TFormat.ContiguousLog2 : shift;
-            ulong mask = (1ul << leafLog2) - 1;
+            ulong mask = (1ul << LeafLog2Of(entry, at.Level)) - 1;
             mapping = new(
-                new(start & ~mask, start | mask),
-                new(TFormat.LeafAddress(entry)),
-                TFormat.AccessOf(entry),
-                TFormat.TypeOf(entry));
+                new(at.SlotStart & ~mask, at.SlotStart | mask),
+                new(TFormat.LeafAddress(entry, at.Level)),
+                TFormat.AccessOf(entry, at.Level, _preset),
+                TFormat.TypeOf(entry, at.Level));
             return true;
         }
 
         mapping = default;
         return false;
     }
+
+    private static int LeafLog2Of(ulong entry, int level) =>
+        IsContiguous(entry, level) ? TFormat.ContiguousLog2 : ShiftOf(level);
 }

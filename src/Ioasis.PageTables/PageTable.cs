@@ -23,6 +23,7 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
     private readonly IPageAllocator _pages;
     private readonly ulong _root;
     private readonly ulong _preset;
+    private readonly ulong _apertureLast;
     private readonly ulong _outputLast;
     private readonly ulong _leafSizes;
     private readonly bool _memoryTypes;
@@ -31,23 +32,24 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
     private long _tableBytes;
     private int _disposed;
 
-    internal PageTable(PageTableOptions options, TMemory memory, IPageAllocator pages, PhysicalAddress root)
+    internal PageTable(
+        PageTableOptions options, FormatSettings settings, TMemory memory, IPageAllocator pages, PhysicalAddress root)
     {
         _memory = memory;
         _pages = pages;
-        _preset = TFormat.Preset(options);
-        _memoryTypes = options.MemoryTypes;
+        _preset = settings.Preset;
+        _memoryTypes = settings.MemoryTypes;
         _hardwareDirty = options.HardwareDirty;
         _node = options.Node;
-        int outputBits = Math.Min(TFormat.OutputBits, options.PhysicalAddressBits);
-        _outputLast = (1ul << outputBits) - 1;
+        _apertureLast = (1ul << Math.Min(TFormat.ApertureBits, options.ApertureBits)) - 1;
+        _outputLast = (1ul << Math.Min(TFormat.OutputBits, options.PhysicalAddressBits)) - 1;
         ulong permitted = options.LeafSizes | Granule;
-        for (int level = 0; level < TFormat.Levels && (permitted & (1ul << ShiftOf(level))) != 0; level++)
+        for (int level = 0; level < TFormat.Levels && TFormat.CanBeLeaf(level) && (permitted & (1ul << ShiftOf(level))) != 0; level++)
         {
             _leafSizes |= 1ul << ShiftOf(level);
         }
 
-        if (options.Napot)
+        if (settings.ContiguousLeaves)
         {
             _leafSizes |= permitted & (1ul << TFormat.ContiguousLog2);
         }
@@ -58,21 +60,19 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
     }
 
     /// <inheritdoc/>
-    public override PageTableFormat Format => TFormat.Format;
+    public override PageTableFormat Format => PageTableFormat.Of<TFormat>();
 
     /// <inheritdoc/>
     public override PhysicalAddress Root { get; }
 
     /// <inheritdoc/>
-    public override AddressRange Aperture => new(0, ApertureLast);
+    public override AddressRange Aperture => new(0, _apertureLast);
 
     /// <inheritdoc/>
     public override ulong PageSizes => _leafSizes;
 
     /// <inheritdoc/>
     public override long TableBytes => Volatile.Read(ref _tableBytes);
-
-    private static ulong ApertureLast => (1ul << TFormat.ApertureBits) - 1;
 
     private static int RootLevel => TFormat.Levels - 1;
 
@@ -109,18 +109,13 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
             return;
         }
 
-        FreeTree(_root, RootLevel);
+        FreeTree(Everything);
         _pages.Free(Root, RootSizeLog2);
         _tableBytes = 0;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int ShiftOf(int level) => GranuleLog2 + (level * TFormat.IndexBits);
-
-    // The aperture is checked before, so that the index of the root needs no mask.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int IndexOf(ulong iova, int level) =>
-        (int)(level == RootLevel ? iova >> ShiftOf(level) : (iova >> ShiftOf(level)) & IndexMask);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong LocationOf(ulong table, int index) => table + ((ulong)index << TFormat.EntrySizeLog2);
@@ -147,44 +142,47 @@ public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
         : _memory.CompareExchange32(location, expected, desired);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private ulong OpenTable(ulong entry) => _memory.Open(TFormat.TableAddress(entry));
+    private ulong OpenTable(ulong entry, int level) => _memory.Open(TFormat.TableAddress(entry, level));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsPresent(ulong entry) => (entry & TFormat.PresentMask) != 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsTable(ulong entry, int level) => level > 0 && TFormat.IsTable(entry, level);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsContiguous(ulong entry, int level) =>
+        TFormat.ContiguousBit != 0 && level == 0 && (entry & TFormat.ContiguousBit) != 0;
 
     // Checks what Map and Unmap have in common.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Errno CheckRange(ulong start, ulong length)
+    private Errno CheckRange(ulong start, ulong length)
     {
         if (((start | length) & GranuleMask) != 0 || length == 0)
         {
             return Errno.InvalidArgument;
         }
 
-        return start > ApertureLast || length - 1 > ApertureLast - start ? Errno.OutOfRange : Errno.Success;
+        return start > _apertureLast || length - 1 > _apertureLast - start ? Errno.OutOfRange : Errno.Success;
     }
 
     private Errno Finish(Errno error) => !TMemory.IsDirect && _memory.HasFailed ? Errno.IoError : error;
 
     // Frees all tables below a table, but not the table.
-    private void FreeTree(ulong table, int level)
+    private void FreeTree(TableCursor at)
     {
-        if (level == 0 || table == 0)
+        for (; at.Level > 0 && at.Table != 0 && at.IsInside; at.Move())
         {
-            return;
-        }
-
-        int count = 1 << (level == RootLevel ? TFormat.RootIndexBits : TFormat.IndexBits);
-        for (int i = 0; i < count; i++)
-        {
-            ulong entry = ReadEntry(LocationOf(table, i));
-            if (TFormat.IsTable(entry))
+            ulong entry = ReadEntry(at.Location);
+            if (TFormat.IsTable(entry, at.Level))
             {
-                FreeTree(OpenTable(entry), level - 1);
-                _pages.Free(new(TFormat.TableAddress(entry)), TableSizeLog2);
+                FreeTree(at.Below(OpenTable(entry, at.Level)));
+                _pages.Free(new(TFormat.TableAddress(entry, at.Level)), TableSizeLog2);
             }
         }
     }
 
-    // Pages for tables are taken before anything is changed, and wait in a list that links them through their first 8 bytes:
-    // the link is aligned to 4 KiB, so that it is not a present entry, whatever the size of entries.
+    // Pages for tables are taken before anything is changed, and wait in a list that links them through their first 8 bytes.
     private ref struct SparePages
     {
         private readonly PageTable<TFormat, TMemory> _owner;

@@ -2,10 +2,13 @@ using Ioasis.Platform;
 
 namespace Ioasis.PageTables;
 
-/// <summary>What a table may use of its format, and where its pages come from. Fixed when the table is made.</summary>
-public sealed record PageTableOptions
+/// <summary>
+/// What a table may use of its format, and where its pages come from. Fixed when the table is made. A format with options of
+/// its own has a type derived from this one.
+/// </summary>
+public record PageTableOptions
 {
-    /// <summary>The defaults: every leaf size, no extension, accessed and dirty preset.</summary>
+    /// <summary>The defaults: every leaf size, no extension, nothing for the hardware to mark.</summary>
     public static PageTableOptions Default { get; } = new();
 
     /// <summary>
@@ -14,26 +17,22 @@ public sealed record PageTableOptions
     /// </summary>
     public ulong LeafSizes { get; init; } = ulong.MaxValue;
 
-    /// <summary>Uses 64 KiB leaves (Svnapot). Not with 4-byte entries.</summary>
-    public bool Napot { get; init; }
-
-    /// <summary>Permits memory types other than <see cref="MemoryType.Pma"/> (Svpbmt). Not with 4-byte entries.</summary>
-    public bool MemoryTypes { get; init; }
-
     /// <summary>
-    /// First stage: leaves have U set. Requests without PASID are unprivileged, so they need it (RISC-V IOMMU specification,
-    /// section 3.3). Second-stage leaves have it always.
+    /// First stage: leaves permit unprivileged requests, which requests without PASID are. Second-stage leaves do so always.
     /// </summary>
     public bool UserPages { get; init; } = true;
 
     /// <summary>
-    /// The hardware sets D by itself (<c>DC.tc.SADE</c>, <c>DC.tc.GADE</c>): leaves start clean and dirty pages can be read.
-    /// Without it leaves start dirty, so that no access faults for want of D. A is preset in either case.
+    /// The hardware marks by itself the leaves through which it writes: they start clean, and dirty pages can be read. Without
+    /// it they start as they are after a write, so that no access has to be marked, or faults for want of the mark.
     /// </summary>
     public bool HardwareDirty { get; init; }
 
+    /// <summary>IOVAs are below 2^n; the format's own limit counts as well.</summary>
+    public int ApertureBits { get; init; } = 64;
+
     /// <summary>Physical addresses are below 2^n; the format's own limit counts as well.</summary>
-    public int PhysicalAddressBits { get; init; } = 56;
+    public int PhysicalAddressBits { get; init; } = 64;
 
     /// <summary>The memory node for table pages (S4.12).</summary>
     public int Node { get; init; } = IPageAllocator.AnyNode;

@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -93,14 +94,14 @@ public sealed partial class RiscVPagingDomain : PagingDomain
         domain = null;
         PageTableFormat format = (mode, options.NestParent) switch
         {
-            (PagingMode.Sv39, false) => PageTableFormat.Sv39,
-            (PagingMode.Sv48, false) => PageTableFormat.Sv48,
-            (_, false) => PageTableFormat.Sv57,
-            (PagingMode.Sv39, true) => PageTableFormat.Sv39x4,
-            (PagingMode.Sv48, true) => PageTableFormat.Sv48x4,
-            (_, true) => PageTableFormat.Sv57x4,
+            (PagingMode.Sv39, false) => PageTableFormat.Of<Sv39>(),
+            (PagingMode.Sv48, false) => PageTableFormat.Of<Sv48>(),
+            (_, false) => PageTableFormat.Of<Sv57>(),
+            (PagingMode.Sv39, true) => PageTableFormat.Of<Sv39x4>(),
+            (PagingMode.Sv48, true) => PageTableFormat.Of<Sv48x4>(),
+            (_, true) => PageTableFormat.Of<Sv57x4>(),
         };
-        PageTableOptions tableOptions = new()
+        RiscVTableOptions tableOptions = new()
         {
             Napot = iommu.Options.UseNapot,
             PhysicalAddressBits = iommu.Hardware.PhysicalAddressSize,

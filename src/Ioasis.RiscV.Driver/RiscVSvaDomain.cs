@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 
@@ -44,13 +45,11 @@ internal sealed class RiscVSvaDomain : SvaDomain
     public static Errno TryCreate(RiscVIommuInstance iommu, ProcessAddressSpace addressSpace, out RiscVSvaDomain? domain)
     {
         domain = null;
-        PagingMode mode = addressSpace.Table.Format switch
-        {
-            PageTableFormat.Sv39 => PagingMode.Sv39,
-            PageTableFormat.Sv48 => PagingMode.Sv48,
-            PageTableFormat.Sv57 => PagingMode.Sv57,
-            _ => 0,
-        };
+        PageTableFormat format = addressSpace.Table.Format;
+        PagingMode mode = format == PageTableFormat.Of<Sv39>() ? PagingMode.Sv39
+            : format == PageTableFormat.Of<Sv48>() ? PagingMode.Sv48
+            : format == PageTableFormat.Of<Sv57>() ? PagingMode.Sv57
+            : 0;
         if (mode == 0 || !CanWalk(iommu, mode, addressSpace))
         {
             return Errno.InvalidArgument;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Ioasis.Core;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -55,7 +56,7 @@ internal sealed class Guest : IDisposable
     public IoPageTable NewTable(bool hardwareDirty = false)
     {
         IoPageTable.TryCreate(
-            PageTableFormat.Sv39, new() { HardwareDirty = hardwareDirty }, _memory, _pages, out IoPageTable? table)
+            PageTableFormat.Of<Sv39>(), new() { HardwareDirty = hardwareDirty }, _memory, _pages, out IoPageTable? table)
             .ShouldBe(Errno.Success);
         return table!;
     }

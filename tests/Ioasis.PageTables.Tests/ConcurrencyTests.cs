@@ -1,3 +1,4 @@
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 
 namespace Ioasis.PageTables.Tests;
@@ -82,7 +83,7 @@ public sealed class ConcurrencyTests
     public void Threads_that_need_the_same_table_install_one(TableCase what)
     {
         using TableBench bench = new(what);
-        ulong span = 1ul << bench.Geometry.LeafLog2[^1];
+        ulong span = 1ul << bench.Geometry.Shift(bench.Geometry.Levels - 1);
         ulong rounds = Math.Min(200, (1ul << bench.Geometry.ApertureBits) / span);
         using Barrier barrier = new(2);
         int errors = 0;
@@ -116,7 +117,7 @@ public sealed class ConcurrencyTests
     public void What_a_split_keeps_stays_mapped_at_every_moment(TableCase what)
     {
         using TableBench bench = new(what);
-        int level = Math.Min(2, bench.Geometry.Levels - 1);
+        int level = Math.Min(2, bench.Geometry.LeafLevels - 1);
         ulong size = 1ul << bench.Geometry.LeafLog2[level];
         bool stop = false;
         long misses = 0;
@@ -158,7 +159,7 @@ public sealed class ConcurrencyTests
     [Fact]
     public void Mapping_and_unmapping_in_place_allocates_nothing_on_the_managed_heap()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv48, MemoryKind.Sparse, Napot: true));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv48>(), MemoryKind.Sparse, Napot: true));
         void Once(ulong length)
         {
             InvalidationGather gather = default;

@@ -44,7 +44,7 @@ public sealed class FailureTests
                 bench.Table.Release(ref gather);
                 return error;
             });
-        needed.ShouldBe(2 * (geometry.Levels - 1));
+        needed.ShouldBe(2 * (geometry.LeafLevels - 1));
     }
 
     [Theory]
@@ -61,7 +61,7 @@ public sealed class FailureTests
                 Errno error = bench.Table.Unmap(new(0x3000), size - 0x8000, ref gather, out _);
                 bench.Table.Release(ref gather);
                 return error;
-            }).ShouldBe((2 * (Geometry.Of(what.Format).Levels - 2)) + 1);
+            }).ShouldBe((2 * (Geometry.Of(what.Format).LeafLevels - 2)) + 1);
     }
 
     [Theory]

@@ -1,3 +1,4 @@
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 
 namespace Ioasis.PageTables.Tests;
@@ -9,7 +10,7 @@ public sealed class GatherTests
     [Trait("Requirement", "S4.13")]
     public void A_gather_holds_the_smallest_range_and_every_leaf_size()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv39, MemoryKind.Sparse, Napot: true));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv39>(), MemoryKind.Sparse, Napot: true));
         bench.Map(0x1000, 0x1000, 0x1000).ShouldBe(Errno.Success);
         bench.Map(0x20_0000, 0x20_0000, 0x20_0000).ShouldBe(Errno.Success);
         bench.Map(0x50_0000, 0x50_0000, 0x10000).ShouldBe(Errno.Success);
@@ -27,7 +28,7 @@ public sealed class GatherTests
     [Fact]
     public void Unmapping_nothing_gathers_nothing()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv48, MemoryKind.Sparse, Napot: true));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv48>(), MemoryKind.Sparse, Napot: true));
         InvalidationGather gather = default;
         bench.Table.Unmap(new(0), 1ul << 40, ref gather, out ulong unmapped).ShouldBe(Errno.Success);
         (unmapped, gather.IsEmpty).ShouldBe((0ul, true));
@@ -68,7 +69,7 @@ public sealed class GatherTests
     [Fact]
     public void Unmapping_a_part_of_a_contiguous_leaf_names_all_of_it_and_keeps_the_rest()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv39, MemoryKind.Sparse, Napot: true));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv39>(), MemoryKind.Sparse, Napot: true));
         bench.Map(0, 0, 0x40000).ShouldBe(Errno.Success);
         InvalidationGather gather = default;
         bench.Table.Unmap(new(0x12000), 0x1000, ref gather, out _).ShouldBe(Errno.Success);

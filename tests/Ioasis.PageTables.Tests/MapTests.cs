@@ -1,3 +1,4 @@
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 
 namespace Ioasis.PageTables.Tests;
@@ -35,7 +36,7 @@ public sealed class MapTests
         long expected = full;
         for (int level = 1; level < bench.Geometry.Levels; level++)
         {
-            bench.Map(1ul << bench.Geometry.LeafLog2[level], 0x9000, 0x1000).ShouldBe(Errno.Success);
+            bench.Map(1ul << bench.Geometry.Shift(level), 0x9000, 0x1000).ShouldBe(Errno.Success);
             expected += 4096L * level;
             bench.Table.TableBytes.ShouldBe(expected);
         }
@@ -45,13 +46,13 @@ public sealed class MapTests
     [MemberData(nameof(TableCase.All), MemberType = typeof(TableCase))]
     public void A_leaf_of_every_size_takes_the_tables_above_it_and_no_more(TableCase what)
     {
-        for (int level = 0; level < Geometry.Of(what.Format).Levels; level++)
+        for (int level = 0; level < Geometry.Of(what.Format).LeafLevels; level++)
         {
             using TableBench bench = new(what);
             ulong size = 1ul << bench.Geometry.LeafLog2[level];
             bench.Map(size, size, size).ShouldBe(Errno.Success);
             bench.Mappings().ShouldBe(
-                [new(new(size, (2 * size) - 1), new(size), Access.ReadWrite, MemoryType.Pma)]);
+                [new(new(size, (2 * size) - 1), new(size), Access.ReadWrite, MemoryType.Default)]);
             bench.Table.TableBytes.ShouldBe(
                 (1L << bench.Geometry.RootLog2) + (4096L * (bench.Geometry.Levels - 1 - level)));
             bench.Unmap(size, size).ShouldBe(size);
@@ -124,10 +125,13 @@ public sealed class MapTests
     {
         using TableBench bench = new(what);
         ulong aperture = 1ul << bench.Geometry.ApertureBits;
-        ulong length = Math.Min(aperture, 1ul << bench.Geometry.OutputBits);
-        bench.Map(0, 0, length).ShouldBe(Errno.Success);
-        bench.Table.TableBytes.ShouldBe(1L << bench.Geometry.RootLog2);
         int top = bench.Geometry.LeafLog2[^1];
+        int tables = bench.Geometry.Levels - bench.Geometry.LeafLevels;
+
+        // All of it where the root holds leaves; elsewhere two tables full of them.
+        ulong length = Math.Min(tables == 0 ? aperture : 1ul << (top + 10), 1ul << bench.Geometry.OutputBits);
+        bench.Map(0, 0, length).ShouldBe(Errno.Success);
+        bench.Table.TableBytes.ShouldBe((1L << bench.Geometry.RootLog2) + (4096 * (tables == 0 ? 0 : tables + 1)));
         bench.Mappings().ShouldAllBe(m => m.Range.Length == 1ul << top);
         bench.Unmap(0, aperture).ShouldBe(length);
         bench.Mappings().ShouldBeEmpty();
@@ -177,7 +181,7 @@ public sealed class MapTests
     public void An_empty_table_gives_way_to_a_leaf_and_goes_to_the_gather(TableCase what)
     {
         Geometry geometry = Geometry.Of(what.Format);
-        for (int level = 1; level < geometry.Levels; level++)
+        for (int level = 1; level < geometry.LeafLevels; level++)
         {
             using TableBench bench = new(what);
             ulong size = 1ul << geometry.LeafLog2[level];
@@ -209,7 +213,7 @@ public sealed class MapTests
     public void A_leaf_splits_around_every_kind_of_hole(TableCase what)
     {
         Geometry geometry = Geometry.Of(what.Format);
-        for (int level = 1; level < geometry.Levels; level++)
+        for (int level = 1; level < geometry.LeafLevels; level++)
         {
             ulong size = 1ul << geometry.LeafLog2[level];
             ulong below = 1ul << geometry.LeafLog2[level - 1];
@@ -250,7 +254,7 @@ public sealed class MapTests
     [Fact]
     public void Contiguous_leaves_appear_only_where_both_addresses_are_aligned()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv39, MemoryKind.Sparse, Napot: true));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv39>(), MemoryKind.Sparse, Napot: true));
         bench.Map(0x8000, 0x28000, 0x48000).ShouldBe(Errno.Success);
         bench.Mappings().Select(m => m.Range.Length).ShouldBe(
             [.. Enumerable.Repeat(0x1000ul, 8), 0x10000, 0x10000, 0x10000, 0x10000]);
@@ -261,7 +265,7 @@ public sealed class MapTests
     [Fact]
     public void Leaf_sizes_that_are_not_permitted_are_not_used()
     {
-        TableCase what = new(PageTableFormat.Sv48, MemoryKind.Sparse, Napot: false);
+        TableCase what = new(PageTableFormat.Of<Sv48>(), MemoryKind.Sparse, Napot: false);
         using TableBench small = new(what, new() { LeafSizes = 0x1000 });
         small.Table.PageSizes.ShouldBe(0x1000ul);
         small.Map(0x20_0000, 0x20_0000, 0x20_0000).ShouldBe(Errno.Success);
@@ -273,24 +277,65 @@ public sealed class MapTests
     }
 
     [Theory]
-    [InlineData(PageTableFormat.Sv32, true, false)]
-    [InlineData(PageTableFormat.Sv32x4, false, true)]
-    public void Extensions_that_the_format_lacks_are_refused(PageTableFormat format, bool napot, bool types)
+    [MemberData(nameof(TableCase.Formats), MemberType = typeof(TableCase))]
+    public void Options_of_another_format_and_extensions_that_the_format_lacks_are_refused(TableCase what)
     {
-        using TableBench bench = new(new(PageTableFormat.Sv39, MemoryKind.Sparse, Napot: false));
+        using TableBench bench = new(what);
         long before = bench.Allocator.AllocatedBytes;
-        IoPageTable.TryCreate(
-            format, new() { Napot = napot, MemoryTypes = types }, bench.Memory, bench.Pages, out IoPageTable? table)
-            .ShouldBe(Errno.InvalidArgument);
-        table.ShouldBeNull();
-        bench.Allocator.AllocatedBytes.ShouldBe(before);
+        foreach ((PageTableOptions options, TableFamily family, int entryBytes) in
+            ((PageTableOptions, TableFamily, int)[])[
+                (new RiscVTableOptions(), TableFamily.RiscV, 4), (new RiscVTableOptions { Napot = true }, TableFamily.RiscV, 8),
+                (new RiscVTableOptions { MemoryTypes = true }, TableFamily.RiscV, 8),
+                (new X64TableOptions(), TableFamily.X64, 8), (new VtdStage2Options(), TableFamily.Vtd, 8)])
+        {
+            bool fits = what.Geometry.Family == family && what.Geometry.EntryBytes >= entryBytes;
+            IoPageTable.TryCreate(what.Format, options, bench.Memory, bench.Pages, out IoPageTable? table)
+                .ShouldBe(fits ? Errno.Success : Errno.InvalidArgument);
+            (table is not null).ShouldBe(fits);
+            table?.Dispose();
+            bench.Allocator.AllocatedBytes.ShouldBe(before);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(TableCase.Formats), MemberType = typeof(TableCase))]
+    public void An_aperture_can_be_smaller_than_the_format_has_it_and_not_larger(TableCase what)
+    {
+        using TableBench small = new(what, new() { ApertureBits = 30 });
+        small.Table.Aperture.ShouldBe(new AddressRange(0, (1ul << 30) - 1));
+        small.Map((1ul << 30) - 0x1000, 0, 0x1000).ShouldBe(Errno.Success);
+        small.Map(1ul << 30, 0, 0x1000).ShouldBe(Errno.OutOfRange);
+        small.Map((1ul << 30) - 0x1000, 0, 0x2000).ShouldBe(Errno.OutOfRange);
+        small.Table.TryTranslate(new(1ul << 30), out _, out _, out _).ShouldBeFalse();
+        small.Mappings().Count.ShouldBe(1);
+        using TableBench large = new(what, new() { ApertureBits = 64 });
+        large.Table.Aperture.ShouldBe(new AddressRange(0, (1ul << what.Geometry.ApertureBits) - 1));
+    }
+
+    [Fact]
+    public void Every_format_is_found_by_its_name_and_is_one_object()
+    {
+        foreach (PageTableFormat format in PageTableFormat.All)
+        {
+            PageTableFormat.TryFind(format.Name.ToUpperInvariant(), out PageTableFormat? found).ShouldBeTrue();
+            found.ShouldBeSameAs(format);
+            Geometry geometry = Geometry.Of(format);
+            (format.Levels, format.ApertureBits, format.OutputBits, format.RootSizeLog2, 1 << format.EntrySizeLog2)
+                .ShouldBe((geometry.Levels, geometry.ApertureBits, geometry.OutputBits, geometry.RootLog2, geometry.EntryBytes));
+            format.LeafSizes.ShouldBe(
+                geometry.LeafLog2.Aggregate(geometry.HasNapot ? 1ul << 16 : 0, (all, log2) => all | (1ul << log2)));
+        }
+
+        PageTableFormat.All.Select(format => format.Name).ShouldBeUnique();
+        PageTableFormat.Of<Sv39>().ShouldBeSameAs(PageTableFormat.All.Single(format => format.Name == "Sv39"));
+        PageTableFormat.TryFind("Sv64", out _).ShouldBeFalse();
     }
 
     [Fact]
     public void Physical_addresses_that_the_machine_lacks_are_refused()
     {
         using TableBench bench = new(
-            new(PageTableFormat.Sv48, MemoryKind.Sparse, Napot: false), new() { PhysicalAddressBits = 46 });
+            new(PageTableFormat.Of<Sv48>(), MemoryKind.Sparse, Napot: false), new() { PhysicalAddressBits = 46 });
         bench.Map(0, (1ul << 46) - 0x1000, 0x1000).ShouldBe(Errno.Success);
         bench.Map(0x1000, 1ul << 46, 0x1000).ShouldBe(Errno.OutOfRange);
         bench.Map(0x1000, (1ul << 46) - 0x1000, 0x2000).ShouldBe(Errno.OutOfRange);
@@ -299,7 +344,7 @@ public sealed class MapTests
     [Fact]
     public void Memory_that_fails_makes_an_error_and_no_crash()
     {
-        using TableBench bench = new(new(PageTableFormat.Sv39, MemoryKind.Watched, Napot: false));
+        using TableBench bench = new(new(PageTableFormat.Of<Sv39>(), MemoryKind.Watched, Napot: false));
         PassThroughMemory memory = (PassThroughMemory)bench.Memory;
         bench.Map(0, 0, 0x1000).ShouldBe(Errno.Success);
         memory.IsBroken = true;

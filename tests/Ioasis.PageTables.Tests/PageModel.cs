@@ -8,24 +8,27 @@ namespace Ioasis.PageTables.Tests;
 /// </summary>
 public sealed class PageModel(TableCase what)
 {
-    private readonly Geometry _geometry = Geometry.Of(what.Format);
     private readonly SortedDictionary<ulong, (ulong Address, int Log2, Access Access)> _leaves = [];
 
     public IEnumerable<(ulong Start, ulong Address, int Log2, Access Access)> Leaves =>
         _leaves.Select(leaf => (leaf.Key, leaf.Value.Address, leaf.Value.Log2, leaf.Value.Access));
 
-    private IEnumerable<int> SizesDownward =>
-        (what.Napot ? _geometry.LeafLog2.Append(16) : _geometry.LeafLog2).OrderDescending();
+    private readonly IReadOnlyList<int> _sizesDownward = what.SizesDownward;
 
     public Errno Map(ulong iova, ulong address, ulong length, Access access)
     {
         ulong last = iova + (length - 1);
+        if (what.Granted(access) == Access.None)
+        {
+            return Errno.InvalidArgument;
+        }
+
         if (Overlapping(iova, last).Count > 0)
         {
             return Errno.AddressInUse;
         }
 
-        Add(iova, address, length, access);
+        Add(iova, address, length, what.Granted(access));
         return Errno.Success;
     }
 
@@ -55,7 +58,7 @@ public sealed class PageModel(TableCase what)
 
     public bool TryTranslate(ulong iova, out ulong address, out Access access, out ulong size)
     {
-        foreach (int log2 in SizesDownward)
+        foreach (int log2 in _sizesDownward)
         {
             ulong start = iova & ~((1ul << log2) - 1);
             if (_leaves.TryGetValue(start, out var leaf) && leaf.Log2 == log2)
@@ -69,12 +72,13 @@ public sealed class PageModel(TableCase what)
         return false;
     }
 
-    /// <summary>Fails unless the table says exactly what the model says.</summary>
+    /// <summary>Fails unless the table says exactly what the model says, asked and read in memory.</summary>
     public void ShouldBeTheSameAs(TableBench bench)
     {
         List<PageMapping> found = bench.Mappings();
         found.Select(m => (m.Range.Start, m.Address.Value, m.Range.Length, m.Access))
             .ShouldBe(Leaves.Select(l => (l.Start, l.Address, 1ul << l.Log2, l.Access)));
+        RawTables.Leaves(bench).ShouldBe(Leaves);
         foreach ((ulong start, ulong address, int log2, Access access) in Leaves)
         {
             ulong size = 1ul << log2;
@@ -103,7 +107,7 @@ public sealed class PageModel(TableCase what)
     {
         while (length > 0)
         {
-            int log2 = SizesDownward.First(n => ((iova | address) & ((1ul << n) - 1)) == 0 && length >= 1ul << n);
+            int log2 = _sizesDownward.First(n => ((iova | address) & ((1ul << n) - 1)) == 0 && length >= 1ul << n);
             _leaves.Add(iova, (address, log2, access));
             iova += 1ul << log2;
             address += 1ul << log2;

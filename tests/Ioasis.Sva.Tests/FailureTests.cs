@@ -1,6 +1,7 @@
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -71,7 +72,7 @@ public class FailureTests
             memory, pages, RiscVIommuOptions.FullCapabilities & ~(Capabilities.Sv48Bit | Capabilities.Sv57Bit));
         IommuSubsystem core = new();
         PageFrames frames = new(memory, pages);
-        DemandPagedAddressSpace.TryCreate(frames, PageTableFormat.Sv48, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        DemandPagedAddressSpace.TryCreate(frames, PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
         mm!.Map(SvaRig.Base, SvaRig.Size, Access.ReadWrite).ShouldBe(Errno.Success);
         mm.Write(SvaRig.Base, [1]).ShouldBe(Errno.Success);
         PasidAllocator allocator = new();

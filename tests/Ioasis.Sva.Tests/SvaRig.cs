@@ -1,6 +1,7 @@
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -61,9 +62,9 @@ internal sealed class SvaRig : IDisposable
         });
     }
 
-    public DemandPagedAddressSpace NewProcess(ulong pages = 16, PageTableFormat format = PageTableFormat.Sv48)
+    public DemandPagedAddressSpace NewProcess(ulong pages = 16, PageTableFormat? format = null)
     {
-        DemandPagedAddressSpace.TryCreate(Frames, format, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        DemandPagedAddressSpace.TryCreate(Frames, format ?? PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
         if (pages > 0)
         {
             mm!.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);

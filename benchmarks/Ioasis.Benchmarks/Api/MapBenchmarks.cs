@@ -3,6 +3,7 @@ using Ioasis.Benchmarks.PageTables;
 using Ioasis.Client;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
 
@@ -102,7 +103,7 @@ public class LargeMapBenchmarks
     [GlobalSetup]
     public unsafe void Setup()
     {
-        _table = new(PageTableFormat.Sv48, !LargePages);
+        _table = new(PageTableFormat.Of<Sv48>(), !LargePages);
         _platform = new(new() { Mode = PagingMode.Sv48, UserMemory = ProcessMemory ? null : new IdentityUserMemory() });
         _memory = ProcessMemory
             ? (ulong)System.Runtime.InteropServices.NativeMemory.AlignedAlloc((nuint)Gibibyte, (nuint)Gibibyte)

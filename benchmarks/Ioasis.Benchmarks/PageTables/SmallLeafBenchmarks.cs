@@ -13,8 +13,10 @@ public class SmallLeafBenchmarks
 
     private TableSetup _setup = null!;
 
-    [Params(PageTableFormat.Sv39, PageTableFormat.Sv48)]
-    public PageTableFormat Format { get; set; }
+    public static IEnumerable<PageTableFormat> Formats => TableSetup.Formats;
+
+    [ParamsSource(nameof(Formats))]
+    public PageTableFormat Format { get; set; } = null!;
 
     [GlobalSetup]
     public void Create()
@@ -89,8 +91,10 @@ public class LargeLeafBenchmarks
 
     private TableSetup _setup = null!;
 
-    [Params(PageTableFormat.Sv39, PageTableFormat.Sv48)]
-    public PageTableFormat Format { get; set; }
+    public static IEnumerable<PageTableFormat> Formats => TableSetup.Formats;
+
+    [ParamsSource(nameof(Formats))]
+    public PageTableFormat Format { get; set; } = null!;
 
     [GlobalSetup]
     public void Create()
@@ -157,8 +161,10 @@ public class SteadyBenchmarks
     private readonly ulong[] _random = new ulong[1 << 16];
     private TableSetup _setup = null!;
 
-    [Params(PageTableFormat.Sv39, PageTableFormat.Sv48)]
-    public PageTableFormat Format { get; set; }
+    public static IEnumerable<PageTableFormat> Formats => TableSetup.Formats;
+
+    [ParamsSource(nameof(Formats))]
+    public PageTableFormat Format { get; set; } = null!;
 
     [GlobalSetup]
     public void Create()
@@ -217,8 +223,10 @@ public class GrowthBenchmarks
     private readonly ulong[] _free = new ulong[Batch];
     private TableSetup _setup = null!;
 
-    [Params(PageTableFormat.Sv39, PageTableFormat.Sv48)]
-    public PageTableFormat Format { get; set; }
+    public static IEnumerable<PageTableFormat> Formats => TableSetup.Formats;
+
+    [ParamsSource(nameof(Formats))]
+    public PageTableFormat Format { get; set; } = null!;
 
     [Params(1, 1_000, 64_000, 1_000_000)]
     public int Live { get; set; }

@@ -1,4 +1,5 @@
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -10,6 +11,12 @@ public sealed class TableSetup : IDisposable
     public const ulong Page = 1ul << 12;
     public const ulong Gigabyte = 1ul << 30;
     public const int PagesPerGigabyte = 1 << 18;
+
+    /// <summary>The formats that the benchmarks compare: two of RISC-V, then x86-64's and VT-d's of as many levels.</summary>
+    public static IReadOnlyList<PageTableFormat> Formats { get; } =
+    [
+        PageTableFormat.Of<Sv39>(), PageTableFormat.Of<Sv48>(), PageTableFormat.Of<X64Level4>(), PageTableFormat.Of<VtdStage2Level4>(),
+    ];
 
     private readonly SparsePhysicalMemory _memory = new();
     private readonly RangePageAllocator _pages;

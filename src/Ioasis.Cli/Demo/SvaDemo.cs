@@ -2,6 +2,7 @@ using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
@@ -124,7 +125,7 @@ internal sealed class SvaDemo : IDisposable
 
     private DemandPagedAddressSpace NewMemory()
     {
-        Errno error = DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Sv48, out DemandPagedAddressSpace? memory);
+        Errno error = DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? memory);
         return error == Errno.Success ? memory! : throw new InvalidOperationException($"No memory for a process: {error}.");
     }
 

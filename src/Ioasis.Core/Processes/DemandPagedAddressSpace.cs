@@ -55,16 +55,17 @@ public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
 
     /// <summary>Makes an empty address space.</summary>
     /// <param name="frames">Where its pages come from; table pages come from the same allocator.</param>
-    /// <param name="format">A first-stage format.</param>
+    /// <param name="format">A first-stage format with entries of 8 bytes.</param>
     /// <param name="addressSpace">The address space.</param>
     /// <returns>
-    /// Success; <see cref="Errno.OutOfMemory"/> for the root table; <see cref="Errno.InvalidArgument"/> for a second-stage format.
+    /// Success; <see cref="Errno.OutOfMemory"/> for the root table; <see cref="Errno.InvalidArgument"/> for another format.
     /// </returns>
     public static Errno TryCreate(PageFrames frames, PageTableFormat format, out DemandPagedAddressSpace? addressSpace)
     {
         ArgumentNullException.ThrowIfNull(frames);
+        ArgumentNullException.ThrowIfNull(format);
         addressSpace = null;
-        if (format is not (PageTableFormat.Sv39 or PageTableFormat.Sv48 or PageTableFormat.Sv57))
+        if (format.Stage != TranslationStage.First || format.EntrySizeLog2 != 3)
         {
             return Errno.InvalidArgument;
         }

@@ -2,6 +2,7 @@ using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -109,7 +110,7 @@ internal abstract class SvaScenario : Scenario
 
     protected DemandPagedAddressSpace NewProcess(ulong pages = 2)
     {
-        DemandPagedAddressSpace.TryCreate(Frames, PageTableFormat.Sv39, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        DemandPagedAddressSpace.TryCreate(Frames, PageTableFormat.Of<Sv39>(), out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
         mm!.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);
         return mm;
     }

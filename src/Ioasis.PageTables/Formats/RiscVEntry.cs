@@ -1,7 +1,7 @@
 using System.Runtime.CompilerServices;
 using Ioasis.Primitives;
 
-namespace Ioasis.PageTables;
+namespace Ioasis.PageTables.Formats;
 
 /// <summary>
 /// A RISC-V page-table entry (privileged specification, "Sv39", "Svnapot", "Svpbmt"; the hypervisor extension uses the same
@@ -35,10 +35,19 @@ internal static class RiscVEntry
 
     private const ulong LeafBits = Read | Write | Execute;
 
-    public static ulong Preset(PageTableOptions options, bool secondStage) =>
-        Valid | Accessed
-        | (secondStage || options.UserPages ? User : 0)
-        | (options.HardwareDirty ? 0 : Dirty);
+    // Second-stage leaves have U always; requests without PASID are unprivileged and need it in first-stage ones (RISC-V IOMMU
+    // specification, section 3.3). A is preset in either case.
+    public static Errno TryConfigure(
+        PageTableOptions options, bool userPages, bool hasExtensions, out FormatSettings settings)
+    {
+        RiscVTableOptions? own = options as RiscVTableOptions;
+        bool napot = own?.Napot ?? false;
+        bool memoryTypes = own?.MemoryTypes ?? false;
+        settings = new(
+            Valid | Accessed | (userPages ? User : 0) | (options.HardwareDirty ? 0 : Dirty), memoryTypes, napot);
+        bool isOurs = own is not null || options.GetType() == typeof(PageTableOptions);
+        return isOurs && (hasExtensions || !(napot || memoryTypes)) ? Errno.Success : Errno.InvalidArgument;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Attributes(Access access, MemoryType type, ulong preset)

@@ -1,13 +1,15 @@
-namespace Ioasis.PageTables;
+using Ioasis.Primitives;
+
+namespace Ioasis.PageTables.Formats;
 
 // Each format is a structure with a name, and not one with type parameters for its numbers, so that a stack trace and a
 // profile name the format.
 
 /// <summary>First stage, 32-bit IOVAs, which are not sign-extended: all 4 GiB can be mapped.</summary>
-public readonly struct Sv32 : IFirstStageFormat
+public readonly struct Sv32 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv32;
+    public static string Name => nameof(Sv32);
 
     /// <inheritdoc/>
     public static int Levels => 2;
@@ -29,13 +31,20 @@ public readonly struct Sv32 : IFirstStageFormat
 
     /// <inheritdoc/>
     public static int ContiguousLog2 => 0;
+
+    /// <inheritdoc/>
+    public static ulong ContiguousBit => 0;
+
+    /// <inheritdoc/>
+    public static Errno TryConfigure(PageTableOptions options, out FormatSettings settings) =>
+        RiscVEntry.TryConfigure(options, options.UserPages, hasExtensions: false, out settings);
 }
 
 /// <summary>First stage. IOVA bits 63:39 must equal bit 38, so the aperture is the lower half, [0, 2^38 - 1].</summary>
-public readonly struct Sv39 : IFirstStageFormat
+public readonly struct Sv39 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv39;
+    public static string Name => nameof(Sv39);
 
     /// <inheritdoc/>
     public static int Levels => 3;
@@ -45,10 +54,10 @@ public readonly struct Sv39 : IFirstStageFormat
 }
 
 /// <summary>First stage. IOVA bits 63:48 must equal bit 47, so the aperture is the lower half, [0, 2^47 - 1].</summary>
-public readonly struct Sv48 : IFirstStageFormat
+public readonly struct Sv48 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv48;
+    public static string Name => nameof(Sv48);
 
     /// <inheritdoc/>
     public static int Levels => 4;
@@ -58,10 +67,10 @@ public readonly struct Sv48 : IFirstStageFormat
 }
 
 /// <summary>First stage. IOVA bits 63:57 must equal bit 56, so the aperture is the lower half, [0, 2^56 - 1].</summary>
-public readonly struct Sv57 : IFirstStageFormat
+public readonly struct Sv57 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv57;
+    public static string Name => nameof(Sv57);
 
     /// <inheritdoc/>
     public static int Levels => 5;
@@ -71,10 +80,10 @@ public readonly struct Sv57 : IFirstStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 34 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv32x4 : ISecondStageFormat
+public readonly struct Sv32x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv32x4;
+    public static string Name => nameof(Sv32x4);
 
     /// <inheritdoc/>
     public static int Levels => 2;
@@ -96,13 +105,20 @@ public readonly struct Sv32x4 : ISecondStageFormat
 
     /// <inheritdoc/>
     public static int ContiguousLog2 => 0;
+
+    /// <inheritdoc/>
+    public static ulong ContiguousBit => 0;
+
+    /// <inheritdoc/>
+    public static Errno TryConfigure(PageTableOptions options, out FormatSettings settings) =>
+        RiscVEntry.TryConfigure(options, true, hasExtensions: false, out settings);
 }
 
 /// <summary>Second stage: guest physical addresses of 41 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv39x4 : ISecondStageFormat
+public readonly struct Sv39x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv39x4;
+    public static string Name => nameof(Sv39x4);
 
     /// <inheritdoc/>
     public static int Levels => 3;
@@ -112,10 +128,10 @@ public readonly struct Sv39x4 : ISecondStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 50 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv48x4 : ISecondStageFormat
+public readonly struct Sv48x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv48x4;
+    public static string Name => nameof(Sv48x4);
 
     /// <inheritdoc/>
     public static int Levels => 4;
@@ -125,10 +141,10 @@ public readonly struct Sv48x4 : ISecondStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 59 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv57x4 : ISecondStageFormat
+public readonly struct Sv57x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
-    public static PageTableFormat Format => PageTableFormat.Sv57x4;
+    public static string Name => nameof(Sv57x4);
 
     /// <inheritdoc/>
     public static int Levels => 5;
