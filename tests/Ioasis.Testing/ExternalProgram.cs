@@ -8,7 +8,7 @@ namespace Ioasis.Testing;
 /// <param name="Errors">Standard error.</param>
 public sealed record ExternalProgram(int Status, string Output, string Errors)
 {
-    private static readonly string[] s_missing = ["lab/fetch:", ": needs ", "NU1101", "NU1301"];
+    private static readonly string[] s_missing = [": needs ", "NU1101", "NU1301"];
 
     /// <summary>The folder of the repository that the tests run in.</summary>
     /// <exception cref="InvalidOperationException">They do not run inside of one.</exception>
@@ -18,8 +18,12 @@ public sealed record ExternalProgram(int Status, string Output, string Errors)
     /// True if the program failed for something that cannot be had on this machine, and a test may say so and be skipped; never
     /// with CI=true, where nothing may be missing.
     /// </summary>
-    public bool LacksSomething => Status != 0 && s_missing.Any(sign => (Errors + Output).Contains(sign, StringComparison.Ordinal))
+    public bool LacksSomething => Status != 0
+        && (s_missing.Any(sign => (Errors + Output).Contains(sign, StringComparison.Ordinal)) || FetchFailed)
         && !string.Equals(Environment.GetEnvironmentVariable("CI"), "true", StringComparison.Ordinal);
+
+    // Its last words: lab/fetch also tells what it does while it succeeds.
+    private bool FetchFailed => Errors.TrimEnd().Split('\n')[^1].StartsWith("lab/fetch:", StringComparison.Ordinal);
 
     /// <summary>Runs a program in the repository's folder and waits for it.</summary>
     /// <param name="program">A path below the repository's folder, or a name for the shell's path.</param>
