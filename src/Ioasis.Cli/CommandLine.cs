@@ -4,6 +4,7 @@ using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
 using Ioasis.Cli.Commands;
 using Ioasis.Linux.Discovery;
+using Ioasis.Recorder;
 
 namespace Ioasis.Cli;
 
@@ -12,9 +13,14 @@ internal static class CommandLine
 {
     /// <summary>Runs the command that <paramref name="args"/> name.</summary>
     public static int Invoke(
-        IReadOnlyList<string> args, CliEnvironment environment, ReplayRunner? replay = null, Func<string, Sysfs>? openSysfs = null)
+        IReadOnlyList<string> args,
+        CliEnvironment environment,
+        ReplayRunner? replay = null,
+        Func<string, Sysfs>? openSysfs = null,
+        Func<string, TracingFiles>? openTracing = null)
     {
-        RootCommand root = Create(environment, replay ?? EngineRunner.Run, openSysfs ?? (static folder => new(folder)));
+        RootCommand root = Create(
+            environment, replay ?? EngineRunner.Run, openSysfs ?? (static folder => new(folder)), openTracing ?? (static folder => new(folder)));
         InvocationConfiguration invocation = new()
         {
             Output = environment.Out,
@@ -47,11 +53,13 @@ internal static class CommandLine
         }
     }
 
-    private static RootCommand Create(CliEnvironment environment, ReplayRunner replay, Func<string, Sysfs> openSysfs)
+    private static RootCommand Create(
+        CliEnvironment environment, ReplayRunner replay, Func<string, Sysfs> openSysfs, Func<string, TracingFiles> openTracing)
     {
         RootCommand root = new("Ioasis: an operating system's I/O address space (IOMMU) subsystem, in user space.")
         {
             RunCommand.Create(environment, replay),
+            RecordCommand.Create(environment, openTracing),
             ConformCommand.Create(),
             DemoCommand.Create(environment),
             GroupsCommand.Create(environment, openSysfs),
@@ -82,7 +90,7 @@ internal static class CommandLine
         return ExitStatus.BadInput;
     }
 
-    /// <summary>The help of <c>run</c> shows what one can do with it, not only which options there are.</summary>
+    /// <summary>The help of <c>run</c> and <c>record</c> shows what one can do with it, not only which options there are.</summary>
     private sealed class HelpWithExamples(HelpAction plain) : SynchronousCommandLineAction
     {
         public override int Invoke(ParseResult parseResult)
@@ -91,6 +99,10 @@ internal static class CommandLine
             if (parseResult.CommandResult.Command.Name is "run")
             {
                 parseResult.InvocationConfiguration.Output.WriteLine(RunCommand.Examples);
+            }
+            else if (parseResult.CommandResult.Command.Name is "record")
+            {
+                parseResult.InvocationConfiguration.Output.WriteLine(RecordCommand.Examples);
             }
 
             return status;

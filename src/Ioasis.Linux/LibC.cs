@@ -33,6 +33,13 @@ internal static unsafe partial class LibC
         }
     }
 
+    /// <summary>The result of a call that returned <paramref name="value"/>: negative means that it failed.</summary>
+    public static Errno Result(nint value)
+    {
+        int error = value < 0 ? -NegativeErrno : 0;
+        return Enum.IsDefined((Errno)error) ? (Errno)error : Errno.IoError;
+    }
+
     [LibraryImport(Library, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     public static partial int Open(string path, int flags, int mode);
@@ -92,4 +99,20 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "ftruncate64", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     public static partial int Truncate(int fd, long length);
+
+    [LibraryImport(Library, EntryPoint = "mkdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int MakeFolder(string path, uint mode);
+
+    [LibraryImport(Library, EntryPoint = "rmdir", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int RemoveFolder(string path);
+
+    [LibraryImport(Library, EntryPoint = "kill", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int Kill(int process, int signal);
+
+    [LibraryImport(Library, EntryPoint = "chown", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    public static partial int ChangeOwner(string path, uint user, uint group);
 }

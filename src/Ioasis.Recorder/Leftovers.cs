@@ -1,0 +1,64 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Recorder;
+
+/// <summary>
+/// Takes away what recorders left that were killed. An instance's name tells its process; one that is alive, or whose events
+/// somebody still reads, is left alone.
+/// </summary>
+public static class Leftovers
+{
+    /// <summary>Removes instances and probes of processes that are gone.</summary>
+    /// <param name="files">The machine's files.</param>
+    /// <param name="tracing">Where tracefs is.</param>
+    /// <returns>What was removed and what could not be, in words; empty if nothing was there.</returns>
+    public static IReadOnlyList<string> Clean(TracingFiles files, string tracing)
+    {
+        ArgumentNullException.ThrowIfNull(files);
+        List<string> done = [];
+        HashSet<string> kept = new(StringComparer.Ordinal);
+        foreach (string instance in files.List($"{tracing}/instances").Where(name => IsDead(files, name)))
+        {
+            // The end of an instance switches its events off, so its probes can go after it.
+            Errno error = files.RemoveFolder($"{tracing}/instances/{instance}");
+            done.Add(error == Errno.Success
+                ? $"removed the instance {instance} of a recorder that was killed"
+                : $"the instance {instance} of a recorder that was killed cannot be removed: {MachineChanges.Describe(error)}");
+            if (error != Errno.Success)
+            {
+                kept.Add(instance.Replace('-', '_'));
+            }
+        }
+
+        foreach ((string group, string name) in Probes(files, tracing).Where(probe => !kept.Contains(probe.Group) && IsDead(files, probe.Group)))
+        {
+            Errno error = files.Write($"{tracing}/kprobe_events", $"-:{group}/{name}");
+            done.Add(error == Errno.Success
+                ? $"removed the probe {group}/{name} of a recorder that was killed"
+                : $"the probe {group}/{name} of a recorder that was killed cannot be removed: {MachineChanges.Describe(error)}");
+        }
+
+        return done;
+    }
+
+    private static List<(string Group, string Name)> Probes(TracingFiles files, string tracing)
+    {
+        List<(string, string)> probes = [];
+        foreach (string line in files.Lines($"{tracing}/kprobe_events"))
+        {
+            // p:ioasis_812_4711/ioasis_map iommu_map domain=…
+            int colon = line.IndexOf(':', StringComparison.Ordinal) + 1;
+            int slash = line.IndexOf('/', colon);
+            int end = line.IndexOf(' ', colon);
+            if (colon > 0 && slash > colon && end > slash)
+            {
+                probes.Add((line[colon..slash], line[(slash + 1)..end]));
+            }
+        }
+
+        return probes;
+    }
+
+    private static bool IsDead(TracingFiles files, string name) =>
+        TracingSession.TryOwner(name, out int process, out long start) && files.StartOfProcess(process) != start;
+}
