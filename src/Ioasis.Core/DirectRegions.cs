@@ -16,12 +16,17 @@ internal static class DirectRegions
     /// <param name="domain">A domain that the device is not attached to yet.</param>
     /// <param name="device">The device.</param>
     /// <param name="withRelaxable">Whether relaxable regions count: for a default domain, which serves before any driver.</param>
+    /// <param name="isUndone">
+    /// False if what was mapped before an error could not be taken back: other devices of the domain may still reach the regions, so
+    /// that their IOVAs must not mean anything else.
+    /// </param>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> if a region is outside the aperture or something else is mapped there; or the
     /// error of the map.
     /// </returns>
-    public static Errno Map(PagingDomain domain, IommuDevice device, bool withRelaxable)
+    public static Errno Map(PagingDomain domain, IommuDevice device, bool withRelaxable, out bool isUndone)
     {
+        isUndone = true;
         List<AddressRange> mapped = [];
         ulong mask = (domain.PageSizes & (0 - domain.PageSizes)) - 1;
         Errno error = Errno.Success;
@@ -44,11 +49,10 @@ internal static class DirectRegions
             InvalidationGather gather = default;
             foreach (AddressRange range in mapped)
             {
-                _ = domain.Unmap(new(range.Start), range.Length, ref gather);
+                isUndone &= domain.Unmap(new(range.Start), range.Length, ref gather, out _) == Errno.Success;
             }
 
-            // If an IOMMU does not confirm it, other devices of the domain still reach what firmware meant for DMA: no harm.
-            _ = domain.Sync(ref gather);
+            isUndone &= domain.Sync(ref gather) == Errno.Success;
         }
 
         return error;

@@ -25,6 +25,8 @@ public enum DomainKind
 /// <summary>What a device, or one PASID of it, can be attached to. It belongs to no IOMMU (S4.2).</summary>
 public abstract class Domain : IDisposable
 {
+    private int _strays;
+
     /// <summary>What the domain does.</summary>
     public abstract DomainKind Kind { get; }
 
@@ -32,6 +34,15 @@ public abstract class Domain : IDisposable
     /// Who makes pages available that attached devices ask for; null if nobody does. To be set before anything is attached.
     /// </summary>
     public IPageRequestHandler? PageRequestHandler { get; set; }
+
+    /// <summary>
+    /// Whether a device may still translate by the domain though its group is attached to something else: an IOMMU did not confirm
+    /// the way back from an attach that failed. What is mapped must then stay as it is; see <see cref="IommuGroup"/>.
+    /// </summary>
+    public bool IsInDoubt => Volatile.Read(ref _strays) > 0;
+
+    /// <summary>A device may translate by the domain though its group does not, or does so no more.</summary>
+    internal void AddStray(int count) => Interlocked.Add(ref _strays, count);
 
     /// <summary>Releases the tables. Nothing may be attached any more.</summary>
     public void Dispose()
@@ -112,12 +123,6 @@ public abstract class PagingDomain : Domain
     /// Takes a range out of the tables. Until <see cref="Sync"/> has returned for the gather, devices may still reach the
     /// pages: neither the IOVAs nor the memory may be reused. Holes are skipped. A leaf larger than the range is split.
     /// </summary>
-    /// <returns>
-    /// Bytes that were mapped and are no more; 0 also if a leaf had to be split and there was no memory for it.
-    /// </returns>
-    public abstract ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather);
-
-    /// <summary>As <see cref="Unmap"/>, and says why when it could not be done.</summary>
     /// <param name="iova">Aligned to the granule.</param>
     /// <param name="length">Bytes, a multiple of the granule, not 0.</param>
     /// <param name="gather">Gets what must be invalidated.</param>
@@ -125,13 +130,10 @@ public abstract class PagingDomain : Domain
     /// <returns>
     /// Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.OutOfRange"/>
     /// outside the aperture; <see cref="Errno.OutOfMemory"/> if a leaf had to be split and there was no table for it: then
-    /// nothing has changed.
+    /// nothing has changed; <see cref="Errno.IoError"/> if the memory of a table failed: then a part may be gone, which the gather
+    /// holds, and devices reach the rest. After an error the memory must not be reused; the call can be repeated.
     /// </returns>
-    public virtual Errno TryUnmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
-    {
-        unmapped = Unmap(iova, length, ref gather);
-        return Errno.Success;
-    }
+    public abstract Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped);
 
     /// <summary>
     /// Invalidates what the gather holds in every IOMMU to which the domain is attached, waits for it to complete, frees the
@@ -227,7 +229,7 @@ public abstract class PagingDomain : Domain
     public virtual Errno UnmapInterruptFile(Iova iova)
     {
         InvalidationGather gather = default;
-        Errno error = TryUnmap(iova, 1ul << 12, ref gather, out _);
+        Errno error = Unmap(iova, 1ul << 12, ref gather, out _);
         return error == Errno.Success ? Sync(ref gather) : error;
     }
 }

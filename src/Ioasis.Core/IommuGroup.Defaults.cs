@@ -131,7 +131,7 @@ public sealed partial class IommuGroup
             case PagingDomain when DmaDomain is { } dma && ReferenceEquals(next, dma.Paging):
                 return dma.Prepare(device);
             case PagingDomain paging:
-                return device.RequiresDirectMappings ? DirectRegions.Map(paging, device, withRelaxable: false) : Errno.Success;
+                return device.RequiresDirectMappings ? DirectRegions.Map(paging, device, withRelaxable: false, out _) : Errno.Success;
             case { Kind: DomainKind.Identity }:
                 return Errno.Success;
             case { Kind: DomainKind.Blocked } when DefaultDomain.Kind == DomainKind.Blocked && DmaDomain is null:

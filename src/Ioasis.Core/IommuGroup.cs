@@ -14,6 +14,7 @@ public sealed partial class IommuGroup
     private readonly IoLock _lock = new();
     private readonly List<IommuDevice> _devices = [];
     private readonly Dictionary<uint, Domain> _pasids = [];
+    private readonly Dictionary<(IommuDevice Device, Pasid Pasid), Domain> _strays = [];
     private object? _owner;
     private int _ownerCount;
 
@@ -225,12 +226,28 @@ public sealed partial class IommuGroup
             }
 
             device.Iommu.RemoveDevice(device);
+            ForgetStrays(device);
             return true;
         }
     }
 
-    private static Errno SwitchOne(IommuDevice device, Pasid pasid, Domain next, Domain current) =>
-        ReferenceEquals(next, current) ? Errno.Success : device.Iommu.SwitchDomain(device, pasid, next, current);
+    // What a device is attached to by itself, where the way back from an attach that failed was not confirmed.
+    private Errno SwitchOne(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    {
+        bool isStray = _strays.Remove((device, pasid), out Domain? actual);
+        current = actual ?? current;
+        Errno error = ReferenceEquals(next, current) ? Errno.Success : device.Iommu.SwitchDomain(device, pasid, next, current);
+        if (isStray && error != Errno.Success)
+        {
+            _strays.Add((device, pasid), current);
+        }
+        else if (isStray)
+        {
+            current.AddStray(-1);
+        }
+
+        return error;
+    }
 
     private Errno Switch(Pasid pasid, Domain next, Domain current)
     {
@@ -241,7 +258,7 @@ public sealed partial class IommuGroup
             {
                 while (--i >= 0)
                 {
-                    _ = SwitchOne(_devices[i], pasid, current, next);
+                    GoBack(_devices[i], pasid, current, next);
                 }
 
                 return error;
@@ -249,5 +266,23 @@ public sealed partial class IommuGroup
         }
 
         return Errno.Success;
+    }
+
+    // If the IOMMU refuses, nothing can make the device leave the domain: what is mapped there must stay.
+    private void GoBack(IommuDevice device, Pasid pasid, Domain current, Domain next)
+    {
+        if (SwitchOne(device, pasid, current, next) != Errno.Success && _strays.TryAdd((device, pasid), next))
+        {
+            next.AddStray(1);
+        }
+    }
+
+    private void ForgetStrays(IommuDevice device)
+    {
+        foreach ((IommuDevice Device, Pasid Pasid) key in _strays.Keys.Where(key => key.Device == device).ToArray())
+        {
+            _ = _strays.Remove(key, out Domain? domain);
+            domain!.AddStray(-1);
+        }
     }
 }

@@ -21,8 +21,8 @@ public sealed class UnmapBatch
     }
 
     /// <summary>Takes a range out of the tables; see <see cref="PagingDomain.Unmap"/>.</summary>
-    /// <returns>Bytes that were mapped.</returns>
-    public ulong Unmap(Iova iova, ulong length) => _domain.Unmap(iova, length, ref _gather);
+    /// <returns>The errors of <see cref="PagingDomain.Unmap"/>: then devices still reach the memory, and may be told of a part only.</returns>
+    public Errno Unmap(Iova iova, ulong length) => _domain.Unmap(iova, length, ref _gather, out _);
 
     /// <summary>Invalidates everything that was unmapped, waits for it, and frees the tables.</summary>
     /// <returns>Success, also for an empty batch; or <see cref="Errno.IoError"/>: then the batch keeps what it holds.</returns>

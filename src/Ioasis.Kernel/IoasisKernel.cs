@@ -28,6 +28,7 @@ public sealed partial class IoasisKernel : IKernelAbi
     private readonly ConcurrentDictionary<string, VfioDeviceNode> _devices = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, VfioGroupNode> _groups = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<AddressSpace, byte> _spaces = new();
+    private readonly ConcurrentDictionary<AddressSpace, byte> _owing = new();
     private readonly ConcurrentDictionary<KernelProcess, byte> _processes = new();
     private readonly ConcurrentDictionary<uint, PinAccount> _users = new();
     private readonly ClientMemoryPool _memories = new();
@@ -52,7 +53,7 @@ public sealed partial class IoasisKernel : IKernelAbi
     public KernelAudit Audit => new(
         _processes.Keys.Sum(static process => process.Descriptors.Count),
         _spaces.Count,
-        _spaces.Keys.Sum(static space => (long)space.AreaCount),
+        _spaces.Keys.Concat(_owing.Keys).Sum(static space => (long)space.AreaCount),
         _memories.Live,
         _memories.Total.Pages * (long)AddressSpace.PageSize);
 
@@ -140,6 +141,14 @@ public sealed partial class IoasisKernel : IKernelAbi
         foreach (AddressSpace space in _spaces.Keys)
         {
             space.Poll();
+        }
+
+        foreach (AddressSpace space in _owing.Keys)
+        {
+            if (space.Flush() == Errno.Success)
+            {
+                _ = _owing.TryRemove(space, out _);
+            }
         }
 
         Pasids.Poll();
@@ -279,6 +288,9 @@ public sealed partial class IoasisKernel : IKernelAbi
         return file is null ? -(int)Errno.BadDescriptor : 0;
     }
 
+    /// <summary>For audits: every address space, also those that are closed and wait for an IOMMU.</summary>
+    internal IEnumerable<AddressSpace> Spaces => _spaces.Keys.Concat(_owing.Keys);
+
     internal void Forget(KernelProcess process) => _processes.TryRemove(process, out _);
 
     internal VfioDeviceNode? FindNode(IommuDevice device) => _devices.Values.FirstOrDefault(node => node.Device == device);
@@ -293,7 +305,15 @@ public sealed partial class IoasisKernel : IKernelAbi
         return space;
     }
 
-    internal void OnAddressSpaceClosed(AddressSpace space) => _spaces.TryRemove(space, out _);
+    internal void OnAddressSpaceClosed(AddressSpace space)
+    {
+        _ = _spaces.TryRemove(space, out _);
+        if (space.Owes)
+        {
+            // An IOMMU did not confirm its last unmaps: its memory stays pinned until one does.
+            _owing[space] = 0;
+        }
+    }
 
     private KernelProcess AddProcess(IUserMemory memory, uint user, long? limit, int descriptorLimit)
     {

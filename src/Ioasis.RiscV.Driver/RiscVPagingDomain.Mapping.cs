@@ -36,12 +36,8 @@ public sealed partial class RiscVPagingDomain
     }
 
     /// <inheritdoc/>
-    public override Errno TryUnmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped) =>
+    public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped) =>
         _table.Unmap(iova, length, ref gather, out unmapped);
-
-    /// <inheritdoc/>
-    public override ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather) =>
-        _table.Unmap(iova, length, ref gather, out ulong unmapped) == Errno.Success ? unmapped : 0;
 
     /// <inheritdoc/>
     public override bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize) =>

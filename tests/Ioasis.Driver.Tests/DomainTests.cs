@@ -271,7 +271,7 @@ public class DomainTests
         domain.ShouldMap(Iova, Target);
         domain.Map(new(Iova), new(Target), Rig.Page, Access.ReadWrite).ShouldBe(Errno.AddressInUse);
         InvalidationGather gather = default;
-        domain.TryUnmap(new(Iova + 1), Rig.Page, ref gather, out ulong unmapped).ShouldBe(Errno.InvalidArgument);
+        domain.Unmap(new(Iova + 1), Rig.Page, ref gather, out ulong unmapped).ShouldBe(Errno.InvalidArgument);
         unmapped.ShouldBe(0ul);
         gather.IsEmpty.ShouldBeTrue();
         domain.Sync(ref gather).ShouldBe(Errno.Success);

@@ -191,7 +191,11 @@ public class LazyInvalidationTests
 
         public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access) => Errno.NotSupported;
 
-        public override ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather) => 0;
+        public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
+        {
+            unmapped = 0;
+            return Errno.Success;
+        }
 
         public override Errno Sync(ref InvalidationGather gather)
         {

@@ -12,13 +12,13 @@ public sealed class ContainerTests
 {
     private static int Open(Rig rig, string path) => rig.Kernel.Open(path, OpenFlags.ReadWrite);
 
-    private static int SetContainer(Rig rig, int group, int container) =>
+    internal static int SetContainer(Rig rig, int group, int container) =>
         rig.Kernel.Ioctl(group, VfioRequests.GroupSetContainer, MemoryMarshal.AsBytes(new Span<int>(ref container)));
 
-    private static int SetIommu(Rig rig, int container, VfioExtension kind = VfioExtension.Type1V2) =>
+    internal static int SetIommu(Rig rig, int container, VfioExtension kind = VfioExtension.Type1V2) =>
         rig.Kernel.Ioctl(container, VfioRequests.SetIommu, (nint)kind);
 
-    private static int Map(
+    internal static int Map(
         Rig rig,
         int container,
         ulong vaddr,
@@ -32,7 +32,7 @@ public sealed class ContainerTests
             container, VfioRequests.IommuMapDma, MemoryMarshal.AsBytes(new Span<VfioIommuType1DmaMap>(ref map)));
     }
 
-    private static (int Result, ulong Size) Unmap(
+    internal static (int Result, ulong Size) Unmap(
         Rig rig, int container, ulong iova, ulong size, VfioDmaUnmapFlags flags = 0, uint argsz = 24)
     {
         VfioIommuType1DmaUnmap unmap = new() { Argsz = argsz, Flags = flags, Iova = iova, Size = size };

@@ -67,7 +67,7 @@ public class DriverBenchmarks
     {
         _ = _domain.Map(new(Iova), new(Target), Page, Access.ReadWrite);
         InvalidationGather gather = default;
-        _ = _domain.Unmap(new(Iova), Page, ref gather);
+        _ = _domain.Unmap(new(Iova), Page, ref gather, out _);
         return _domain.Sync(ref gather);
     }
 
@@ -77,7 +77,7 @@ public class DriverBenchmarks
     {
         _ = _domain.Map(new(Iova), new(Target), Page, Access.ReadWrite);
         InvalidationGather gather = default;
-        ulong unmapped = _domain.Unmap(new(Iova), Page, ref gather);
+        _ = _domain.Unmap(new(Iova), Page, ref gather, out ulong unmapped);
         gather.Clear();
         return unmapped;
     }
@@ -88,7 +88,7 @@ public class DriverBenchmarks
     {
         _ = _domain.Map(new(Iova), new(Target), Page, Access.ReadWrite);
         InvalidationGather gather = default;
-        _ = _domain.Unmap(new(Iova), Page, ref gather);
+        _ = _domain.Unmap(new(Iova), Page, ref gather, out _);
         return _lazy.Defer(ref gather, new(Iova, Iova + Page - 1), _releases, 0, 0);
     }
 
@@ -102,7 +102,7 @@ public class DriverBenchmarks
         ulong target = smallPages ? (4 * Gib) + Page : 4 * Gib;
         _ = _domain.Map(new(4 * Gib), new(target), Gib, Access.ReadWrite);
         InvalidationGather gather = default;
-        _ = _domain.Unmap(new(4 * Gib), Gib, ref gather);
+        _ = _domain.Unmap(new(4 * Gib), Gib, ref gather, out _);
         return _domain.Sync(ref gather);
     }
 

@@ -90,7 +90,7 @@ public class NestedBenchmarks
     {
         _ = _parent.Map(new(Iova), new(Target), Page, Access.ReadWrite);
         InvalidationGather gather = default;
-        _ = _parent.Unmap(new(Iova), Page, ref gather);
+        _ = _parent.Unmap(new(Iova), Page, ref gather, out _);
         return _parent.Sync(ref gather);
     }
 

@@ -75,7 +75,13 @@ public sealed partial class DmaDevice
         {
             if (!isUnmapped)
             {
-                _ = _paging!.Unmap(iova, size, ref gather);
+                // What an error left in the gather waits there for the next call.
+                Errno unmapped = _paging!.Unmap(iova, size, ref gather, out _);
+                if (unmapped != Errno.Success)
+                {
+                    return unmapped;
+                }
+
                 isUnmapped = true;
             }
 
@@ -143,14 +149,8 @@ public sealed partial class DmaDevice
             Errno error = _paging!.Map(iova + done, piece.Address, piece.Length, Access.ReadWrite);
             if (error != Errno.Success)
             {
-                InvalidationGather gather = default;
-                if (done != 0)
-                {
-                    _ = _paging.Unmap(iova, done, ref gather);
-                }
-
                 // If even this fails, the device may still reach the pages: they are lost rather than reused.
-                if (_domain!.Retire(iova, size, ref gather, strict: true) != Errno.Success)
+                if (Undo(iova, done, size) != Errno.Success)
                 {
                     pieces.Clear();
                 }
@@ -246,7 +246,7 @@ public sealed class DmaCoherentBuffer
     /// Ends the mapping and gives the memory back, after the device has lost sight of it, be the domain strict or lazy. Freeing again
     /// is harmless.
     /// </summary>
-    /// <returns>Success; or <see cref="Errno.IoError"/> if an IOMMU did not confirm: the memory is kept, and a later call tries again.</returns>
+    /// <returns>Success; or an error, <see cref="Errno.IoError"/> if an IOMMU did not confirm: the memory is kept, and a later call tries again.</returns>
     public Errno Free()
     {
         using (_lock.Acquire())

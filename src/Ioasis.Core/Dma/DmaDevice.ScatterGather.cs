@@ -1,4 +1,3 @@
-using Ioasis.PageTables;
 using Ioasis.Primitives;
 
 namespace Ioasis.Core;
@@ -22,7 +21,10 @@ public sealed partial class DmaDevice
     /// </param>
     /// <param name="count">Segments in <paramref name="mapped"/>.</param>
     /// <param name="attributes">Wishes.</param>
-    /// <returns>As <see cref="Map"/>; also <see cref="Errno.MessageTooLong"/> if there are more segments than room for them.</returns>
+    /// <returns>
+    /// As <see cref="Map"/>; also <see cref="Errno.MessageTooLong"/> if there are more segments than room for them, and
+    /// <see cref="Errno.IoError"/> if what was mapped before an error could not be taken back: the device may still reach the buffers.
+    /// </returns>
     public Errno MapScatterGather(
         ReadOnlySpan<DmaSegment> buffers,
         DmaDirection direction,
@@ -83,9 +85,7 @@ public sealed partial class DmaDevice
         }
         else if (_domain is not null)
         {
-            InvalidationGather gather = default;
-            _ = _paging!.Unmap(iova, total, ref gather);
-            _ = _domain.Retire(iova, total, ref gather, strict: true);
+            result = Undo(iova, total, total) == Errno.Success ? result : Errno.IoError;
         }
 
         return result;
@@ -216,13 +216,7 @@ public sealed partial class DmaDevice
         {
             // What came before may have been cached already: a device can try any address.
             TryLayOut(buffers, out ulong total);
-            InvalidationGather gather = default;
-            if (runStart != 0)
-            {
-                _ = _paging!.Unmap(iova, runStart, ref gather);
-            }
-
-            _ = _domain!.Retire(iova, total, ref gather, strict: true);
+            error = Undo(iova, runStart, total) == Errno.Success ? error : Errno.IoError;
         }
 
         return error;

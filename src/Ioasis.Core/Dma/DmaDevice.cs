@@ -235,6 +235,20 @@ public sealed partial class DmaDevice : IDisposable
         return _domain!.TryAllocate(size, limit, out iova);
     }
 
+    // Takes back what a call mapped that failed later. If even that fails, the device may still reach the memory: the IOVAs are
+    // never used again, or wait for a flush that succeeds.
+    private Errno Undo(Iova start, ulong mapped, ulong allocated)
+    {
+        InvalidationGather gather = default;
+        Errno error = mapped == 0 ? Errno.Success : _paging!.Unmap(start, mapped, ref gather, out _);
+        if (error == Errno.Success)
+        {
+            return _domain!.Retire(start, allocated, ref gather, strict: true);
+        }
+
+        return gather.IsEmpty || _paging!.Sync(ref gather) == Errno.Success ? error : Errno.IoError;
+    }
+
     // Takes out a range of which `mapped` bytes are mapped, if that is so.
     private Errno UnmapRange(Iova start, ulong size, ulong mapped, DmaAttributes attributes)
     {
@@ -246,7 +260,7 @@ public sealed partial class DmaDevice : IDisposable
         }
 
         InvalidationGather gather = default;
-        Errno error = _paging!.TryUnmap(start, size, ref gather, out ulong unmapped);
+        Errno error = _paging!.Unmap(start, size, ref gather, out ulong unmapped);
         if (error == Errno.Success && unmapped == mapped)
         {
             return _domain.Retire(

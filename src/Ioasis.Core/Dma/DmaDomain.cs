@@ -148,8 +148,9 @@ public sealed class DmaDomain : IDisposable
                 }
             }
 
-            error = error == Errno.Success ? DirectRegions.Map(Paging, device, withRelaxable: true) : error;
-            if (error != Errno.Success)
+            bool isUndone = true;
+            error = error == Errno.Success ? DirectRegions.Map(Paging, device, withRelaxable: true, out isUndone) : error;
+            if (error != Errno.Success && isUndone)
             {
                 Iovas.Unreserve(reserved);
             }

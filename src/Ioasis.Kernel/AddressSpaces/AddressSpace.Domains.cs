@@ -56,22 +56,64 @@ internal sealed partial class AddressSpace
     /// Forgets a domain to which nothing is attached any more; the caller disposes it, which ends its mappings. The ranges
     /// widen again (S3.4); with the last domain the memory is unpinned.
     /// </summary>
-    public void RemoveDomain(AddressSpaceDomain domain)
+    /// <returns>
+    /// Whether it is forgotten. If not, a device may still translate by it (<see cref="Domain.IsInDoubt"/>): it must not be
+    /// disposed, and its memory stays pinned.
+    /// </returns>
+    public bool RemoveDomain(AddressSpaceDomain domain)
     {
         using (_lock.Acquire())
         {
-            _ = domain.Lazy.Flush();
-            if (!_domains.Remove(domain))
+            if (domain.Domain.IsInDoubt)
             {
-                return;
+                return false;
             }
 
+            // With nothing attached nothing is cached, whatever is still in the tables.
+            _ = domain.Lazy.Flush();
+            foreach (Area area in domain.Stuck)
+            {
+                if (--area.Waiting == 0)
+                {
+                    Free(area);
+                }
+            }
+
+            domain.Stuck.Clear();
+            _ = _domains.Remove(domain);
+            ReleaseLimits(domain.Direct);
             ReleaseLimits(domain);
             _alignment = ComputeAlignment(_largePages, 1);
             if (_domains.Count == 0)
             {
                 UnpinAll();
             }
+
+            return true;
+        }
+    }
+
+    /// <summary>Maps the direct regions of a device in a domain one to one; see <see cref="DirectMappings.Add"/>.</summary>
+    public Errno MapDirect(AddressSpaceDomain domain, IReadOnlyList<ReservedRegion> regions, object owner)
+    {
+        using (_lock.Acquire())
+        {
+            Errno error = domain.Direct.Add(regions, owner);
+            ReserveUnconfirmed(domain);
+            return error;
+        }
+    }
+
+    /// <summary>
+    /// Undoes <see cref="MapDirect"/>. What an IOMMU does not confirm to be gone stays reserved until it does, whoever gives back the
+    /// regions themselves.
+    /// </summary>
+    public void UnmapDirect(AddressSpaceDomain domain, object owner)
+    {
+        using (_lock.Acquire())
+        {
+            _ = domain.Direct.Remove(owner);
+            ReserveUnconfirmed(domain);
         }
     }
 
@@ -185,6 +227,28 @@ internal sealed partial class AddressSpace
         }
 
         return _limits.Reserve(ranges, owner);
+    }
+
+    // The owner's own reservation is still there, so that this one never leaves less than nothing.
+    private void ReserveUnconfirmed(AddressSpaceDomain domain)
+    {
+        ReleaseLimits(domain.Direct);
+        if (domain.Direct.Unconfirmed.Count > 0)
+        {
+            _ = _limits.Reserve([.. domain.Direct.Unconfirmed], domain.Direct);
+        }
+    }
+
+    private Errno SettleDirect(AddressSpaceDomain domain)
+    {
+        if (domain.Direct.Unconfirmed.Count == 0)
+        {
+            return Errno.Success;
+        }
+
+        Errno error = domain.Direct.Settle();
+        ReserveUnconfirmed(domain);
+        return error;
     }
 
     private void ReleaseLimits(object owner)

@@ -12,7 +12,7 @@ internal sealed partial class AddressSpace
             int count = 0;
             foreach (AddressSpaceDomain domain in _domains)
             {
-                count += domain.Lazy.PendingCount;
+                count += domain.PendingCount;
             }
 
             return count;
@@ -44,6 +44,18 @@ internal sealed partial class AddressSpace
         using (_lock.Acquire())
         {
             return PendingCount;
+        }
+    }
+
+    /// <summary>Whether devices may still reach what is not mapped any more.</summary>
+    public bool Owes
+    {
+        get
+        {
+            using (_lock.Acquire())
+            {
+                return _domains.Exists(static domain => domain.PendingCount > 0 || domain.Direct.Unconfirmed.Count > 0);
+            }
         }
     }
 
@@ -97,7 +109,7 @@ internal sealed partial class AddressSpace
         Errno result = Errno.Success;
         foreach (AddressSpaceDomain domain in _domains)
         {
-            Errno error = domain.Lazy.Flush();
+            Errno error = Settle(domain);
             result = result == Errno.Success ? error : result;
         }
 
@@ -108,10 +120,24 @@ internal sealed partial class AddressSpace
     {
         foreach (AddressSpaceDomain domain in _domains)
         {
-            if (domain.Lazy.PendingCount > 0)
+            if (domain.Stuck.Count > 0 || domain.Direct.Unconfirmed.Count > 0)
+            {
+                _ = Settle(domain);
+            }
+            else if (domain.Lazy.PendingCount > 0)
             {
                 _ = domain.Lazy.Poll();
             }
         }
+    }
+
+    // Everything that a domain owes: ranges that are still in its tables, those that wait for their invalidation, and one-to-one
+    // mappings that nobody needs any more.
+    private Errno Settle(AddressSpaceDomain domain)
+    {
+        Errno stuck = domain.TakeOutStuck(this);
+        Errno flushed = domain.Lazy.Flush();
+        Errno direct = SettleDirect(domain);
+        return stuck != Errno.Success ? stuck : flushed != Errno.Success ? flushed : direct;
     }
 }

@@ -63,39 +63,46 @@ internal sealed partial class AddressSpace
             }
         }
 
+        Errno result = Errno.Success;
         for (int i = 0; i < domains; i++)
         {
             foreach (Area area in _unmapping)
             {
-                _ = _domains[i].Batch.Unmap(new(area.Start), area.Length);
+                if (_domains[i].Batch.Unmap(new(area.Start), area.Length) != Errno.Success)
+                {
+                    // Devices reach it whatever is invalidated: it waits until a later call gets it out (invariant 1).
+                    _domains[i].Stuck.Add(area);
+                    result = Errno.IoError;
+                }
             }
         }
 
-        Errno result = Errno.Success;
         for (int i = 0; i < domains; i++)
         {
             AddressSpaceDomain domain = _domains[i];
             Errno error = lazy ? Errno.TryAgain : domain.Batch.Complete();
-            if (error == Errno.Success)
+            if (error != Errno.Success && !lazy)
             {
-                foreach (Area area in _unmapping)
-                {
-                    if (--area.Waiting == 0)
-                    {
-                        Free(area);
-                    }
-                }
-
-                continue;
+                result = error;
             }
-
-            result = lazy ? result : error;
 
             // The first takes the invalidation of all along; a queue that fills up may free areas while this runs.
             for (int j = 0; j < _unmapping.Count; j++)
             {
-                AddressRange range = _unmapping[j].Range;
-                _ = domain.Batch.Defer(domain.Lazy, range, this, 0, 0);
+                Area area = _unmapping[j];
+                if (domain.Stuck.Count > 0 && domain.Stuck.Contains(area))
+                {
+                    continue;
+                }
+
+                if (error != Errno.Success)
+                {
+                    _ = domain.Batch.Defer(domain.Lazy, area.Range, this, 0, 0);
+                }
+                else if (--area.Waiting == 0)
+                {
+                    Free(area);
+                }
             }
         }
 

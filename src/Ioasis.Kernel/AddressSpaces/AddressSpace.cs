@@ -77,6 +77,28 @@ internal sealed partial class AddressSpace : ILazyRelease
         }
     }
 
+    /// <summary>What is there, by count: unchanged after a call that failed or was undone.</summary>
+    public AddressSpaceAudit Audit
+    {
+        get
+        {
+            using (_lock.Acquire())
+            {
+                int retired = _areas.Count - _blockedCount - _liveCount;
+                return new(
+                    _liveCount,
+                    retired,
+                    _lostAddresses,
+                    _domains.Count,
+                    _limits.ReservationCount,
+                    _domains.Sum(static domain => domain.Direct.Count),
+                    PendingCount,
+                    _alignment,
+                    string.Join(' ', _limits.Usable));
+            }
+        }
+    }
+
     /// <summary>Maps a client's memory.</summary>
     /// <param name="owner">Whose memory, and who pays for it.</param>
     /// <param name="iova">In if <paramref name="isFixed"/>, out always.</param>
@@ -393,3 +415,24 @@ internal sealed partial class AddressSpace : ILazyRelease
 
     private readonly record struct Piece(ClientMemory Memory, ulong Offset, ulong Length);
 }
+
+/// <summary>What an address space holds.</summary>
+/// <param name="Live">Areas that are mapped.</param>
+/// <param name="Retired">Areas that wait until no device reaches them.</param>
+/// <param name="LostAddresses">Areas without a user address.</param>
+/// <param name="Domains">Domains.</param>
+/// <param name="Reservations">Reservations of domains and devices.</param>
+/// <param name="DirectRegions">One-to-one mappings, each once for each device that needs it.</param>
+/// <param name="Pending">Unmaps that are not complete, once for each domain.</param>
+/// <param name="Alignment">What IOVAs, lengths and memory must be multiples of.</param>
+/// <param name="Usable">The usable IOVAs.</param>
+internal readonly record struct AddressSpaceAudit(
+    int Live,
+    int Retired,
+    int LostAddresses,
+    int Domains,
+    int Reservations,
+    int DirectRegions,
+    int Pending,
+    ulong Alignment,
+    string Usable);

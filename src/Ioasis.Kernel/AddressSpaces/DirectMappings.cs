@@ -4,13 +4,16 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// The one-to-one mappings that devices need in a domain, each for as long as one of them does. Not thread-safe.
+/// The one-to-one mappings that devices need in a domain, each for as long as one of them does. What an IOMMU does not confirm to
+/// be gone is kept in mind: devices may still reach it, so that its IOVAs must not mean anything else (invariant 1). Not
+/// thread-safe.
 /// </summary>
 internal sealed class DirectMappings
 {
     private readonly PagingDomain _domain;
     private readonly UnmapBatch _batch;
     private readonly List<(AddressRange Range, object Owner)> _regions = [];
+    private readonly IntervalSet _unconfirmed = [];
 
     public DirectMappings(PagingDomain domain)
     {
@@ -18,7 +21,17 @@ internal sealed class DirectMappings
         _batch = new(domain);
     }
 
+    /// <summary>What nobody needs any more and devices may still reach.</summary>
+    public IntervalSet Unconfirmed => _unconfirmed;
+
+    /// <summary>For audits: regions that devices need, each once for each device.</summary>
+    internal int Count => _regions.Count;
+
     /// <summary>Maps the direct regions of a device, as far as another has not had them mapped. All or nothing.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> outside the aperture; <see cref="Errno.IoError"/> if what was there before may
+    /// still be reached; the domain's errors.
+    /// </returns>
     public Errno Add(IReadOnlyList<ReservedRegion> regions, object owner)
     {
         foreach (ReservedRegion region in regions)
@@ -31,10 +44,12 @@ internal sealed class DirectMappings
             // Whole pages, for a table cannot say less.
             const ulong Mask = AddressSpace.PageSize - 1;
             AddressRange range = new(region.Range.Start & ~Mask, region.Range.Last | Mask);
-            Errno error = Map(Covered().Complement(range), region.Access);
+            Errno error = _unconfirmed.Overlaps(range) && Settle() != Errno.Success ? Errno.IoError : Errno.Success;
+            error = error == Errno.Success ? Map(Covered().Complement(range), region.Access) : error;
             if (error != Errno.Success)
             {
-                Remove(owner);
+                // What stays without confirmation is for the caller to see.
+                _ = Remove(owner);
                 return error == Errno.OutOfRange ? Errno.InvalidArgument : error;
             }
 
@@ -45,26 +60,51 @@ internal sealed class DirectMappings
     }
 
     /// <summary>Unmaps what only <paramref name="owner"/> needed.</summary>
-    public void Remove(object owner)
+    /// <returns>Success, or <see cref="Errno.IoError"/>: then <see cref="Unconfirmed"/> says what is left.</returns>
+    public Errno Remove(object owner)
     {
         List<AddressRange> gone =
             [.. _regions.Where(entry => ReferenceEquals(entry.Owner, owner)).Select(static entry => entry.Range)];
-        if (gone.Count == 0)
+        if (gone.Count > 0)
         {
-            return;
-        }
-
-        _ = _regions.RemoveAll(entry => ReferenceEquals(entry.Owner, owner));
-        IntervalSet covered = Covered();
-        foreach (AddressRange range in gone)
-        {
-            foreach (AddressRange piece in covered.Complement(range))
+            _ = _regions.RemoveAll(entry => ReferenceEquals(entry.Owner, owner));
+            IntervalSet covered = Covered();
+            foreach (AddressRange range in gone)
             {
-                _ = _batch.Unmap(new(piece.Start), piece.Length);
+                foreach (AddressRange piece in covered.Complement(range))
+                {
+                    _unconfirmed.Add(piece);
+                }
             }
         }
 
-        _ = _batch.Complete();
+        return Settle();
+    }
+
+    /// <summary>Takes out of the tables what nobody needs any more, and has the IOMMUs confirm it.</summary>
+    /// <returns>Success if nothing is left, or <see cref="Errno.IoError"/>.</returns>
+    public Errno Settle()
+    {
+        if (_unconfirmed.Count == 0)
+        {
+            return Errno.Success;
+        }
+
+        // What went in an earlier call is a hole now, and its invalidation still in the batch.
+        bool isGone = true;
+        foreach (AddressRange range in _unconfirmed)
+        {
+            isGone &= _batch.Unmap(new(range.Start), range.Length) == Errno.Success;
+        }
+
+        isGone &= _batch.Complete() == Errno.Success;
+        if (!isGone)
+        {
+            return Errno.IoError;
+        }
+
+        _unconfirmed.Clear();
+        return Errno.Success;
     }
 
     private Errno Map(IntervalSet pieces, Access access)
@@ -76,10 +116,10 @@ internal sealed class DirectMappings
             {
                 while (--i >= 0)
                 {
-                    _ = _batch.Unmap(new(pieces[i].Start), pieces[i].Length);
+                    _unconfirmed.Add(pieces[i]);
                 }
 
-                _ = _batch.Complete();
+                _ = Settle();
                 return error;
             }
         }

@@ -58,8 +58,11 @@ internal sealed class IoasIoasidMap(IommufdFile file, IoasObject ioas) : IoasidM
         made = attach(fresh!);
         if (made != Errno.Success)
         {
-            ioas.Space.RemoveDomain(inSpace!);
-            fresh!.Dispose();
+            if (ioas.Space.RemoveDomain(inSpace!))
+            {
+                fresh!.Dispose();
+            }
+
             return made;
         }
 
@@ -76,8 +79,10 @@ internal sealed class IoasIoasidMap(IommufdFile file, IoasObject ioas) : IoasidM
     {
         foreach ((PagingDomain domain, AddressSpaceDomain inSpace) in _domains)
         {
-            ioas.Space.RemoveDomain(inSpace);
-            domain.Dispose();
+            if (ioas.Space.RemoveDomain(inSpace))
+            {
+                domain.Dispose();
+            }
         }
 
         ioas.Unuse();

@@ -13,6 +13,12 @@ internal sealed class IoasObject(IommufdFile owner, AddressSpace space) : Kernel
     public override void Destroy()
     {
         owner.ForgetVfioIoas(this);
+        Close();
+    }
+
+    /// <summary>Takes everything down that is mapped.</summary>
+    public void Close()
+    {
         space.Close();
         owner.Kernel.OnAddressSpaceClosed(space);
     }

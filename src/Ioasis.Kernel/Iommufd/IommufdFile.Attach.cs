@@ -70,7 +70,8 @@ internal sealed partial class IommufdFile
                 Errno error = group.Block(pasid);
                 if (error != Errno.Success)
                 {
-                    // The IOMMU may still use the table: it, its memory and the device's place are kept for ever.
+                    // The IOMMU may still use the table: the device stays attached, and with it the table and its memory.
+                    attachment.Devices.Add(device);
                     return error;
                 }
 
@@ -278,7 +279,7 @@ internal sealed partial class IommufdFile
 
     private static Errno Prepare(DeviceObject device, HwptObject table)
     {
-        Errno error = table.Paging.Ioas.Space.ReserveRegions(device.Device.GetReservedRegions(), device);
+        Errno error = table.Paging.Ioas.Space.ReserveRegions(RegionsOf(device), device);
         if (error == Errno.Success)
         {
             error = PrepareDirect(device, table);
@@ -291,15 +292,32 @@ internal sealed partial class IommufdFile
         return error;
     }
 
+    // The group is attached as one, so that what firmware wants to reach by another device of it counts too.
+    private static List<ReservedRegion> RegionsOf(DeviceObject device)
+    {
+        List<ReservedRegion> regions = [.. device.Device.GetReservedRegions()];
+        foreach (IommuDevice other in device.Device.Group.Devices)
+        {
+            if (other != device.Device)
+            {
+                regions.AddRange(other.GetReservedRegions().Where(static region => region.Kind == ReservedRegionKind.Direct));
+            }
+        }
+
+        return regions;
+    }
+
     private static Errno PrepareDirect(DeviceObject device, HwptObject table)
     {
         Errno error = CanServe(device, table);
-        return error == Errno.Success ? table.Paging.Direct.Add(device.Device.GetReservedRegions(), device) : error;
+        return error == Errno.Success
+            ? table.Paging.Ioas.Space.MapDirect(table.Paging.InSpace, RegionsOf(device), device)
+            : error;
     }
 
     private static void Unprepare(DeviceObject device, HwptObject table, bool regions)
     {
-        table.Paging.Direct.Remove(device);
+        table.Paging.Ioas.Space.UnmapDirect(table.Paging.InSpace, device);
         if (regions)
         {
             table.Paging.Ioas.Space.ReleaseRegions(device);

@@ -58,7 +58,16 @@ internal sealed partial class IommufdFile : OpenFile
     }
 
     /// <inheritdoc/>
-    protected override void Release() => _objects.DestroyAll();
+    protected override void Release()
+    {
+        _objects.DestroyAll();
+
+        // What is left an IOMMU may still use. Its mappings go like any others: their memory as soon as that is confirmed.
+        foreach (IoasObject ioas in _objects.UseAll<IoasObject>())
+        {
+            ioas.Close();
+        }
+    }
 
     /// <summary>An address space goes: VFIO compatibility must not find it any more.</summary>
     internal void ForgetVfioIoas(IoasObject ioas) => Interlocked.CompareExchange(ref _vfioIoas, null, ioas);

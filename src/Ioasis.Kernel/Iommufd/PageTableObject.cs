@@ -17,7 +17,6 @@ internal sealed class PageTableObject : HwptObject
     {
         _owner = owner;
         _inSpace = inSpace;
-        Direct = new(domain);
         Ioas = ioas;
         PagingDomain = domain;
         Traits = traits;
@@ -71,15 +70,18 @@ internal sealed class PageTableObject : HwptObject
         return Errno.Success;
     }
 
-    /// <summary>The one-to-one mappings that its devices need. Under the attach lock.</summary>
-    public DirectMappings Direct { get; }
+    /// <summary>The domain as its address space knows it.</summary>
+    public AddressSpaceDomain InSpace => _inSpace;
 
     /// <inheritdoc/>
     public override void Destroy()
     {
         _owner.ForgetTable(this);
-        Ioas.Space.RemoveDomain(_inSpace);
-        PagingDomain.Dispose();
+        if (Ioas.Space.RemoveDomain(_inSpace))
+        {
+            PagingDomain.Dispose();
+        }
+
         ReleaseFaults();
         Ioas.Unuse();
     }

@@ -91,20 +91,27 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
     }
 
     /// <summary>Takes a group out. With the last one the kind of IOMMU and all mappings go.</summary>
-    internal void Remove(VfioGroupFile group)
+    /// <param name="group">The group.</param>
+    /// <param name="isClosing">The group's file goes: it is taken out whatever the IOMMU says.</param>
+    /// <returns>Success; or the error of the IOMMU that did not confirm the detach: then the group is where it was.</returns>
+    internal Errno Remove(VfioGroupFile group, bool isClosing)
     {
         using (_lock.Acquire())
         {
             Member member = _groups.Single(entry => entry.Group == group);
-            _ = _groups.Remove(member);
-            if (_space is not null)
+            Errno error = _space is null ? Errno.Success : Detach(member);
+            if (error != Errno.Success && !isClosing)
             {
-                Detach(member);
-                if (_groups.Count == 0)
-                {
-                    CloseSpace();
-                }
+                return error;
             }
+
+            _ = _groups.Remove(member);
+            if (_space is not null && _groups.Count == 0)
+            {
+                CloseSpace();
+            }
+
+            return Errno.Success;
         }
     }
 
@@ -145,7 +152,7 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
             {
                 while (--i >= 0)
                 {
-                    Detach(_groups[i]);
+                    _ = Detach(_groups[i]);
                 }
 
                 CloseSpace();
@@ -161,6 +168,10 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
         _space!.Close();
         kernel.OnAddressSpaceClosed(_space);
         Volatile.Write(ref _space, null);
+
+        // Those that a group could not be detached from stay with their address space, which has no mapping any more.
+        _domains.Clear();
+        _groups.ForEach(static member => member.Domain = null);
         _mappings = 0;
         _tracksDirty = false;
     }
@@ -183,7 +194,7 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
 
         foreach (ContainerDomain domain in _domains)
         {
-            error = domain.Attach(member, regions);
+            error = domain.Attach(_space!, member, regions);
             if (error != Errno.InvalidArgument)
             {
                 break;
@@ -226,11 +237,14 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
         }
 
         ContainerDomain domain = new(made!, inSpace!);
-        error = domain.Attach(member, regions);
+        error = domain.Attach(_space!, member, regions);
         if (error != Errno.Success)
         {
-            _space.RemoveDomain(inSpace!);
-            made!.Dispose();
+            if (_space.RemoveDomain(inSpace!))
+            {
+                made!.Dispose();
+            }
+
             return error;
         }
 
@@ -238,24 +252,29 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
         return Errno.Success;
     }
 
-    private void Detach(Member member)
+    private Errno Detach(Member member)
     {
         ContainerDomain domain = member.Domain!;
-        if (member.Group.Group.Detach() != Errno.Success)
+        Errno error = member.Group.Group.Detach();
+        if (error != Errno.Success)
         {
-            // The IOMMU may still use the domain: it and its memory are kept for ever.
-            return;
+            // The IOMMU may still use the domain: it is kept, and so is what is mapped in it.
+            return error;
         }
 
-        domain.Direct.Remove(member);
+        _space!.UnmapDirect(domain.InSpace, member);
         _space!.ReleaseRegions(member);
         member.Domain = null;
         if (--domain.Groups == 0)
         {
             _ = _domains.Remove(domain);
-            _space.RemoveDomain(domain.InSpace);
-            domain.Domain.Dispose();
+            if (_space.RemoveDomain(domain.InSpace))
+            {
+                domain.Domain.Dispose();
+            }
         }
+
+        return Errno.Success;
     }
 
     private sealed class Member(VfioGroupFile group)
@@ -271,13 +290,11 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
 
         public AddressSpaceDomain InSpace => inSpace;
 
-        public DirectMappings Direct { get; } = new(domain);
-
         public int Groups { get; set; }
 
-        public Errno Attach(Member member, List<ReservedRegion> regions)
+        public Errno Attach(AddressSpace space, Member member, List<ReservedRegion> regions)
         {
-            Errno error = Direct.Add(regions, member);
+            Errno error = space.MapDirect(inSpace, regions, member);
             if (error != Errno.Success)
             {
                 return error;
@@ -286,7 +303,7 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
             error = member.Group.Group.Attach(domain);
             if (error != Errno.Success)
             {
-                Direct.Remove(member);
+                space.UnmapDirect(inSpace, member);
                 return error;
             }
 

@@ -49,7 +49,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     {
         if (HasContainer)
         {
-            _ = Leave();
+            _ = Leave(isClosing: true);
         }
 
         node.Close();
@@ -150,9 +150,9 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     private Errno UnsetContainer() =>
         !HasContainer ? Errno.InvalidArgument
         : _container is not null && Volatile.Read(ref _devices) > 0 ? Errno.Busy
-        : Leave();
+        : Leave(isClosing: false);
 
-    private Errno Leave()
+    private Errno Leave(bool isClosing)
     {
         if (_iommu is not null)
         {
@@ -162,7 +162,12 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.Success;
         }
 
-        _container!.Remove(this);
+        Errno error = _container!.Remove(this, isClosing);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
         Group.ReleaseDma(this);
         _container.Dereference();
         _container = null;

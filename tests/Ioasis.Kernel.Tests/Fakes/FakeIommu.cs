@@ -35,6 +35,31 @@ internal sealed class FakeIommu : IommuInstance
 
     public bool FailsToComplete { get; set; }
 
+    /// <summary>The confirmation that the hardware does not give, counted from 1; 0 for none.</summary>
+    public int RefusesAt { get; set; }
+
+    /// <summary>Whether it gives none after that either.</summary>
+    public bool RefusesFromThereOn { get; set; }
+
+    /// <summary>Confirmations that were asked for.</summary>
+    public int Confirmations { get; set; }
+
+    /// <summary>The unmap whose tables fail half way, counted from 1; 0 for none.</summary>
+    public int FailsUnmapAt { get; set; }
+
+    /// <summary>Unmaps that were asked for.</summary>
+    public int Unmaps { get; set; }
+
+    /// <summary>Whether the hardware confirms what it was asked for now.</summary>
+    public bool Confirms()
+    {
+        int number = ++Confirmations;
+        return RefusesAt == 0 || !(RefusesFromThereOn ? number >= RefusesAt : number == RefusesAt);
+    }
+
+    /// <summary>The hardware and the memory are as they should be from now on.</summary>
+    public void Recover() => (RefusesAt, FailsUnmapAt, FailsToComplete) = (0, 0, false);
+
     public int Synchronisations { get; set; }
 
     public Domain DomainOf(IommuDevice device)
@@ -55,6 +80,10 @@ internal sealed class FakeIommu : IommuInstance
 
     /// <summary>What the hardware says of itself; empty for nothing.</summary>
     public byte[] Description { get; set; } = [];
+
+    public IEnumerable<(Pasid Pasid, Domain Domain)> PasidsOf(IommuDevice device) =>
+        _pasids.Where(entry => entry.Key.Device == device).OrderBy(static entry => entry.Key.Pasid.Value)
+            .Select(static entry => (entry.Key.Pasid, entry.Value));
 
     public bool IsUsed(Domain domain)
     {
@@ -138,7 +167,7 @@ internal sealed class FakeIommu : IommuInstance
             }
         }
 
-        // Detaching cannot fail; anything else may.
+        // Detaching needs no memory; but the hardware must confirm each switch.
         Errno error = next is FakeDomain or FakeNestedDomain ? Injection.Hit(InjectionKind.QueueSpace) : Errno.Success;
         if (error != Errno.Success)
         {
@@ -147,6 +176,11 @@ internal sealed class FakeIommu : IommuInstance
 
         lock (Sync)
         {
+            if (!Confirms())
+            {
+                return Errno.IoError;
+            }
+
             if (!pasid.IsPresent)
             {
                 _attached[device] = next;
@@ -321,6 +355,14 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     public int MappedPages => _pages.Count;
 
+    /// <summary>Every page that is mapped, and every one that devices may still reach.</summary>
+    public string Describe()
+    {
+        using Lock.Scope scope = iommu.Sync.EnterScope();
+        return string.Join(' ', _pages.OrderBy(static page => page.Key).Select(static page => FormattableString.Invariant($"{page.Key:x}>{page.Value.Page:x}{page.Value.Access}")))
+            + " stale " + string.Join(' ', _stale.Order().Select(static page => page.ToString("x", System.Globalization.CultureInfo.InvariantCulture)));
+    }
+
     public int MapCalls { get; private set; }
 
     /// <summary>Those among <see cref="MapCalls"/> that wanted leaves of one page.</summary>
@@ -385,13 +427,19 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
         return Errno.Success;
     }
 
-    public override ulong Unmap(Iova iova, ulong length, ref InvalidationGather gather)
+    public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
     {
         IsDisposed.ShouldBeFalse();
         using Lock.Scope scope = iommu.Sync.EnterScope();
-        ulong unmapped = 0;
+        unmapped = 0;
+        bool fails = ++iommu.Unmaps == iommu.FailsUnmapAt;
         for (ulong offset = 0; offset < length; offset += 4096)
         {
+            if (fails && offset >= length / 2)
+            {
+                return Errno.IoError;
+            }
+
             if (_pages.Remove((iova.Value + offset) >> 12, out (ulong Page, Access) entry))
             {
                 unmapped += 4096;
@@ -400,14 +448,14 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
             }
         }
 
-        return unmapped;
+        return Errno.Success;
     }
 
     public override Errno Sync(ref InvalidationGather gather)
     {
         using Lock.Scope scope = iommu.Sync.EnterScope();
         iommu.Synchronisations++;
-        if (iommu.FailsToComplete && iommu.IsUsed(this))
+        if (iommu.IsUsed(this) && (iommu.FailsToComplete || (!gather.IsEmpty && !iommu.Confirms())))
         {
             return Errno.IoError;
         }

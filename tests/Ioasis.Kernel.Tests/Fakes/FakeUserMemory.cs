@@ -29,6 +29,10 @@ internal sealed class FakeUserMemory : IUserMemory
 
     public int PinnedPages => _pins.Count;
 
+    /// <summary>Every page that is pinned, with how often.</summary>
+    public IEnumerable<string> Pins => _pins.OrderBy(static pin => pin.Key)
+        .Select(static pin => FormattableString.Invariant($"{pin.Key:x}x{pin.Value}"));
+
     public int PinCalls { get; private set; }
 
     /// <summary>Asked before a page is let go: an IOMMU that can still reach it says so.</summary>
