@@ -161,7 +161,7 @@ public sealed partial class PasidAllocator
     /// <summary>Finds the set of a token: a hash, no scan and no lock (S0.8).</summary>
     public PasidSet? FindSet(object token) => _setsByToken.GetValueOrDefault(token);
 
-    /// <summary>Frees a set by its number; see <see cref="PasidSet.FreeAll"/>.</summary>
+    /// <summary>Frees a set by its number; see <see cref="PasidSet.FreeAll(PasidSetDisposition, TimeSpan?)"/>.</summary>
     /// <returns>As there, or <see cref="Errno.NoEntry"/> for a number of no set, which does nothing (S0.12).</returns>
     public Errno FreeSet(PasidSetId id, PasidSetDisposition disposition) =>
         FindSet(id)?.FreeAll(disposition) ?? Errno.NoEntry;

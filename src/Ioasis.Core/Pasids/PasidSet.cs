@@ -276,7 +276,14 @@ public sealed partial class PasidSet
     /// </param>
     /// <param name="patience">How long to wait for each drain; null for the allocator's.</param>
     /// <returns>Success, or <see cref="Errno.TimedOut"/> if a drain has not ended: that IOASID stays taken.</returns>
-    public Errno FreeAll(PasidSetDisposition disposition, TimeSpan? patience = null)
+    public Errno FreeAll(PasidSetDisposition disposition, TimeSpan? patience = null) => FreeAll(disposition, out _, patience);
+
+    /// <summary>As <see cref="FreeAll(PasidSetDisposition, TimeSpan?)"/>, and says which: the members at the moment from which on the set stood still.</summary>
+    /// <param name="disposition">What becomes of the set.</param>
+    /// <param name="ended">What was freed, also where a drain has not ended.</param>
+    /// <param name="patience">How long to wait for each drain; null for the allocator's.</param>
+    /// <returns>Success, or <see cref="Errno.TimedOut"/>.</returns>
+    public Errno FreeAll(PasidSetDisposition disposition, out IReadOnlyList<Ioasid> ended, TimeSpan? patience = null)
     {
         if (disposition == PasidSetDisposition.Destroy)
         {
@@ -296,6 +303,7 @@ public sealed partial class PasidSet
             }
         }
 
+        ended = members;
         Errno result = Errno.Success;
         foreach (Ioasid ioasid in members)
         {

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -46,13 +47,10 @@ internal sealed partial class IoasidFile
         }
 
         context.Ioasid = ioasid;
-        file._contexts[ioasid.Pasid.Value] = context;
-        if (!ioasid.IsLive)
-        {
-            // Its set was freed in between, and did not find it here.
-            file.Forget(context);
-        }
 
+        // Another thread may run between the birth and the place in the descriptor.
+        _ = Injection.Hit(InjectionKind.MemoryWrite);
+        file.Put(context);
         argument.OutIoasid = ioasid.Pasid.Value;
         return Errno.Success;
     }

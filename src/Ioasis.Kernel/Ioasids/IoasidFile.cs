@@ -211,11 +211,12 @@ internal sealed partial class IoasidFile : OpenFile
     // Ends the IOASIDs of a set; then nobody finds them here, and their memory is wiped (S1.7).
     private Errno End(PasidSet set, PasidSetDisposition disposition)
     {
-        Ioasid[] members = set.Snapshot();
-        Errno error = set.FreeAll(disposition);
-        foreach (Ioasid ioasid in members)
+        // What the core has ended, not what was there before: another thread may have allocated in between.
+        Errno error = set.FreeAll(disposition, out IReadOnlyList<Ioasid> ended);
+        foreach (Ioasid ioasid in ended)
         {
-            // By its number here, for what it had in the core is gone with its life; and only if the number is still its own.
+            // By its number here, for what it had in the core is gone with its life; and only if the number is still its own: who took
+            // the place of another has seen to that (Put).
             if (!ioasid.IsLive
                 && _contexts.TryGetValue(ioasid.Pasid.Value, out IoasidContext? context) && context.Ioasid == ioasid)
             {
@@ -224,6 +225,33 @@ internal sealed partial class IoasidFile : OpenFile
         }
 
         return error;
+    }
+
+    // Makes an IOASID known by its number. Lives of one number come one after the other, but the threads that make them known may
+    // not: what is dead never takes the place of what lives, and gives way to it wholly.
+    private void Put(IoasidContext context)
+    {
+        uint number = context.Ioasid.Pasid.Value;
+        while (!_contexts.TryAdd(number, context))
+        {
+            if (!_contexts.TryGetValue(number, out IoasidContext? other))
+            {
+                continue;
+            }
+
+            if (other.Ioasid.IsLive)
+            {
+                break;
+            }
+
+            Forget(other);
+        }
+
+        if (!context.Ioasid.IsLive)
+        {
+            // Its set was freed in between, and did not find it here.
+            Forget(context);
+        }
     }
 
     private void Forget(IoasidContext context)
