@@ -1,0 +1,3 @@
+using Ioasis.TraceGenerator;
+
+return GeneratorCommand.Run(args, Console.Error);
