@@ -56,7 +56,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         }
 
         _faults = new(options.FaultCapacity);
-        _ownMemory = new(options.PhysicalBits);
+        _ownMemory = new(options.PhysicalBits, options.PagedMemoryLimit);
         PhysicalMemory = options.UserMemory is null ? new PlatformMemory(_ownMemory) : _ownMemory;
         _pages = new(PhysicalMemory, options.TableMemory);
         _link = new(_interrupts);

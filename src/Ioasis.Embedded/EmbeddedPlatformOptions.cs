@@ -47,6 +47,12 @@ public sealed record EmbeddedPlatformOptions
     /// <summary>Bits of physical address, 42 to 56. This process's own memory needs 56.</summary>
     public int PhysicalBits { get; init; } = SparsePhysicalMemory.MaxPhysicalBits;
 
+    /// <summary>
+    /// Physical addresses below this one, a multiple of 2 MiB, are kept page by page and can be given back with <see cref="IDiscardableMemory.Discard"/>;
+    /// tables and queues of the IOMMU belong above. 0 for none.
+    /// </summary>
+    public ulong PagedMemoryLimit { get; init; }
+
     /// <summary>Physical memory that is set aside for tables and queues; its start is 4 KiB aligned.</summary>
     public AddressRange TableMemory { get; init; } = new(1ul << 40, (1ul << 41) - 1);
 

@@ -87,3 +87,18 @@ public interface IPhysicalMemory
     /// </summary>
     nint TryGetHostPointer(PhysicalAddress address, ulong length);
 }
+
+/// <summary>Memory that takes back pages whose content nobody needs any more.</summary>
+public interface IDiscardableMemory
+{
+    /// <summary>
+    /// Gives back the whole 4 KiB pages within a range: they read 0 from then on, and cost nothing until they are written again. What cannot be
+    /// given back keeps its content.
+    /// </summary>
+    /// <param name="address">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <remarks>
+    /// Nobody may access the 2 MiB around any byte of the range meanwhile, and host pointers to its pages (<see cref="IPhysicalMemory.TryGetHostPointer"/>) end.
+    /// </remarks>
+    void Discard(PhysicalAddress address, ulong length);
+}

@@ -7,12 +7,13 @@ namespace Ioasis.Platform;
 /// <summary>
 /// Physical memory of this process's own, sparse over 56 bits of address: 2 MiB chunks come into being when they are first
 /// written or pointed at, and bytes that nobody wrote read 0. An address at or above <see cref="Limit"/> is an access fault.
+/// Below <see cref="PagedLimit"/> memory comes by 4 KiB pages instead, which can be given back (<see cref="Discard"/>).
 /// </summary>
 /// <remarks>
-/// A three-step look-up (512 GiB, 2 MiB, byte) without locks; a chunk is published by compare-and-swap and lives until
-/// <see cref="Dispose"/>, which must not run while anyone still accesses the memory.
+/// A three-step look-up (512 GiB, 2 MiB, byte; a fourth where it is paged) without locks; a chunk is published by compare-and-swap
+/// and lives until <see cref="Dispose"/>, which must not run while anyone still accesses the memory.
 /// </remarks>
-public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
+public sealed unsafe partial class SparsePhysicalMemory : IPhysicalMemory, IDiscardableMemory, IDisposable
 {
     /// <summary>log2 of the size of a chunk.</summary>
     public const int ChunkShift = 21;
@@ -33,12 +34,18 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
 
     /// <summary>Makes an empty memory.</summary>
     /// <param name="physicalBits">Bits of address, 21 to 56.</param>
-    /// <exception cref="ArgumentOutOfRangeException"><paramref name="physicalBits"/> is out of range.</exception>
-    public SparsePhysicalMemory(int physicalBits = MaxPhysicalBits)
+    /// <param name="pagedLimit">The first address that is not paged, a multiple of 2 MiB: 0 for no paged memory.</param>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// <paramref name="physicalBits"/> is out of range, or <paramref name="pagedLimit"/> is not a multiple of 2 MiB within the memory.
+    /// </exception>
+    public SparsePhysicalMemory(int physicalBits = MaxPhysicalBits, ulong pagedLimit = 0)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(physicalBits, ChunkShift);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(physicalBits, MaxPhysicalBits);
         Limit = 1ul << physicalBits;
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(pagedLimit, Limit);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(pagedLimit & ChunkMask, 0ul, nameof(pagedLimit));
+        PagedLimit = pagedLimit;
         _top = (byte***)NativeMemory.AllocZeroed((nuint)Math.Max(1, Limit >> TopShift), (nuint)sizeof(byte**));
     }
 
@@ -47,6 +54,9 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
 
     /// <summary>The first address that does not exist.</summary>
     public ulong Limit { get; }
+
+    /// <summary>The first address that is not paged; 0 without paged memory.</summary>
+    public ulong PagedLimit { get; }
 
     /// <summary>Bytes of host address space taken by chunks.</summary>
     public long CommittedBytes => Volatile.Read(ref _chunks) << ChunkShift;
@@ -62,15 +72,15 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
         ulong position = address.Value;
         while (destination.Length > 0)
         {
-            int piece = (int)Math.Min((ulong)destination.Length, (1ul << ChunkShift) - (position & ChunkMask));
-            byte* chunk = Find(position);
-            if (chunk == null)
+            int piece = (int)Math.Min((ulong)destination.Length, Room(position));
+            byte* bytes = Find(position);
+            if (bytes == null)
             {
                 destination[..piece].Clear();
             }
             else
             {
-                new ReadOnlySpan<byte>(chunk + (position & ChunkMask), piece).CopyTo(destination);
+                new ReadOnlySpan<byte>(bytes, piece).CopyTo(destination);
             }
 
             destination = destination[piece..];
@@ -93,8 +103,8 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
         ulong position = address.Value;
         while (source.Length > 0)
         {
-            int piece = (int)Math.Min((ulong)source.Length, (1ul << ChunkShift) - (position & ChunkMask));
-            source[..piece].CopyTo(new Span<byte>(FindOrAdd(position) + (position & ChunkMask), piece));
+            int piece = (int)Math.Min((ulong)source.Length, Room(position));
+            source[..piece].CopyTo(new Span<byte>(FindOrAdd(position), piece));
             source = source[piece..];
             position += (ulong)piece;
         }
@@ -112,8 +122,8 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        byte* chunk = Find(address.Value);
-        value = chunk == null ? 0 : Volatile.Read(ref *(ulong*)(chunk + (address.Value & ChunkMask)));
+        byte* bytes = Find(address.Value);
+        value = bytes == null ? 0 : Volatile.Read(ref *(ulong*)bytes);
         return MemoryStatus.Success;
     }
 
@@ -126,7 +136,7 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        Volatile.Write(ref *(ulong*)(FindOrAdd(address.Value) + (address.Value & ChunkMask)), value);
+        Volatile.Write(ref *(ulong*)FindOrAdd(address.Value), value);
         return MemoryStatus.Success;
     }
 
@@ -139,8 +149,8 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        byte* chunk = Find(address.Value);
-        value = chunk == null ? 0 : Volatile.Read(ref *(uint*)(chunk + (address.Value & ChunkMask)));
+        byte* bytes = Find(address.Value);
+        value = bytes == null ? 0 : Volatile.Read(ref *(uint*)bytes);
         return MemoryStatus.Success;
     }
 
@@ -152,7 +162,7 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        Volatile.Write(ref *(uint*)(FindOrAdd(address.Value) + (address.Value & ChunkMask)), value);
+        Volatile.Write(ref *(uint*)FindOrAdd(address.Value), value);
         return MemoryStatus.Success;
     }
 
@@ -165,7 +175,7 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        ref ulong location = ref *(ulong*)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+        ref ulong location = ref *(ulong*)FindOrAdd(address.Value);
         observed = Interlocked.CompareExchange(ref location, desired, expected);
         return MemoryStatus.Success;
     }
@@ -179,23 +189,22 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
             return MemoryStatus.AccessFault;
         }
 
-        ref uint location = ref *(uint*)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+        ref uint location = ref *(uint*)FindOrAdd(address.Value);
         observed = Interlocked.CompareExchange(ref location, desired, expected);
         return MemoryStatus.Success;
     }
 
     /// <summary>
     /// The host address of the chunk (2^<see cref="ChunkShift"/> bytes, aligned) around an address, or 0 if nothing was ever stored
-    /// there or the address does not exist. Unlike <see cref="TryGetHostPointer"/> it brings nothing into being. A chunk stays where it is.
+    /// there, the address does not exist, or is paged. Unlike <see cref="TryGetHostPointer"/> it brings nothing into being. A chunk stays where it is.
     /// </summary>
-    public nint FindChunk(PhysicalAddress address) => address.Value < Limit ? (nint)Find(address.Value) : 0;
+    public nint FindChunk(PhysicalAddress address) =>
+        address.Value < Limit && address.Value >= PagedLimit ? (nint)FindSlot(address.Value) : 0;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public nint TryGetHostPointer(PhysicalAddress address, ulong length) =>
-        length == 0 || !InRange(address.Value, length) || (address.Value & ChunkMask) + length > (1ul << ChunkShift)
-            ? 0
-            : (nint)(FindOrAdd(address.Value) + (address.Value & ChunkMask));
+        length == 0 || !InRange(address.Value, length) || length > Room(address.Value) ? 0 : (nint)FindOrAdd(address.Value);
 
     /// <summary>Frees the chunks. No access may be under way.</summary>
     public void Dispose()
@@ -211,33 +220,51 @@ public sealed unsafe class SparsePhysicalMemory : IPhysicalMemory, IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private bool IsAccessible(ulong address, ulong size) => address < Limit && (address & (size - 1)) == 0;
 
+    // Bytes from an address to the end of what lies in one piece.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private byte* Find(ulong address)
+    private ulong Room(ulong address) =>
+        address < PagedLimit ? PageSize - (address & (PageSize - 1)) : (1ul << ChunkShift) - (address & ChunkMask);
+
+    // What stands in the slot of 2 MiB: a chunk, or where it is paged a table of pages; null for nothing.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* FindSlot(ulong address)
     {
         byte** middle = _top[address >> TopShift];
         return middle == null ? null : middle[(address >> ChunkShift) & ((1ul << MiddleBits) - 1)];
     }
 
+    // The byte at an address, or null if nothing was ever stored around it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private byte* Find(ulong address)
+    {
+        byte* slot = FindSlot(address);
+        return slot == null ? null : address < PagedLimit ? FindPaged(slot, address) : slot + (address & ChunkMask);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private byte* FindOrAdd(ulong address)
     {
-        byte* chunk = Find(address);
-        return chunk != null ? chunk : Add(address);
+        byte* bytes = Find(address);
+        return bytes != null ? bytes : address < PagedLimit ? AddPage(address) : Add(address);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private byte* Add(ulong address)
     {
-        byte** middle = (byte**)Publish(
-            ref *(nint*)&_top[address >> TopShift], (nuint)sizeof(byte*) << MiddleBits, out _);
-        byte* chunk = (byte*)Publish(
-            ref *(nint*)&middle[(address >> ChunkShift) & ((1ul << MiddleBits) - 1)], 1u << ChunkShift, out bool added);
+        byte* chunk = (byte*)Publish(ref *(nint*)AddSlot(address), 1u << ChunkShift, out bool added);
         if (added)
         {
             Interlocked.Increment(ref _chunks);
         }
 
-        return chunk;
+        return chunk + (address & ChunkMask);
+    }
+
+    private byte** AddSlot(ulong address)
+    {
+        byte** middle = (byte**)Publish(
+            ref *(nint*)&_top[address >> TopShift], (nuint)sizeof(byte*) << MiddleBits, out _);
+        return &middle[(address >> ChunkShift) & ((1ul << MiddleBits) - 1)];
     }
 
     private nint Publish(ref nint slot, nuint bytes, out bool added)

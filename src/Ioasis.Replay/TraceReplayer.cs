@@ -74,26 +74,23 @@ public static class TraceReplayer
         Stopwatch watch = Stopwatch.StartNew();
         progress?.Report(new("planning", 0));
         PlanOptions planning = new() { Rest = options.RestDevice, LastIova = LastIova(options.Mode) };
-        MappingPlan plan;
-        DmaSchedule? schedule = null;
-        ClockTie? alignment = null;
         if (log is null)
         {
-            plan = Planner.Make(trace, planning);
-        }
-        else
-        {
-            alignment = ClockTie.Align(trace, log);
-            (plan, schedule) = DmaPlanner.Make(trace, log, alignment, planning, options.ToleranceSeconds);
+            return Replay(new(new WholeFeed(trace, parseTime), planning), options, parseTime, watch, progress, cancellationToken);
         }
 
+        var alignment = ClockTie.Align(trace, log);
+        (MappingPlan plan, DmaSchedule schedule) = DmaPlanner.Make(trace, log, alignment, planning, options.ToleranceSeconds);
         return Replay(
-            new(plan, log, schedule?.Accesses ?? [], learned: false)
+            new(new WholeFeed(plan.Trace, parseTime), plan.Options)
             {
+                Placed = plan,
+                Log = log,
+                Accesses = schedule.Accesses,
                 Alignment = alignment,
-                Residuals = schedule?.Residuals ?? [],
-                Refined = schedule?.Refined ?? 0,
-                NearMisses = schedule is null ? default : (schedule.NearMisses, schedule.FarthestNearMiss),
+                Residuals = schedule.Residuals,
+                Refined = schedule.Refined,
+                NearMisses = (schedule.NearMisses, schedule.FarthestNearMiss),
             },
             options, parseTime, watch, progress, cancellationToken);
     }
@@ -111,16 +108,45 @@ public static class TraceReplayer
         Stopwatch watch = Stopwatch.StartNew();
         progress?.Report(new("planning", 0));
         (MappingPlan plan, ScheduledDma[] accesses) = LearnedTrace.Learn(log, LastIova(options.Mode));
-        return Replay(new(plan, log, accesses, learned: true), options, parseTime, watch, progress, cancellationToken);
+        return Replay(
+            new(new WholeFeed(plan.Trace, parseTime), plan.Options) { Placed = plan, Log = log, Accesses = accesses, Learned = true },
+            options, parseTime, watch, progress, cancellationToken);
     }
 
     /// <summary>The last IOVA that a first stage of a mode translates without sign extension (RISC-V privileged specification, 12.3 to 12.6).</summary>
     private static ulong LastIova(PagingMode mode) => (1ul << ((int)mode - 1)) - 1;
 
-    /// <summary>Says why a plan has no step.</summary>
-    private static TraceInputException NothingReplayable(MappingPlan plan)
+    private static ReplayReport Replay(
+        ReplayCase replay, ReplayOptions options, TimeSpan parseTime, Stopwatch watch, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
-        PlanOddities odd = plan.Oddities;
+        EventBlock first = replay.Feed.Next();
+        TraceClock clock = new();
+        if (first.Count > 0)
+        {
+            clock.MoveTo(first.Events[0].TimeNs);
+        }
+
+        TimeSpan waited = watch.Elapsed;
+        using ReplayStack stack = new(options, clock);
+        InputLog input = replay.Feed.Trace.Input;
+        CheckLog checks = new(input.Path, (replay.Log?.Input ?? input).Path);
+        SeriesFeeder series = new(stack);
+        ReplayEngine engine = new(replay, options, stack, clock, checks, options.RecordSeries ? series : null);
+        engine.Run(first, progress, cancellationToken);
+        if (!engine.DidAnything)
+        {
+            throw NothingReplayable(engine.Summary, replay.Feed.Trace, engine.Statistics.Maps + engine.Statistics.Unmaps > 0);
+        }
+
+        series.AddDevices(replay.Feed.Devices);
+        SeriesReport seriesReport = series.Finish(input.LastTimeNs);
+        TimeSpan elapsed = watch.Elapsed + parseTime;
+        return new ReportBuilder(replay, options, stack, engine).Build(checks.ToReport(), seriesReport, elapsed, watch.Elapsed - waited);
+    }
+
+    /// <summary>Says why there was no step.</summary>
+    private static TraceInputException NothingReplayable(PlanSummary plan, KernelTrace trace, bool hasMappings)
+    {
         List<string> reasons = [];
         foreach ((PlanOddity oddity, string words) in ((PlanOddity, string)[])
         [
@@ -129,42 +155,17 @@ public static class TraceReplayer
             (PlanOddity.UnmapOfUnknown, "unmaps of what was mapped before the recording began"),
         ])
         {
-            if (odd[oddity] > 0)
+            if (plan.Oddities[oddity] > 0)
             {
                 reasons.Add(string.Create(
-                    System.Globalization.CultureInfo.InvariantCulture, $"{odd[oddity]} {words} (first at line {odd.FirstLine(oddity)})"));
+                    System.Globalization.CultureInfo.InvariantCulture,
+                    $"{plan.Oddities[oddity]} {words} (first at line {plan.Oddities.FirstLine(oddity)})"));
             }
         }
 
-        return plan.Trace.Input.NothingToReplay(
-            plan.Trace.Mappings.Length == 0
-                ? "no event is iommu:map or iommu:unmap, which the recorder has to switch on"
-                : "of its maps and unmaps " + (reasons.Count > 0 ? string.Join(", ", reasons) : "none changes anything"));
-    }
-
-    private static ReplayReport Replay(
-        ReplayCase replay, ReplayOptions options, TimeSpan parseTime, Stopwatch watch, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
-    {
-        TraceClock clock = new();
-        if (replay.Plan.Trace.Mappings.Length > 0)
-        {
-            clock.MoveTo(replay.Plan.Trace.Mappings[0].TimeNs);
-        }
-
-        using ReplayStack stack = new(replay.Plan, options, clock);
-        CheckLog checks = new(replay.Plan.Trace.Input.Path, (replay.Log?.Input ?? replay.Plan.Trace.Input).Path);
-        SeriesFeeder? series = options.RecordSeries
-            ? new(replay.Plan.Trace.Devices, stack, replay.Plan.Trace.Marks.Values, replay.InvalidationTimes())
-            : null;
-        if (replay.Plan.Steps.Length == 0 && replay.Accesses.Length == 0)
-        {
-            throw NothingReplayable(replay.Plan);
-        }
-
-        ReplayEngine engine = new(replay.Plan, replay.Log, replay.Accesses, options, stack, clock, checks, series);
-        engine.Run(progress, cancellationToken);
-        SeriesReport seriesReport = (series ?? new(replay.Plan.Trace.Devices, stack, [], [])).Finish(replay.Plan.Trace.Input.LastTimeNs);
-        TimeSpan replayTime = watch.Elapsed;
-        return new ReportBuilder(replay, options, stack, engine).Build(checks.ToReport(), seriesReport, parseTime, replayTime);
+        return trace.Input.NothingToReplay(
+            hasMappings
+                ? "of its maps and unmaps " + (reasons.Count > 0 ? string.Join(", ", reasons) : "none changes anything")
+                : "no event is iommu:map or iommu:unmap, which the recorder has to switch on");
     }
 }

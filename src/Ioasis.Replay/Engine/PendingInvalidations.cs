@@ -2,6 +2,12 @@ using Ioasis.Replay.Planning;
 
 namespace Ioasis.Replay.Engine;
 
+/// <summary>An unmap whose check waits.</summary>
+/// <param name="Call">The unmap.</param>
+/// <param name="TimeNs">Since when.</param>
+/// <param name="Ended">Its areas where every page is checked, else empty.</param>
+internal readonly record struct PendingCheck(PlanCall Call, long TimeNs, LiveArea[] Ended);
+
 /// <summary>
 /// The unmaps of one device whose invalidation is deferred: they may be reached until a flush, so their check waits for it. An
 /// unmap as old as the limit has been flushed by the time that the machine polled its queues; one whose IOVAs are mapped
@@ -9,7 +15,7 @@ namespace Ioasis.Replay.Engine;
 /// </summary>
 internal sealed class PendingInvalidations(long limitNs)
 {
-    private readonly Queue<(int Step, long TimeNs)> _pending = new();
+    private readonly Queue<PendingCheck> _pending = new();
 
     /// <summary>Unmaps that were not checked because their IOVAs were mapped again first.</summary>
     public long Reused { get; private set; }
@@ -17,54 +23,51 @@ internal sealed class PendingInvalidations(long limitNs)
     /// <summary>When the oldest is due, or <see cref="long.MaxValue"/>.</summary>
     public long DueNs => _pending.Count == 0 ? long.MaxValue : _pending.Peek().TimeNs + limitNs;
 
-    /// <summary>Whether any waits.</summary>
-    public bool Any => _pending.Count > 0;
-
     /// <summary>Defers the check of an unmap.</summary>
-    public void Add(int step, long timeNs) => _pending.Enqueue((step, timeNs));
+    public void Add(in PendingCheck check) => _pending.Enqueue(check);
 
     /// <summary>Takes the oldest that is due.</summary>
-    public bool TryTakeDue(long nowNs, out int step)
+    public bool TryTakeDue(long nowNs, out PendingCheck check)
     {
         if (_pending.Count == 0 || _pending.Peek().TimeNs + limitNs > nowNs)
         {
-            step = -1;
+            check = default;
             return false;
         }
 
-        step = _pending.Dequeue().Step;
+        check = _pending.Dequeue();
         return true;
     }
 
     /// <summary>A map takes IOVAs: those unmaps that waited for them are done.</summary>
-    public void Reuse(PlanStep[] steps, ulong start, ulong length)
+    public void Reuse(ulong start, ulong length)
     {
         int count = _pending.Count;
-        if (count == 0 || !Overlaps(steps, start, length))
+        if (count == 0 || !Overlaps(start, length))
         {
             return;
         }
 
         for (int i = 0; i < count; i++)
         {
-            (int step, long time) = _pending.Dequeue();
-            if (Overlap(steps[step], start, length))
+            PendingCheck check = _pending.Dequeue();
+            if (Overlap(check.Call, start, length))
             {
                 Reused++;
             }
             else
             {
-                _pending.Enqueue((step, time));
+                _pending.Enqueue(check);
             }
         }
     }
 
     /// <summary>Whether an IOVA waits for its invalidation.</summary>
-    public bool Overlaps(PlanStep[] steps, ulong start, ulong length)
+    public bool Overlaps(ulong start, ulong length)
     {
-        foreach ((int step, _) in _pending)
+        foreach (PendingCheck check in _pending)
         {
-            if (Overlap(steps[step], start, length))
+            if (Overlap(check.Call, start, length))
             {
                 return true;
             }
@@ -73,6 +76,6 @@ internal sealed class PendingInvalidations(long limitNs)
         return false;
     }
 
-    private static bool Overlap(in PlanStep step, ulong start, ulong length) =>
-        step.CheckStart <= start + (length - 1) && start <= step.CheckStart + (step.CheckLength - 1);
+    private static bool Overlap(in PlanCall call, ulong start, ulong length) =>
+        call.CheckStart <= start + (length - 1) && start <= call.CheckStart + (call.CheckLength - 1);
 }

@@ -3,20 +3,26 @@ using Ioasis.Replay.Planning;
 
 namespace Ioasis.Replay.Engine;
 
-/// <summary>What is replayed: a plan, and the accesses of a log at their places in it.</summary>
-internal sealed class ReplayCase(MappingPlan plan, DmaLog? log, ScheduledDma[] accesses, bool learned)
+/// <summary>What is replayed: a recording, and the accesses of a log at their places in it.</summary>
+internal sealed class ReplayCase(EventFeed feed, PlanOptions planning)
 {
-    /// <summary>The plan.</summary>
-    public MappingPlan Plan { get; } = plan;
+    /// <summary>The recording.</summary>
+    public EventFeed Feed { get; } = feed;
+
+    /// <summary>How it is planned.</summary>
+    public PlanOptions Planning { get; } = planning;
+
+    /// <summary>The plan that the accesses were placed in, made before with <see cref="Planning"/>; null without a log.</summary>
+    public MappingPlan? Placed { get; init; }
 
     /// <summary>The log, or null.</summary>
-    public DmaLog? Log { get; } = log;
+    public DmaLog? Log { get; init; }
 
     /// <summary>Its accesses.</summary>
-    public ScheduledDma[] Accesses { get; } = accesses;
+    public ScheduledDma[] Accesses { get; init; } = [];
 
-    /// <summary>Whether the plan was learned from the log.</summary>
-    public bool Learned { get; } = learned;
+    /// <summary>Whether the recording was learned from the log.</summary>
+    public bool Learned { get; init; }
 
     /// <summary>How the clocks were tied.</summary>
     public ClockTie? Alignment { get; init; }
@@ -30,23 +36,15 @@ internal sealed class ReplayCase(MappingPlan plan, DmaLog? log, ScheduledDma[] a
     /// <summary>Unexplained accesses that a larger tolerance would explain, and the tolerance in seconds.</summary>
     public (int Count, double Seconds) NearMisses { get; init; }
 
-    /// <summary>Times of recorded invalidations on the trace's clock: the kernel's own events, or without any the log's.</summary>
-    public long[] InvalidationTimes()
+    /// <summary>Times of the log's invalidations on the recording's clock, for a recording that tells of none.</summary>
+    public IEnumerable<long> LoggedInvalidationTimes()
     {
-        if (Plan.Trace.Invalidations.Count > 0 || Log is null)
-        {
-            return [.. Plan.Trace.Invalidations];
-        }
-
-        List<long> times = [];
-        foreach (LoggedInvalidation invalidation in Log.Invalidations)
+        foreach (LoggedInvalidation invalidation in Log?.Invalidations ?? [])
         {
             if (invalidation.Scope != InvalidationScope.Other)
             {
-                times.Add(Alignment is null ? invalidation.TimeNs : (long)(Alignment.ToTraceSeconds(invalidation.TimeNs) * 1e9));
+                yield return Alignment is null ? invalidation.TimeNs : (long)(Alignment.ToTraceSeconds(invalidation.TimeNs) * 1e9);
             }
         }
-
-        return [.. times];
     }
 }

@@ -11,45 +11,46 @@ namespace Ioasis.Replay.Engine;
 // The checks: what a DMA reaches after a map, that it faults after an unmap, and that the fault is reported.
 internal sealed partial class ReplayEngine
 {
-    private void CheckMapped(in PlanStep step, in Area area)
+    private void CheckMapped(in PlanCall call, in LiveArea area)
     {
         ulong last = area.Length - 1;
         if (_options.Check == CheckLevel.All)
         {
             for (ulong offset = 0; offset <= last; offset += 4096)
             {
-                CheckReaches(step, area, offset, write: (offset & 4096) != 0);
+                CheckReaches(call, area, offset, write: (offset & 4096) != 0);
             }
         }
         else
         {
-            CheckReaches(step, area, 0, write: false);
+            CheckReaches(call, area, 0, write: false);
         }
 
-        CheckReaches(step, area, last, write: true);
-        CheckData(step, area, Next() % area.Length & ~7ul);
+        CheckReaches(call, area, last, write: true);
+        CheckData(call, area, Next() % area.Length & ~7ul);
     }
 
-    private void CheckReaches(in PlanStep step, in Area area, ulong offset, bool write)
+    private void CheckReaches(in PlanCall call, in LiveArea area, ulong offset, bool write)
     {
-        Translate(step.Device, area.Start + offset, write, out DmaTranslation translation);
+        Translate(call.Device, area.Start + offset, write, out DmaTranslation translation);
         _checks.Count(CheckKind.MapTranslation);
         ulong expected = area.Physical + offset;
         if (translation.Status != DmaStatus.Success || translation.Address.Value != expected)
         {
-            Fail(CheckKind.MapTranslation, step, area.Start + offset, CheckLog.Physical(expected), CheckLog.Outcome(translation));
+            Fail(CheckKind.MapTranslation, call, area.Start + offset, CheckLog.Physical(expected), CheckLog.Outcome(translation));
             DrainFaults();
         }
     }
 
-    private void CheckData(in PlanStep step, in Area area, ulong offset)
+    private void CheckData(in PlanCall call, in LiveArea area, ulong offset)
     {
         ulong value = Next();
         ulong seen = 0;
         _checks.Count(CheckKind.MapData);
-        TranslationsByDevice[step.Device]++;
+        DeviceState device = _devices[call.Device];
+        device.Translations++;
         Translations++;
-        DmaRequest request = new(_ids[step.Device], new(area.Start + offset), DmaFlags.Write);
+        DmaRequest request = new(device.Id, new(area.Start + offset), DmaFlags.Write);
         DmaStatus status = _port.Write(request, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in value)));
         PhysicalAddress expected = new(area.Physical + offset);
         if (status != DmaStatus.Success
@@ -57,26 +58,28 @@ internal sealed partial class ReplayEngine
             || seen != value)
         {
             Fail(
-                CheckKind.MapData, step, area.Start + offset,
+                CheckKind.MapData, call, area.Start + offset,
                 CheckLog.Physical(expected.Value),
                 status == DmaStatus.Success ? "the data is elsewhere" : "a fault");
             DrainFaults();
         }
+
+        // Nothing but checks writes here: a page that one has written is of no more use.
+        _discarding?.Discard(new(expected.Value & ~4095ul), 4096);
     }
 
-    private void CheckUnmapped(in PlanStep step)
+    private void CheckUnmapped(in PlanCall call, ReadOnlySpan<LiveArea> ended)
     {
         bool write = (Next() & 1) != 0;
         if (_options.Check == CheckLevel.All)
         {
-            for (int i = 0; i < step.AreaCount; i++)
+            foreach (ref readonly LiveArea area in ended)
             {
-                ref readonly Area area = ref _areas[_plan.Ended[step.Area + i]];
-                ulong first = Math.Max(area.Start, step.CheckStart);
-                ulong last = Math.Min(area.Start + (area.Length - 1), step.CheckStart + (step.CheckLength - 1));
+                ulong first = Math.Max(area.Start, call.CheckStart);
+                ulong last = Math.Min(area.Start + (area.Length - 1), call.CheckStart + (call.CheckLength - 1));
                 for (ulong at = first; at <= last && at >= first; at += 4096)
                 {
-                    CheckFaults(CheckKind.UnmapFault, step.Device, at, write, _events[step.Event].Line);
+                    CheckFaults(CheckKind.UnmapFault, call.Device, at, write, call.Line);
                     write = !write;
                 }
             }
@@ -84,12 +87,12 @@ internal sealed partial class ReplayEngine
             return;
         }
 
-        ulong offset = Next() % step.CheckLength;
-        CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart + offset, write, _events[step.Event].Line);
-        if (step.CheckLength > 4096)
+        ulong offset = Next() % call.CheckLength;
+        CheckFaults(CheckKind.UnmapFault, call.Device, call.CheckStart + offset, write, call.Line);
+        if (call.CheckLength > 4096)
         {
-            CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart, !write, _events[step.Event].Line);
-            CheckFaults(CheckKind.UnmapFault, step.Device, step.CheckStart + (step.CheckLength - 1), write, _events[step.Event].Line);
+            CheckFaults(CheckKind.UnmapFault, call.Device, call.CheckStart, !write, call.Line);
+            CheckFaults(CheckKind.UnmapFault, call.Device, call.CheckStart + (call.CheckLength - 1), write, call.Line);
         }
     }
 
@@ -102,7 +105,7 @@ internal sealed partial class ReplayEngine
             if (_checks.Lists)
             {
                 _checks.Fail(
-                    kind, line, _plan.Trace.Devices.Name(device), iova, CheckLog.Fault(write), CheckLog.Outcome(translation));
+                    kind, line, _table.Name(device), iova, CheckLog.Fault(write), CheckLog.Outcome(translation));
             }
             else
             {
@@ -117,13 +120,13 @@ internal sealed partial class ReplayEngine
         _checks.Count(CheckKind.FaultRecord);
         CollectionsMarshal.GetValueRefOrAddDefault(ExpectedFaults, cause, out _)++;
         bool reported = TryTakeFault(out IommuFault fault);
-        if (!reported || fault.Cause != cause || fault.DeviceId != _ids[device] || fault.Iova.Value != iova)
+        if (!reported || fault.Cause != cause || fault.DeviceId != _devices[device].Id || fault.Iova.Value != iova)
         {
             string got = reported
                 ? string.Create(CultureInfo.InvariantCulture, $"fault {fault.Cause} of {fault.DeviceId} at {fault.Iova}")
                 : "no record";
             _checks.Fail(
-                CheckKind.FaultRecord, line, _plan.Trace.Devices.Name(device), iova, CheckLog.Fault(write) + " in a record", got);
+                CheckKind.FaultRecord, line, _table.Name(device), iova, CheckLog.Fault(write) + " in a record", got);
             DrainFaults();
         }
     }
@@ -139,7 +142,7 @@ internal sealed partial class ReplayEngine
             _checks.Fail(
                 CheckKind.LoggedDma,
                 access.Line,
-                _plan.Trace.Devices.Name(device),
+                _table.Name(device),
                 access.Iova,
                 CheckLog.Physical(access.Physical & mask),
                 CheckLog.Outcome(translation));
@@ -147,6 +150,6 @@ internal sealed partial class ReplayEngine
         }
     }
 
-    private void Fail(CheckKind kind, in PlanStep step, ulong iova, string expected, string got) =>
-        _checks.Fail(kind, _events[step.Event].Line, _plan.Trace.Devices.Name(step.Device), iova, expected, got);
+    private void Fail(CheckKind kind, in PlanCall call, ulong iova, string expected, string got) =>
+        _checks.Fail(kind, call.Line, _table.Name(call.Device), iova, expected, got);
 }

@@ -12,10 +12,10 @@ using Ioasis.Replay.Report;
 namespace Ioasis.Replay.Engine;
 
 /// <summary>
-/// Carries a plan out: every step through the client API and the ABI, every check and every logged access as a DMA through
-/// the hardware model. It decides nothing about the recording; that is the plan's part.
+/// Carries out what a plan decides, while it is decided: every step through the client API and the ABI, every check and every logged
+/// access as a DMA through the hardware model. It decides nothing about the recording; that is the plan's part.
 /// </summary>
-internal sealed partial class ReplayEngine
+internal sealed partial class ReplayEngine : IPlanSink
 {
     /// <summary>The time limit of deferred invalidations, the kernel's own default.</summary>
     private const long LazyLimitNs = 10_000_000;
@@ -23,174 +23,168 @@ internal sealed partial class ReplayEngine
     private const int ReadCause = 13;
     private const int WriteCause = 15;
 
-    private readonly MappingPlan _plan;
-    private readonly PlanStep[] _steps;
-    private readonly Area[] _areas;
-    private readonly MappingEvent[] _events;
-    private readonly DmaLog? _log;
+    private readonly ReplayCase _case;
+    private readonly DeviceTable _table;
     private readonly ScheduledDma[] _accesses;
     private readonly ReplayOptions _options;
     private readonly ReplayStack _stack;
     private readonly TraceClock _clock;
     private readonly CheckLog _checks;
     private readonly SeriesFeeder? _series;
-    private readonly IDmaPort _port;
-    private readonly DeviceId[] _ids;
-    private readonly PendingInvalidations[] _pending;
-    private readonly long[] _peakTableBytes;
+    private readonly MappingPlanner _planner;
+    private readonly List<DeviceState> _devices = [];
+    private readonly IDiscardableMemory? _discarding;
+    private IDmaPort _port;
     private ulong _random;
     private int _nextAccess;
     private long _nextDue = long.MaxValue;
+    private bool _hasInvalidations;
 
-    public ReplayEngine(
-        MappingPlan plan, DmaLog? log, ScheduledDma[] accesses, ReplayOptions options, ReplayStack stack, TraceClock clock,
-        CheckLog checks, SeriesFeeder? series)
+    public ReplayEngine(ReplayCase replay, ReplayOptions options, ReplayStack stack, TraceClock clock, CheckLog checks, SeriesFeeder? series)
     {
-        _plan = plan;
-        _steps = plan.Steps;
-        _areas = plan.Areas;
-        _events = plan.Trace.Mappings;
-        _log = log;
-        _accesses = accesses;
+        _case = replay;
+        _table = replay.Feed.Devices;
+        _accesses = replay.Accesses;
         _options = options;
         _stack = stack;
         _clock = clock;
         _checks = checks;
         _series = series;
-        int devices = plan.Trace.Devices.Count;
-        _ids = new DeviceId[devices];
-        _pending = new PendingInvalidations[devices];
-        _peakTableBytes = new long[devices];
-        for (int i = 0; i < devices; i++)
-        {
-            _ids[i] = plan.Trace.Devices.Id(i);
-            _pending[i] = new(LazyLimitNs);
-        }
-
-        _port = devices > 0 ? stack.Endpoints[0]!.Port : stack.Platform.Hardware;
+        _planner = new(Summary, this, replay.Planning.LastIova);
+        _port = stack.Port;
+        _discarding = stack.Platform.PhysicalMemory as IDiscardableMemory;
         _random = (ulong)options.Seed * 0x9e3779b97f4a7c15 | 1;
-        ExpectedFaults = [];
-        FaultsByDevice = new long[devices];
-        TranslationsByDevice = new long[devices];
-        ClassesByDevice = new long[devices][];
-        for (int i = 0; i < devices; i++)
-        {
-            ClassesByDevice[i] = new long[Enum.GetValues<DmaClass>().Length];
-        }
     }
+
+    /// <summary>What the plan sums up; complete after <see cref="Run"/>.</summary>
+    public PlanSummary Summary { get; } = new();
+
+    /// <summary>Sums over maps and unmaps.</summary>
+    public MappingStatistics Statistics { get; } = new();
+
+    /// <summary>The areas that live after <see cref="Run"/>, in the order of their maps.</summary>
+    public LiveArea[] Live { get; private set; } = [];
 
     /// <summary>Translations asked for.</summary>
     public long Translations { get; private set; }
 
-    /// <summary>Translations by device.</summary>
-    public long[] TranslationsByDevice { get; }
-
-    /// <summary>Faults by device.</summary>
-    public long[] FaultsByDevice { get; }
-
     /// <summary>Faults that a check or the log called for, by cause.</summary>
-    public Dictionary<int, long> ExpectedFaults { get; }
-
-    /// <summary>Logged accesses by device and class.</summary>
-    public long[][] ClassesByDevice { get; }
-
-    /// <summary>Most bytes of page tables at one time, by device.</summary>
-    public long[] PeakTableBytes => _peakTableBytes;
+    public Dictionary<int, long> ExpectedFaults { get; } = [];
 
     /// <summary>Most bytes of page tables at one time, all devices together.</summary>
     public long PeakTotalTableBytes { get; private set; }
 
     /// <summary>Unmaps whose check fell away because their IOVAs were mapped again before the flush.</summary>
-    public long ReusedBeforeFlush => _pending.Sum(p => p.Reused);
+    public long ReusedBeforeFlush => _devices.Sum(static d => d.Pending.Reused);
+
+    /// <summary>Whether there was anything to replay: a map, an unmap or a logged access.</summary>
+    public bool DidAnything { get; private set; }
+
+    /// <summary>What was counted for a device.</summary>
+    public DeviceState Of(int device) => _devices[device];
 
     /// <summary>Carries out everything.</summary>
-    public void Run(IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
+    /// <param name="block">The first block of the feed.</param>
+    /// <param name="progress">Told how far it is, or null.</param>
+    /// <param name="cancellationToken">Stops it.</param>
+    public void Run(EventBlock block, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
-        for (int device = 0; device < _ids.Length; device++)
+        Summary.RestDevice = _case.Placed?.RestDevice ?? -1;
+        Summary.RestChoice = _case.Placed?.RestChoice ?? RestChoice.NotNeeded;
+        int[]? overrides = _case.Planning.Overrides;
+        DidAnything = _accesses.Length > 0;
+        int mappedBefore = _case.Feed.Trace.MappedBefore;
+        long index = 0;
+        double before = 0;
+        while (true)
         {
-            NoteTables(device);
-        }
-
-        for (int i = 0; i < _steps.Length; i++)
-        {
-            RunAccesses(i - 1);
-            long time = _events[_steps[i].Event].TimeNs;
-            if (_options.LazyInvalidation)
+            Begin(block);
+            Span<MappingEvent> events = block.Span;
+            for (int i = 0; i < events.Length; i++, index++)
             {
-                MoveClock(time);
+                ref readonly MappingEvent e = ref events[i];
+                Statistics.Event(e, e.Device >= 0, index >= mappedBefore);
+                _planner.Take(e, e.Device, overrides is null ? -1 : overrides[index]);
+                if ((i & 0x3ff) == 0)
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    progress?.Report(new("replaying", before + ((block.Fraction - before) * i / events.Length)));
+                }
             }
 
-            Step(i, time);
-            if ((i & 0x3ff) == 0)
+            before = block.Fraction;
+            if (block.IsLast)
             {
-                cancellationToken.ThrowIfCancellationRequested();
-                progress?.Report(new("replaying", i / (double)_steps.Length));
+                break;
             }
+
+            block = _case.Feed.Next();
         }
 
-        RunAccesses(int.MaxValue);
+        RunAccesses(long.MaxValue);
         if (_options.LazyInvalidation)
         {
             MoveClock(_clock.NowNs + (2 * LazyLimitNs));
         }
 
         DrainFaults();
+        _planner.Finish();
+        Live = _planner.Live();
         progress?.Report(new("replaying", 1));
     }
 
-    private void Step(int index, long timeNs)
+    /// <inheritdoc/>
+    public void Map(in PlanCall call, in LiveArea area)
     {
-        ref readonly PlanStep step = ref _steps[index];
-        IoAddressSpace space = _stack.Spaces[step.Device]!;
-        if (step.Kind == StepKind.Map)
+        BeginCall(call);
+        DeviceState device = _devices[call.Device];
+        if (_options.LazyInvalidation)
         {
-            ref readonly Area area = ref _areas[step.Area];
-            if (_options.LazyInvalidation)
-            {
-                _pending[step.Device].Reuse(_steps, step.Start, step.Length);
-            }
-
-            Errno error = space.TryMap(area.Physical, area.Length, new(area.Start), Access.ReadWrite);
-            _checks.Count(CheckKind.MapCall);
-            if (error != Errno.Success)
-            {
-                Fail(CheckKind.MapCall, step, area.Start, "success", error.ToString());
-            }
-            else if (_options.Check != CheckLevel.None)
-            {
-                CheckMapped(step, area);
-            }
-
-            NoteTables(step.Device);
-            _series?.Mapped(step.Device, area, timeNs);
-            return;
+            device.Pending.Reuse(call.Start, call.Length);
         }
 
-        Unmap(index, step, space, timeNs);
+        Errno error = device.Space.TryMap(area.Physical, area.Length, new(area.Start), Access.ReadWrite);
+        _checks.Count(CheckKind.MapCall);
+        if (error != Errno.Success)
+        {
+            Fail(CheckKind.MapCall, call, area.Start, "success", error.ToString());
+        }
+        else if (_options.Check != CheckLevel.None)
+        {
+            CheckMapped(call, area);
+        }
+
+        NoteTables(call.Device);
+        Statistics.Mapped(area);
+        _series?.Mapped(area, call.TimeNs);
     }
 
-    private void Unmap(int index, in PlanStep step, IoAddressSpace space, long timeNs)
+    /// <inheritdoc/>
+    public void Unmap(in PlanCall call, ReadOnlySpan<LiveArea> ended)
     {
+        BeginCall(call);
         ulong expected = 0;
-        for (int i = 0; i < step.AreaCount; i++)
+        foreach (ref readonly LiveArea area in ended)
         {
-            expected += _areas[_plan.Ended[step.Area + i]].Length;
+            expected += area.Length;
         }
 
-        Errno error = space.TryUnmap(new(step.Start), step.Length, out ulong unmapped);
+        DeviceState device = _devices[call.Device];
+        Errno error = device.Space.TryUnmap(new(call.Start), call.Length, out ulong unmapped);
         _checks.Count(CheckKind.UnmapCall);
         if (error != Errno.Success || unmapped != expected)
         {
             Fail(
                 CheckKind.UnmapCall,
-                step,
-                step.Start,
+                call,
+                call.Start,
                 string.Create(CultureInfo.InvariantCulture, $"{expected} bytes"),
                 error != Errno.Success ? error.ToString() : string.Create(CultureInfo.InvariantCulture, $"{unmapped} bytes"));
         }
 
-        _series?.Unmapped(step, _plan, timeNs);
-        if (_options.Check == CheckLevel.None || step.CheckLength == 0)
+        Statistics.Unmapped(call, ended);
+        _series?.Unmapped(call, ended);
+        if (_options.Check == CheckLevel.None || call.CheckLength == 0)
         {
             return;
         }
@@ -199,23 +193,78 @@ internal sealed partial class ReplayEngine
         {
             // The clock's time, which may be a little later than the event's: the kernel's limit runs from there.
             long now = _clock.NowNs;
-            _pending[step.Device].Add(index, now);
+            device.Pending.Add(new(call, now, _options.Check == CheckLevel.All ? ended.ToArray() : []));
             _nextDue = Math.Min(_nextDue, now + LazyLimitNs);
         }
         else
         {
-            CheckUnmapped(step);
+            CheckUnmapped(call, ended);
         }
     }
 
-    /// <summary>Makes the logged accesses whose place is after a step.</summary>
-    private void RunAccesses(int afterStep)
+    /// <summary>Takes what came beside a block's events: devices, notes, invalidations; chooses who takes what nothing names.</summary>
+    private void Begin(EventBlock block)
     {
-        for (; _nextAccess < _accesses.Length && _accesses[_nextAccess].AfterStep <= afterStep; _nextAccess++)
+        if (!_case.Learned && _case.Placed is null)
+        {
+            RestRule.Choose(Summary, _case.Planning, _table, block.Span, _case.Feed.Candidates);
+        }
+
+        while (_devices.Count < _table.Count)
+        {
+            AddDevice(_devices.Count);
+        }
+
+        _hasInvalidations |= block.Invalidations.Count > 0;
+        IEnumerable<long> invalidations = block.IsLast && !_hasInvalidations ? _case.LoggedInvalidationTimes() : block.Invalidations;
+        if (_series is not null)
+        {
+            _series.AddDevices(_table);
+            _series.Expect(block.Marks, invalidations);
+        }
+
+        foreach (long time in invalidations)
+        {
+            Statistics.FlushDelays.Invalidation(time);
+        }
+    }
+
+    private void AddDevice(int number)
+    {
+        _stack.AddDevice(_table.Id(number));
+        _devices.Add(new(_table.Id(number), _stack.Space(number)));
+        _planner.GrowTo(_devices.Count);
+        _port = _stack.Port;
+
+        // As if it had been there from the beginning, wherever a recording names it first.
+        long bytes = _stack.TableBytes(number);
+        _devices[number].PeakTableBytes = bytes;
+        PeakTotalTableBytes += bytes;
+    }
+
+    private void BeginCall(in PlanCall call)
+    {
+        DidAnything = true;
+        if (_accesses.Length > 0)
+        {
+            RunAccesses(call.Number - 1);
+        }
+
+        if (_options.LazyInvalidation)
+        {
+            MoveClock(call.TimeNs);
+        }
+    }
+
+    /// <summary>Makes the logged accesses whose place is after a call.</summary>
+    private void RunAccesses(long afterCall)
+    {
+        for (; _nextAccess < _accesses.Length && _accesses[_nextAccess].AfterStep <= afterCall; _nextAccess++)
         {
             ref readonly ScheduledDma scheduled = ref _accesses[_nextAccess];
-            ref readonly DmaAccess access = ref _log!.Accesses[scheduled.Access];
-            ClassesByDevice[scheduled.Device][(int)scheduled.Class]++;
+            ref readonly DmaAccess access = ref _case.Log!.Accesses[scheduled.Access];
+            DeviceState device = _devices[scheduled.Device];
+            device.Classes[(int)scheduled.Class]++;
             bool write = access.Access == Access.Write;
             switch (scheduled.Class)
             {
@@ -223,7 +272,7 @@ internal sealed partial class ReplayEngine
                     break;
 
                 case DmaClass.RecordedFault:
-                    if (!_options.LazyInvalidation || !_pending[scheduled.Device].Overlaps(_steps, access.Iova, 1))
+                    if (!_options.LazyInvalidation || !device.Pending.Overlaps(access.Iova, 1))
                     {
                         CheckFaults(CheckKind.LoggedFault, scheduled.Device, access.Iova, write, access.Line);
                     }
@@ -240,8 +289,9 @@ internal sealed partial class ReplayEngine
     private void Translate(int device, ulong iova, bool write, out DmaTranslation translation)
     {
         Translations++;
-        TranslationsByDevice[device]++;
-        DmaRequest request = new(_ids[device], new(iova), write ? DmaFlags.Write : DmaFlags.None);
+        DeviceState state = _devices[device];
+        state.Translations++;
+        DmaRequest request = new(state.Id, new(iova), write ? DmaFlags.Write : DmaFlags.None);
         _port.Translate(request, out translation);
     }
 
@@ -257,30 +307,24 @@ internal sealed partial class ReplayEngine
         long now = _clock.NowNs;
         _stack.Platform.Poll();
         _nextDue = long.MaxValue;
-        foreach (PendingInvalidations pending in _pending)
+        foreach (DeviceState device in _devices)
         {
-            while (pending.TryTakeDue(now, out int step))
+            while (device.Pending.TryTakeDue(now, out PendingCheck check))
             {
-                CheckUnmapped(_steps[step]);
+                CheckUnmapped(check.Call, check.Ended);
             }
 
-            _nextDue = Math.Min(_nextDue, pending.DueNs);
+            _nextDue = Math.Min(_nextDue, device.Pending.DueNs);
         }
     }
 
     private void NoteTables(int device)
     {
         long bytes = _stack.TableBytes(device);
-        if (bytes > _peakTableBytes[device])
+        if (bytes > _devices[device].PeakTableBytes)
         {
-            _peakTableBytes[device] = bytes;
-            long total = 0;
-            for (int i = 0; i < _ids.Length; i++)
-            {
-                total += _stack.TableBytes(i);
-            }
-
-            PeakTotalTableBytes = Math.Max(PeakTotalTableBytes, total);
+            _devices[device].PeakTableBytes = bytes;
+            PeakTotalTableBytes = Math.Max(PeakTotalTableBytes, _stack.TotalTableBytes());
         }
     }
 
@@ -305,10 +349,10 @@ internal sealed partial class ReplayEngine
 
     private void CountFault(in IommuFault fault)
     {
-        int device = _plan.Trace.Devices.FindRequester(fault.DeviceId);
-        if (device >= 0 && device < FaultsByDevice.Length)
+        int device = _table.FindRequester(fault.DeviceId);
+        if (device >= 0 && device < _devices.Count)
         {
-            FaultsByDevice[device]++;
+            _devices[device].Faults++;
         }
     }
 
@@ -319,5 +363,27 @@ internal sealed partial class ReplayEngine
         _random ^= _random << 25;
         _random ^= _random >> 27;
         return _random * 0x2545f4914f6cdd1d;
+    }
+
+    /// <summary>One device during a replay, and what was counted for it.</summary>
+    internal sealed class DeviceState(DeviceId id, IoAddressSpace space)
+    {
+        public DeviceId Id { get; } = id;
+
+        public IoAddressSpace Space { get; } = space;
+
+        public PendingInvalidations Pending { get; } = new(LazyLimitNs);
+
+        /// <summary>Translations asked for.</summary>
+        public long Translations { get; set; }
+
+        /// <summary>Faults.</summary>
+        public long Faults { get; set; }
+
+        /// <summary>Most bytes of page tables at one time.</summary>
+        public long PeakTableBytes { get; set; }
+
+        /// <summary>Logged accesses by class.</summary>
+        public long[] Classes { get; } = new long[Enum.GetValues<DmaClass>().Length];
     }
 }

@@ -1,9 +1,8 @@
-using System.Numerics;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.Replay.Planning;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
@@ -17,16 +16,20 @@ internal sealed class ReplayStack : IDisposable
     private readonly IommuFd _iommu;
     private readonly List<IDisposable> _handles = [];
 
-    public ReplayStack(MappingPlan plan, ReplayOptions options, TraceClock clock)
-    {
-        // Tables lie above everything recorded, so that a wrong address cannot hit one unnoticed.
-        ulong top = 0;
-        foreach (ref readonly Area area in plan.Areas.AsSpan())
-        {
-            top = Math.Max(top, area.Physical + (area.Length - 1));
-        }
+    // Tables lie above everything recorded, so that a wrong address cannot hit one unnoticed.
+    private const ulong Limit = 1ul << 54;
 
-        ulong limit = 1ul << Math.Clamp(64 - BitOperations.LeadingZeroCount(top), 40, 54);
+    private readonly ReplayOptions _options;
+    private readonly List<EmbeddedEndpoint> _endpoints = [];
+    private readonly List<IoAddressSpace> _spaces = [];
+    private readonly List<PagingDomain> _domains = [];
+
+    /// <summary>Builds the machine without devices.</summary>
+    /// <param name="options">How to replay.</param>
+    /// <param name="clock">The recording's time.</param>
+    public ReplayStack(ReplayOptions options, TraceClock clock)
+    {
+        _options = options;
         EmbeddedPlatformOptions platform = new()
         {
             Mode = options.Mode,
@@ -34,40 +37,65 @@ internal sealed class ReplayStack : IDisposable
             IotlbEntries = options.IotlbEntries,
             IotlbWays = options.IotlbWays,
             CollectStatistics = true,
-            UserMemory = new IdentityUserMemory(limit),
-            TableMemory = new(limit, (limit * 2) - 1),
+            UserMemory = new IdentityUserMemory(Limit),
+            PagedMemoryLimit = Limit,
+            TableMemory = new(Limit, (Limit * 2) - 1),
             TimeProvider = clock,
             FaultCapacity = 1 << 16,
         };
         Platform = new(options.Machine(platform));
-        Endpoints = new EmbeddedEndpoint?[plan.Trace.Devices.Count];
-        Spaces = new IoAddressSpace?[plan.Trace.Devices.Count];
         _iommu = IommuFd.Open(Platform.Kernel);
-        try
-        {
-            AttachAll(plan, options);
-        }
-        catch
-        {
-            Dispose();
-            throw;
-        }
     }
 
     /// <summary>The machine.</summary>
     public EmbeddedPlatform Platform { get; }
 
-    /// <summary>Endpoints by device; null for devices that nothing is mapped for and that do no DMA.</summary>
-    public EmbeddedEndpoint?[] Endpoints { get; }
+    /// <summary>How many devices there are.</summary>
+    public int Devices => _endpoints.Count;
 
-    /// <summary>Address spaces by device.</summary>
-    public IoAddressSpace?[] Spaces { get; }
+    /// <summary>What takes DMA: all devices are behind one IOMMU.</summary>
+    public IDmaPort Port => _endpoints.Count > 0 ? _endpoints[0].Port : Platform.Hardware;
+
+    /// <summary>A device's address space.</summary>
+    public IoAddressSpace Space(int device) => _spaces[device];
 
     /// <summary>Bytes of a device's page tables.</summary>
-    public long TableBytes(int device) => DomainOf(device)?.TableBytes ?? 0;
+    public long TableBytes(int device) => _domains[device].TableBytes;
+
+    /// <summary>Bytes of all page tables.</summary>
+    public long TotalTableBytes()
+    {
+        long total = 0;
+        foreach (PagingDomain domain in _domains)
+        {
+            total += domain.TableBytes;
+        }
+
+        return total;
+    }
 
     /// <summary>The paging domain that a device is attached to.</summary>
-    public PagingDomain? DomainOf(int device) => Endpoints[device]?.Device.Group.Domain as PagingDomain;
+    public PagingDomain DomainOf(int device) => _domains[device];
+
+    /// <summary>Adds the next device, attached to an address space of its own.</summary>
+    public void AddDevice(DeviceId id)
+    {
+        EmbeddedEndpoint endpoint = Platform.AddEndpoint(id);
+        VfioDevice vfio = VfioDevice.Open(Platform.Kernel, endpoint.DevicePath);
+        _handles.Add(vfio);
+        vfio.Bind(_iommu);
+        IoAddressSpace space = _iommu.AllocateAddressSpace();
+        _handles.Add(space);
+        if (_options.LazyInvalidation)
+        {
+            space.SetLazyInvalidation(true);
+        }
+
+        vfio.Attach(space);
+        _endpoints.Add(endpoint);
+        _spaces.Add(space);
+        _domains.Add((PagingDomain)endpoint.Device.Group.Domain!);
+    }
 
     /// <summary>Closes what the client opened, then the machine.</summary>
     public void Dispose()
@@ -79,26 +107,5 @@ internal sealed class ReplayStack : IDisposable
 
         _iommu.Dispose();
         Platform.Dispose();
-    }
-
-    private void AttachAll(MappingPlan plan, ReplayOptions options)
-    {
-        for (int device = 0; device < Endpoints.Length; device++)
-        {
-            EmbeddedEndpoint endpoint = Platform.AddEndpoint(plan.Trace.Devices.Id(device));
-            VfioDevice vfio = VfioDevice.Open(Platform.Kernel, endpoint.DevicePath);
-            _handles.Add(vfio);
-            vfio.Bind(_iommu);
-            IoAddressSpace space = _iommu.AllocateAddressSpace();
-            _handles.Add(space);
-            if (options.LazyInvalidation)
-            {
-                space.SetLazyInvalidation(true);
-            }
-
-            vfio.Attach(space);
-            Endpoints[device] = endpoint;
-            Spaces[device] = space;
-        }
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics;
 using Ioasis.Core;
 using Ioasis.Primitives;
 using Ioasis.Replay.DmaLogs;
@@ -13,73 +14,43 @@ internal sealed partial class ReportBuilder
 {
     private DeviceReport[] Devices()
     {
-        int count = _trace.Devices.Count;
-        DeviceSums[] sums = new DeviceSums[count];
-        List<int>[] areas = new List<int>[count];
-        for (int i = 0; i < count; i++)
-        {
-            areas[i] = [];
-        }
-
-        for (int i = 0; i < _plan.Areas.Length; i++)
-        {
-            ref readonly Area area = ref _plan.Areas[i];
-            ref DeviceSums sum = ref sums[area.Device];
-            areas[area.Device].Add(i);
-            if ((area.Flags & AreaFlags.Remainder) == 0)
-            {
-                sum.Maps++;
-                sum.MappedBytes += (long)area.Length;
-                sum.Direct += (area.Flags & AreaFlags.Direct) != 0 ? 1 : 0;
-            }
-
-            if (area.EndEvent < 0)
-            {
-                sum.EndRanges++;
-                sum.EndBytes += (long)area.Length;
-            }
-        }
-
-        foreach (ref readonly PlanStep step in _plan.Steps.AsSpan())
-        {
-            sums[step.Device].Unmaps += step.Kind == StepKind.Unmap && step.CheckLength > 0 ? 1 : 0;
-        }
-
         List<DeviceReport> result = [];
-        for (int device = 0; device < count; device++)
+        for (int device = 0; device < stack.Devices; device++)
         {
-            long logged = engine.ClassesByDevice[device].Sum();
-            ref readonly DeviceSums sum = ref sums[device];
+            ReplayEngine.DeviceState replayed = engine.Of(device);
+            long logged = replayed.Classes.Sum();
+            DeviceSums sum = _statistics.Of(device);
+            DeviceSummary mapped = _plan.Devices[device];
             if (sum.Maps == 0 && sum.Unmaps == 0 && logged == 0)
             {
                 continue;
             }
 
-            DeviceCounts s = _hardware.Device(_trace.Devices.Id(device));
+            DeviceCounts s = _hardware.Device(_table.Id(device));
             result.Add(new()
             {
-                Name = _trace.Devices.Name(device),
-                DeviceId = _trace.Devices.Id(device),
+                Name = _table.Name(device),
+                DeviceId = _table.Id(device),
                 Maps = sum.Maps,
                 Unmaps = sum.Unmaps,
                 DirectRegions = sum.Direct,
                 MappedBytes = sum.MappedBytes,
-                PeakLiveBytes = (long)_plan.PeakBytesByDevice[device],
-                PeakLiveRanges = _plan.PeakAreasByDevice[device],
-                EndLiveBytes = sum.EndBytes,
-                EndLiveRanges = sum.EndRanges,
-                PeakFragmentation = Fragmentation(areas[device], _plan.PeakBytesEventByDevice[device]),
-                EndFragmentation = Fragmentation(areas[device], int.MaxValue),
-                PageTables = new(engine.PeakTableBytes[device], stack.TableBytes(device)),
+                PeakLiveBytes = (long)mapped.PeakBytes,
+                PeakLiveRanges = mapped.PeakAreas,
+                EndLiveBytes = mapped.AtEnd.LiveBytes,
+                EndLiveRanges = engine.Live.Count(area => area.Device == device),
+                PeakFragmentation = FragmentationOf(mapped.AtPeak),
+                EndFragmentation = FragmentationOf(mapped.AtEnd),
+                PageTables = new(replayed.PeakTableBytes, stack.TableBytes(device)),
                 Translation = new()
                 {
-                    Translations = engine.TranslationsByDevice[device],
+                    Translations = replayed.Translations,
                     IotlbHits = s.Hits,
                     IotlbMisses = s.Misses,
                     IotlbEvictions = s.Evictions,
                     Walks = s.Misses,
                     WalkMemoryReads = s.WalkReads,
-                    Faults = engine.FaultsByDevice[device],
+                    Faults = replayed.Faults,
                 },
                 LoggedDmas = logged,
             });
@@ -88,108 +59,48 @@ internal sealed partial class ReportBuilder
         return [.. result.OrderBy(d => d.Name, StringComparer.Ordinal)];
     }
 
-    /// <summary>How scattered the areas are that live after an event.</summary>
-    private FragmentationReport Fragmentation(List<int> areas, int afterEvent)
+    private static FragmentationReport FragmentationOf(in Fragmentation f) => new()
     {
-        List<(ulong Start, ulong Length)> live = [];
-        foreach (int index in areas)
-        {
-            ref readonly Area area = ref _plan.Areas[index];
-            if (area.MapEvent <= afterEvent && (area.EndEvent < 0 || area.EndEvent > afterEvent))
-            {
-                live.Add((area.Start, area.Length));
-            }
-        }
-
-        if (live.Count == 0)
-        {
-            return FragmentationReport.Empty;
-        }
-
-        live.Sort();
-        long extents = 1;
-        long bytes = (long)live[0].Length;
-        ulong gap = 0;
-        ulong end = live[0].Start + live[0].Length;
-        for (int i = 1; i < live.Count; i++)
-        {
-            bytes += (long)live[i].Length;
-            if (live[i].Start != end)
-            {
-                extents++;
-                gap = Math.Max(gap, live[i].Start - end);
-            }
-
-            end = live[i].Start + live[i].Length;
-        }
-
-        return new() { Extents = extents, LiveBytes = bytes, SpanBytes = end - live[0].Start, LargestGapBytes = gap };
-    }
+        Extents = f.Extents,
+        LiveBytes = f.LiveBytes,
+        SpanBytes = f.SpanBytes,
+        LargestGapBytes = f.LargestGapBytes,
+    };
 
     private MappingReport Mappings()
     {
-        SortedDictionary<ulong, (long Maps, long Unmaps)> sizes = [];
-        long maps = 0;
-        long unmaps = 0;
-        long mapped = 0;
-        long unmapped = 0;
-        foreach (ref readonly MappingEvent e in _trace.Mappings.AsSpan(_trace.MappedBefore))
-        {
-            (long m, long u) = sizes.GetValueOrDefault(e.Length);
-            sizes[e.Length] = e.IsUnmap ? (m, u + 1) : (m + 1, u);
-            if (e.IsUnmap)
-            {
-                unmaps++;
-                unmapped += (long)e.Length;
-            }
-            else
-            {
-                maps++;
-                mapped += (long)e.Length;
-            }
-        }
-
-        List<double> lifetimes = [];
         List<NeverUnmappedRange> listed = [];
-        foreach (ref readonly Area area in _plan.Areas.AsSpan())
+        foreach (ref readonly LiveArea area in engine.Live.AsSpan(0, Math.Min(engine.Live.Length, MappingReport.ListedRanges)))
         {
-            MappingEvent map = _trace.Mappings[area.MapEvent];
-            if (area.EndEvent >= 0)
+            listed.Add(new()
             {
-                lifetimes.Add((_plan.EndTimeNs(area) - map.TimeNs) / 1e9);
-            }
-            else if (listed.Count < MappingReport.ListedRanges)
-            {
-                listed.Add(new()
-                {
-                    Device = _trace.Devices.Name(area.Device),
-                    Iova = new(area.Start),
-                    LengthBytes = (long)area.Length,
-                    PhysicalAddress = new(area.Physical),
-                    Line = map.Line,
-                    MappedAtSeconds = map.TimeNs / 1e9,
-                });
-            }
+                Device = _table.Name(area.Device),
+                Iova = new(area.Start),
+                LengthBytes = (long)area.Length,
+                PhysicalAddress = new(area.Physical),
+                Line = area.Line,
+                MappedAtSeconds = area.MapTimeNs / 1e9,
+            });
         }
 
         return new()
         {
-            Maps = maps,
-            Unmaps = unmaps,
-            MappedBytes = mapped,
-            UnmappedBytes = unmapped,
+            Maps = _statistics.Maps,
+            Unmaps = _statistics.Unmaps,
+            MappedBytes = _statistics.MappedBytes,
+            UnmappedBytes = _statistics.UnmappedBytes,
             BySize =
             [
-                .. sizes.Select(s => new RangeSizeCount((long)s.Key, s.Value.Maps, s.Value.Unmaps))
+                .. _statistics.Sizes.OrderBy(static s => s.Key).Select(s => new RangeSizeCount((long)s.Key, s.Value.Maps, s.Value.Unmaps))
                     .OrderByDescending(s => s.Maps + s.Unmaps),
             ],
             Leaves = Leaves(),
             PeakLiveBytes = (long)_plan.PeakBytes,
-            PeakLiveBytesAtSeconds = _trace.Mappings.Length == 0 ? 0 : _trace.Mappings[_plan.PeakBytesEvent].TimeNs / 1e9,
+            PeakLiveBytesAtSeconds = _plan.PeakBytesTimeNs / 1e9,
             PeakLiveRanges = _plan.PeakAreas,
             EndLiveBytes = (long)_plan.EndBytes,
             EndLiveRanges = _plan.EndAreas,
-            Lifetimes = Durations(lifetimes),
+            Lifetimes = _statistics.Lifetimes.ToReport(),
             NeverUnmapped = _plan.EndAreas,
             NeverUnmappedBytes = (long)_plan.EndBytes,
             NeverUnmappedRanges = listed,
@@ -202,19 +113,10 @@ internal sealed partial class ReportBuilder
     /// </summary>
     private LeafSizeCount[] Leaves()
     {
-        SortedDictionary<int, (long Installed, long Live)> counts = [];
-        foreach (ref readonly Area area in _plan.Areas.AsSpan())
+        long[] live = new long[64];
+        foreach (LiveArea area in engine.Live)
         {
-            LeafSizes.Count(area.Start, area.Physical, area.Length, (log2, leaves) =>
-            {
-                (long installed, long live) = counts.GetValueOrDefault(log2);
-                counts[log2] = (installed + leaves, live);
-            });
-            if (area.EndEvent >= 0 || stack.DomainOf(area.Device) is not { } domain)
-            {
-                continue;
-            }
-
+            PagingDomain domain = stack.DomainOf(area.Device);
             for (ulong at = area.Start; at - area.Start < area.Length;)
             {
                 if (!domain.TryTranslate(new(at), out _, out _, out ulong size) || size == 0)
@@ -222,14 +124,21 @@ internal sealed partial class ReportBuilder
                     break;
                 }
 
-                int log2 = System.Numerics.BitOperations.Log2(size);
-                (long installed, long live) = counts.GetValueOrDefault(log2);
-                counts[log2] = (installed, live + 1);
+                live[BitOperations.Log2(size)]++;
                 at = (at & ~(size - 1)) + size;
             }
         }
 
-        return [.. counts.Select(c => new LeafSizeCount(1L << c.Key, c.Value.Installed, c.Value.Live))];
+        List<LeafSizeCount> result = [];
+        for (int log2 = 0; log2 < live.Length; log2++)
+        {
+            if (_statistics.Leaves[log2] > 0 || live[log2] > 0)
+            {
+                result.Add(new(1L << log2, _statistics.Leaves[log2], live[log2]));
+            }
+        }
+
+        return [.. result];
     }
 
     private Oddity[] Oddities()
@@ -274,7 +183,7 @@ internal sealed partial class ReportBuilder
                 Name = "maps and unmaps that no event ties to a device",
                 Count = _plan.MapsWithoutEvidence + _plan.UnmapsWithoutEvidence,
                 Outcome = RestOutcome(),
-                FirstLine = Array.Find(_trace.Mappings, m => m.Device < 0).Line,
+                FirstLine = _statistics.FirstLineWithoutDevice,
             });
         }
 
@@ -346,9 +255,9 @@ internal sealed partial class ReportBuilder
 
     private string RestOutcome() => _plan.RestChoice switch
     {
-        RestChoice.Given => $"given to {_trace.Devices.Name(_plan.RestDevice)}, as asked",
-        RestChoice.Inferred => $"given to {_trace.Devices.Name(_plan.RestDevice)}: the one device with DMA events that never overlaps them",
-        RestChoice.DmaLog => $"given to the devices that use them in the DMA log, the others to {_trace.Devices.Name(_plan.RestDevice)}",
+        RestChoice.Given => $"given to {_table.Name(_plan.RestDevice)}, as asked",
+        RestChoice.Inferred => $"given to {_table.Name(_plan.RestDevice)}: the one device with DMA events that never overlaps them",
+        RestChoice.DmaLog => $"given to the devices that use them in the DMA log, the others to {_table.Name(_plan.RestDevice)}",
         RestChoice.Synthetic => $"given to a device of their own, \"{DeviceTable.UnattributedName}\"; --rest names a real one",
         _ => "unmaps went to the device that has the IOVA mapped",
     };
@@ -369,14 +278,4 @@ internal sealed partial class ReportBuilder
         PlanOddity.NotPageAligned => ("map not of whole 4 KiB pages", "left out"),
         _ => ("map outside the IOVAs of the paging mode", "left out; a larger --mode has it"),
     };
-
-    private struct DeviceSums
-    {
-        public long Maps;
-        public long Unmaps;
-        public long Direct;
-        public long MappedBytes;
-        public long EndBytes;
-        public long EndRanges;
-    }
 }

@@ -14,12 +14,14 @@ namespace Ioasis.Replay.Engine;
 /// <summary>Puts together what a replay found out.</summary>
 internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions options, ReplayStack stack, ReplayEngine engine)
 {
-    private readonly MappingPlan _plan = replay.Plan;
-    private readonly KernelTrace _trace = replay.Plan.Trace;
+    private readonly PlanSummary _plan = engine.Summary;
+    private readonly MappingStatistics _statistics = engine.Statistics;
+    private readonly KernelTrace _trace = replay.Feed.Trace;
+    private readonly DeviceTable _table = replay.Feed.Devices;
     private readonly HardwareCounters _hardware = HardwareCounters.Of(stack);
 
     /// <summary>The report.</summary>
-    public ReplayReport Build(CheckReport checks, SeriesReport series, TimeSpan parseTime, TimeSpan replayTime)
+    public ReplayReport Build(CheckReport checks, SeriesReport series, TimeSpan elapsed, TimeSpan replayTime)
     {
         List<InputReport> inputs = [Input(_trace.Input)];
         if (!replay.Learned && replay.Log is { } log)
@@ -38,7 +40,7 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
             Devices = Devices(),
             Attribution = AttributionOf(),
             Mappings = Mappings(),
-            PageTables = new(engine.PeakTotalTableBytes, TotalTableBytes()),
+            PageTables = new(engine.PeakTotalTableBytes, stack.TotalTableBytes()),
             Hardware = Hardware(),
             RecordedInvalidations = RecordedInvalidations(),
             Oddities = Oddities(),
@@ -47,8 +49,8 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
             {
                 Events = _trace.Input.Events,
                 Translations = engine.Translations,
-                ElapsedSeconds = (parseTime + replayTime).TotalSeconds,
-                ParseSeconds = parseTime.TotalSeconds,
+                ElapsedSeconds = elapsed.TotalSeconds,
+                ParseSeconds = replay.Feed.ReadTime.TotalSeconds,
                 ReplaySeconds = replayTime.TotalSeconds,
                 PeakMemoryBytes = process.PeakWorkingSet64,
             },
@@ -106,41 +108,22 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
         ToleranceSeconds = options.ToleranceSeconds,
     };
 
-    private long TotalTableBytes()
-    {
-        long total = 0;
-        for (int device = 0; device < stack.Endpoints.Length; device++)
-        {
-            total += stack.TableBytes(device);
-        }
-
-        return total;
-    }
-
     private AttributionReport AttributionOf() => new()
     {
         Maps = EvidenceCounts(unmaps: false),
         Unmaps = EvidenceCounts(unmaps: true),
-        RestDevice = _plan.RestDevice < 0 ? null : _trace.Devices.Name(_plan.RestDevice),
+        RestDevice = _plan.RestDevice < 0 ? null : _table.Name(_plan.RestDevice),
         MapsWithoutEvidence = _plan.MapsWithoutEvidence,
         UnmapsWithoutEvidence = _plan.UnmapsWithoutEvidence,
     };
 
     private NamedCount[] EvidenceCounts(bool unmaps)
     {
-        long[] counts = new long[Enum.GetValues<Evidence>().Length];
-        foreach (ref readonly MappingEvent e in _trace.Mappings.AsSpan())
-        {
-            if (e.IsUnmap == unmaps)
-            {
-                counts[(int)e.Evidence]++;
-            }
-        }
-
+        long[] counts = unmaps ? _statistics.UnmapEvidence : _statistics.MapEvidence;
         string without = _plan.RestChoice switch
         {
-            RestChoice.Given => "none (given to " + _trace.Devices.Name(_plan.RestDevice) + ")",
-            RestChoice.Inferred => "none (inferred: " + _trace.Devices.Name(_plan.RestDevice) + ")",
+            RestChoice.Given => "none (given to " + _table.Name(_plan.RestDevice) + ")",
+            RestChoice.Inferred => "none (inferred: " + _table.Name(_plan.RestDevice) + ")",
             RestChoice.DmaLog => "none (by the DMA log)",
             RestChoice.Synthetic => "none (a device of their own)",
             _ => "none",
@@ -187,7 +170,7 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
             IotlbEvictions = _hardware.Total.Evictions,
             Walks = _hardware.Total.Misses,
             WalkMemoryReads = _hardware.Total.WalkReads,
-            Faults = engine.FaultsByDevice.Sum(),
+            Faults = Enumerable.Range(0, stack.Devices).Sum(device => engine.Of(device).Faults),
         },
         DirectoryHits = 0,
         DirectoryMisses = 0,
@@ -241,33 +224,7 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
             kinds.AddRange(counts.Select((n, i) => new NamedCount(log.InvalidationKinds[i], n)));
         }
 
-        return new() { ByKind = kinds, UnmapToInvalidation = replay.Learned ? null : UnmapToInvalidation() };
-    }
-
-    private DurationReport? UnmapToInvalidation()
-    {
-        long[] times = replay.InvalidationTimes();
-        List<double> delays = [];
-        int next = 0;
-        foreach (ref readonly MappingEvent e in _trace.Mappings.AsSpan())
-        {
-            if (!e.IsUnmap)
-            {
-                continue;
-            }
-
-            while (next < times.Length && times[next] < e.TimeNs)
-            {
-                next++;
-            }
-
-            if (next < times.Length)
-            {
-                delays.Add((times[next] - e.TimeNs) / 1e9);
-            }
-        }
-
-        return Durations(delays);
+        return new() { ByKind = kinds, UnmapToInvalidation = replay.Learned ? null : _statistics.FlushDelays.Delays.ToReport() };
     }
 
     private static DurationReport? Durations(List<double> seconds)
@@ -294,12 +251,12 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
 
         long[] total = new long[Enum.GetValues<DmaClass>().Length];
         List<DeviceDmaClasses> devices = [];
-        for (int device = 0; device < engine.ClassesByDevice.Length; device++)
+        for (int device = 0; device < stack.Devices; device++)
         {
-            long[] counts = engine.ClassesByDevice[device];
+            long[] counts = engine.Of(device).Classes;
             if (counts.Any(n => n > 0))
             {
-                devices.Add(new(_trace.Devices.Name(device), Classes(counts)));
+                devices.Add(new(_table.Name(device), Classes(counts)));
                 for (int i = 0; i < total.Length; i++)
                 {
                     total[i] += counts[i];

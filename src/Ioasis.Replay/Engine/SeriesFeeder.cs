@@ -7,52 +7,66 @@ using Ioasis.Replay.Report;
 namespace Ioasis.Replay.Engine;
 
 /// <summary>Tells a <see cref="TimelineRecorder"/> what happens during a replay, together with the recording's own notes at their time.</summary>
-internal sealed class SeriesFeeder
+internal sealed class SeriesFeeder(ReplayStack stack)
 {
     private readonly TimelineRecorder _recorder = new();
-    private readonly ReplayStack _stack;
-    private readonly TraceMark[] _marks;
-    private readonly long[] _invalidations;
+    private readonly List<TraceMark> _marks = [];
+    private readonly Queue<long> _invalidations = new();
     private int _nextMark;
-    private int _nextInvalidation;
-    private int _lastUnmap = -1;
+    private int _devices;
 
-    public SeriesFeeder(DeviceTable devices, ReplayStack stack, IEnumerable<TraceMark> marks, long[] invalidations)
+    /// <summary>Takes devices that are new.</summary>
+    public void AddDevices(DeviceTable devices)
     {
-        _stack = stack;
-        _marks = [.. marks.OrderBy(m => m.TimeNs)];
-        _invalidations = invalidations;
-        for (int i = 0; i < devices.Count; i++)
+        for (; _devices < devices.Count; _devices++)
         {
-            _recorder.AddDevice(devices.Name(i));
+            _recorder.AddDevice(devices.Name(_devices));
+        }
+    }
+
+    /// <summary>Takes notes and invalidations that were read; they count when the replay reaches their time.</summary>
+    public void Expect(IEnumerable<TraceMark> marks, IEnumerable<long> invalidations)
+    {
+        foreach (TraceMark mark in marks)
+        {
+            int at = _marks.Count;
+            while (at > _nextMark && _marks[at - 1].TimeNs > mark.TimeNs)
+            {
+                at--;
+            }
+
+            _marks.Insert(at, mark);
+        }
+
+        foreach (long time in invalidations)
+        {
+            _invalidations.Enqueue(time);
         }
     }
 
     /// <summary>An area was mapped.</summary>
-    public void Mapped(int device, in Area area, long timeNs)
+    public void Mapped(in LiveArea area, long timeNs)
     {
         Advance(timeNs);
-        _recorder.Mapped(device, new(area.Start), (long)area.Length, timeNs / 1e9);
+        _recorder.Mapped(area.Device, new(area.Start), (long)area.Length, timeNs / 1e9);
         SampleIfDue(timeNs);
     }
 
     /// <summary>Areas were unmapped.</summary>
-    public void Unmapped(in PlanStep step, MappingPlan plan, long timeNs)
+    public void Unmapped(in PlanCall call, ReadOnlySpan<LiveArea> ended)
     {
-        Advance(timeNs);
-        if (step.CheckLength > 0 && step.Event != _lastUnmap)
+        Advance(call.TimeNs);
+        if (call.CheckLength > 0)
         {
-            _lastUnmap = step.Event;
-            _recorder.UnmapEvent(timeNs / 1e9);
+            _recorder.UnmapEvent(call.TimeNs / 1e9);
         }
 
-        for (int i = 0; i < step.AreaCount; i++)
+        foreach (ref readonly LiveArea area in ended)
         {
-            ref readonly Area area = ref plan.Areas[plan.Ended[step.Area + i]];
-            _recorder.Unmapped(step.Device, new(area.Start), (long)area.Length, 1, timeNs / 1e9);
+            _recorder.Unmapped(call.Device, new(area.Start), (long)area.Length, 1, call.TimeNs / 1e9);
         }
 
-        SampleIfDue(timeNs);
+        SampleIfDue(call.TimeNs);
     }
 
     /// <summary>The series, when the recording is over.</summary>
@@ -65,7 +79,7 @@ internal sealed class SeriesFeeder
 
     private void Advance(long timeNs)
     {
-        while (_nextMark < _marks.Length && _marks[_nextMark].TimeNs <= timeNs)
+        while (_nextMark < _marks.Count && _marks[_nextMark].TimeNs <= timeNs)
         {
             TraceMark mark = _marks[_nextMark++];
             if (!string.Equals(mark.Text, "tick", StringComparison.Ordinal))
@@ -74,9 +88,9 @@ internal sealed class SeriesFeeder
             }
         }
 
-        while (_nextInvalidation < _invalidations.Length && _invalidations[_nextInvalidation] <= timeNs)
+        while (_invalidations.TryPeek(out long invalidation) && invalidation <= timeNs)
         {
-            _recorder.RecordedInvalidation(_invalidations[_nextInvalidation++] / 1e9);
+            _recorder.RecordedInvalidation(_invalidations.Dequeue() / 1e9);
         }
     }
 
@@ -90,13 +104,9 @@ internal sealed class SeriesFeeder
 
     private void Sample(long timeNs)
     {
-        HardwareCounters counters = HardwareCounters.Of(_stack);
-        long tables = 0;
-        for (int device = 0; device < _stack.Endpoints.Length; device++)
-        {
-            tables += _stack.TableBytes(device);
-        }
-
-        _recorder.Sample(timeNs / 1e9, new(counters.Total.Hits, counters.Total.Misses, counters.Invalidations, counters.EntriesRemoved, tables));
+        HardwareCounters counters = HardwareCounters.Of(stack);
+        _recorder.Sample(
+            timeNs / 1e9,
+            new(counters.Total.Hits, counters.Total.Misses, counters.Invalidations, counters.EntriesRemoved, stack.TotalTableBytes()));
     }
 }

@@ -35,12 +35,12 @@ internal static class LeafSizes
         return false;
     }
 
-    /// <summary>Counts leaves by log2 of their size.</summary>
-    public static void Count(ulong iova, ulong physical, ulong length, Action<int, long> add)
+    /// <summary>Adds a range's leaves to counts by log2 of their size.</summary>
+    public static void Count(ulong iova, ulong physical, ulong length, Span<long> counts)
     {
         if (length <= 1 << 15)
         {
-            add(12, (long)(length >> 12));
+            counts[12] += (long)(length >> 12);
             return;
         }
 
@@ -58,7 +58,7 @@ internal static class LeafSizes
             }
             while (length > 0 && Largest(iova, physical, length) == size);
 
-            add(size, (long)leaves);
+            counts[size] += (long)leaves;
         }
     }
 

@@ -1,5 +1,12 @@
 namespace Ioasis.Replay.Planning;
 
+/// <summary>How scattered the live mappings of one IOVA space are.</summary>
+/// <param name="Extents">Runs without a gap.</param>
+/// <param name="LiveBytes">Bytes mapped.</param>
+/// <param name="SpanBytes">From the first byte to the last.</param>
+/// <param name="LargestGapBytes">The largest gap between two runs.</param>
+public readonly record struct Fragmentation(long Extents, long LiveBytes, ulong SpanBytes, ulong LargestGapBytes);
+
 /// <summary>
 /// The live mappings of one IOVA space, sorted by start: numbers of areas in chunks of sorted arrays. Look-ups are
 /// logarithmic; a change moves at most one chunk.
@@ -13,53 +20,47 @@ internal sealed class LiveAreas
     /// <summary>How many there are.</summary>
     public int Count { get; private set; }
 
-    /// <summary>A place in the order.</summary>
-    /// <param name="ChunkIndex">Which chunk.</param>
-    /// <param name="Index">Where in it.</param>
-    public readonly record struct Place(int ChunkIndex, int Index);
+    /// <summary>All areas, by start.</summary>
+    public IEnumerable<int> All => _chunks.SelectMany(static chunk => chunk.Areas.Take(chunk.Count));
 
-    /// <summary>The area that starts at or below an address: the only one that can hold it.</summary>
-    /// <returns>Its number, or -1.</returns>
-    public int Below(ulong address, out Place place)
+    /// <summary>Collects the areas that share a byte with a range, by start.</summary>
+    public void FindOverlaps(ulong start, ulong last, List<int> found)
     {
-        int chunk = FindChunk(address);
-        if (chunk < 0)
+        found.Clear();
+        int at = FindChunk(start);
+        int index = 0;
+        if (at < 0)
         {
-            place = new(0, -1);
-            return -1;
+            at = 0;
         }
-
-        int index = _chunks[chunk].FindBelow(address);
-        place = new(chunk, index);
-        return _chunks[chunk].Areas[index];
-    }
-
-    /// <summary>The area after a place, or -1; the place moves to it.</summary>
-    public int Next(ref Place place)
-    {
-        if (_chunks.Count == 0)
+        else
         {
-            return -1;
-        }
-
-        int chunk = place.ChunkIndex;
-        int index = place.Index + 1;
-        if (index >= _chunks[chunk].Count)
-        {
-            chunk++;
-            index = 0;
-            if (chunk >= _chunks.Count)
+            // The area that starts at or below an address is the only one below that can hold it.
+            Chunk chunk = _chunks[at];
+            index = chunk.FindBelow(start);
+            if (start - chunk.Starts[index] >= chunk.Lengths[index])
             {
-                return -1;
+                index++;
             }
         }
 
-        place = new(chunk, index);
-        return _chunks[chunk].Areas[index];
+        for (; at < _chunks.Count; at++, index = 0)
+        {
+            Chunk chunk = _chunks[at];
+            for (; index < chunk.Count; index++)
+            {
+                if (chunk.Starts[index] > last)
+                {
+                    return;
+                }
+
+                found.Add(chunk.Areas[index]);
+            }
+        }
     }
 
     /// <summary>Adds an area; there is none with the same start.</summary>
-    public void Add(ulong start, int area)
+    public void Add(ulong start, ulong length, int area)
     {
         Count++;
         int at = Math.Max(0, FindChunk(start));
@@ -79,7 +80,7 @@ internal sealed class LiveAreas
             }
         }
 
-        chunk.Insert(start, area);
+        chunk.Insert(start, length, area);
     }
 
     /// <summary>Removes the area with a start.</summary>
@@ -93,6 +94,43 @@ internal sealed class LiveAreas
         {
             _chunks.RemoveAt(at);
         }
+    }
+
+    /// <summary>How scattered they are now. Only chunks that changed since the last time are looked through.</summary>
+    public Fragmentation Measure()
+    {
+        if (Count == 0)
+        {
+            return default;
+        }
+
+        long extents = 0;
+        ulong bytes = 0;
+        ulong gap = 0;
+        ulong end = 0;
+        foreach (Chunk chunk in _chunks)
+        {
+            chunk.Measure();
+            ulong start = chunk.Starts[0];
+            extents += chunk.Extents;
+            if (extents > chunk.Extents)
+            {
+                if (start == end)
+                {
+                    extents--;
+                }
+                else
+                {
+                    gap = Math.Max(gap, start - end);
+                }
+            }
+
+            bytes += chunk.Bytes;
+            gap = Math.Max(gap, chunk.LargestGap);
+            end = chunk.Starts[chunk.Count - 1] + chunk.Lengths[chunk.Count - 1];
+        }
+
+        return new(extents, (long)bytes, end - _chunks[0].Starts[0], gap);
     }
 
     /// <summary>The last chunk whose first start is at or below an address, or -1.</summary>
@@ -119,9 +157,17 @@ internal sealed class LiveAreas
     private sealed class Chunk
     {
         public readonly ulong[] Starts = new ulong[ChunkSize];
+        public readonly ulong[] Lengths = new ulong[ChunkSize];
         public readonly int[] Areas = new int[ChunkSize];
+        private bool _measured;
 
         public int Count { get; private set; }
+
+        public long Extents { get; private set; }
+
+        public ulong Bytes { get; private set; }
+
+        public ulong LargestGap { get; private set; }
 
         public int FindBelow(ulong address)
         {
@@ -143,12 +189,12 @@ internal sealed class LiveAreas
             return low - 1;
         }
 
-        public void Insert(ulong start, int area)
+        public void Insert(ulong start, ulong length, int area)
         {
             int at = FindBelow(start) + 1;
-            Array.Copy(Starts, at, Starts, at + 1, Count - at);
-            Array.Copy(Areas, at, Areas, at + 1, Count - at);
+            Move(at, at + 1, Count - at);
             Starts[at] = start;
+            Lengths[at] = length;
             Areas[at] = area;
             Count++;
         }
@@ -156,8 +202,7 @@ internal sealed class LiveAreas
         public void RemoveAt(int at)
         {
             Count--;
-            Array.Copy(Starts, at + 1, Starts, at, Count - at);
-            Array.Copy(Areas, at + 1, Areas, at, Count - at);
+            Move(at + 1, at, Count - at);
         }
 
         public Chunk Split()
@@ -166,9 +211,42 @@ internal sealed class LiveAreas
             int half = Count / 2;
             upper.Count = Count - half;
             Array.Copy(Starts, half, upper.Starts, 0, upper.Count);
+            Array.Copy(Lengths, half, upper.Lengths, 0, upper.Count);
             Array.Copy(Areas, half, upper.Areas, 0, upper.Count);
             Count = half;
+            _measured = false;
             return upper;
+        }
+
+        public void Measure()
+        {
+            if (_measured)
+            {
+                return;
+            }
+
+            _measured = true;
+            Extents = 1;
+            Bytes = Lengths[0];
+            LargestGap = 0;
+            for (int i = 1; i < Count; i++)
+            {
+                Bytes += Lengths[i];
+                ulong end = Starts[i - 1] + Lengths[i - 1];
+                if (Starts[i] != end)
+                {
+                    Extents++;
+                    LargestGap = Math.Max(LargestGap, Starts[i] - end);
+                }
+            }
+        }
+
+        private void Move(int from, int to, int count)
+        {
+            _measured = false;
+            Starts.AsSpan(from, count).CopyTo(Starts.AsSpan(to));
+            Lengths.AsSpan(from, count).CopyTo(Lengths.AsSpan(to));
+            Areas.AsSpan(from, count).CopyTo(Areas.AsSpan(to));
         }
     }
 }

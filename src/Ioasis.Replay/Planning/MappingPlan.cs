@@ -156,26 +156,9 @@ public enum PlanOddity
     OutsideMode,
 }
 
-/// <summary>
-/// What the replay will do, worked out before anything is replayed: every map and unmap given to a device, areas with
-/// their beginnings and ends, and the calls that lead there. This folder decides what the semantics of odd cases are; it never calls the stack.
-/// </summary>
-public sealed class MappingPlan
+/// <summary>What a plan sums up, whether or not it is kept.</summary>
+public class PlanSummary
 {
-    internal MappingPlan(KernelTrace trace) => Trace = trace;
-
-    /// <summary>The recording.</summary>
-    public KernelTrace Trace { get; }
-
-    /// <summary>All areas, in the order of their maps.</summary>
-    public Area[] Areas { get; internal set; } = [];
-
-    /// <summary>Calls, in order.</summary>
-    public PlanStep[] Steps { get; internal set; } = [];
-
-    /// <summary>Areas that unmaps end, where <see cref="PlanStep.Area"/> points.</summary>
-    public int[] Ended { get; internal set; } = [];
-
     /// <summary>Odd cases.</summary>
     public PlanOddities Oddities { get; } = new();
 
@@ -197,8 +180,8 @@ public sealed class MappingPlan
     /// <summary>Most bytes live at one time, over all devices.</summary>
     public ulong PeakBytes { get; internal set; }
 
-    /// <summary>The event after which <see cref="PeakBytes"/> were live.</summary>
-    public int PeakBytesEvent { get; internal set; }
+    /// <summary>Time of the map after which <see cref="PeakBytes"/> were live, in nanoseconds.</summary>
+    public long PeakBytesTimeNs { get; internal set; }
 
     /// <summary>Areas live at the end.</summary>
     public int EndAreas { get; internal set; }
@@ -206,17 +189,43 @@ public sealed class MappingPlan
     /// <summary>Bytes live at the end.</summary>
     public ulong EndBytes { get; internal set; }
 
-    /// <summary>Most areas of each device live at one time.</summary>
-    public int[] PeakAreasByDevice { get; internal set; } = [];
+    /// <summary>The devices by number, at the end.</summary>
+    public IReadOnlyList<DeviceSummary> Devices { get; internal set; } = [];
+}
 
-    /// <summary>Most bytes of each device live at one time.</summary>
-    public ulong[] PeakBytesByDevice { get; internal set; } = [];
+/// <summary>What one device had mapped.</summary>
+/// <param name="PeakAreas">Most areas live at one time.</param>
+/// <param name="PeakBytes">Most bytes live at one time.</param>
+/// <param name="AtPeak">How scattered they were when <paramref name="PeakBytes"/> were live first.</param>
+/// <param name="AtEnd">How scattered they are at the end.</param>
+public sealed record DeviceSummary(int PeakAreas, ulong PeakBytes, Fragmentation AtPeak, Fragmentation AtEnd);
 
-    /// <summary>The event after which each device's most bytes were live.</summary>
-    public int[] PeakBytesEventByDevice { get; internal set; } = [];
+/// <summary>
+/// What the replay will do, worked out before anything is replayed: every map and unmap given to a device, areas with
+/// their beginnings and ends, and the calls that lead there. This folder decides what the semantics of odd cases are; it never calls the stack.
+/// </summary>
+public sealed class MappingPlan : PlanSummary
+{
+    internal MappingPlan(KernelTrace trace, PlanOptions options)
+    {
+        Trace = trace;
+        Options = options;
+    }
 
-    /// <summary>For each device: maps without a device that overlap its own, in IOVA and in time. Filled when the rest is open.</summary>
-    internal long[] Conflicts { get; set; } = [];
+    /// <summary>The recording.</summary>
+    public KernelTrace Trace { get; }
+
+    /// <summary>What it was made with.</summary>
+    public PlanOptions Options { get; }
+
+    /// <summary>All areas, in the order of their maps.</summary>
+    public Area[] Areas { get; internal set; } = [];
+
+    /// <summary>Calls, in order.</summary>
+    public PlanStep[] Steps { get; internal set; } = [];
+
+    /// <summary>Areas that unmaps end, where <see cref="PlanStep.Area"/> points.</summary>
+    public int[] Ended { get; internal set; } = [];
 
     /// <summary>For each device of a log its index in the trace's table, where one that the trace does not name is added.</summary>
     internal int[] DevicesOf(DmaLog log)

@@ -1,0 +1,78 @@
+namespace Ioasis.Replay.Planning;
+
+/// <summary>Which IOVA pages of which devices a map began at so far: one bit a page, in words where any was.</summary>
+internal sealed class SeenPages
+{
+    private const ulong Multiplier = 0x9e3779b97f4a7c15;
+
+    // Open addressing; a word of 0 is a free place, for no word without a bit is ever stored.
+    private ulong[] _keys = new ulong[1 << 10];
+    private ulong[] _words = new ulong[1 << 10];
+    private int _count;
+    private int _shift = 64 - 10;
+
+    /// <summary>Adds a page.</summary>
+    /// <returns>Whether it was new.</returns>
+    public bool Add(int device, ulong iova)
+    {
+        ulong page = ((ulong)device << 52) ^ (iova >> 12);
+        ref ulong word = ref Find(page >> 6);
+        ulong bit = 1ul << (int)(page & 63);
+        if ((word & bit) != 0)
+        {
+            return false;
+        }
+
+        word |= bit;
+        return true;
+    }
+
+    private ref ulong Find(ulong key)
+    {
+        int mask = _keys.Length - 1;
+        int at = (int)((key * Multiplier) >> _shift);
+        while (_words[at] != 0)
+        {
+            if (_keys[at] == key)
+            {
+                return ref _words[at];
+            }
+
+            at = (at + 1) & mask;
+        }
+
+        if (_count * 2 > mask)
+        {
+            Grow();
+            return ref Find(key);
+        }
+
+        _count++;
+        _keys[at] = key;
+        return ref _words[at];
+    }
+
+    private void Grow()
+    {
+        (ulong[] keys, ulong[] words) = (_keys, _words);
+        _keys = new ulong[keys.Length * 2];
+        _words = new ulong[keys.Length * 2];
+        _shift--;
+        int mask = _keys.Length - 1;
+        for (int i = 0; i < keys.Length; i++)
+        {
+            if (words[i] == 0)
+            {
+                continue;
+            }
+
+            int at = (int)((keys[i] * Multiplier) >> _shift);
+            while (_words[at] != 0)
+            {
+                at = (at + 1) & mask;
+            }
+
+            (_keys[at], _words[at]) = (keys[i], words[i]);
+        }
+    }
+}
