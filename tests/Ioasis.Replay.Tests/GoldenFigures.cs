@@ -207,8 +207,8 @@ public sealed class GoldenFigures
 
     private static string Peaks(MappingPlan plan) => string.Join(
         ", ",
-        Enumerable.Range(0, plan.PeakAreasByDevice.Length).Where(d => plan.PeakAreasByDevice[d] > 0)
-            .Select(d => $"{plan.Trace.Devices.Name(d)} {plan.PeakAreasByDevice[d]}").Order(StringComparer.Ordinal));
+        Enumerable.Range(0, plan.Devices.Count).Where(d => plan.Devices[d].PeakAreas > 0)
+            .Select(d => $"{plan.Trace.Devices.Name(d)} {plan.Devices[d].PeakAreas}").Order(StringComparer.Ordinal));
 
     private static string Sizes(KernelTrace trace) => string.Join(
         ' ',
