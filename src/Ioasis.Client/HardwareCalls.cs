@@ -6,7 +6,7 @@ using Ioasis.Uapi;
 namespace Ioasis.Client;
 
 /// <summary>What the hardware in front of a device says of itself.</summary>
-/// <param name="Type">Layout of <paramref name="Data"/>, such as <see cref="RiscVUapi.HardwareInfoType"/>; 0 for none.</param>
+/// <param name="Type">Layout of <paramref name="Data"/>, as Ioasis.Uapi has them by architecture; 0 for none.</param>
 /// <param name="Data">The description.</param>
 /// <param name="PasidBits">PASID bits of the device, 0 if it has none.</param>
 /// <param name="Capabilities">What every kind of hardware can say.</param>
@@ -88,8 +88,8 @@ public static class HardwareCalls
     /// <param name="iommu">The descriptor.</param>
     /// <param name="device">The device that it is for.</param>
     /// <param name="madeOn">A table made with <see cref="HwptAllocFlags.NestParent"/>.</param>
-    /// <param name="dataType">Kind of the data, such as <see cref="RiscVUapi.HwptDataType"/>.</param>
-    /// <param name="data">What the guest wants, such as an <see cref="IommuHwptRiscV"/>.</param>
+    /// <param name="dataType">Kind of the data, as Ioasis.Uapi has them by architecture.</param>
+    /// <param name="data">What the guest wants, as Ioasis.Uapi has them by architecture.</param>
     /// <param name="faults">Who gets the devices' page requests, or null.</param>
     /// <param name="flags"><see cref="HwptAllocFlags.Pasid"/> or nothing.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>

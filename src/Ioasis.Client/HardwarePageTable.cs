@@ -72,7 +72,7 @@ public sealed class HardwarePageTable : IDisposable
     }
 
     /// <summary>Has the IOMMU forget what a guest asks it to forget; of a guest's table.</summary>
-    /// <param name="dataType">Kind of the entries, such as <see cref="RiscVUapi.InvalidateDataType"/>.</param>
+    /// <param name="dataType">Kind of the entries, as Ioasis.Uapi has them by architecture.</param>
     /// <param name="entries">The entries, in the order in which they are carried out.</param>
     /// <exception cref="IommuException">The kernel refused one; those before it were carried out.</exception>
     public void Invalidate<T>(uint dataType, ReadOnlySpan<T> entries)

@@ -58,7 +58,7 @@ public sealed class VirtualIommu : IDisposable
     }
 
     /// <summary>Makes the queue of the guest's events of a kind.</summary>
-    /// <param name="type">The kind, such as <see cref="RiscVUapi.VeventqType"/>.</param>
+    /// <param name="type">The kind, as Ioasis.Uapi has them by architecture.</param>
     /// <param name="depth">Events that it holds; what comes more is lost.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VirtualEventQueue AllocateEventQueue(uint type, uint depth)
@@ -99,7 +99,7 @@ public sealed class VirtualDevice : IDisposable
 }
 
 /// <summary>An event of a guest.</summary>
-/// <typeparam name="T">Its layout, such as <see cref="IommuVeventRiscV"/>.</typeparam>
+/// <typeparam name="T">Its layout, as Ioasis.Uapi has them by architecture.</typeparam>
 /// <param name="Sequence">Its number, 0 to 2^31-1: gaps are events that were lost.</param>
 /// <param name="IsLoss">There is no event here: those up to this number were lost.</param>
 /// <param name="Data">The event.</param>

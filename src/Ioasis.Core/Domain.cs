@@ -152,6 +152,15 @@ public abstract class PagingDomain : Domain
     /// <summary>Bytes of table pages, the root included.</summary>
     public abstract long TableBytes { get; }
 
+    /// <summary>The format of the table; null for a domain that translates in another way.</summary>
+    public virtual PageTableFormat? Format => null;
+
+    /// <summary>Whether nested domains can stand on it (<see cref="PagingDomainOptions.NestParent"/>).</summary>
+    public virtual bool IsNestParent => false;
+
+    /// <summary>Whether PASIDs of devices can be attached to it.</summary>
+    public virtual bool SupportsPasids => true;
+
     /// <summary>Whether the hardware can say which pages devices wrote (S4.17); fixed when the domain is made.</summary>
     public virtual bool SupportsDirtyTracking => false;
 
@@ -193,45 +202,6 @@ public abstract class PagingDomain : Domain
     public Errno ReadDirtyWords(
         Iova iova, ulong length, bool clear, Span<ulong> words, Iova bitmapStart, int pageSizeLog2) =>
         ReadDirty(iova, length, clear, new DirtyBitmap(words, bitmapStart, pageSizeLog2));
-
-    /// <summary>
-    /// Lets devices reach an interrupt file (the 4 KiB page that takes MSIs) at an IOVA: in the domain's MSI page table if it
-    /// has one and the IOVA is among its addresses, otherwise as an ordinary page.
-    /// </summary>
-    /// <param name="iova">Aligned to 4 KiB.</param>
-    /// <param name="interruptFile">Aligned to 4 KiB.</param>
-    /// <returns>
-    /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.AddressInUse"/> if something is there; others
-    /// as <see cref="Map"/>.
-    /// </returns>
-    public virtual Errno MapInterruptFile(Iova iova, PhysicalAddress interruptFile) =>
-        Map(iova, interruptFile, 1ul << 12, Access.ReadWrite);
-
-    /// <summary>
-    /// Lets MSIs to an IOVA be stored in a memory-resident interrupt file, followed by a notice MSI.
-    /// </summary>
-    /// <param name="iova">Aligned to 4 KiB, among the domain's interrupt-file addresses.</param>
-    /// <param name="memory">The file in memory, aligned to 512 bytes.</param>
-    /// <param name="notice">Where the notice MSI is stored: the page of an interrupt file, aligned to 4 KiB.</param>
-    /// <param name="noticeIdentity">What is stored there, 0 to 2047.</param>
-    /// <returns>
-    /// Success; <see cref="Errno.NotSupported"/> if the domain cannot; <see cref="Errno.InvalidArgument"/>;
-    /// <see cref="Errno.AddressInUse"/> if something is there; <see cref="Errno.IoError"/>.
-    /// </returns>
-    public virtual Errno MapResidentInterruptFile(
-        Iova iova, PhysicalAddress memory, PhysicalAddress notice, uint noticeIdentity) => Errno.NotSupported;
-
-    /// <summary>
-    /// Undoes <see cref="MapInterruptFile"/> or <see cref="MapResidentInterruptFile"/>. When it returns success, no MSI reaches
-    /// the file any more.
-    /// </summary>
-    /// <returns>Success, also if nothing was there; or the errors of <see cref="Sync"/>.</returns>
-    public virtual Errno UnmapInterruptFile(Iova iova)
-    {
-        InvalidationGather gather = default;
-        Errno error = Unmap(iova, 1ul << 12, ref gather, out _);
-        return error == Errno.Success ? Sync(ref gather) : error;
-    }
 }
 
 /// <summary>What a paging domain must be able to do.</summary>
@@ -245,10 +215,4 @@ public readonly record struct PagingDomainOptions
 
     /// <summary>The domain will be attached to PASIDs.</summary>
     public bool Pasid { get; init; }
-
-    /// <summary>
-    /// Where the devices of the domain send MSIs, to have an MSI page table for them. Only with <see cref="NestParent"/>, and
-    /// where the IOMMU has such tables.
-    /// </summary>
-    public InterruptFileAddresses? InterruptFiles { get; init; }
 }

@@ -31,8 +31,8 @@ public enum IommuFaultReason
 /// <param name="Iova">The address in the request.</param>
 /// <param name="Access">What it wanted to do.</param>
 /// <param name="Reason">Why it was refused, in general.</param>
-/// <param name="Cause">The IOMMU's own code (RISC-V: section 3.2, "CAUSE").</param>
-/// <param name="Detail">The IOMMU's second value (RISC-V: <c>iotval2</c>).</param>
+/// <param name="Cause">The IOMMU's own code (its specification's list of fault reasons).</param>
+/// <param name="Detail">The IOMMU's second value, if it has one.</param>
 /// <param name="Privileged">The request was made in privileged mode.</param>
 public readonly record struct IommuFault(
     DeviceId DeviceId,

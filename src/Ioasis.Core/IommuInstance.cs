@@ -1,3 +1,4 @@
+using Ioasis.PageTables;
 using Ioasis.Primitives;
 
 namespace Ioasis.Core;
@@ -20,11 +21,14 @@ public sealed record IommuCapabilities
     /// <summary>It translates in two stages.</summary>
     public bool Nesting { get; init; }
 
-    /// <summary>It redirects MSIs by tables of their own (<see cref="PagingDomainOptions.InterruptFiles"/>).</summary>
-    public bool MsiPageTables { get; init; }
+    /// <summary>A guest's first stage can be attached to one PASID of a device, and not only to the device.</summary>
+    public bool NestedPasids { get; init; }
 
-    /// <summary>It stores MSIs in memory-resident interrupt files.</summary>
-    public bool ResidentInterruptFiles { get; init; }
+    /// <summary>
+    /// The formats of tables of processes (<see cref="ProcessAddressSpace"/>) that it can walk, the best first; none if it has no
+    /// first stage.
+    /// </summary>
+    public IReadOnlyList<PageTableFormat> ProcessFormats { get; init; } = [];
 }
 
 /// <summary>

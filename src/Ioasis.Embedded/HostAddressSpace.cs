@@ -1,7 +1,6 @@
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.PageTables;
-using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -32,8 +31,8 @@ public sealed class HostAddressSpace : ProcessAddressSpace
     /// <param name="platform">A platform whose clients are this process.</param>
     /// <param name="addressSpace">The address space.</param>
     /// <returns>
-    /// Success; <see cref="Errno.NotSupported"/> if the platform's physical memory does not hold this process, or the system
-    /// forbids it; <see cref="Errno.OutOfMemory"/>.
+    /// Success; <see cref="Errno.NotSupported"/> if the platform's physical memory does not hold this process, its IOMMU walks no
+    /// tables of processes, or the system forbids it; <see cref="Errno.OutOfMemory"/>.
     /// </returns>
     public static Errno TryCreate(EmbeddedPlatform platform, out HostAddressSpace? addressSpace)
     {
@@ -44,8 +43,14 @@ public sealed class HostAddressSpace : ProcessAddressSpace
             return Errno.NotSupported;
         }
 
+        IReadOnlyList<PageTableFormat> formats = platform.Driver.Capabilities.ProcessFormats;
+        if (formats.Count == 0)
+        {
+            return Errno.NotSupported;
+        }
+
         Errno error = IoPageTable.TryCreate(
-            PageTableFormat.Of<Sv48>(), new() { LeafSizes = 4096 }, platform.DriverMemory, platform.TablePages, out IoPageTable? table);
+            formats[0], new() { LeafSizes = 4096 }, platform.DriverMemory, platform.TablePages, out IoPageTable? table);
         if (error == Errno.Success)
         {
             addressSpace = new(table!, platform.DriverMemory, new());

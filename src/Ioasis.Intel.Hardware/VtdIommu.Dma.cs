@@ -72,7 +72,7 @@ public sealed partial class VtdIommu
             Route.InterruptRange when inner.Kind == DmaKind.TranslationRequest => CompleteInterruptRange(inner),
 
             // Whether the interrupt is let through depends on what is stored.
-            Route.InterruptRange when inner.Writes => new(new(inner.Address), DmaStatus.Success, 12, 0, DmaTranslationFlags.Msi),
+            Route.InterruptRange when inner.Writes => new(new(inner.Address), DmaStatus.Success, 12, 0, DmaTranslationFlags.Interrupt),
             _ => Conclude(ref inner, route),
         };
     }

@@ -44,7 +44,7 @@ namespace Ioasis.Intel.Hardware;
 /// // translation.Status == DmaStatus.Success, translation.Address == 0x8000_1234
 /// </code>
 /// </example>
-public sealed partial class VtdIommu : IRegisterWindow, IDmaPort
+public sealed partial class VtdIommu : IRegisterWindow, IDmaPort, IPcieAtsPort
 {
     private readonly IPhysicalMemory _memory;
     private readonly UnitOutbox _outbox;

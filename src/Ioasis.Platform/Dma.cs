@@ -102,11 +102,11 @@ public enum DmaTranslationFlags : ushort
     /// <summary>ATS: CXL.io only.</summary>
     CxlIo = 128,
 
-    /// <summary>The address is a virtual interrupt file (MSI page table).</summary>
-    Msi = 256,
-
-    /// <summary>The interrupt file is in MRIF mode: see <see cref="DmaTranslation.Mrif"/>.</summary>
-    Mrif = 512,
+    /// <summary>
+    /// The address takes interrupt messages and was translated as such, not by the page tables; see
+    /// <see cref="DmaTranslation.Interrupt"/>.
+    /// </summary>
+    Interrupt = 256,
 }
 
 /// <summary>The completion of a request. Three words, so that it costs little to hand over.</summary>
@@ -119,27 +119,30 @@ public readonly record struct DmaTranslation
     /// <param name="address">The translated byte address, page offset included.</param>
     /// <param name="status">How it ended; nothing else counts unless it is a success.</param>
     /// <param name="sizeLog2">log2 of the bytes around <paramref name="address"/> that translate alike.</param>
-    /// <param name="memoryType">Svpbmt: 0 as the PMA says, 1 NC, 2 IO.</param>
+    /// <param name="memoryType">Memory type, by a number of the IOMMU's own; 0 as the memory itself is.</param>
     /// <param name="flags">Properties.</param>
-    /// <param name="mrif">With <see cref="DmaTranslationFlags.Mrif"/>: where the interrupt is recorded and whom to notify.</param>
+    /// <param name="interrupt">With <see cref="DmaTranslationFlags.Interrupt"/>: what becomes of the message.</param>
     public DmaTranslation(
         PhysicalAddress address,
         DmaStatus status,
         byte sizeLog2 = 12,
         byte memoryType = 0,
         DmaTranslationFlags flags = DmaTranslationFlags.None,
-        MrifTarget? mrif = null)
+        DmaInterrupt? interrupt = null)
     {
         Address = address;
         _properties = sizeLog2 | ((uint)status << 8) | ((uint)memoryType << 12) | ((uint)flags << 16);
-        Mrif = mrif;
+        Interrupt = interrupt;
     }
 
     /// <summary>The translated byte address, page offset included.</summary>
     public PhysicalAddress Address { get; }
 
-    /// <summary>With <see cref="DmaTranslationFlags.Mrif"/>: where the interrupt is recorded and whom to notify.</summary>
-    public MrifTarget? Mrif { get; }
+    /// <summary>
+    /// With <see cref="DmaTranslationFlags.Interrupt"/>: what becomes of the message; null if it is stored at
+    /// <see cref="Address"/> like any other data.
+    /// </summary>
+    public DmaInterrupt? Interrupt { get; }
 
     /// <summary>How it ended; nothing else counts unless it is a success.</summary>
     public DmaStatus Status => (DmaStatus)((_properties >> 8) & 0xf);
@@ -147,18 +150,18 @@ public readonly record struct DmaTranslation
     /// <summary>log2 of the bytes around <see cref="Address"/> that translate alike.</summary>
     public byte SizeLog2 => (byte)_properties;
 
-    /// <summary>Svpbmt: 0 as the PMA says, 1 NC, 2 IO.</summary>
+    /// <summary>Memory type, by a number of the IOMMU's own; 0 as the memory itself is.</summary>
     public byte MemoryType => (byte)((_properties >> 12) & 0xf);
 
     /// <summary>Properties.</summary>
     public DmaTranslationFlags Flags => (DmaTranslationFlags)(_properties >> 16);
 }
 
-/// <summary>Where an MSI to a memory-resident interrupt file goes.</summary>
-/// <param name="Address">The interrupt file in memory.</param>
-/// <param name="NoticeAddress">Page to which the notice MSI is stored.</param>
-/// <param name="NoticeId">Interrupt identity of the notice MSI, 11 bits.</param>
-public sealed record MrifTarget(PhysicalAddress Address, PhysicalAddress NoticeAddress, uint NoticeId);
+/// <summary>
+/// What an IOMMU does with an interrupt message of a device, other than storing it. Each kind of IOMMU has its own, derived from
+/// this one.
+/// </summary>
+public abstract record DmaInterrupt;
 
 /// <summary>
 /// The seam between a device and the IOMMU in front of it. Thread-safe; translations take no lock, do not allocate and do not

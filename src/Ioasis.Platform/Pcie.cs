@@ -29,17 +29,31 @@ public readonly record struct PcieMessage(
 }
 
 /// <summary>
-/// The seam from the IOMMU to devices: messages of PCIe ATS and PRI. The other direction, page requests and invalidation
-/// completions, are methods of the IOMMU. Called without any lock of the IOMMU held; must not block.
+/// The seam from the IOMMU to devices: messages of PCIe ATS and PRI. The other direction is <see cref="IPcieAtsPort"/>. Called without any lock of the IOMMU held; must not block.
 /// </summary>
 public interface IPcieLink
 {
     /// <summary>
     /// An Invalidation Request for a device. The device answers, at once or later and from any thread, with an Invalidation
-    /// Completion that names the tag; an IOFENCE.C waits for it.
+    /// Completion that names the tag; what the driver put behind the invalidation waits for it.
     /// </summary>
     void SendInvalidationRequest(in PcieMessage message);
 
     /// <summary>A Page Request Group Response for a device.</summary>
     void SendPageRequestGroupResponse(in PcieMessage message);
+}
+
+/// <summary>The seam from devices to the IOMMU: messages of PCIe ATS and PRI. Thread-safe.</summary>
+public interface IPcieAtsPort
+{
+    /// <summary>Takes an Invalidation Completion.</summary>
+    /// <returns>False for one that the IOMMU does not expect: the tag is not in use, or not for that device.</returns>
+    bool HandleInvalidationCompletion(in PcieMessage message);
+
+    /// <summary>Gives up waiting for Invalidation Completions.</summary>
+    /// <param name="tags">Bit n for tag n.</param>
+    void HandleInvalidationTimeout(uint tags);
+
+    /// <summary>Takes a Page Request, or the "Stop Marker" of a device.</summary>
+    void HandlePageRequest(in PcieMessage message);
 }

@@ -13,19 +13,36 @@ public sealed partial class RiscVIommuInstance
     public override Errno TryAllocatePagingDomain(
         IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain)
     {
+        Errno error = TryAllocatePagingDomain(device, options, interruptFiles: null, out RiscVPagingDomain? made);
+        domain = made;
+        return error;
+    }
+
+    /// <summary>Whether second stages can have MSI page tables.</summary>
+    public bool SupportsMsiPageTables => _capabilities.MsiFlat && _capabilities.Has(AnySecondStage);
+
+    /// <summary>Whether MSIs can go to memory-resident interrupt files.</summary>
+    public bool SupportsResidentInterruptFiles => _capabilities.MsiMrif && _capabilities.Has(AnySecondStage);
+
+    /// <summary>As <see cref="TryAllocatePagingDomain(IommuDevice, in PagingDomainOptions, out PagingDomain?)"/>, with an MSI page table.</summary>
+    /// <param name="device">The device that the domain is for.</param>
+    /// <param name="options">With <see cref="PagingDomainOptions.NestParent"/>.</param>
+    /// <param name="interruptFiles">Where the devices of the domain send MSIs; null for no MSI page table.</param>
+    /// <param name="domain">The domain.</param>
+    public Errno TryAllocatePagingDomain(
+        IommuDevice device, in PagingDomainOptions options, InterruptFileAddresses? interruptFiles, out RiscVPagingDomain? domain)
+    {
         ArgumentNullException.ThrowIfNull(device);
         domain = null;
         bool isSupported = (!options.DirtyTracking || _capabilities.AmoHwad)
-            && (options.InterruptFiles is null || (options.NestParent && _capabilities.MsiFlat))
+            && (interruptFiles is null || (options.NestParent && _capabilities.MsiFlat))
             && !(options.NestParent && options.Pasid);
         if (!isSupported || !TryChooseMode(options.NestParent, out PagingMode mode))
         {
             return Errno.NotSupported;
         }
 
-        Errno error = RiscVPagingDomain.TryCreate(this, _pages, mode, device.Node, options, out RiscVPagingDomain? made);
-        domain = made;
-        return error;
+        return RiscVPagingDomain.TryCreate(this, _pages, mode, device.Node, options, interruptFiles, out domain);
     }
 
     /// <inheritdoc/>

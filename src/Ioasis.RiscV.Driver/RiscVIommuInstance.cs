@@ -61,8 +61,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
             PageRequests = capabilities.Ats && pasidLevels > 0,
             DirtyTracking = capabilities.AmoHwad,
             Nesting = capabilities.Has(AnySecondStage),
-            MsiPageTables = capabilities.MsiFlat && capabilities.Has(AnySecondStage),
-            ResidentInterruptFiles = capabilities.MsiMrif && capabilities.Has(AnySecondStage),
+            ProcessFormats = pasidLevels > 0 ? FormatsOf(capabilities) : [],
         };
     }
 

@@ -9,12 +9,21 @@ public sealed partial class RiscVPagingDomain
     private const int FileLog2 = 12;
     private const uint MaxNoticeIdentity = 2047;
 
-    /// <inheritdoc/>
-    public override Errno MapInterruptFile(Iova iova, PhysicalAddress interruptFile)
+    /// <summary>
+    /// Lets devices reach an interrupt file (the 4 KiB page that takes MSIs) at an IOVA: in the domain's MSI page table if it
+    /// has one and the IOVA is among its addresses, otherwise as an ordinary page.
+    /// </summary>
+    /// <param name="iova">Aligned to 4 KiB.</param>
+    /// <param name="interruptFile">Aligned to 4 KiB.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.AddressInUse"/> if something is there; others
+    /// as <see cref="Map"/>.
+    /// </returns>
+    public Errno MapInterruptFile(Iova iova, PhysicalAddress interruptFile)
     {
         if (_msi is null || !_msi.Files.Contains(iova))
         {
-            return base.MapInterruptFile(iova, interruptFile);
+            return Map(iova, interruptFile, 1ul << FileLog2, Access.ReadWrite);
         }
 
         return IsPage(iova.Value) && IsPage(interruptFile.Value) && interruptFile.Value >> _physicalBits == 0
@@ -22,8 +31,18 @@ public sealed partial class RiscVPagingDomain
             : Errno.InvalidArgument;
     }
 
-    /// <inheritdoc/>
-    public override Errno MapResidentInterruptFile(
+    /// <summary>
+    /// Lets MSIs to an IOVA be stored in a memory-resident interrupt file, followed by a notice MSI.
+    /// </summary>
+    /// <param name="iova">Aligned to 4 KiB, among the domain's interrupt-file addresses.</param>
+    /// <param name="memory">The file in memory, aligned to 512 bytes.</param>
+    /// <param name="notice">Where the notice MSI is stored: the page of an interrupt file, aligned to 4 KiB.</param>
+    /// <param name="noticeIdentity">What is stored there, 0 to 2047.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NotSupported"/> if the domain cannot; <see cref="Errno.InvalidArgument"/>;
+    /// <see cref="Errno.AddressInUse"/> if something is there; <see cref="Errno.IoError"/>.
+    /// </returns>
+    public Errno MapResidentInterruptFile(
         Iova iova, PhysicalAddress memory, PhysicalAddress notice, uint noticeIdentity)
     {
         if (_msi is not { AllowsResidentFiles: true })
@@ -37,13 +56,19 @@ public sealed partial class RiscVPagingDomain
         return isValid ? _msi.MapResident(iova, memory, notice, noticeIdentity) : Errno.InvalidArgument;
     }
 
-    /// <inheritdoc/>
+    /// <summary>
+    /// Undoes <see cref="MapInterruptFile"/> or <see cref="MapResidentInterruptFile"/>. When it returns success, no MSI reaches
+    /// the file any more.
+    /// </summary>
+    /// <returns>Success, also if nothing was there; or the errors of <see cref="Sync"/>.</returns>
     /// <remarks>MSI entries are invalidated as the second stage is, by guest-physical address (section 3.1.1).</remarks>
-    public override Errno UnmapInterruptFile(Iova iova)
+    public Errno UnmapInterruptFile(Iova iova)
     {
         if (_msi is null || !_msi.Files.Contains(iova))
         {
-            return base.UnmapInterruptFile(iova);
+            InvalidationGather page = default;
+            Errno unmapped = Unmap(iova, 1ul << FileLog2, ref page, out _);
+            return unmapped == Errno.Success ? Sync(ref page) : unmapped;
         }
 
         if (!IsPage(iova.Value))

@@ -74,6 +74,15 @@ public sealed partial class RiscVPagingDomain : PagingDomain
     /// <inheritdoc/>
     public override bool SupportsDirtyTracking { get; }
 
+    /// <inheritdoc/>
+    public override PageTableFormat Format => _table.Format;
+
+    /// <inheritdoc/>
+    public override bool IsNestParent => IsSecondStage;
+
+    /// <inheritdoc/>
+    public override bool SupportsPasids => !IsSecondStage;
+
     internal BondSet Bonds { get; }
 
     /// <summary>The MSI page table, if there is one.</summary>
@@ -89,6 +98,7 @@ public sealed partial class RiscVPagingDomain : PagingDomain
         PagingMode mode,
         int node,
         in PagingDomainOptions options,
+        InterruptFileAddresses? interruptFiles,
         out RiscVPagingDomain? domain)
     {
         domain = null;
@@ -110,7 +120,7 @@ public sealed partial class RiscVPagingDomain : PagingDomain
             Node = node,
         };
         MsiPageTable? msi = null;
-        Errno error = options.InterruptFiles is { } files
+        Errno error = interruptFiles is { } files
             ? MsiPageTable.TryCreate(iommu.Memory, pages, node, files, GuestBits(mode), iommu.Hardware.MsiMrif, out msi)
             : Errno.Success;
         if (error != Errno.Success)

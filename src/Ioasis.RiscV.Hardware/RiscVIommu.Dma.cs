@@ -59,7 +59,7 @@ public sealed partial class RiscVIommu
                 DmaStatus.Success,
                 (byte)sizeLog2,
                 (byte)(value >> IotlbValue.PbmtShift & IotlbValue.PbmtMask),
-                (value & IotlbValue.MsiBit) != 0 ? DmaTranslationFlags.Msi : 0);
+                (value & IotlbValue.MsiBit) != 0 ? DmaTranslationFlags.Interrupt : 0);
             return;
         }
 

@@ -6,7 +6,7 @@ namespace Ioasis.RiscV.Hardware;
 
 /// <content>
 /// Accesses through <see cref="Read"/> and <see cref="Write"/> to a memory-resident interrupt file (section 2.3.3; Advanced Interrupt
-/// Architecture, "MSI PTE, MRIF mode"). An embedder who makes accesses of its own does this itself, from <see cref="DmaTranslation.Mrif"/>.
+/// Architecture, "MSI PTE, MRIF mode"). An embedder who makes accesses of its own does this itself, from <see cref="DmaTranslation.Interrupt"/>.
 /// </content>
 public sealed partial class RiscVIommu
 {

@@ -340,8 +340,7 @@ public sealed partial class RiscVIommu
 
     private DmaTranslation Complete(in Request request, in Outcome outcome)
     {
-        DmaTranslationFlags flags = (outcome.IsMsi ? DmaTranslationFlags.Msi : 0)
-            | (outcome.IsMrif ? DmaTranslationFlags.Mrif : 0);
+        DmaTranslationFlags flags = outcome.IsMsi || outcome.IsMrif ? DmaTranslationFlags.Interrupt : 0;
         if (request.Kind == DmaKind.TranslationRequest)
         {
             flags |= AtsFlags(request, outcome);

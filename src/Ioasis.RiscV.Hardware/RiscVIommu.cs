@@ -39,7 +39,7 @@ namespace Ioasis.RiscV.Hardware;
 /// iommu.Write(request, "hello"u8);
 /// </code>
 /// </example>
-public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort
+public sealed partial class RiscVIommu : IRegisterWindow, IDmaPort, IPcieAtsPort
 {
     private readonly IPhysicalMemory _memory;
     private readonly SparsePhysicalMemory? _sparse;

@@ -141,7 +141,7 @@ public enum IoasidFindFlags : uint
 public enum IoasidVmEventKind : uint
 {
     /// <summary>An ENQCMD with a guest PASID that is not mapped left the guest (S1.13).</summary>
-    EnqcmdMiss = 1,
+    PasidMiss = 1,
 
     /// <summary>The guest's virtual IOMMU asks for something (S1.14): what <see cref="IoasidVmPost"/> said.</summary>
     Request = 2,

@@ -151,12 +151,11 @@ public enum HwptAllocFlags : uint
     Pasid = 8,
 }
 
-/// <summary>Kind of a user-managed page table (<c>enum iommu_hwpt_data_type</c>).</summary>
+/// <summary>
+/// Kind of a user-managed page table (<c>enum iommu_hwpt_data_type</c>). Those of an architecture stand with its structures.
+/// </summary>
 public enum HwptDataType : uint
 {
     /// <summary>The kernel manages the table.</summary>
     None = 0,
-
-    /// <summary>Ioasis: <see cref="IommuHwptRiscV"/>.</summary>
-    RiscV = RiscVUapi.HwptDataType,
 }

@@ -86,7 +86,8 @@ public class FailAtStepOfDevicesTests
         () => new State(),
         state => state.Rig.Driver.TryAllocatePagingDomain(
             state.Device,
-            new() { NestParent = true, InterruptFiles = new(0x1_0000, 0xff) },
+            new() { NestParent = true },
+            new InterruptFileAddresses(0x1_0000, 0xff),
             out state.Made),
         (state, result, step) =>
         {
@@ -150,7 +151,7 @@ public class FailAtStepOfDevicesTests
 
     private sealed class State : IDisposable
     {
-        public PagingDomain? Made;
+        public RiscVPagingDomain? Made;
 
         public State()
         {

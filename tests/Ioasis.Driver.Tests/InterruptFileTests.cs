@@ -33,7 +33,7 @@ public class InterruptFileTests
     {
         using Rig rig = new();
         IommuDevice device = rig.AddDevice(1);
-        RiscVPagingDomain domain = rig.NewSecondStage(device, new() { InterruptFiles = s_files });
+        RiscVPagingDomain domain = rig.NewSecondStage(device, interruptFiles: s_files);
         domain.ShouldMap(0x1000, Target);
         domain.MapInterruptFile(new(Window + 0x30_1000), new(File)).ShouldBe(Errno.Success);
         domain.MapInterruptFile(new(Window), new(File + 0x5000)).ShouldBe(Errno.Success);
@@ -62,13 +62,13 @@ public class InterruptFileTests
     {
         using Rig rig = new();
         IommuDevice device = rig.AddDevice(1);
-        RiscVPagingDomain domain = rig.NewSecondStage(device, new() { InterruptFiles = s_files });
+        RiscVPagingDomain domain = rig.NewSecondStage(device, interruptFiles: s_files);
         domain.MapResidentInterruptFile(new(Window + 0x2000), new(0xff_1234_5600), new(File), 0x7fe).ShouldBe(Errno.Success);
         device.Group.Attach(domain).ShouldBe(Errno.Success);
         DmaTranslation translation = rig.Dma(device, Window + 0x2000, write: true);
         translation.Status.ShouldBe(DmaStatus.Success);
-        (translation.Flags & DmaTranslationFlags.Mrif).ShouldNotBe(default);
-        translation.Mrif.ShouldBe(new MrifTarget(new(0xff_1234_5600), new(File), 0x7fe));
+        (translation.Flags & DmaTranslationFlags.Interrupt).ShouldNotBe(default);
+        translation.Interrupt.ShouldBe(new MrifTarget(new(0xff_1234_5600), new(File), 0x7fe));
         domain.UnmapInterruptFile(new(Window + 0x2000)).ShouldBe(Errno.Success);
         rig.ShouldFault(device, Window + 0x2000, FaultCause.MsiPteNotValid, write: true);
         domain.MapResidentInterruptFile(new(Window + 0x2000), new(0x1100), new(File), 1).ShouldBe(Errno.InvalidArgument);
@@ -82,7 +82,7 @@ public class InterruptFileTests
     {
         using Rig rig = new();
         IommuDevice device = rig.AddDevice(1);
-        RiscVPagingDomain parent = rig.NewSecondStage(device, new() { InterruptFiles = s_files });
+        RiscVPagingDomain parent = rig.NewSecondStage(device, interruptFiles: s_files);
         parent.MapInterruptFile(new(Window), new(File)).ShouldBe(Errno.Success);
         using Guest guest = new(rig.Memory, parent);
         guest.Map(0x7000, Window);
@@ -114,7 +114,7 @@ public class InterruptFileTests
     {
         using Rig rig = new();
         IommuDevice device = rig.AddDevice(1, pasidBits);
-        RiscVPagingDomain msi = rig.NewSecondStage(device, new() { InterruptFiles = s_files });
+        RiscVPagingDomain msi = rig.NewSecondStage(device, interruptFiles: s_files);
         RiscVPagingDomain second = rig.NewSecondStage(device);
         RiscVPagingDomain first = rig.NewDomain(device);
         msi.MapInterruptFile(new(Window), new(File)).ShouldBe(Errno.Success);
@@ -149,20 +149,20 @@ public class InterruptFileTests
         IommuDevice device = full.AddDevice(1);
         IommuDevice inFlat = flat.AddDevice(1);
         IommuDevice inNone = none.AddDevice(1);
-        RiscVPagingDomain domain = full.NewSecondStage(device, new() { InterruptFiles = s_files });
+        RiscVPagingDomain domain = full.NewSecondStage(device, interruptFiles: s_files);
         inFlat.Group.Attach(domain).ShouldBe(Errno.InvalidArgument);
         inNone.Group.Attach(domain).ShouldBe(Errno.InvalidArgument);
         domain.BondCount.ShouldBe(0);
-        RiscVPagingDomain basic = flat.NewSecondStage(inFlat, new() { InterruptFiles = s_files });
+        RiscVPagingDomain basic = flat.NewSecondStage(inFlat, interruptFiles: s_files);
         basic.MapResidentInterruptFile(new(Window), new(0x1200), new(File), 1).ShouldBe(Errno.NotSupported);
         device.Group.Attach(basic).ShouldBe(Errno.Success);
-        PagingDomainOptions wanted = new() { NestParent = true, InterruptFiles = s_files };
-        none.Driver.Capabilities.MsiPageTables.ShouldBeFalse();
-        none.Driver.TryAllocatePagingDomain(inNone, wanted, out _).ShouldBe(Errno.NotSupported);
-        full.Driver.TryAllocatePagingDomain(device, wanted with { NestParent = false }, out _).ShouldBe(Errno.NotSupported);
-        full.Driver.TryAllocatePagingDomain(device, wanted with { InterruptFiles = new(1ul << 40, 0) }, out _)
+        PagingDomainOptions wanted = new() { NestParent = true };
+        none.Driver.SupportsMsiPageTables.ShouldBeFalse();
+        none.Driver.TryAllocatePagingDomain(inNone, wanted, s_files, out _).ShouldBe(Errno.NotSupported);
+        full.Driver.TryAllocatePagingDomain(device, wanted with { NestParent = false }, s_files, out _).ShouldBe(Errno.NotSupported);
+        full.Driver.TryAllocatePagingDomain(device, wanted, new InterruptFileAddresses(1ul << 40, 0), out _)
             .ShouldBe(Errno.InvalidArgument);
-        full.Driver.TryAllocatePagingDomain(device, wanted with { InterruptFiles = new(0, 0x1_ffff) }, out _)
+        full.Driver.TryAllocatePagingDomain(device, wanted, new InterruptFileAddresses(0, 0x1_ffff), out _)
             .ShouldBe(Errno.InvalidArgument);
         domain.MapInterruptFile(new(Window + 4), new(File)).ShouldBe(Errno.InvalidArgument);
         domain.MapInterruptFile(new(Window), new(File + 0x10)).ShouldBe(Errno.InvalidArgument);
@@ -180,7 +180,7 @@ public class InterruptFileTests
         IommuDevice device = rig.AddDevice(1);
         FailAtEveryStep.Run(
             () => new Made(rig.Pages.AllocatedBytes),
-            made => rig.Driver.TryAllocatePagingDomain(device, new() { NestParent = true, InterruptFiles = new(0, 0xfff) }, out made.Domain),
+            made => rig.Driver.TryAllocatePagingDomain(device, new() { NestParent = true }, new InterruptFileAddresses(0, 0xfff), out made.Domain),
             (made, result, step) =>
             {
                 (result == Errno.Success).ShouldBe(step == 0);
@@ -195,7 +195,7 @@ public class InterruptFileTests
         {
             Rig rig = new();
             IommuDevice device = rig.AddDevice(1);
-            RiscVPagingDomain domain = rig.NewSecondStage(device, new() { InterruptFiles = s_files });
+            RiscVPagingDomain domain = rig.NewSecondStage(device, interruptFiles: s_files);
             domain.MapInterruptFile(new(Window), new(File)).ShouldBe(Errno.Success);
             device.Group.Attach(domain).ShouldBe(Errno.Success);
             rig.ShouldReach(device, Window, File, write: true);
@@ -221,7 +221,7 @@ public class InterruptFileTests
 
     private sealed class Made(long bytes)
     {
-        public PagingDomain? Domain;
+        public RiscVPagingDomain? Domain;
 
         public long Bytes { get; } = bytes;
     }

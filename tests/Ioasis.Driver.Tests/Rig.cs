@@ -100,11 +100,12 @@ internal sealed class Rig : IDisposable
         return (RiscVPagingDomain)domain!;
     }
 
-    public RiscVPagingDomain NewSecondStage(IommuDevice device, PagingDomainOptions options = default)
+    public RiscVPagingDomain NewSecondStage(
+        IommuDevice device, PagingDomainOptions options = default, InterruptFileAddresses? interruptFiles = null)
     {
-        Driver.TryAllocatePagingDomain(device, options with { NestParent = true }, out PagingDomain? domain)
+        Driver.TryAllocatePagingDomain(device, options with { NestParent = true }, interruptFiles, out RiscVPagingDomain? domain)
             .ShouldBe(Errno.Success);
-        return (RiscVPagingDomain)domain!;
+        return domain!;
     }
 
     /// <summary>Makes the DMA and lets the driver handle the interrupts that it raises.</summary>

@@ -173,8 +173,8 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     public RiscVPagingDomain NewSecondStage(IommuDevice device, InterruptFileAddresses? interruptFiles = null)
     {
         Driver.TryAllocatePagingDomain(
-            device, new() { NestParent = true, InterruptFiles = interruptFiles }, out PagingDomain? domain).ShouldBe(Errno.Success);
-        return (RiscVPagingDomain)domain!;
+            device, new() { NestParent = true }, interruptFiles, out RiscVPagingDomain? domain).ShouldBe(Errno.Success);
+        return domain!;
     }
 
     public RiscVPagingDomain NewAttachedDomain(EduDevice edu)

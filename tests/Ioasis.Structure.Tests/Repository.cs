@@ -22,12 +22,17 @@ internal static class Repository
             .Select(static reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value))
             .ToHashSet(StringComparer.Ordinal);
 
-    public static IReadOnlySet<string> AssemblyReferences(string project)
+    /// <summary>Path of a project's assembly, of the configuration that these tests are of.</summary>
+    public static string Assembly(string project)
     {
         string name = string.Equals(project, "Ioasis.Cli", StringComparison.Ordinal) ? "ioasis" : project;
         string configuration = Path.GetFileName(Path.GetDirectoryName(AppContext.BaseDirectory.TrimEnd('/'))!);
-        string path = Path.Combine(Root, "src", project, "bin", configuration, "net10.0", name + ".dll");
-        using FileStream stream = File.OpenRead(path);
+        return Path.Combine(Root, "src", project, "bin", configuration, "net10.0", name + ".dll");
+    }
+
+    public static IReadOnlySet<string> AssemblyReferences(string project)
+    {
+        using FileStream stream = File.OpenRead(Assembly(project));
         using PEReader image = new(stream);
         MetadataReader metadata = image.GetMetadataReader();
         return metadata.AssemblyReferences

@@ -20,7 +20,7 @@ public class AcceleratorTests
         using Bench bench = new();
         byte[] data = Bytes(10_000);
         bench.Memory.Write(Base + 100, data).ShouldBe(Errno.Success);
-        bench.Submit(new(AcceleratorOperation.Copy, Blocking, Record, Base + 100, Base + (5 * Page) + 77, 10_000)).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Copy, Blocking, Record, Base + 100, Base + (5 * Page) + 77, 10_000)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
         bench.Completion().ShouldBe(new(AcceleratorStatus.Success, 0, 10_000));
         SvaRig.Get(bench.Memory, Base + (5 * Page) + 77, 10_000).ShouldBe(data);
@@ -75,7 +75,7 @@ public class AcceleratorTests
         bench.Memory.Write(Base, [1]).ShouldBe(Errno.Success);
         bench.Do(new(AcceleratorOperation.Copy, Blocking, Record, Base, 0xbad_0000, 100))
             .ShouldBe(new(AcceleratorStatus.PageFaultRefused, 0, 0, 0xbad_0000));
-        bench.Submit(new(AcceleratorOperation.None, Blocking, 0xbad_0000)).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.None, Blocking, 0xbad_0000)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
         bench.Accelerator.Statistics.LostCompletions.ShouldBe(1);
         bench.Accelerator.Pending.ShouldBe(0);
@@ -117,21 +117,21 @@ public class AcceleratorTests
     {
         using Bench bench = new(queueSize: 2);
         AcceleratorDescriptor descriptor = new(AcceleratorOperation.None, Blocking, Record);
-        bench.Submit(descriptor).ShouldBe(EnqcmdResult.Accepted);
-        bench.Submit(descriptor).ShouldBe(EnqcmdResult.Accepted);
-        bench.Submit(descriptor).ShouldBe(EnqcmdResult.Retry);
+        bench.Submit(descriptor).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Submit(descriptor).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Submit(descriptor).ShouldBe(DeferrableWriteResult.Retry);
         bench.Accelerator.Run();
         byte[] forged = new byte[64];
         descriptor.WriteTo(forged);
         forged[0] = 0x55;
         Recorder recorder = new();
-        Enqcmd.Submit(bench.Process.MainThread, recorder, forged).ShouldBe(EnqcmdResult.Accepted);
+        DeferrableWrite.Submit(bench.Process.MainThread, recorder, forged).ShouldBe(DeferrableWriteResult.Accepted);
         recorder.First.ShouldBe(bench.Binding.Pasid.Value);
-        Enqcmd.ExecuteSupervisor(recorder, forged).ShouldBe(EnqcmdResult.Accepted);
+        DeferrableWrite.ExecuteSupervisor(recorder, forged).ShouldBe(DeferrableWriteResult.Accepted);
         recorder.First.ShouldBe(0x55u);
         forged[3] = 0x40;
-        Enqcmd.ExecuteSupervisor(recorder, forged).ShouldBe(EnqcmdResult.GeneralProtection);
-        Enqcmd.Submit(bench.Process.MainThread, recorder, forged.AsSpan(1)).ShouldBe(EnqcmdResult.GeneralProtection);
+        DeferrableWrite.ExecuteSupervisor(recorder, forged).ShouldBe(DeferrableWriteResult.Fault);
+        DeferrableWrite.Submit(bench.Process.MainThread, recorder, forged.AsSpan(1)).ShouldBe(DeferrableWriteResult.Fault);
     }
 
     [Fact]
@@ -144,16 +144,16 @@ public class AcceleratorTests
         thread.Register.ShouldBe(default);
         byte[] bytes = new byte[64];
         new AcceleratorDescriptor(AcceleratorOperation.None, Blocking, Record).WriteTo(bytes);
-        Enqcmd.Execute(thread.Register, bench.Accelerator, bytes).ShouldBe(EnqcmdResult.GeneralProtection);
-        Enqcmd.Submit(thread, bench.Accelerator, bytes).ShouldBe(EnqcmdResult.Accepted);
-        Enqcmd.Submit(thread, bench.Accelerator, bytes).ShouldBe(EnqcmdResult.Accepted);
+        DeferrableWrite.Execute(thread.Register, bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.Fault);
+        DeferrableWrite.Submit(thread, bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.Accepted);
+        DeferrableWrite.Submit(thread, bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.Accepted);
         thread.FixUps.ShouldBe(1);
 
         // The hardware's valid bit is no part of the PASID.
         thread.Register.Value.ShouldBe(bench.Binding.Pasid.Value | 0x8000_0000);
         thread.Register.Pasid.ShouldBe(bench.Binding.Pasid);
         UserProcess stranger = new("stranger", bench.Rig.NewProcess());
-        Enqcmd.Submit(stranger.MainThread, bench.Accelerator, bytes).ShouldBe(EnqcmdResult.GeneralProtection);
+        DeferrableWrite.Submit(stranger.MainThread, bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.Fault);
         stranger.MainThread.FixUps.ShouldBe(0);
     }
 
@@ -178,28 +178,28 @@ public class AcceleratorTests
         byte[] bytes = new byte[64];
         bench.Memory.Write(Base, [7]).ShouldBe(Errno.Success);
         new AcceleratorDescriptor(AcceleratorOperation.Copy, Blocking, Record, Base, Base + Page, 1).WriteTo(bytes);
-        Enqcmd.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(EnqcmdResult.VmExit);
+        DeferrableWrite.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.VmExit);
         exits.ShouldBe([new(3)]);
         bench.Accelerator.Statistics.Accepted.ShouldBe(0);
 
         // Meanwhile the process's own work is under way; the guest executes the instruction again after the exit.
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record + 32, 9, Base + (3 * Page), 20_000)).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record + 32, 9, Base + (3 * Page), 20_000)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Step().ShouldBeTrue();
         authorises = true;
-        Enqcmd.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(EnqcmdResult.VmExit);
-        Enqcmd.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(EnqcmdResult.Accepted);
+        DeferrableWrite.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.VmExit);
+        DeferrableWrite.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
         SvaRig.Get(bench.Memory, Base + Page, 1)[0].ShouldBe((byte)7);
         table.Unmap(new(3)).ShouldBe(Errno.Success);
-        Enqcmd.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(EnqcmdResult.VmExit);
+        DeferrableWrite.ExecuteInGuest(table, new(3), bench.Accelerator, bytes).ShouldBe(DeferrableWriteResult.VmExit);
     }
 
     [Fact]
     public void A_drain_completes_after_what_its_process_gave_before_and_not_after_what_others_gave()
     {
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record + 32, 1, Base, 100)).ShouldBe(EnqcmdResult.Accepted);
-        bench.Submit(new(AcceleratorOperation.Drain, Blocking, Record)).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record + 32, 1, Base, 100)).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Drain, Blocking, Record)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
         bench.Completion().Status.ShouldBe(AcceleratorStatus.None);
         bench.RunWithHandlers();
@@ -214,13 +214,13 @@ public class AcceleratorTests
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
         UserProcess other = new("other", bench.Rig.NewProcess());
         using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(EnqcmdResult.Accepted);
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Step().ShouldBeTrue();
         bench.Process.Exit().ShouldBe(Errno.Success);
         bench.Accelerator.Statistics.Aborted.ShouldBe(1);
         bench.Binding.Ioasid.State.ShouldBe(IoasidState.Parked);
-        bench.Submit(new(AcceleratorOperation.None, Blocking, Record)).ShouldBe(EnqcmdResult.GeneralProtection);
+        bench.Submit(new(AcceleratorOperation.None, Blocking, Record)).ShouldBe(DeferrableWriteResult.Fault);
         bench.RunWithHandlers();
         SvaRig.Get(other.AddressSpace, Base + 8184, 1)[0].ShouldBe((byte)2);
         bench.Binding.Unbind().ShouldBe(Errno.Success);
@@ -231,7 +231,7 @@ public class AcceleratorTests
         bench.Rig.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = bench.Binding.Pasid }, out Ioasid reused).ShouldBe(Errno.Success);
         reused.Free().ShouldBe(Errno.Success);
         using SvaBinding fresh = bench.Rig.Bind(bench.Accelerator.Endpoint, heir.AddressSpace);
-        bench.Submit(new(AcceleratorOperation.None, Blocking, Record), heir).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.None, Blocking, Record), heir).ShouldBe(DeferrableWriteResult.Accepted);
     }
 
     [Fact]
@@ -242,8 +242,8 @@ public class AcceleratorTests
         using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
         other.AddressSpace.Write(Base, new byte[8192]).ShouldBe(Errno.Success);
         other.AddressSpace.Write(Record, [0]).ShouldBe(Errno.Success);
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(EnqcmdResult.Accepted);
-        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(EnqcmdResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
         AcceleratorCompletion.Read(SvaRig.Get(other.AddressSpace, Record, 32)).Status.ShouldBe(AcceleratorStatus.Success);
         bench.Accelerator.Pending.ShouldBe(1);
@@ -259,7 +259,7 @@ public class AcceleratorTests
         for (int i = 0; i < 300; i++)
         {
             AcceleratorDescriptor fill = new(AcceleratorOperation.Fill, Blocking, Record + (32ul * (ulong)(i % 100)), (ulong)i, Base + ((20 + (ulong)i) * Page), 4096);
-            while (bench.Submit(fill) == EnqcmdResult.Retry)
+            while (bench.Submit(fill) == DeferrableWriteResult.Retry)
             {
                 Thread.Yield();
             }
@@ -323,11 +323,11 @@ public class AcceleratorTests
 
         public SvaBinding Binding { get; }
 
-        public EnqcmdResult Submit(in AcceleratorDescriptor descriptor, UserProcess? process = null)
+        public DeferrableWriteResult Submit(in AcceleratorDescriptor descriptor, UserProcess? process = null)
         {
             Span<byte> bytes = stackalloc byte[64];
             descriptor.WriteTo(bytes);
-            return Enqcmd.Submit((process ?? Process).StartThread(), Accelerator, bytes);
+            return DeferrableWrite.Submit((process ?? Process).StartThread(), Accelerator, bytes);
         }
 
         public AcceleratorCompletion Completion(ulong offset = 0) =>
@@ -335,7 +335,7 @@ public class AcceleratorTests
 
         public AcceleratorCompletion Do(in AcceleratorDescriptor descriptor)
         {
-            Submit(descriptor).ShouldBe(EnqcmdResult.Accepted);
+            Submit(descriptor).ShouldBe(DeferrableWriteResult.Accepted);
             Accelerator.Run();
             Accelerator.Pending.ShouldBe(0);
             return Completion();

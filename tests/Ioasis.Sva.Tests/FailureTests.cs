@@ -120,7 +120,7 @@ public class FailureTests
             }
 
             BitConverter.TryWriteBytes(command, i % 5 == 0 ? (uint)random.Next(1 << 20) & ~others.Pasid.Value : binding.Pasid.Value);
-            Enqcmd.ExecuteSupervisor(accelerator, command).ShouldBeOneOf(EnqcmdResult.Accepted, EnqcmdResult.Retry);
+            DeferrableWrite.ExecuteSupervisor(accelerator, command).ShouldBeOneOf(DeferrableWriteResult.Accepted, DeferrableWriteResult.Retry);
             accelerator.Run();
         }
 

@@ -113,7 +113,7 @@ public class LoadTests
                     break;
                 case 6:
                     new AcceleratorDescriptor(AcceleratorOperation.Fill, AcceleratorFlags.BlockOnFault, 0, 7, at, 4096).WriteTo(command);
-                    _ = Enqcmd.Submit(process.StartThread(), accelerator, command);
+                    _ = DeferrableWrite.Submit(process.StartThread(), accelerator, command);
                     break;
                 case 7:
                     _ = process.AddressSpace.Write(at, [(byte)i]);

@@ -183,7 +183,7 @@ internal sealed class SvaDemo : IDisposable
             TakePages(worker);
         }
 
-        if (worker.Submit(_accelerator) == EnqcmdResult.VmExit)
+        if (worker.Submit(_accelerator) == DeferrableWriteResult.VmExit)
         {
             Authorise(worker);
         }
@@ -244,7 +244,7 @@ internal sealed class SvaDemo : IDisposable
     {
         // Several jobs that wait for pages: its memory is in swap space.
         _ = victim.Memory.SwapOut(SvaWorker.Base, SvaWorker.Pages * 4096, out _);
-        while (_accelerator.Pending < 3 && victim.Submit(_accelerator) == EnqcmdResult.Accepted)
+        while (_accelerator.Pending < 3 && victim.Submit(_accelerator) == DeferrableWriteResult.Accepted)
         {
         }
 
@@ -267,7 +267,7 @@ internal sealed class SvaDemo : IDisposable
         bool reaches = _accelerator.Endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Success;
         _ = _accelerator.Endpoint.Ats.RequestPage(ioasid.Pasid, SvaWorker.Base, Access.Write, out PageTicket? ticket);
         Check(!reaches && ticket is { IsAnswered: true, IsSuccess: false }, "the device gets nowhere with the old PASID, neither by access nor by page request");
-        Check(victim.Submit(_accelerator) == EnqcmdResult.VmExit, "and the guest's old PASID no longer reaches the device");
+        Check(victim.Submit(_accelerator) == DeferrableWriteResult.VmExit, "and the guest's old PASID no longer reaches the device");
         Check(victim.Binding.Unbind() == Errno.Success && victim.Guest.Table.Unmap(victim.Pasid) is Errno.Success or Errno.NoEntry, "the monitor lets go");
         Check(ioasid.State == IoasidState.Free, "now, after stop and drain, the PASID is free");
         AddWorker(_red, "red/3", new(9));

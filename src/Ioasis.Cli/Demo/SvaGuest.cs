@@ -85,7 +85,7 @@ internal sealed class SvaWorker
     public DemandPagedAddressSpace Memory => Process.AddressSpace;
 
     /// <summary>Makes up a job and gives it to the device.</summary>
-    public EnqcmdResult Submit(Accelerator accelerator)
+    public DeferrableWriteResult Submit(Accelerator accelerator)
     {
         if (_job.Operation == AcceleratorOperation.None)
         {
@@ -95,8 +95,8 @@ internal sealed class SvaWorker
 
         Span<byte> command = stackalloc byte[AcceleratorDescriptor.Size];
         _job.WriteTo(command);
-        EnqcmdResult result = Enqcmd.ExecuteInGuest(Guest.Table, Pasid, accelerator, command);
-        IsBusy = result == EnqcmdResult.Accepted;
+        DeferrableWriteResult result = DeferrableWrite.ExecuteInGuest(Guest.Table, Pasid, accelerator, command);
+        IsBusy = result == DeferrableWriteResult.Accepted;
         return result;
     }
 

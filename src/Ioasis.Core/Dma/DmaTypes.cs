@@ -12,7 +12,7 @@ public enum DmaDirection
     ToDevice,
 
     /// <summary>
-    /// From the device to memory: it may write. The RISC-V formats have no leaf that can be written and not read, so that it
+    /// From the device to memory: it may write. Some formats have no leaf that can be written and not read, so that it
     /// may read as well there (privileged specification, the reserved encodings of R, W and X).
     /// </summary>
     FromDevice,

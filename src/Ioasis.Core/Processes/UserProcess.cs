@@ -111,7 +111,7 @@ public sealed class UserThread
     /// <summary>What it belongs to.</summary>
     public UserProcess Process { get; }
 
-    /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="Enqcmd.Submit"/>).</summary>
+    /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="DeferrableWrite.Submit"/>).</summary>
     public PasidRegister Register
     {
         get => new(Volatile.Read(ref _register));

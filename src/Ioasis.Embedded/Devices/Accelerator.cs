@@ -102,7 +102,7 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public bool TryEnqueue(ReadOnlySpan<byte> command)
     {
-        if (command.Length != Enqcmd.CommandSize)
+        if (command.Length != DeferrableWrite.CommandSize)
         {
             return false;
         }

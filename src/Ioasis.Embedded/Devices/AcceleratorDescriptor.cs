@@ -73,7 +73,7 @@ public enum AcceleratorStatus : byte
     BadFlags = 0x11,
 }
 
-/// <summary>A command of 64 bytes. The PASID is put in on its way (<see cref="Enqcmd"/>).</summary>
+/// <summary>A command of 64 bytes. The PASID is put in on its way (<see cref="DeferrableWrite"/>).</summary>
 /// <param name="Operation">What to do.</param>
 /// <param name="Flags">How.</param>
 /// <param name="Completion">Where the completion record goes, 32-byte aligned.</param>
@@ -91,7 +91,7 @@ public readonly record struct AcceleratorDescriptor(
     uint Seed = 0)
 {
     /// <summary>Bytes of a descriptor.</summary>
-    public const int Size = Enqcmd.CommandSize;
+    public const int Size = DeferrableWrite.CommandSize;
 
     private const int KnownFlags =
         (int)(AcceleratorFlags.BlockOnFault | AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion);

@@ -15,7 +15,7 @@ internal static class HoleRoom
 
     private const ulong LargestMask = (1ul << 30) - 1;
 
-    // Leaves of RISC-V tables: a page, Svnapot, and the next two levels.
+    // Leaves that tables have: a page, 16 of them, and the next two levels.
     private static Vector256<ulong> Masks => Vector256.Create(0xffful, 0xfffful, 0x1f_fffful, LargestMask);
 
     /// <summary>The mask of a class: 4 KiB, 64 KiB, 2 MiB, 1 GiB, less one.</summary>

@@ -69,7 +69,7 @@ internal sealed class IoasidVmFile : OpenFile
         {
             while (destination.Length - count >= size && _events.TryDequeue(out IoasidVmEvent next))
             {
-                if (next.Kind == IoasidVmEventKind.EnqcmdMiss)
+                if (next.Kind == IoasidVmEventKind.PasidMiss)
                 {
                     _ = _misses.Remove(next.Guest);
                 }
@@ -146,7 +146,7 @@ internal sealed class IoasidVmFile : OpenFile
             }
 
             _ = _misses.Add(guest.Value);
-            Add(new() { Kind = IoasidVmEventKind.EnqcmdMiss, Guest = guest.Value });
+            Add(new() { Kind = IoasidVmEventKind.PasidMiss, Guest = guest.Value });
         }
 
         Waiters.Wake();

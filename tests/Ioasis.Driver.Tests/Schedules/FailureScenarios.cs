@@ -24,7 +24,6 @@ internal sealed class FailingReplace : DriverScenario
     private Errno? _result;
 
     public FailingReplace(int step, bool fromBlocked, Action onFailure)
-        : base(default)
     {
         _stepsLeft = step;
         _fromBlocked = fromBlocked;
@@ -95,7 +94,6 @@ internal sealed class FaultsAgainstUnplug : DriverScenario
     private bool _gone;
 
     public FaultsAgainstUnplug()
-        : base(default)
     {
         _device = AddDevice(1);
         RiscVPagingDomain domain = NewDomain(_device, (Y, P2));

@@ -160,7 +160,7 @@ internal sealed class FakeIommu : IommuInstance
             if (next is FakeDomain fake)
             {
                 fake.IsDisposed.ShouldBeFalse();
-                if (fake.Format != FormatOf(device))
+                if (fake.FormatNumber != FormatOf(device))
                 {
                     return Errno.InvalidArgument;
                 }
@@ -281,7 +281,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
 
     private readonly HashSet<ulong> _dirty = [];
 
-    public int Format => format;
+    public int FormatNumber => format;
 
     public PagingDomainOptions Options => options;
 

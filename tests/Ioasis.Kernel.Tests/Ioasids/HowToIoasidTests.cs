@@ -58,24 +58,24 @@ public sealed unsafe class HowToIoasidTests : IDisposable
             Source: 0x10000,
             Destination: 0x11000,
             Length: 5).WriteTo(command);
-        EnqcmdResult sent = Enqcmd.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command);     // Accepted
+        DeferrableWriteResult sent = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command);     // Accepted
         accelerator.Run();
         AcceleratorCompletion done = AcceleratorCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32));
 
         // PASID 6 of the guest is nobody's: the processor exits, and the device sees nothing.
-        EnqcmdResult missed = Enqcmd.ExecuteInGuest(table!, new GuestPasid(6), accelerator, command);   // VmExit
-        machine.TryRead(0, out IoasidVmEvent exit);                                                     // EnqcmdMiss, 6
+        DeferrableWriteResult missed = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(6), accelerator, command);   // VmExit
+        machine.TryRead(0, out IoasidVmEvent exit);                                                     // PasidMiss, 6
 
-        sent.ShouldBe(EnqcmdResult.Accepted);
+        sent.ShouldBe(DeferrableWriteResult.Accepted);
         done.Status.ShouldBe(AcceleratorStatus.Success);
         new ReadOnlySpan<byte>(memory + 0x1000, 5).SequenceEqual("hello"u8).ShouldBeTrue();
-        missed.ShouldBe(EnqcmdResult.VmExit);
-        (exit.Kind, exit.Guest).ShouldBe((IoasidVmEventKind.EnqcmdMiss, 6u));
+        missed.ShouldBe(DeferrableWriteResult.VmExit);
+        (exit.Kind, exit.Guest).ShouldBe((IoasidVmEventKind.PasidMiss, 6u));
         accelerator.Statistics.Accepted.ShouldBe(1);
 
         // And back: the machine's entry goes with the PASID, and the device refuses what would come late.
         pasid.TryFree().ShouldBe(Errno.Success);
-        Enqcmd.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command).ShouldBe(EnqcmdResult.VmExit);
+        DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command).ShouldBe(DeferrableWriteResult.VmExit);
         endpoint.Port.Write(new DmaRequest(endpoint.Id, new(0x10000), DmaFlags.Write | DmaFlags.PasidValid, Pasid: pasid.Pasid), "late"u8)
             .ShouldNotBe(DmaStatus.Success);
     }
@@ -230,7 +230,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
             AcceleratorOperation.Copy,
             AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion | AcceleratorFlags.BlockOnFault,
             (ulong)memory + 0x2000, (ulong)memory, (ulong)memory + 0x1000, 5).WriteTo(command);
-        Enqcmd.ExecuteSupervisor(accelerator, WithPasid(command, pasid.Pasid)).ShouldBe(EnqcmdResult.Accepted);
+        DeferrableWrite.ExecuteSupervisor(accelerator, WithPasid(command, pasid.Pasid)).ShouldBe(DeferrableWriteResult.Accepted);
         SpinWait.SpinUntil(() =>
         {
             accelerator.Run();

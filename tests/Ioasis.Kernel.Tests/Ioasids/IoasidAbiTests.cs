@@ -125,7 +125,7 @@ public sealed class IoasidAbiTests
         machine.TryPost(new(1u << 20), 0, 0).ShouldBe(Errno.InvalidArgument);
         rig.Rig.Kernel.Read(machine.Descriptor.Number, new byte[23]).ShouldBe(-(int)Errno.InvalidArgument);
         machine.TryRead(0, out IoasidVmEvent miss).ShouldBe(Errno.Success);
-        (miss.Kind, miss.Guest, miss.Lost).ShouldBe((IoasidVmEventKind.EnqcmdMiss, 9u, 0u));
+        (miss.Kind, miss.Guest, miss.Lost).ShouldBe((IoasidVmEventKind.PasidMiss, 9u, 0u));
         machine.TryRead(0, out IoasidVmEvent request).ShouldBe(Errno.Success);
         (request.Kind, request.Guest, request.Code, request.Data).ShouldBe((IoasidVmEventKind.Request, 10u, 77u, 0x1234_5678_9abcul));
         machine.TryRead(0, out _).ShouldBe(Errno.TimedOut);

@@ -310,7 +310,7 @@ internal sealed class ExitAgainstEnqcmd : SvaScenario
         {
             Span<byte> command = stackalloc byte[64];
             new AcceleratorDescriptor(AcceleratorOperation.Fill, AcceleratorFlags.BlockOnFault, 0, 1, Base, 5000).WriteTo(command);
-            _ = Enqcmd.Submit(process.MainThread, _accelerator, command);
+            _ = DeferrableWrite.Submit(process.MainThread, _accelerator, command);
         });
         AddThread("accelerator", () => Until(() => _ended, () => _accelerator.Run()));
     }

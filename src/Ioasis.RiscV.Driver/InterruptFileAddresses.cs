@@ -1,7 +1,7 @@
 using System.Numerics;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.RiscV.Driver;
 
 /// <summary>
 /// The guest-physical pages at which a guest's devices expect interrupt files: every page whose number equals

@@ -14,27 +14,27 @@ public interface ISharedWorkQueue
     bool TryEnqueue(ReadOnlySpan<byte> command);
 }
 
-/// <summary>How an ENQCMD ended.</summary>
-public enum EnqcmdResult
+/// <summary>How a deferrable write ended.</summary>
+public enum DeferrableWriteResult
 {
-    /// <summary>The device has the command (ZF clear).</summary>
+    /// <summary>The device has the command (x86: ZF clear).</summary>
     Accepted,
 
-    /// <summary>The queue is full (ZF set).</summary>
+    /// <summary>The queue is full (x86: ZF set).</summary>
     Retry,
 
-    /// <summary>General-protection fault: the thread has no PASID, or the operand is bad. Nothing was sent.</summary>
-    GeneralProtection,
+    /// <summary>A fault in the thread (x86: general protection): it has no PASID, or the operand is bad. Nothing was sent.</summary>
+    Fault,
 
     /// <summary>The guest's PASID is not in its machine's table: an exit to the monitor. Nothing was sent (S1.13).</summary>
     VmExit,
 }
 
 /// <summary>
-/// The instructions by which threads give commands to shared work queues (Intel SDM, "ENQCMD", "ENQCMDS"): the PASID in the
-/// command is the thread's, whatever the thread wrote there.
+/// The instructions by which threads give commands to shared work queues (PCIe: deferrable memory writes; x86 has ENQCMD and
+/// ENQCMDS): the PASID in the command is the thread's, whatever the thread wrote there.
 /// </summary>
-public static class Enqcmd
+public static class DeferrableWrite
 {
     /// <summary>Bytes of a command.</summary>
     public const int CommandSize = 64;
@@ -42,27 +42,27 @@ public static class Enqcmd
     private const uint PrivilegedBit = 1u << 31;
     private const uint ReservedBits = 0x7ff0_0000;
 
-    /// <summary>ENQCMD, as the processor executes it: without a valid PASID register it is a general-protection fault.</summary>
-    public static EnqcmdResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    /// <summary>As the processor executes it: without a valid PASID register it is a fault of the thread.</summary>
+    public static DeferrableWriteResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(queue);
         return !register.IsValid || source.Length != CommandSize
-            ? EnqcmdResult.GeneralProtection
+            ? DeferrableWriteResult.Fault
             : Send(queue, source, register.Pasid.Value);
     }
 
-    /// <summary>ENQCMDS, for the supervisor: PASID and privilege are the operand's.</summary>
-    public static EnqcmdResult ExecuteSupervisor(ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    /// <summary>For the supervisor (ENQCMDS): PASID and privilege are the operand's.</summary>
+    public static DeferrableWriteResult ExecuteSupervisor(ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(queue);
         if (source.Length != CommandSize)
         {
-            return EnqcmdResult.GeneralProtection;
+            return DeferrableWriteResult.Fault;
         }
 
         uint first = BinaryPrimitives.ReadUInt32LittleEndian(source);
         return (first & ReservedBits) != 0
-            ? EnqcmdResult.GeneralProtection
+            ? DeferrableWriteResult.Fault
             : Send(queue, source, first & (PrivilegedBit | Pasid.MaxValue));
     }
 
@@ -70,14 +70,14 @@ public static class Enqcmd
     /// ENQCMD in a virtual machine: the guest's PASID is translated by the machine's table. While the command is on its way,
     /// the translation stays in force.
     /// </summary>
-    public static EnqcmdResult ExecuteInGuest(
+    public static DeferrableWriteResult ExecuteInGuest(
         VmPasidTable table, GuestPasid pasid, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(table);
         ArgumentNullException.ThrowIfNull(queue);
         if (source.Length != CommandSize)
         {
-            return EnqcmdResult.GeneralProtection;
+            return DeferrableWriteResult.Fault;
         }
 
         using (table.Enter())
@@ -89,18 +89,18 @@ public static class Enqcmd
         }
 
         // The monitor may change the table: not inside the scope.
-        return table.TryTranslateOrExit(pasid, out _) ? EnqcmdResult.Retry : EnqcmdResult.VmExit;
+        return table.TryTranslateOrExit(pasid, out _) ? DeferrableWriteResult.Retry : DeferrableWriteResult.VmExit;
     }
 
     /// <summary>
     /// What a thread of a process sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
     /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
     /// </summary>
-    public static EnqcmdResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    public static DeferrableWriteResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(thread);
-        EnqcmdResult result = Execute(thread.Register, queue, source);
-        if (result != EnqcmdResult.GeneralProtection || thread.Register.IsValid)
+        DeferrableWriteResult result = Execute(thread.Register, queue, source);
+        if (result != DeferrableWriteResult.Fault || thread.Register.IsValid)
         {
             return result;
         }
@@ -115,11 +115,11 @@ public static class Enqcmd
         return Execute(thread.Register, queue, source);
     }
 
-    private static EnqcmdResult Send(ISharedWorkQueue queue, ReadOnlySpan<byte> source, uint first)
+    private static DeferrableWriteResult Send(ISharedWorkQueue queue, ReadOnlySpan<byte> source, uint first)
     {
         Span<byte> command = stackalloc byte[CommandSize];
         source.CopyTo(command);
         BinaryPrimitives.WriteUInt32LittleEndian(command, first);
-        return queue.TryEnqueue(command) ? EnqcmdResult.Accepted : EnqcmdResult.Retry;
+        return queue.TryEnqueue(command) ? DeferrableWriteResult.Accepted : DeferrableWriteResult.Retry;
     }
 }
