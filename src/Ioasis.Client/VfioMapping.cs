@@ -15,7 +15,7 @@ public sealed class VfioMapping : SafeHandle
     // As a descriptor does: the kernel lives while it may have to be asked.
     private GCHandle _root;
 
-    internal VfioMapping(IKernelAbi kernel, nint address, int length)
+    internal VfioMapping(IKernelAbi kernel, nint address, ulong length)
         : base(0, ownsHandle: true)
     {
         _kernel = kernel;
@@ -28,36 +28,43 @@ public sealed class VfioMapping : SafeHandle
     public override bool IsInvalid => handle == 0;
 
     /// <summary>Bytes.</summary>
-    public int Length { get; }
+    public ulong Length { get; }
 
-    /// <summary>The bytes.</summary>
+    /// <summary>The bytes; of a mapping above 2 GiB the first 2 GiB. See <see cref="Slice"/>.</summary>
     /// <exception cref="ObjectDisposedException">It was disposed.</exception>
-    public unsafe Span<byte> Span
+    public Span<byte> Span => Slice(0, (int)Math.Min(Length, int.MaxValue));
+
+    /// <summary>A part of the bytes.</summary>
+    /// <param name="offset">The first.</param>
+    /// <param name="length">How many.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The part is not within the mapping.</exception>
+    /// <exception cref="ObjectDisposedException">It was disposed.</exception>
+    public unsafe Span<byte> Slice(ulong offset, int length)
     {
-        get
-        {
-            ObjectDisposedException.ThrowIf(IsClosed, this);
-            return new((void*)handle, Length);
-        }
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, Length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)length, Length - offset, nameof(length));
+        ObjectDisposedException.ThrowIf(IsClosed, this);
+        return new((byte*)handle + offset, length);
     }
 
     /// <summary>Reads a register: one access, which the compiler neither moves nor repeats.</summary>
     /// <param name="offset">Offset, a multiple of 4.</param>
-    public uint Read32(int offset) => Volatile.Read(ref At<uint>(offset));
+    public uint Read32(ulong offset) => Volatile.Read(ref At<uint>(offset));
 
     /// <summary>Writes a register: one access, after everything that was written before.</summary>
     /// <param name="offset">Offset, a multiple of 4.</param>
     /// <param name="value">The value.</param>
-    public void Write32(int offset, uint value) => Volatile.Write(ref At<uint>(offset), value);
+    public void Write32(ulong offset, uint value) => Volatile.Write(ref At<uint>(offset), value);
 
     /// <summary>Reads a register of 64 bits.</summary>
     /// <param name="offset">Offset, a multiple of 8.</param>
-    public ulong Read64(int offset) => Volatile.Read(ref At<ulong>(offset));
+    public ulong Read64(ulong offset) => Volatile.Read(ref At<ulong>(offset));
 
     /// <summary>Writes a register of 64 bits.</summary>
     /// <param name="offset">Offset, a multiple of 8.</param>
     /// <param name="value">The value.</param>
-    public void Write64(int offset, ulong value) => Volatile.Write(ref At<ulong>(offset), value);
+    public void Write64(ulong offset, ulong value) => Volatile.Write(ref At<ulong>(offset), value);
 
     /// <inheritdoc/>
     protected override bool ReleaseHandle()
@@ -67,10 +74,10 @@ public sealed class VfioMapping : SafeHandle
         return unmapped;
     }
 
-    private ref T At<T>(int offset)
+    private ref T At<T>(ulong offset)
         where T : unmanaged
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(offset % Unsafe.SizeOf<T>(), 0, nameof(offset));
-        return ref MemoryMarshal.AsRef<T>(Span[offset..]);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(offset % (ulong)Unsafe.SizeOf<T>(), 0ul, nameof(offset));
+        return ref MemoryMarshal.AsRef<T>(Slice(offset, Unsafe.SizeOf<T>()));
     }
 }

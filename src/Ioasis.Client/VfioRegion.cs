@@ -82,7 +82,7 @@ public sealed class VfioRegion
     /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
     public Errno TryRead(ulong offset, Span<byte> destination)
     {
-        if (!Holds(offset, destination.Length))
+        if (!Holds(offset, (uint)destination.Length))
         {
             return Errno.OutOfRange;
         }
@@ -134,7 +134,7 @@ public sealed class VfioRegion
     /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
     public Errno TryWrite(ulong offset, ReadOnlySpan<byte> source)
     {
-        if (!Holds(offset, source.Length))
+        if (!Holds(offset, (uint)source.Length))
         {
             return Errno.OutOfRange;
         }
@@ -169,11 +169,11 @@ public sealed class VfioRegion
 
     /// <summary>Maps a part of the region into the process.</summary>
     /// <param name="offset">Offset, a multiple of the page size.</param>
-    /// <param name="length">Bytes.</param>
+    /// <param name="length">Bytes, also 2 GiB and more.</param>
     /// <param name="protection">What the mapping allows.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioMapping Map(
-        ulong offset, int length, MemoryProtection protection = MemoryProtection.Read | MemoryProtection.Write)
+        ulong offset, ulong length, MemoryProtection protection = MemoryProtection.Read | MemoryProtection.Write)
     {
         IommuException.ThrowIf(
             TryMap(offset, length, protection, out VfioMapping? mapping),
@@ -184,10 +184,10 @@ public sealed class VfioRegion
 
     /// <summary>Maps a part of the region into the process.</summary>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it cannot be mapped; what the kernel answered.</returns>
-    public Errno TryMap(ulong offset, int length, MemoryProtection protection, out VfioMapping? mapping)
+    public Errno TryMap(ulong offset, ulong length, MemoryProtection protection, out VfioMapping? mapping)
     {
         mapping = null;
-        if (length <= 0 || !Holds(offset, length))
+        if (length == 0 || !Holds(offset, length))
         {
             return Errno.InvalidArgument;
         }
@@ -241,7 +241,7 @@ public sealed class VfioRegion
         where T : unmanaged
     {
         doorbell = null;
-        if (!Holds(offset, Unsafe.SizeOf<T>()) || Unsafe.SizeOf<T>() > sizeof(ulong))
+        if (!Holds(offset, (uint)Unsafe.SizeOf<T>()) || Unsafe.SizeOf<T>() > sizeof(ulong))
         {
             return Errno.InvalidArgument;
         }
@@ -251,5 +251,5 @@ public sealed class VfioRegion
         return VfioDoorbell.TryMake(_device, _offset + offset, Unsafe.SizeOf<T>(), data, out doorbell);
     }
 
-    private bool Holds(ulong offset, int length) => offset <= Size && (ulong)length <= Size - offset;
+    private bool Holds(ulong offset, ulong length) => offset <= Size && length <= Size - offset;
 }

@@ -8,6 +8,9 @@ namespace Ioasis.AbiSuite;
 /// </summary>
 public sealed record CaseRecord(string Name, string Requirement, IReadOnlyList<Observation> Notes)
 {
+    /// <summary>What stands for a note that only the other record has.</summary>
+    public const string Nothing = "nothing";
+
     private const string Head = "case ";
 
     /// <summary>Reads records; lines before the first and lines that begin otherwise (a console's noise) are passed over.</summary>
@@ -50,27 +53,55 @@ public sealed record CaseRecord(string Name, string Requirement, IReadOnlyList<O
         return text.ToString();
     }
 
-    /// <summary>Where another kernel's record differs, one line for each difference.</summary>
+    /// <summary>
+    /// Where another kernel's record differs, one line for each difference. Where the conversations part, because one took another
+    /// turn, they are compared again from where they meet: one difference hides nothing that comes after it.
+    /// </summary>
     public IEnumerable<Difference> Compare(CaseRecord other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        int count = Math.Max(Notes.Count, other.Notes.Count);
-        for (int i = 0; i < count; i++)
+        int[,] common = CountCommon(Notes, other.Notes);
+        int mine = 0;
+        int theirs = 0;
+        while (mine < Notes.Count || theirs < other.Notes.Count)
         {
-            Observation mine = i < Notes.Count ? Notes[i] : new("nothing", "nothing");
-            Observation theirs = i < other.Notes.Count ? other.Notes[i] : new("nothing", "nothing");
-            if (!string.Equals(mine.Label, theirs.Label, StringComparison.Ordinal))
+            if (mine < Notes.Count && theirs < other.Notes.Count
+                && string.Equals(Notes[mine].Label, other.Notes[theirs].Label, StringComparison.Ordinal))
             {
-                // The conversations parted: what follows cannot be compared line by line.
-                yield return new(Name, mine.Label, mine.Value, $"{theirs.Label}: {theirs.Value}");
-                yield break;
-            }
+                if (!string.Equals(Notes[mine].Value, other.Notes[theirs].Value, StringComparison.Ordinal))
+                {
+                    yield return new(Name, Notes[mine].Label, Notes[mine].Value, other.Notes[theirs].Value);
+                }
 
-            if (!string.Equals(mine.Value, theirs.Value, StringComparison.Ordinal))
+                mine++;
+                theirs++;
+            }
+            else if (theirs == other.Notes.Count || (mine < Notes.Count && common[mine + 1, theirs] >= common[mine, theirs + 1]))
             {
-                yield return new(Name, mine.Label, mine.Value, theirs.Value);
+                yield return new(Name, Notes[mine].Label, Notes[mine++].Value, Nothing);
+            }
+            else
+            {
+                yield return new(Name, other.Notes[theirs].Label, Nothing, other.Notes[theirs++].Value);
             }
         }
+    }
+
+    // How many notes the ends of both have in common, by their labels and in their order.
+    private static int[,] CountCommon(IReadOnlyList<Observation> one, IReadOnlyList<Observation> two)
+    {
+        int[,] common = new int[one.Count + 1, two.Count + 1];
+        for (int i = one.Count - 1; i >= 0; i--)
+        {
+            for (int j = two.Count - 1; j >= 0; j--)
+            {
+                common[i, j] = string.Equals(one[i].Label, two[j].Label, StringComparison.Ordinal)
+                    ? common[i + 1, j + 1] + 1
+                    : Math.Max(common[i + 1, j], common[i, j + 1]);
+            }
+        }
+
+        return common;
     }
 }
 

@@ -174,6 +174,44 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         return Errno.Success;
     }
 
+    // The first device that the text names, or that says what is wrong with it: so Linux.
+    private Errno FindDevice(ReadOnlySpan<byte> text, out VfioDeviceNode? found)
+    {
+        foreach (IommuDevice device in Group.Devices)
+        {
+            found = kernel.FindNode(device);
+            if (found is null)
+            {
+                continue;
+            }
+
+            Errno error = Match(text, Encoding.UTF8.GetBytes(device.Name), (found.Backend.Flags & VfioDeviceFlags.Pci) != 0);
+            if (error != Errno.NoDevice)
+            {
+                return error;
+            }
+        }
+
+        found = null;
+        return Errno.NoDevice;
+    }
+
+    // PCI devices take words after their name. The one that Linux knows, "vf_token=", is for functions that have tokens, which none
+    // has here; anything else is a mistake too. Blanks are none.
+    private static Errno Match(ReadOnlySpan<byte> text, ReadOnlySpan<byte> name, bool takesWords)
+    {
+        if (!text.StartsWith(name))
+        {
+            return Errno.NoDevice;
+        }
+
+        ReadOnlySpan<byte> rest = text[name.Length..];
+        return rest.IsEmpty ? Errno.Success
+            : !takesWords || rest[0] != (byte)' ' ? Errno.NoDevice
+            : rest.ContainsAnyExcept((byte)' ') ? Errno.InvalidArgument
+            : Errno.Success;
+    }
+
     private Errno GetDevice(Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
@@ -193,16 +231,13 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.InvalidArgument;
         }
 
-        string name = Encoding.UTF8.GetString(argument[..end]);
-        IommuDevice? device = Group.Devices.FirstOrDefault(
-            device => string.Equals(device.Name, name, StringComparison.Ordinal));
-        if (device is null || kernel.FindNode(device) is not { } found)
+        Errno error = FindDevice(argument[..end], out VfioDeviceNode? found);
+        if (error != Errno.Success)
         {
-            return Errno.NoDevice;
+            return error;
         }
 
-        Errno error;
-        using (found.Lock.Acquire())
+        using (found!.Lock.Acquire())
         {
             error = _iommu is null ? found.Open() : found.OpenCompatible(_iommu);
         }
