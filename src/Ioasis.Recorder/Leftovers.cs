@@ -1,3 +1,4 @@
+using System.Globalization;
 using Ioasis.Primitives;
 
 namespace Ioasis.Recorder;
@@ -30,12 +31,25 @@ public static class Leftovers
             }
         }
 
-        foreach ((string group, string name) in Probes(files, tracing).Where(probe => !kept.Contains(probe.Group) && IsDead(files, probe.Group)))
+        foreach (IGrouping<string, string> group in Probes(files, tracing)
+            .Where(probe => !kept.Contains(probe.Group) && IsDead(files, probe.Group))
+            .GroupBy(static probe => probe.Group, static probe => probe.Name, StringComparer.Ordinal))
         {
-            Errno error = files.Write($"{tracing}/kprobe_events", $"-:{group}/{name}");
-            done.Add(error == Errno.Success
-                ? $"removed the probe {group}/{name} of a recorder that was killed"
-                : $"the probe {group}/{name} of a recorder that was killed cannot be removed: {MachineChanges.Describe(error)}");
+            int removed = 0;
+            foreach (string name in group)
+            {
+                Errno error = files.Write($"{tracing}/kprobe_events", $"-:{group.Key}/{name}");
+                removed += error == Errno.Success ? 1 : 0;
+                if (error != Errno.Success)
+                {
+                    done.Add($"the probe {group.Key}/{name} of a recorder that was killed cannot be removed: {MachineChanges.Describe(error)}");
+                }
+            }
+
+            if (removed > 0)
+            {
+                done.Add(string.Create(CultureInfo.InvariantCulture, $"removed {removed} probes of a recorder that was killed ({group.Key})"));
+            }
         }
 
         return done;

@@ -3,8 +3,8 @@ using Ioasis.Primitives;
 namespace Ioasis.Recorder;
 
 /// <summary>
-/// The changes that a recording has made to the machine so far, newest last. A step that fails takes back all of them; so does
-/// the end of the recording. Nothing else writes to the machine.
+/// The changes that a recording has made to the machine so far, newest last. Its owner takes all of them back when one fails, as
+/// at the end of the recording. Nothing else writes to the machine.
 /// </summary>
 internal sealed class MachineChanges(TracingFiles files)
 {
@@ -19,7 +19,7 @@ internal sealed class MachineChanges(TracingFiles files)
     public IReadOnlyList<(RecordingStep Step, Errno Error)> Skipped => _skipped;
 
     /// <summary>Makes changes.</summary>
-    /// <exception cref="RecorderException">One failed; all that were made before are taken back.</exception>
+    /// <exception cref="RecorderException">One failed; those before it are still made.</exception>
     public void Apply(IEnumerable<RecordingStep> steps)
     {
         foreach (RecordingStep step in steps)
@@ -41,9 +41,8 @@ internal sealed class MachineChanges(TracingFiles files)
             }
             else
             {
-                string left = string.Concat(UndoAll().Select(static problem => $"; {problem}"));
                 string why = TracingFolder.WhyRefused(files) is { } reason ? $"; {reason}" : "";
-                throw new RecorderException($"`{step.ToShell()}` failed: {Describe(error)}{why}{left}");
+                throw new RecorderException($"`{step.ToShell()}` failed: {Describe(error)}{why}");
             }
         }
     }

@@ -28,14 +28,28 @@ internal sealed class RecordingFile : IDisposable
         _text.WriteByte((byte)'\n');
     }
 
-    /// <summary>Adds whole lines; writes a member when there is enough for one.</summary>
+    /// <summary>Adds whole lines; writes members of about 1 MiB of text.</summary>
     /// <exception cref="IOException">There is no more room; the file ends with the member before.</exception>
     public void Add(ReadOnlySpan<byte> lines)
     {
-        _text.Write(lines);
-        if (_text.Length >= MemberText)
+        while (!lines.IsEmpty)
         {
-            Write();
+            int room = Math.Max(MemberText - (int)_text.Length, 1);
+            int length = lines.Length;
+            if (length > room)
+            {
+                // As many whole lines as there is room for, and at least one.
+                int end = lines[..room].LastIndexOf((byte)'\n');
+                end = end < 0 ? lines.IndexOf((byte)'\n') : end;
+                length = end < 0 ? length : end + 1;
+            }
+
+            _text.Write(lines[..length]);
+            lines = lines[length..];
+            if (_text.Length >= MemberText || !lines.IsEmpty)
+            {
+                Write();
+            }
         }
     }
 

@@ -75,14 +75,24 @@ public sealed class RecordingRun
             work.Begin($"/{Session.Instance}/trace_marker");
             result = Follow(events, file, work, stop);
         }
+        catch (RecorderException error)
+        {
+            string left = string.Concat(Undo(events).Select(static problem => $"; {problem}"));
+            throw new RecorderException(error.Message + left, error);
+        }
         finally
         {
-            // An instance that somebody reads cannot be removed.
-            events?.Dispose();
-            _problems.AddRange(_changes.UndoAll());
+            _problems.AddRange(Undo(events));
         }
 
         return result with { Problems = [.. _problems], Notes = [.. _notes] };
+    }
+
+    private IReadOnlyList<string> Undo(EventStream? events)
+    {
+        // An instance that somebody reads cannot be removed.
+        events?.Dispose();
+        return _changes.UndoAll();
     }
 
     // A map's domain must be told by a probe where no dma:* event tells its device.
@@ -125,8 +135,15 @@ public sealed class RecordingRun
 
     private IReadOnlyList<GroupDomain> ReadGroups(EventStream events)
     {
-        if (!_plan.ReadsGroups || !ProbeEvents().Contains(ProbeCatalogue.GroupEvent, StringComparer.Ordinal))
+        if (!_plan.ReadsGroups)
         {
+            return [];
+        }
+
+        if (!ProbeEvents().Contains(ProbeCatalogue.GroupEvent, StringComparer.Ordinal)
+            || _changes.Skipped.Any(static skipped => skipped.Step.Path.EndsWith($"/{ProbeCatalogue.GroupEvent}/enable", StringComparison.Ordinal)))
+        {
+            _notes.Add("the domains that groups had when the recording began could not be asked for");
             return [];
         }
 
