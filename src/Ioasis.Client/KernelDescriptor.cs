@@ -94,13 +94,16 @@ public sealed class KernelDescriptor : SafeHandle
     }
 
     /// <summary>An ioctl with a structure whose size the caller has set.</summary>
-    internal Errno Call(uint request, Span<byte> argument)
+    internal Errno Call(uint request, Span<byte> argument) => Call(request, argument, out _);
+
+    /// <summary>An ioctl with a structure whose size the caller has set, and that answers a number.</summary>
+    internal Errno Call(uint request, Span<byte> argument, out int result)
     {
         bool held = false;
         try
         {
             DangerousAddRef(ref held);
-            int result = Kernel.Ioctl(Number, request, argument);
+            result = Kernel.Ioctl(Number, request, argument);
             return result < 0 ? (Errno)(-result) : Errno.Success;
         }
         finally

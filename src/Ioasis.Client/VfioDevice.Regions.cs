@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -47,5 +48,32 @@ public sealed partial class VfioDevice
             // More capabilities than fit: once more with as much as the kernel asks for.
             buffer = new byte[info.Argsz];
         }
+    }
+
+    /// <summary>Makes a part of a region available to other devices (<c>VFIO_DEVICE_FEATURE_DMA_BUF</c>).</summary>
+    /// <param name="index">The region, of memory that can be mapped.</param>
+    /// <param name="offset">First byte, a multiple of 4,096.</param>
+    /// <param name="length">Bytes, a multiple of 4,096.</param>
+    /// <param name="buffer">The part.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> if there is no such part; <see cref="Errno.NoDevice"/> for a region that is none of the
+    /// base address registers; <see cref="Errno.NotTypewriter"/> from a kernel without this; what else the kernel answered.
+    /// </returns>
+    public Errno TryExport(VfioPciRegion index, ulong offset, ulong length, out VfioDmaBuffer? buffer)
+    {
+        buffer = null;
+        int size = Unsafe.SizeOf<VfioDeviceFeature>();
+        int header = size + Unsafe.SizeOf<VfioDeviceFeatureDmaBuf>();
+        byte[] argument = new byte[header + Unsafe.SizeOf<VfioRegionDmaRange>()];
+        MemoryMarshal.Write(argument, new VfioDeviceFeature { Argsz = (uint)argument.Length, Flags = VfioFeatureFlags.Get | (VfioFeatureFlags)VfioFeature.DmaBuf });
+        MemoryMarshal.Write(argument.AsSpan(size), new VfioDeviceFeatureDmaBuf { RegionIndex = (uint)index, OpenFlags = (uint)(OpenFlags.ReadWrite | OpenFlags.CloseOnExec), RangeCount = 1 });
+        MemoryMarshal.Write(argument.AsSpan(header), new VfioRegionDmaRange { Offset = offset, Length = length });
+        Errno error = Descriptor.Call(VfioRequests.DeviceFeature, argument, out int made);
+        if (error == Errno.Success)
+        {
+            buffer = new(KernelDescriptor.Own(Descriptor.Kernel, made), length);
+        }
+
+        return error;
     }
 }

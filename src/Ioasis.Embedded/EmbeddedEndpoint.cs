@@ -26,6 +26,9 @@ public sealed class EmbeddedEndpoint
     /// <summary>With which its requests come to the IOMMU: another's where a bridge on the way puts its own in place.</summary>
     public DeviceId RequesterId { get; internal init; }
 
+    /// <summary>Whether devices of the platform can reach this process's own memory by physical address.</summary>
+    internal bool ReachesProcess => _platform.Options.UserMemory is null;
+
     /// <summary>The device as the core knows it.</summary>
     public IommuDevice Device { get; }
 

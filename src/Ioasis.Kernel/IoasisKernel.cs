@@ -91,7 +91,9 @@ public sealed partial class IoasisKernel : IKernelAbi
             GroupPrefix + device.Group.Id.ToString(CultureInfo.InvariantCulture),
             static (_, added) => new(added),
             device.Group);
-        _devices[path] = new(device, path, group, backend ?? BareDeviceBackend.Instance);
+        VfioDeviceNode node = new(device, path, group, backend ?? BareDeviceBackend.Instance);
+        node.Watch();
+        _devices[path] = node;
         return path;
     }
 

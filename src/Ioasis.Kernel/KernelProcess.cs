@@ -17,11 +17,13 @@ public sealed class KernelProcess : IKernelAbi
     private readonly IoasisKernel _kernel;
     private readonly IoLock _mappingsLock = new();
     private readonly List<Mapping> _mappings = [];
+    private int _deviceMappings;
 
     internal KernelProcess(IoasisKernel kernel, MemoryOwner owner, uint userId, int descriptorLimit)
     {
         _kernel = kernel;
         Owner = owner;
+        PinningOwner = owner with { Memory = new PinnableMemory(owner.Memory, this) };
         UserId = userId;
         Descriptors = new(descriptorLimit);
     }
@@ -36,6 +38,9 @@ public sealed class KernelProcess : IKernelAbi
     public long PinnedBytesOfUser => Owner.User.Pages * (long)AddressSpace.PageSize;
 
     internal MemoryOwner Owner { get; }
+
+    /// <summary>As <see cref="Owner"/>, without what cannot be pinned: registers and memory of devices that it has mapped.</summary>
+    internal MemoryOwner PinningOwner { get; }
 
     internal DescriptorTable Descriptors { get; }
 
@@ -86,6 +91,7 @@ public sealed class KernelProcess : IKernelAbi
         {
             mappings = [.. _mappings];
             _mappings.Clear();
+            _deviceMappings = 0;
         }
 
         foreach (Mapping mapping in mappings)
@@ -201,6 +207,30 @@ public sealed class KernelProcess : IKernelAbi
         using (_mappingsLock.Acquire())
         {
             _mappings.Add(new(address, length, file));
+            _deviceMappings += file is VfioOpenDevice ? 1 : 0;
+        }
+    }
+
+    /// <summary>Bytes from an address on, up to a length, before the first that is a device's.</summary>
+    internal ulong CountPinnable(ulong address, ulong length)
+    {
+        if (Volatile.Read(ref _deviceMappings) == 0)
+        {
+            return length;
+        }
+
+        using (_mappingsLock.Acquire())
+        {
+            foreach (Mapping mapping in _mappings)
+            {
+                ulong start = (ulong)mapping.Address;
+                if (mapping.File is VfioOpenDevice && start < address + length && address < start + mapping.Length)
+                {
+                    length = start > address ? start - address : 0;
+                }
+            }
+
+            return length;
         }
     }
 
@@ -215,6 +245,7 @@ public sealed class KernelProcess : IKernelAbi
             }
 
             OpenFile file = _mappings[index].File;
+            _deviceMappings -= file is VfioOpenDevice ? 1 : 0;
             _mappings.RemoveAt(index);
             return file;
         }

@@ -333,6 +333,34 @@ public struct VfioDeviceFeature
     [FieldOffset(4)] public VfioFeatureFlags Flags;
 }
 
+/// <summary><c>struct vfio_device_feature_dma_buf</c>, without the ranges that follow: the data of <see cref="VfioFeature.DmaBuf"/>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+public struct VfioDeviceFeatureDmaBuf
+{
+    /// <summary>The region.</summary>
+    [FieldOffset(0)] public uint RegionIndex;
+
+    /// <summary>Flags of the descriptor that is made.</summary>
+    [FieldOffset(4)] public uint OpenFlags;
+
+    /// <summary>0.</summary>
+    [FieldOffset(8)] public uint Flags;
+
+    /// <summary>How many <see cref="VfioRegionDmaRange"/> follow.</summary>
+    [FieldOffset(12)] public uint RangeCount;
+}
+
+/// <summary><c>struct vfio_region_dma_range</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+public struct VfioRegionDmaRange
+{
+    /// <summary>First byte in the region.</summary>
+    [FieldOffset(0)] public ulong Offset;
+
+    /// <summary>Bytes.</summary>
+    [FieldOffset(8)] public ulong Length;
+}
+
 /// <summary><c>struct vfio_pci_dependent_device</c>.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 8)]
 public struct VfioPciDependentDevice

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Ioasis.Kernel;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -20,6 +21,8 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
         _device = device;
         _ioEvents = new(this);
     }
+
+    private Action<bool> _watcher = static _ => { };
 
     /// <inheritdoc/>
     public VfioDeviceFlags Flags =>
@@ -126,9 +129,14 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
                 return Errno.BadAddress;
             }
 
+            bool was = IsMemoryEnabled;
             if (_device.Config.Write((int)offset, source))
             {
-                _device.CallReset();
+                ResetDevice();
+            }
+            else if (was != IsMemoryEnabled)
+            {
+                _watcher(!was);
             }
 
             _device.Interrupts.SetDisabled((_device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
@@ -169,12 +177,32 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
         }
 
         // The configuration space is saved before and restored after.
-        _device.CallReset();
+        ResetDevice();
         return Errno.Success;
     }
 
     /// <inheritdoc/>
-    public void ResetWithBus() => _device.CallReset();
+    public void ResetWithBus() => ResetDevice();
+
+    /// <inheritdoc/>
+    public bool IsMemoryEnabled => _device.IsMemoryEnabled;
+
+    /// <inheritdoc/>
+    public void WatchMemory(Action<bool> watcher) => _watcher = watcher;
+
+    /// <inheritdoc/>
+    public Errno GetDmaMemory(int index, ulong offset, ulong length, out PhysicalAddress address)
+    {
+        address = default;
+        Errno error = Map(index, offset, length, out nint at);
+        if (error != Errno.Success || !_device.Endpoint.ReachesProcess)
+        {
+            return error != Errno.Success ? error : Errno.NotSupported;
+        }
+
+        address = new(ProcessUserMemory.WindowStart + (ulong)at);
+        return Errno.Success;
+    }
 
     /// <inheritdoc/>
     public Errno Feature(VfioFeature feature, VfioFeatureFlags flags, Span<byte> data, IVfioEventSource events)
@@ -209,7 +237,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
 
         if (feature != VfioFeature.LowPowerEntryWithWakeup)
         {
-            return _device.SetLowPower(feature == VfioFeature.LowPowerEntry, null);
+            return SetLowPower(feature == VfioFeature.LowPowerEntry, null);
         }
 
         // The descriptor of the counter, and a reserved word.
@@ -219,7 +247,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
         }
 
         Errno error = events.TryGetEvent(MemoryMarshal.Read<int>(data), out IVfioEvent? wakeup);
-        return error == Errno.Success ? _device.SetLowPower(true, wakeup) : error;
+        return error == Errno.Success ? SetLowPower(true, wakeup) : error;
     }
 
     /// <inheritdoc/>
@@ -249,6 +277,34 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
 
     /// <inheritdoc/>
     public void RequestRelease() => _device.Interrupts.RequestRelease();
+
+    // Nobody reaches the memory while it is cleared.
+    private void ResetDevice()
+    {
+        _watcher(false);
+        _device.CallReset();
+        if (IsMemoryEnabled)
+        {
+            _watcher(true);
+        }
+    }
+
+    // A device that may lose its power has no memory for others.
+    private Errno SetLowPower(bool isLow, IVfioEvent? wakeup)
+    {
+        if (isLow)
+        {
+            _watcher(false);
+        }
+
+        Errno error = _device.SetLowPower(isLow, wakeup);
+        if (!isLow && IsMemoryEnabled)
+        {
+            _watcher(true);
+        }
+
+        return error;
+    }
 
     // The largest naturally aligned access that a processor can make here.
     private static int GetAccessSize(ulong offset, int left)

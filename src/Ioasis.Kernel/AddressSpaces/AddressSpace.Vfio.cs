@@ -185,6 +185,7 @@ internal sealed partial class AddressSpace
             rest.Pinned = area.Pinned;
             rest.LostAddress = area.LostAddress;
             rest.State = AreaState.Live;
+            rest.IsHollow = HoldDevice(memory) || area.IsHollow;
             RemoveFromTree(area);
             area.Last = iova - 1;
             AddToTree(area);

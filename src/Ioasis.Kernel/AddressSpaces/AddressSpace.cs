@@ -128,8 +128,43 @@ internal sealed partial class AddressSpace : ILazyRelease
         return Map(owner, file, ref iova, isFixed, file.Address + start, length, access);
     }
 
+    /// <summary>Maps a part of another device's memory.</summary>
+    /// <param name="owner">Who maps it; nobody pays.</param>
+    /// <param name="buffer">The memory; it is held while the part is mapped.</param>
+    /// <param name="iova">In if <paramref name="isFixed"/>, out always.</param>
+    /// <param name="isFixed">Whether the caller chose the IOVA.</param>
+    /// <param name="start">Offset in it.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="access">What devices may do.</param>
+    /// <returns>
+    /// As for other memory; <see cref="Errno.NoDevice"/> if the device has taken it back; <see cref="Errno.NotSupported"/> if it is in
+    /// several parts.
+    /// </returns>
+    public Errno MapDevice(
+        MemoryOwner owner, DmaBufferFile buffer, ref ulong iova, bool isFixed, ulong start, ulong length, Access access)
+    {
+        if (length == 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (start > ulong.MaxValue - (length - 1))
+        {
+            return Errno.Overflow;
+        }
+
+        if (start > buffer.Length || length > buffer.Length - start)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        return buffer.IsRevoked ? Errno.NoDevice
+            : buffer.Ranges.Count != 1 ? Errno.NotSupported
+            : Map(owner, buffer, ref iova, isFixed, buffer.Ranges[0].Address.Value + start, length, access);
+    }
+
     private Errno Map(
-        MemoryOwner owner, MemoryFile? file, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access)
+        MemoryOwner owner, OpenFile? file, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access)
     {
         if (userAddress > ulong.MaxValue - length)
         {
@@ -286,6 +321,7 @@ internal sealed partial class AddressSpace : ILazyRelease
         area.Pinned = false;
         area.LostAddress = false;
         area.State = AreaState.Live;
+        area.IsHollow = HoldDevice(memory);
         _liveCount++;
         if (_domains.Count > 0)
         {
@@ -333,6 +369,11 @@ internal sealed partial class AddressSpace : ILazyRelease
 
     private Errno Fill(Area area, PagingDomain domain)
     {
+        if (area.IsHollow)
+        {
+            return Errno.Success;
+        }
+
         ulong length = area.Length;
         for (ulong done = 0; done < length;)
         {
@@ -365,6 +406,7 @@ internal sealed partial class AddressSpace : ILazyRelease
             memory.Unpin();
         }
 
+        memory.Device?.RemoveUser(this);
         _memories.Return(memory);
         area.Memory = null;
         area.State = AreaState.Free;

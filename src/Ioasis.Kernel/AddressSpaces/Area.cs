@@ -50,6 +50,9 @@ internal sealed class Area
     /// <summary>Whether the user took back its address of the memory (VFIO: VADDR); devices still reach the pages.</summary>
     public bool LostAddress;
 
+    /// <summary>Whether it is of a device's memory that was taken back: no domain has it.</summary>
+    public bool IsHollow;
+
     /// <summary>Domains whose invalidation a retired area waits for.</summary>
     public int Waiting;
 

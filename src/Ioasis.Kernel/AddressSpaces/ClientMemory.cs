@@ -15,8 +15,9 @@ internal sealed class ClientMemory
     private readonly List<Run> _runs = [];
     private IUserMemory _memory = null!;
     private MemoryOwner _owner = null!;
-    private MemoryFile? _file;
+    private OpenFile? _file;
     private bool _byProcess;
+    private bool _isRevoked;
     private int _pins;
     private int _references;
 
@@ -32,7 +33,17 @@ internal sealed class ClientMemory
     /// <summary>Whether devices may write.</summary>
     public bool Writable { get; private set; }
 
-    private long Pages => (long)((Length + 0xfff) >> 12);
+    /// <summary>The memory of a device that this is a part of, or null. Nobody pays for it, and <see cref="UserAddress"/> is physical.</summary>
+    public DmaBufferFile? Device { get; private set; }
+
+    /// <summary>Whether the device has taken it back. It stays so: who wants the memory again maps it again.</summary>
+    public bool IsRevoked
+    {
+        get => Volatile.Read(ref _isRevoked);
+        set => Volatile.Write(ref _isRevoked, value);
+    }
+
+    private long Pages => Device is null ? (long)((Length + 0xfff) >> 12) : 0;
 
     /// <summary>Makes the object stand for other memory, with one reference.</summary>
     /// <param name="owner">Whose memory, and who pays for it.</param>
@@ -41,13 +52,15 @@ internal sealed class ClientMemory
     /// <param name="userAddress">First byte.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="writable">Whether devices may write.</param>
-    public void Reset(MemoryOwner owner, bool byProcess, MemoryFile? file, ulong userAddress, ulong length, bool writable)
+    public void Reset(MemoryOwner owner, bool byProcess, OpenFile? file, ulong userAddress, ulong length, bool writable)
     {
         Debug.Assert(_pins == 0 && _references == 0 && _runs.Count == 0, "recycled while in use");
         _owner = owner;
         _byProcess = byProcess;
         _file = file;
-        _memory = file?.Memory ?? owner.Memory;
+        _memory = (file as MemoryFile)?.Memory ?? owner.Memory;
+        Device = file as DmaBufferFile;
+        IsRevoked = false;
         UserAddress = userAddress;
         Length = length;
         Writable = writable;
@@ -75,6 +88,7 @@ internal sealed class ClientMemory
     {
         _file?.Dereference();
         _file = null;
+        Device = null;
         _owner = null!;
         _memory = null!;
     }
@@ -92,7 +106,7 @@ internal sealed class ClientMemory
         {
             PinAccount from = _owner.Account(_byProcess);
             PinAccount to = owner.Account(_byProcess);
-            if (_pins > 0 && from != to)
+            if (_pins > 0 && from != to && Device is null)
             {
                 if (!to.TryCharge(Pages, limitPages))
                 {
@@ -119,6 +133,13 @@ internal sealed class ClientMemory
             if (_pins > 0)
             {
                 _pins++;
+                return Errno.Success;
+            }
+
+            if (Device is not null)
+            {
+                AddRun(0, new(UserAddress), Length);
+                _pins = 1;
                 return Errno.Success;
             }
 
@@ -209,7 +230,10 @@ internal sealed class ClientMemory
     {
         foreach (Run run in _runs)
         {
-            _memory.Unpin(run.Address, run.Length);
+            if (Device is null)
+            {
+                _memory.Unpin(run.Address, run.Length);
+            }
         }
 
         _runs.Clear();

@@ -14,7 +14,7 @@ internal sealed class ClientMemoryPool
     public long Live => Volatile.Read(ref _live);
 
     /// <summary>Gives an object with one reference; see <see cref="ClientMemory.Reset"/>.</summary>
-    public ClientMemory Rent(MemoryOwner owner, bool byProcess, MemoryFile? file, ulong userAddress, ulong length, bool writable)
+    public ClientMemory Rent(MemoryOwner owner, bool byProcess, OpenFile? file, ulong userAddress, ulong length, bool writable)
     {
         ClientMemory? memory;
         lock (_lock)

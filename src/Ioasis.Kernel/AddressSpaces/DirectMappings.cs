@@ -81,6 +81,14 @@ internal sealed class DirectMappings
         return Settle();
     }
 
+    /// <summary>Takes something else out of the tables that must not be reached any more.</summary>
+    /// <returns>As <see cref="Remove"/>.</returns>
+    public Errno Abandon(AddressRange range)
+    {
+        _unconfirmed.Add(range);
+        return Settle();
+    }
+
     /// <summary>Takes out of the tables what nobody needs any more, and has the IOMMUs confirm it.</summary>
     /// <returns>Success if nothing is left, or <see cref="Errno.IoError"/>.</returns>
     public Errno Settle()

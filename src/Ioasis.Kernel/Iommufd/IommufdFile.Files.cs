@@ -35,12 +35,16 @@ internal sealed partial class IommufdFile
         }
         else
         {
-            error = named is MemoryFile memory
+            bool isFixed = (argument.Flags & IoasMapFlags.FixedIova) != 0;
+            error = named is DmaBufferFile buffer
+                ? ioas!.Space.MapDevice(
+                    file.Kernel.Current.Owner, buffer, ref argument.Iova, isFixed, argument.Start, argument.Length, ToAccess(argument.Flags))
+                : named is MemoryFile memory
                 ? ioas!.Space.MapFile(
                     file.Kernel.Current.Owner,
                     memory,
                     ref argument.Iova,
-                    (argument.Flags & IoasMapFlags.FixedIova) != 0,
+                    isFixed,
                     argument.Start,
                     argument.Length,
                     ToAccess(argument.Flags))

@@ -57,7 +57,7 @@ internal sealed partial class IommufdFile
         }
 
         error = ioas!.Space.Map(
-            file.Kernel.Current.Owner,
+            file.Kernel.Current.PinningOwner,
             ref argument.Iova,
             (argument.Flags & IoasMapFlags.FixedIova) != 0,
             argument.UserVa,

@@ -92,6 +92,29 @@ public interface IVfioDeviceBackend
 
     /// <summary>The platform wants the device back: tells the client, if it listens.</summary>
     void RequestRelease();
+
+    /// <summary>Whether the device answers accesses to its regions now.</summary>
+    bool IsMemoryEnabled => true;
+
+    /// <summary>Finds the physical memory behind a part of a region, for other devices to reach it (<c>VFIO_DEVICE_FEATURE_DMA_BUF</c>).</summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">A multiple of the page size.</param>
+    /// <param name="length">A multiple of the page size, not 0.</param>
+    /// <param name="address">Where it is, contiguous; it must not be used after <see cref="WatchMemory"/> told so.</param>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if there is no such part; <see cref="Errno.NotSupported"/>.</returns>
+    Errno GetDmaMemory(int index, ulong offset, ulong length, out PhysicalAddress address)
+    {
+        address = default;
+        return Errno.NotSupported;
+    }
+
+    /// <summary>
+    /// Says who is told when the regions go (false: before a reset, or when they are disabled, and the device waits for it) and when they
+    /// are there again (true). Once, before the device is used.
+    /// </summary>
+    void WatchMemory(Action<bool> watcher)
+    {
+    }
 }
 
 /// <summary>A region of a device.</summary>

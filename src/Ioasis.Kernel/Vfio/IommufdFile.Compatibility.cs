@@ -146,7 +146,7 @@ internal sealed partial class IommufdFile
         Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
             | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
         ulong iova = map.Iova;
-        error = ioas!.Space.Map(Kernel.Current.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
+        error = ioas!.Space.Map(Kernel.Current.PinningOwner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
         ioas.Unuse();
         return error;
     }

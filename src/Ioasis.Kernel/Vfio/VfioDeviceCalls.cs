@@ -261,6 +261,24 @@ internal static class VfioDeviceCalls
 
     private static Errno Feature(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
     {
+        Errno error = TakeFeature(argument, out VfioFeatureFlags operation, out Span<byte> data);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        VfioFeature feature = (VfioFeature)(MemoryMarshal.Read<uint>(argument[sizeof(uint)..]) & (uint)VfioFeatureFlags.NumberMask);
+        return device.Feature(feature, operation, data, kernel.Events);
+    }
+
+    /// <summary>Checks the form of a call about a feature.</summary>
+    /// <param name="argument">The structure.</param>
+    /// <param name="operation">Get or set, and probe.</param>
+    /// <param name="data">What follows the structure.</param>
+    public static Errno TakeFeature(Span<byte> argument, out VfioFeatureFlags operation, out Span<byte> data)
+    {
+        operation = VfioFeatureFlags.None;
+        data = [];
         int size = Unsafe.SizeOf<VfioDeviceFeature>();
         Errno error = ArgszArgument.Take(argument, size, out VfioDeviceFeature feature);
         if (error != Errno.Success)
@@ -269,7 +287,7 @@ internal static class VfioDeviceCalls
         }
 
         const VfioFeatureFlags Both = VfioFeatureFlags.Get | VfioFeatureFlags.Set;
-        VfioFeatureFlags operation = feature.Flags & (Both | VfioFeatureFlags.Probe);
+        operation = feature.Flags & (Both | VfioFeatureFlags.Probe);
         if (feature.Argsz < (uint)size
             || (feature.Flags & ~(VfioFeatureFlags.NumberMask | Both | VfioFeatureFlags.Probe)) != 0
             || (operation & VfioFeatureFlags.Probe) == 0 && BitOperations.PopCount((uint)operation) > 1)
@@ -280,8 +298,8 @@ internal static class VfioDeviceCalls
         // A part that the structure claims and that is not there counts only for a feature that reads it: none reads more
         // than it needs, so what is there decides.
         uint claimed = feature.Argsz - (uint)size;
-        Span<byte> data = argument.Slice(size, (int)Math.Min(claimed, (uint)(argument.Length - size)));
-        return device.Feature((VfioFeature)(feature.Flags & VfioFeatureFlags.NumberMask), operation, data, kernel.Events);
+        data = argument.Slice(size, (int)Math.Min(claimed, (uint)(argument.Length - size)));
+        return Errno.Success;
     }
 }
 

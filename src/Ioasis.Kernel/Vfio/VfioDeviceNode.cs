@@ -7,6 +7,8 @@ namespace Ioasis.Kernel;
 /// <summary>A device as the kernel offers it: a character device of its own, and a place in its group's.</summary>
 internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupNode group, IVfioDeviceBackend backend)
 {
+    private readonly Lock _bufferLock = new();
+    private readonly List<DmaBufferFile> _buffers = [];
     private IommufdFile? _owner;
     private uint _ownerId;
     private IommufdFile? _groupOwner;
@@ -122,9 +124,57 @@ internal sealed class VfioDeviceNode(IommuDevice device, string path, VfioGroupN
     {
         if (--_opens == 0)
         {
+            Tell(static buffer => buffer.Revoke(forGood: true));
             backend.Close();
             EndCompatible();
         }
+    }
+
+    /// <summary>Has the backend tell when its memory goes and comes. Once.</summary>
+    public void Watch() => backend.WatchMemory(isThere =>
+    {
+        if (isThere)
+        {
+            Tell(static buffer => buffer.Restore());
+        }
+        else
+        {
+            Tell(static buffer => buffer.Revoke(forGood: false));
+        }
+    });
+
+    /// <summary>A part of the device's memory was made available; it is revoked already if the memory is disabled.</summary>
+    public void Remember(DmaBufferFile buffer)
+    {
+        lock (_bufferLock)
+        {
+            _buffers.Add(buffer);
+        }
+
+        if (!backend.IsMemoryEnabled)
+        {
+            buffer.Revoke(forGood: false);
+        }
+    }
+
+    /// <summary>Nobody has it any more.</summary>
+    public void Forget(DmaBufferFile buffer)
+    {
+        lock (_bufferLock)
+        {
+            _ = _buffers.Remove(buffer);
+        }
+    }
+
+    private void Tell(Action<DmaBufferFile> tell)
+    {
+        DmaBufferFile[] buffers;
+        lock (_bufferLock)
+        {
+            buffers = [.. _buffers];
+        }
+
+        Array.ForEach(buffers, tell);
     }
 
     private void EndCompatible()

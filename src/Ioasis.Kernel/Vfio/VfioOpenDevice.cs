@@ -35,6 +35,7 @@ internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node)
                 VfioHotReset.GetInfo(kernel, node.Backend, Owner, argument),
             VfioRequests.DevicePciHotReset when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
                 VfioHotReset.Reset(kernel, node.Backend, Owner, argument),
+            _ when VfioDmaBuffers.Handles(node, request, argument) => VfioDmaBuffers.Call(kernel, node, argument, out result),
             _ => VfioDeviceCalls.Ioctl(kernel, node.Backend, request, argument),
         };
     }
