@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.IO.Compression;
+
 namespace Ioasis.Lab.Recordings.Tests;
 
 /// <summary>
@@ -16,12 +19,31 @@ public sealed class RecorderTests
         FreshRecording recording = FreshRecording.Of("--recorder ioasis " + machine, ".ioasis");
 
         recording.ShouldHold(accesses);
-        recording.Report.Attribution.MapsWithoutEvidence.ShouldBe(0);
-        recording.Report.Attribution.UnmapsWithoutEvidence.ShouldBe(0);
+        // The kernel leaves a probe out in an interrupt that comes while another one runs: 1 of some thousands, and it counts them.
+        long missed = MissedProbes(recording.Report.Inputs[0].Path);
+        missed.ShouldBeLessThan(20);
+        recording.Report.Attribution.MapsWithoutEvidence.ShouldBeLessThanOrEqualTo(missed);
+        recording.Report.Attribution.UnmapsWithoutEvidence.ShouldBeLessThanOrEqualTo(missed);
 
         // The disks and both network cards, at least.
         int disks = machine.Split(' ').SkipWhile(static word => word != "--disk").ElementAt(1).Split(',').Length;
         recording.MappedDevices.ShouldBeGreaterThanOrEqualTo(disks + 2);
+    }
+
+    // "# ioasis missed probe=NAME hits=H misses=M", at the recording's end.
+    private static long MissedProbes(string path)
+    {
+        using StreamReader lines = new(new GZipStream(File.OpenRead(path), CompressionMode.Decompress));
+        long missed = 0;
+        while (lines.ReadLine() is { } line)
+        {
+            if (line.StartsWith("# ioasis missed ", StringComparison.Ordinal))
+            {
+                missed += long.Parse(line[(line.LastIndexOf('=') + 1)..], CultureInfo.InvariantCulture);
+            }
+        }
+
+        return missed;
     }
 
     private static TheoryData<string, int> MakeMachines()
