@@ -52,7 +52,7 @@ internal sealed class GroupReader(TracingFiles files, RecordingPlan plan)
 
         _others.Append(rest);
         _ = files.Write($"{plan.Session.Instance}/events/{plan.Session.ProbeGroup}/{ProbeCatalogue.GroupEvent}/enable", "0");
-        return GroupState.Domains([.. _snapshots.Where(snapshot => types.ContainsKey(snapshot.Group))], types, HasBlockingDomain());
+        return GroupState.Domains([.. _snapshots.Where(snapshot => types.ContainsKey(snapshot.Group))], types, KernelRelease.IsAtLeast(files, 5, 19));
     }
 
     private void Line(string line, HashSet<int> missing)
@@ -66,13 +66,5 @@ internal sealed class GroupReader(TracingFiles files, RecordingPlan plan)
         {
             _others.Append(line).Append('\n');
         }
-    }
-
-    private bool HasBlockingDomain()
-    {
-        string[] parts = (files.TryRead("proc/sys/kernel/osrelease") ?? "").Split('.', '-');
-        return parts.Length > 1 && int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out int major)
-            && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int minor)
-            && (major > 5 || (major == 5 && minor >= 19));
     }
 }

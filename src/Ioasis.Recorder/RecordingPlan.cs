@@ -78,6 +78,11 @@ public sealed class RecordingPlan
         plan.AddInstance(files, options);
         plan.AddProbes(files, options);
         plan.AddEvents();
+        if (!KernelRelease.IsAtLeast(files, 5, 5) && platform.Iommus.Any(static iommu => iommu.Name.StartsWith("ivhd", StringComparison.Ordinal)))
+        {
+            plan._notes.Add("to 5.4 the driver of AMD's IOMMU has no trace events for the maps of its DMA API: only those of VFIO are recorded");
+        }
+
         return plan;
     }
 
@@ -105,6 +110,14 @@ public sealed class RecordingPlan
             {
                 _setup.Add(Set($"options/{option}", value, "the form in which events print") with { IsOptional = true });
             }
+        }
+
+        // "7 (expanded: 1408)": the main buffer of tracing grows when tracing is first used. Before 6.6 the size of any instance's
+        // buffer ends that, and the main one would stay at 7 KiB; an event that is switched on before lets it grow.
+        if (files.TryRead($"{Session.Tracing}/buffer_size_kb") is { } size && size.Contains("expanded", StringComparison.Ordinal)
+            && Events.FirstOrDefault(IsRare) is { } rare)
+        {
+            _setup.Add(Enable(rare));
         }
 
         int kib = options.BufferKib ?? DefaultBufferKib(files);
@@ -193,15 +206,19 @@ public sealed class RecordingPlan
 
     private void AddEvents()
     {
-        foreach (string name in Events)
-        {
-            _start.Add(new(RecordingStepKind.Write, TraceEvents.Switch(Session.Instance, name), "1", $"the kernel's event {name}")
-            {
-                Undo = "0",
-                IsOptional = name is not ("iommu:map" or "iommu:unmap"),
-            });
-        }
+        HashSet<string> on = [.. _setup.Select(static step => step.Path)];
+        _start.AddRange(Events.Select(Enable).Where(step => !on.Contains(step.Path)));
     }
+
+    private static bool IsRare(string name) =>
+        name.StartsWith("iommu:", StringComparison.Ordinal) && name is not ("iommu:map" or "iommu:unmap");
+
+    private RecordingStep Enable(string name) =>
+        new(RecordingStepKind.Write, TraceEvents.Switch(Session.Instance, name), "1", $"the kernel's event {name}")
+        {
+            Undo = "0",
+            IsOptional = name is not ("iommu:map" or "iommu:unmap"),
+        };
 
     private RecordingStep Define(Probe probe, KernelSymbols symbols, string architecture)
     {

@@ -172,6 +172,33 @@ public sealed class RecordCommandTests : IDisposable
     }
 
     [Theory]
+    [InlineData("5.4.0-200-generic", true)]
+    [InlineData("5.10.0-30-amd64", false)]
+    public void What_a_kernel_cannot_tell_is_a_note(string release, bool isNoted)
+    {
+        _kernel.Add("proc/sys/kernel/osrelease", release + "\n");
+        _kernel.Add("sys/class/iommu/ivhd0/amd-iommu/cap", "1");
+
+        Invoke("record", "--dry-run").ShouldBe(0);
+
+        _out.ToString().Contains("AMD's IOMMU has no trace events", StringComparison.Ordinal).ShouldBe(isNoted);
+    }
+
+    [Fact]
+    public void The_main_buffer_of_tracing_grows_before_the_size_of_another_forbids_it_to()
+    {
+        _kernel.Add($"{FakeKernel.Tracing}/buffer_size_kb", "7 (expanded: 1408)");
+
+        Invoke("record", "-o", Path.Combine(_folder, "x"), "--duration", "0.1").ShouldBe(0);
+
+        int size = Index("buffer_size_kb");
+        Index("iommu/attach_device_to_domain/enable").ShouldBeInRange(1, size - 1);
+        _kernel.Changes.Count(static change => change.StartsWith("1 >", StringComparison.Ordinal)
+            && change.EndsWith("iommu/attach_device_to_domain/enable", StringComparison.Ordinal)).ShouldBe(1);
+        int Index(string end) => _kernel.Changes.ToList().FindIndex(change => change.EndsWith(end, StringComparison.Ordinal));
+    }
+
+    [Theory]
     [InlineData("--duration", "0")]
     [InlineData("--duration", "-1")]
     [InlineData("--duration", "NaN")]
