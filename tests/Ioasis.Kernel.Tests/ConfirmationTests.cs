@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ioasis.Core;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -18,6 +19,8 @@ public sealed class ConfirmationTests
     private static readonly ReservedRegion[] Direct = [new(DirectRange, ReservedRegionKind.Direct)];
     private static readonly ReservedRegion[] Reserved =
         [new(new(0xfee0_0000, 0xfeef_ffff), ReservedRegionKind.Msi), new(new(0xa000_0000, 0xa000_0fff), ReservedRegionKind.Direct)];
+
+    private static readonly ReservedRegion[] Message = [new(new(0xfed0_0000, 0xfed0_0fff), ReservedRegionKind.Msi)];
 
     /// <summary>A call, and what it does when it fails.</summary>
     /// <param name="Run">The call.</param>
@@ -68,6 +71,38 @@ public sealed class ConfirmationTests
     public void Nothing_is_given_back_before_the_IOMMU_confirms_it(string name, bool fromThereOn) =>
         ForEachStep(name, (iommu, step) => (iommu.RefusesAt, iommu.RefusesFromThereOn) = (step, fromThereOn), static iommu => iommu.Confirmations, isUndoable: !fromThereOn)
             .ShouldBeGreaterThan(0);
+
+    /// <summary>The calls that fail as a whole.</summary>
+    public static TheoryData<string> WholeNames => [.. Calls.Where(static call => call.Value.IsWhole).Select(static call => call.Key)];
+
+    [Theory]
+    [Trait("Requirement", "S3.4")]
+    [MemberData(nameof(WholeNames))]
+    public void What_fails_for_want_of_memory_leaves_every_table_as_it_was(string name)
+    {
+        for (int step = 1; ; step++)
+        {
+            State state = Prepare();
+            string before = RigState.Of(state.Rig);
+            FailAt injector = new(step);
+            Injection.Current = injector;
+            int result = Calls[name].Run(state);
+            Injection.Current = null;
+            if (injector.Steps < step)
+            {
+                result.ShouldBeGreaterThanOrEqualTo(0);
+                state.Rig.Kernel.CloseAll();
+                state.Rig.ShouldBeClean();
+                return;
+            }
+
+            result.ShouldBe(-(int)Errno.OutOfMemory, $"{name}, step {step}");
+            RigState.Of(state.Rig).ShouldBe(before, $"{name}, step {step}");
+            Calls[name].Run(state).ShouldBeGreaterThanOrEqualTo(0, $"{name}, after step {step}");
+            state.Rig.Kernel.CloseAll();
+            state.Rig.ShouldBeClean();
+        }
+    }
 
     [Theory]
     [InlineData("IOMMU_IOAS_UNMAP")]
@@ -161,6 +196,16 @@ public sealed class ConfirmationTests
         RigState.ShouldHoldNoMemory(s.Rig);
     }
 
+    private sealed class FailAt(int step) : IInjector
+    {
+        public int Steps { get; private set; }
+
+        public Errno OnPoint(InjectionKind kind) =>
+            kind is InjectionKind.Allocate or InjectionKind.Pin or InjectionKind.QueueSpace && ++Steps == step
+                ? Errno.OutOfMemory
+                : Errno.Success;
+    }
+
     private static int Closed(int result)
     {
         // A close answers that it closed, whatever the IOMMU says.
@@ -226,7 +271,7 @@ public sealed class ConfirmationTests
         int iommu = rig.OpenIommu();
         uint space = rig.AllocateSpace(iommu);
         uint other = rig.AllocateSpace(iommu);
-        ReservedRegion[][] regions = [[], [], [], [], Direct, Direct, Reserved];
+        ReservedRegion[][] regions = [Reserved, Message, Reserved, Message, Direct, Direct, Reserved];
         int[] groups = [0, 1, 1, 2, 3, 4, 4];
         int[] devices = [.. Enumerable.Range(0, 7).Select(i => rig.Kernel.Open(rig.AddDevice(groups[i], regions[i]).Path, OpenFlags.ReadWrite))];
         foreach (int device in devices)

@@ -33,6 +33,26 @@ public sealed class PasidAttachTests
     }
 
     [Fact]
+    [Trait("Requirement", "S3.4")]
+    public void Regions_of_a_device_stay_reserved_and_mapped_while_PASIDs_of_it_come_and_go()
+    {
+        using HardwareRig rig = new(null, null, [new(new(0xfee0_0000, 0xfeef_ffff), ReservedRegionKind.Msi), new(new(0x9000_0000, 0x9000_0fff), ReservedRegionKind.Direct)]);
+        uint table = rig.AllocateTable(HwptAllocFlags.Pasid);
+        rig.Attach(table);
+        string before = RigState.Of(rig.Rig);
+        rig.TryAttachPasid(rig.DeviceFd, 5, table).ShouldBe(0);
+        rig.TryDetachPasid(rig.DeviceFd, 5).ShouldBe(0);
+        RigState.Of(rig.Rig).ShouldBe(before);
+
+        rig.TryAttachPasid(rig.DeviceFd, 5, table).ShouldBe(0);
+        rig.Detach();
+        rig.Iommu.DomainOf(rig.Device, new(5)).ShouldBe(rig.Iommu.Domains[0]);
+        rig.TryDetachPasid(rig.DeviceFd, 5).ShouldBe(0);
+        rig.Attach(table);
+        RigState.Of(rig.Rig).ShouldBe(before);
+    }
+
+    [Fact]
     public void Only_tables_made_for_PASIDs_go_together_with_PASIDs()
     {
         using HardwareRig rig = new();

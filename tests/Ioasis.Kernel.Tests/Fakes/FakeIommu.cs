@@ -435,7 +435,7 @@ internal sealed class FakeDomain(FakeIommu iommu, int format, PagingDomainOption
         bool fails = ++iommu.Unmaps == iommu.FailsUnmapAt;
         for (ulong offset = 0; offset < length; offset += 4096)
         {
-            if (fails && offset >= length / 2)
+            if (fails && offset >= length >> 13 << 12)
             {
                 return Errno.IoError;
             }

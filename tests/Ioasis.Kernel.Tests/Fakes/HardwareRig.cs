@@ -12,10 +12,10 @@ namespace Ioasis.Kernel.Tests;
 /// </summary>
 internal sealed class HardwareRig : IDisposable
 {
-    public HardwareRig(FakeIommu? iommu = null, FakeUserMemory? memory = null)
+    public HardwareRig(FakeIommu? iommu = null, FakeUserMemory? memory = null, params ReservedRegion[] regions)
     {
         Rig = new(memory, iommu);
-        (Device, string path) = Rig.AddCapableDevice();
+        (Device, string path) = Rig.AddCapableDevice(null, regions);
         Fd = Rig.OpenIommu();
         DeviceFd = Kernel.Open(path, OpenFlags.ReadWrite);
         DeviceNumber = VfioTests.Bind(Rig, DeviceFd, Fd).Id;

@@ -58,11 +58,11 @@ internal sealed class Rig
     }
 
     /// <summary>A device with PASIDs and page requests, in a group of its own unless told otherwise.</summary>
-    public (IommuDevice Device, string Path) AddCapableDevice(int? group = null)
+    public (IommuDevice Device, string Path) AddCapableDevice(int? group = null, params ReservedRegion[] regions)
     {
         uint id = ++_nextId;
         Subsystem.TryAddDevice(
-            Iommu, new(id), $"device{id}", group, new() { PasidBits = 8, Ats = true, PageRequests = true }, out IommuDevice? device)
+            Iommu, new(id), $"device{id}", group, new() { PasidBits = 8, Ats = true, PageRequests = true, ReservedRegions = regions }, out IommuDevice? device)
             .ShouldBe(Errno.Success);
         return (device!, Kernel.AddDevice(device!));
     }
