@@ -108,7 +108,7 @@ internal sealed class HardwareModel : IModelUnderTest, IMsiSink, IPcieLink
     public void EmptyCaches() => _iommu.EmptyCaches();
 
     /// <inheritdoc/>
-    public void ForceRegister(uint offset, ulong value) => _iommu.ForceRegister(offset, value);
+    public void ForceRegister(uint offset, ulong value) => _iommu.RestoreRegister(offset, value);
 
     /// <inheritdoc/>
     public void ChangeParameters(ResetParameters parameters) => _iommu.Reconfigure(Options(parameters));

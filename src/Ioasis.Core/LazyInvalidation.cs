@@ -152,8 +152,7 @@ public sealed class LazyInvalidation
             }
 
             _pending.Add(new(range, release, cookie0, cookie1));
-            Merge(ref gather, ref _pending.Gather);
-            gather.Clear();
+            gather.MoveTo(ref _pending.Gather);
             _deferred++;
             full = _pending.Count >= _capacity;
         }
@@ -250,29 +249,9 @@ public sealed class LazyInvalidation
                 _underWay.Add(_pending.Entries[i]);
             }
 
-            Merge(ref _pending.Gather, ref _underWay.Gather);
-            _pending.Gather.Clear();
+            _pending.Gather.MoveTo(ref _underWay.Gather);
             _pending.Reset();
             (_pending, _underWay) = (_underWay, _pending);
-        }
-    }
-
-    private static void Merge(ref InvalidationGather source, ref InvalidationGather target)
-    {
-        if (source.IsEmpty)
-        {
-            return;
-        }
-
-        AddressRange range = source.Range;
-        foreach ((PhysicalAddress table, int sizeLog2) in source.FreedTables)
-        {
-            target.AddFreedTable(table, sizeLog2, range.Start, range.Last);
-        }
-
-        for (ulong sizes = source.LeafSizes; sizes != 0; sizes &= sizes - 1)
-        {
-            target.AddLeaves(range.Start, range.Last, System.Numerics.BitOperations.TrailingZeroCount(sizes));
         }
     }
 

@@ -58,6 +58,22 @@ public struct InvalidationGather
         _tables[_tableCount++] = (table, sizeLog2);
     }
 
+    /// <summary>Leaves all of it to another gather, and is empty then.</summary>
+    public void MoveTo(ref InvalidationGather target)
+    {
+        foreach ((PhysicalAddress table, int sizeLog2) in FreedTables)
+        {
+            target.AddFreedTable(table, sizeLog2, _start, _last);
+        }
+
+        for (ulong sizes = LeafSizes; sizes != 0; sizes &= sizes - 1)
+        {
+            target.AddLeaves(_start, _last, System.Numerics.BitOperations.TrailingZeroCount(sizes));
+        }
+
+        Clear();
+    }
+
     /// <summary>Empties the gather for its next use.</summary>
     public void Clear()
     {

@@ -22,6 +22,11 @@ public sealed partial class RiscVPagingDomain
     /// </remarks>
     public override Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access)
     {
+        if (Volatile.Read(ref _owes) && Settle() is not Errno.Success and var unsettled)
+        {
+            return unsettled;
+        }
+
         InvalidationGather gather = default;
         Errno error = _table.Map(iova, address, length, access, ref gather);
         return gather.IsEmpty ? error : FinishMap(iova, length, error, ref gather);
@@ -31,6 +36,11 @@ public sealed partial class RiscVPagingDomain
     /// <remarks>No table gives way to a leaf, so that there is never anything to invalidate.</remarks>
     public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access)
     {
+        if (Volatile.Read(ref _owes) && Settle() is not Errno.Success and var unsettled)
+        {
+            return unsettled;
+        }
+
         InvalidationGather gather = default;
         return _table.Map(iova, address, length, access, ref gather, granulesOnly: true);
     }
@@ -67,8 +77,8 @@ public sealed partial class RiscVPagingDomain
         return Errno.Success;
     }
 
-    // Nobody may walk a table that a leaf replaced when the map returns. If the IOMMU does not confirm it, the map is undone
-    // and the tables are kept until the domain is gone.
+    // Nobody may walk a table that a leaf replaced when the map returns. If the IOMMU does not confirm it, the map is undone, and
+    // what it must forget is owed: it may go on to walk the old table, and would not see what is mapped there next.
     private Errno FinishMap(Iova iova, ulong length, Errno error, ref InvalidationGather gather)
     {
         Errno synced = Sync(ref gather);
@@ -84,10 +94,25 @@ public sealed partial class RiscVPagingDomain
 
         using (_lock.Acquire())
         {
-            _stranded.AddRange(gather.FreedTables);
+            gather.MoveTo(ref _owed);
+            Volatile.Write(ref _owes, true);
         }
 
-        gather.Clear();
         return error == Errno.Success ? synced : error;
+    }
+
+    // Before anything is mapped, the IOMMU forgets what it did not confirm to have forgotten.
+    private Errno Settle()
+    {
+        using (_lock.Acquire())
+        {
+            Errno error = Sync(ref _owed);
+            if (error == Errno.Success)
+            {
+                Volatile.Write(ref _owes, false);
+            }
+
+            return error;
+        }
     }
 }

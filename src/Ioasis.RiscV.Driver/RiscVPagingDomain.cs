@@ -24,8 +24,9 @@ public sealed partial class RiscVPagingDomain : PagingDomain
     // Threads of the driver that walk tables which others may take out of the table (S4.14); null if none ever does.
     private readonly EpochReclaimer? _walkers;
 
-    // Table pages whose invalidation failed: hardware may walk them until there is no bond.
-    private readonly List<(PhysicalAddress Address, int SizeLog2)> _stranded = [];
+    // What an IOMMU did not confirm to have forgotten when a map was undone; under the lock.
+    private InvalidationGather _owed;
+    private bool _owes;
     private bool _disposed;
 
     private RiscVPagingDomain(
@@ -171,12 +172,12 @@ public sealed partial class RiscVPagingDomain : PagingDomain
                 _disposed = true;
                 _table.Dispose();
                 _msi?.Free();
-                foreach ((PhysicalAddress table, int sizeLog2) in _stranded)
+                foreach ((PhysicalAddress table, int sizeLog2) in _owed.FreedTables)
                 {
                     _pages.Free(table, sizeLog2);
                 }
 
-                _stranded.Clear();
+                _owed.Clear();
             }
         }
 

@@ -14,12 +14,15 @@ internal sealed class AtsRig : IPcieLink, IDisposable
     private readonly InterruptLines _lines = new();
     private readonly Dictionary<DeviceId, DeviceCache> _caches = [];
 
-    public AtsRig(Func<IPhysicalMemory, IPhysicalMemory>? hardwareMemory = null, RiscVDriverOptions? options = null)
+    public AtsRig(
+        Func<IPhysicalMemory, IPhysicalMemory>? hardwareMemory = null, RiscVDriverOptions? options = null,
+        Func<IPhysicalMemory, IPhysicalMemory>? driverMemory = null)
     {
         RangePageAllocator pages = new(_memory, new(1ul << 32, (1ul << 33) - 1));
         Hardware = new(
             new() { Caching = CachingMode.Hostile }, hardwareMemory?.Invoke(_memory) ?? _memory, _lines, null, this);
-        RiscVIommuInstance.TryProbe(Hardware, _memory, pages, (options ?? new()) with { Logger = Log }, out RiscVIommuInstance? driver)
+        RiscVIommuInstance.TryProbe(
+                Hardware, driverMemory?.Invoke(_memory) ?? _memory, pages, (options ?? new()) with { Logger = Log }, out RiscVIommuInstance? driver)
             .ShouldBe(Errno.Success);
         Driver = driver!;
     }

@@ -98,6 +98,48 @@ public class InvalidationPlanTests
         Plan(gather, new(Capabilities.RangeInvalidationBit), 32, out _).Length.ShouldBe(1);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Every_leaf_of_a_gather_of_mixed_sizes_is_named(bool isSecondStage)
+    {
+        Gen<(int Log2, int Index)[]> leaves =
+            (from log2 in Gen.Elements(12, 12, 16, 21)
+             from index in Gen.Choose(0, 200)
+             select (log2, index)).ArrayOf().Where(static all => all.Length is > 0 and < 12);
+        Prop.ForAll(leaves.ToArbitrary(), Gen.Choose(1, 64).ToArbitrary(), Gen.Elements(false, true).ToArbitrary(), (all, limit, ranges) =>
+        {
+            InvalidationGather gather = default;
+            foreach ((int log2, int index) in all)
+            {
+                ulong start = (ulong)index << log2;
+                gather.AddLeaves(start, start + (1ul << log2) - 1, log2);
+            }
+
+            Command[] commands = new Command[InvalidationPlan.MaxCommands];
+            int count = InvalidationPlan.Build(
+                gather, new(ranges ? Capabilities.RangeInvalidationBit : 0), new(isSecondStage, isSecondStage ? 0x123 : Pscid), limit, commands, out _);
+            count.ShouldBeInRange(1, limit);
+            int function = isSecondStage ? CommandFunction.IotinvalGvma : CommandFunction.IotinvalVma;
+            commands[..count].ShouldAllBe(c => c.Function == function);
+            if (InvalidationPlan.IsFlush(commands[0]))
+            {
+                return;
+            }
+
+            // A leaf is forgotten when one of its addresses is named (section 3.1.1); of a NAPOT leaf each entry counts for itself.
+            foreach ((int log2, int index) in all)
+            {
+                ulong start = (ulong)index << log2;
+                for (ulong at = start; at < start + (1ul << log2); at += log2 == 16 ? 4096 : 1ul << log2)
+                {
+                    ulong last = log2 == 16 ? at + 4095 : start + (1ul << log2) - 1;
+                    commands[..count].ShouldContain(c => RangeOf(c, 12).Overlaps(new(at, last)), $"leaf of 2^{log2} bytes at 0x{at:x}");
+                }
+            }
+        }).QuickCheckThrowOnFailure();
+    }
+
     private static Command[] Plan(in InvalidationGather gather, Capabilities capabilities, int limit, out bool collapsed)
     {
         Command[] commands = new Command[InvalidationPlan.MaxCommands];

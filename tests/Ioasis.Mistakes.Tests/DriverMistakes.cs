@@ -35,6 +35,10 @@ public sealed class DriverMistakes
         Explorer.Finds("SkipInvalidationAfterUnmap", static () => new DmaNeighbours(), atMostPreemptions: 1);
 
     [Fact]
+    public void A_flush_that_is_under_way_taken_for_one_that_covers() =>
+        Explorer.Finds("FlushUnderWayTrusted", static () => new DmaFlushAgainstReuse(), atMostPreemptions: 2);
+
+    [Fact]
     public void A_table_page_freed_before_the_fence() =>
         Explorer.Finds("TablesFreedBeforeFence", static () => new TablesAgainstMap(), atMostPreemptions: 1);
 

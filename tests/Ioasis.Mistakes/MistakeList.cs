@@ -14,7 +14,9 @@ internal sealed record Change(string File, string[] Before, string[] Right, stri
 /// <param name="Says">What is wrong, in a sentence or two.</param>
 /// <param name="Tests">Names of test projects, with a filter behind a colon, that notice it; none if it is noticed in Ioasis.Mistakes.Tests alone.</param>
 /// <param name="Changes">All of its places.</param>
-internal sealed record KnownMistake(string Name, string Says, IReadOnlyList<string> Tests, IReadOnlyList<Change> Changes);
+/// <param name="IsAlone">Made without a switch, in a build of its own: for what is seen in the code and not when it runs.</param>
+internal sealed record KnownMistake(
+    string Name, string Says, IReadOnlyList<string> Tests, IReadOnlyList<Change> Changes, bool IsAlone);
 
 /// <summary>
 /// A list of mistakes of one project, as a page that people read: a heading with the name, a sentence, the tests that notice it, and for
@@ -41,6 +43,7 @@ internal static class MistakeList
             List<string> tests = [];
             List<Change> changes = [];
             string file = string.Empty;
+            bool isAlone = false;
             for (i++; i < lines.Length && !lines[i].StartsWith("## ", StringComparison.Ordinal); i++)
             {
                 string line = lines[i];
@@ -58,6 +61,10 @@ internal static class MistakeList
                 {
                     tests.AddRange(line[TestsPrefix.Length..].TrimEnd('.').Split(", ").Select(static t => t.Trim('`')));
                 }
+                else if (line == "Built alone.")
+                {
+                    isAlone = true;
+                }
                 else if (line.Length > 0)
                 {
                     says.Add(line);
@@ -65,7 +72,7 @@ internal static class MistakeList
             }
 
             i--;
-            result.Add(new(name, string.Join(' ', says), tests, changes));
+            result.Add(new(name, string.Join(' ', says), tests, changes, isAlone));
         }
 
         string? twice = result.GroupBy(static m => m.Name, StringComparer.Ordinal).FirstOrDefault(static g => g.Count() > 1)?.Key;

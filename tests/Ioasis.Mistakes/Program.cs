@@ -1,19 +1,32 @@
 using Ioasis.Mistakes;
 
-if (args is not ["copy", string list, string source, string destination])
-{
-    Console.Error.WriteLine("usage: copy LIST SOURCE DESTINATION    writes SOURCE with the mistakes of LIST, each behind a switch");
-    return 2;
-}
-
 try
 {
-    List<string> errors = SourceCopy.Write(list, MistakeList.Parse(list), source, destination);
-    errors.ForEach(Console.WriteLine);
-    return errors.Count == 0 ? 0 : 1;
+    switch (args)
+    {
+        case ["copy", string list, string source, string destination]:
+            List<string> errors = SourceCopy.Write(
+                list, MistakeList.Parse(list).FindAll(static m => m.Tests.Count == 0), source, destination);
+            errors.ForEach(Console.WriteLine);
+            return errors.Count == 0 ? 0 : 1;
+        case ["score", string name, string report, string baseline]:
+            return Score.Compare(name, report, baseline);
+        case ["run", string root, string work, .. string[] rest]:
+            string[] tests = [.. rest.Where(static r => r.StartsWith("tests=", StringComparison.Ordinal)).Select(static r => r[6..])];
+            string[] names = [.. rest.Where(static r => !r.Contains('=', StringComparison.Ordinal))];
+            string? project = names.Length > 0 && names[0].StartsWith("Ioasis.", StringComparison.Ordinal) ? names[0] : null;
+            return new KnownRun(Path.GetFullPath(root), Path.GetFullPath(work), tests).Run(project, project is null ? names : names[1..]);
+        default:
+            Console.Error.WriteLine("""
+                usage: copy LIST SOURCE DESTINATION    writes SOURCE with the mistakes of LIST, each behind a switch
+                       run ROOT WORK [PROJECT] [NAME…] [tests=TESTS[:METHOD]]  makes each and runs the tests that notice it
+                       score PROJECT REPORT BASELINE    what a report of Stryker says, beside the baseline
+                """);
+            return 2;
+    }
 }
 catch (Exception e) when (e is FormatException or IOException)
 {
-    Console.WriteLine($"{list}(1): error MISTAKE: {e.Message}");
+    Console.WriteLine($"error MISTAKE: {e.Message}");
     return 1;
 }

@@ -34,8 +34,14 @@ internal static class SourceCopy
         """;
 
     /// <summary>Writes the copy; files that would not change are not touched.</summary>
+    /// <param name="list">Where the mistakes stand, for messages.</param>
+    /// <param name="mistakes">The mistakes.</param>
+    /// <param name="source">The project.</param>
+    /// <param name="destination">The copy.</param>
+    /// <param name="later">Gets those that change lines that another changes; null if that is an error.</param>
     /// <returns>What is wrong with the list, for people; empty if nothing.</returns>
-    public static List<string> Write(string list, IReadOnlyList<KnownMistake> mistakes, string source, string destination)
+    public static List<string> Write(
+        string list, IReadOnlyList<KnownMistake> mistakes, string source, string destination, List<KnownMistake>? later = null)
     {
         List<string> errors = [];
         Dictionary<string, List<Edit>> edits = [];
@@ -45,6 +51,9 @@ internal static class SourceCopy
         Dictionary<string, string[]> texts = files.ToDictionary(static file => file, file => File.ReadAllLines(Path.Combine(source, file)));
         foreach (KnownMistake mistake in mistakes)
         {
+            List<(string File, Edit Edit)> own = [];
+            string? other = null;
+            bool hasPlace = true;
             foreach (Change change in mistake.Changes)
             {
                 string? file = Array.Find(files, f => Path.GetFileName(f) == change.File);
@@ -53,18 +62,26 @@ internal static class SourceCopy
                 {
                     string found = file is null ? $"there is no {change.File}" : $"{places.Count} places in {file} have its lines";
                     errors.Add($"{list}({change.Line}): error MISTAKE: '{mistake.Name}' has no place: {found}. Write it for the code as it is now, or delete it if it cannot be made any more.");
+                    hasPlace = false;
                     continue;
                 }
 
                 (int start, int length) = places[0];
-                List<Edit> known = edits.TryGetValue(file!, out List<Edit>? there) ? there : edits[file!] = [];
-                if (known.Find(e => e.Start < start + length && start < e.Start + e.Length) is { } other)
-                {
-                    errors.Add($"{list}({change.Line}): error MISTAKE: '{mistake.Name}' changes the same lines as '{other.Name}'.");
-                    continue;
-                }
+                other ??= edits.GetValueOrDefault(file!, []).Find(e => e.Start < start + length && start < e.Start + e.Length)?.Name;
+                own.Add((file!, new(mistake.Name, start, length, mistake.IsAlone ? change.Wrong : Switched(mistake.Name, change))));
+            }
 
-                known.Add(new(mistake.Name, start, length, Switched(mistake.Name, change)));
+            if (other is not null && later is null)
+            {
+                errors.Add($"{list}({mistake.Changes[0].Line}): error MISTAKE: '{mistake.Name}' changes the same lines as '{other}'.");
+            }
+            else if (other is not null)
+            {
+                later!.Add(mistake);
+            }
+            else if (hasPlace)
+            {
+                own.ForEach(change => (edits.TryGetValue(change.File, out List<Edit>? known) ? known : edits[change.File] = []).Add(change.Edit));
             }
         }
 
@@ -84,7 +101,7 @@ internal static class SourceCopy
         foreach (string old in Directory.EnumerateFiles(destination, "*.cs", SearchOption.AllDirectories))
         {
             string name = Path.GetRelativePath(destination, old);
-            if (name != "Mistake.g.cs" && !texts.ContainsKey(name))
+            if (name != "Mistake.g.cs" && !texts.ContainsKey(name) && !name.StartsWith("obj/", StringComparison.Ordinal))
             {
                 File.Delete(old);
             }

@@ -84,6 +84,13 @@ internal sealed class SvaRig : IDisposable
     /// </summary>
     public void SendPageRequest(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access, int index, bool isLast)
     {
+        QueuePageRequest(device, pasid, address, access, index, isLast);
+        Platform.HandleInterrupts();
+    }
+
+    /// <summary>As it, and the interrupt that tells the driver is still on its way.</summary>
+    public void QueuePageRequest(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access, int index, bool isLast)
+    {
         DeviceId id = device.Device.Id;
         Platform.Hardware.HandlePageRequest(new(
             PcieMessageCode.PageRequest,
@@ -95,7 +102,6 @@ internal sealed class SvaRig : IDisposable
                 | ((access & Access.Write) != 0 ? PageRequestPayload.WriteBit : 0)
                 | (isLast ? PageRequestPayload.LastBit : 0)
                 | ((ulong)index << PageRequestPayload.GroupShift)));
-        Platform.HandleInterrupts();
     }
 
     /// <summary>A device's write with page faults: what a block-on-fault engine does.</summary>
@@ -155,6 +161,19 @@ internal sealed class SvaRig : IDisposable
     internal sealed class SilentLink(IPcieLink inner, SvaRig rig) : LinkDecorator(inner)
     {
         public bool IsSilent { get; set; }
+
+        /// <summary>Answers to page requests.</summary>
+        public List<PcieMessage> Responses { get; } = [];
+
+        public override void SendPageRequestGroupResponse(in PcieMessage message)
+        {
+            lock (Responses)
+            {
+                Responses.Add(message);
+            }
+
+            base.SendPageRequestGroupResponse(message);
+        }
 
         public override void SendInvalidationRequest(in PcieMessage message)
         {

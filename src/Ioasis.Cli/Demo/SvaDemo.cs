@@ -18,7 +18,7 @@ internal sealed record SvaDemoOptions
     /// <summary>Less of everything.</summary>
     public bool Quick { get; init; }
 
-    /// <summary>For tests: spoils the machine, which the story must notice.</summary>
+    /// <summary>Changes the machine before it is made.</summary>
     public Func<EmbeddedPlatformOptions, EmbeddedPlatformOptions> Machine { get; init; } = static options => options;
 }
 

@@ -36,11 +36,8 @@ public sealed record DmaDomainOptions
     /// </summary>
     public IReadOnlyList<AddressRange> Excluded { get; init; } = [];
 
-    /// <summary>For tests: which ring the calling thread uses, in place of its processor's.</summary>
+    /// <summary>Which ring the calling thread uses; null for its processor's.</summary>
     internal Func<int>? SlotChooser { get; init; }
-
-    /// <summary>For tests, a mistake: a flush that was under way when an IOVA was queued is taken to cover it.</summary>
-    internal bool TrustsFlushUnderWay { get; init; }
 }
 
 /// <summary>

@@ -27,7 +27,6 @@ internal sealed class DmaFlushQueue : IDisposable
     private readonly TimeProvider _time;
     private readonly TimeSpan _limit;
     private readonly ITimer? _timer;
-    private readonly int _trust;
     private readonly IoLock _flushLock = new();
     private readonly IoLock _tableLock = new();
     private readonly long[] _flushes = new long[4];
@@ -46,7 +45,6 @@ internal sealed class DmaFlushQueue : IDisposable
         _chooser = options.SlotChooser;
         _time = options.TimeProvider;
         _limit = options.TimeLimit;
-        _trust = options.TrustsFlushUnderWay ? 1 : 0;
         _ringCount = Math.Max(1, options.Slots ?? Environment.ProcessorCount);
         _rings = new Ring[_ringCount + IovaAllocator.Spacing];
         for (int i = 0; i < _ringCount; i++)
@@ -273,7 +271,7 @@ internal sealed class DmaFlushQueue : IDisposable
     // Gives back what a completed flush covers. Under the ring's lock.
     private bool Release(Ring ring)
     {
-        long completed = Volatile.Read(ref _completed) + _trust;
+        long completed = Volatile.Read(ref _completed);
         if (ring.Count == 0 || ring.Oldest.Flush >= completed)
         {
             return false;

@@ -272,7 +272,7 @@ public sealed partial class IovaAllocator
         EmptyDepots();
     }
 
-    /// <summary>For tests: the free granules of the tree, ascending; throws if the tree is broken.</summary>
+    /// <summary>An audit: the free granules of the tree, ascending; throws if the tree is broken.</summary>
     internal List<(ulong Start, ulong Last)> CheckTree()
     {
         using (_treeLock.Acquire())

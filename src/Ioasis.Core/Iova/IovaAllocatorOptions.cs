@@ -24,7 +24,7 @@ public sealed record IovaAllocatorOptions
     /// <summary>Caches side by side, 1 or more; null for one a processor.</summary>
     public int? Slots { get; init; }
 
-    /// <summary>For tests: which cache the calling thread uses, in place of its processor's.</summary>
+    /// <summary>Which cache the calling thread uses; null for its processor's.</summary>
     internal Func<int>? SlotChooser { get; init; }
 }
 

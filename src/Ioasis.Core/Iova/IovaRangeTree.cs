@@ -116,7 +116,7 @@ internal sealed partial class IovaRangeTree
         return true;
     }
 
-    /// <summary>The ranges in ascending order. For tests and diagnostics.</summary>
+    /// <summary>The ranges in ascending order. For audits and diagnostics.</summary>
     public List<(ulong Start, ulong Last)> ToList()
     {
         List<(ulong, ulong)> list = new(Count);
@@ -128,7 +128,7 @@ internal sealed partial class IovaRangeTree
         return list;
     }
 
-    /// <summary>For tests: throws if the tree is not what it must be.</summary>
+    /// <summary>An audit: throws if the tree is not what it must be.</summary>
     internal void Check()
     {
         int counted = CheckBelow(_root, None);

@@ -23,7 +23,7 @@ public sealed partial class PageRequestRouter
     // The queue's length, to be looked at without the lock.
     private int _backlog;
 
-    /// <summary>Threads that run handlers or wait for them; for tests.</summary>
+    /// <summary>Threads that run handlers or wait for them.</summary>
     internal int WorkerCount
     {
         get

@@ -9,7 +9,7 @@ public enum EduTiming
     /// <summary>Before the register write that starts it returns.</summary>
     Immediate,
 
-    /// <summary>When <see cref="EduDevice.Step"/> is called: a test decides.</summary>
+    /// <summary>When <see cref="EduDevice.Step"/> is called, and not before.</summary>
     Stepped,
 
     /// <summary>After <see cref="EduDeviceOptions.Delay"/>, by a timer.</summary>

@@ -12,7 +12,7 @@ internal abstract class DmaScenario : DriverScenario
     /// <summary>Room for two pages: IOVAs 0x1000 and 0x2000.</summary>
     private const ulong Mask = 0x2fff;
 
-    protected DmaScenario(DmaMode mode, bool trustsFlushUnderWay = false, int caches = 1)
+    protected DmaScenario(DmaMode mode, int caches = 1)
     {
         Device = AddDevice(1);
         DmaDomain.TryCreate(
@@ -25,7 +25,6 @@ internal abstract class DmaScenario : DriverScenario
                 QueueCapacity = 2,
                 Slots = 2,
                 SlotChooser = Number,
-                TrustsFlushUnderWay = trustsFlushUnderWay,
                 Iova = new()
                 {
                     Slots = caches, SlotChooser = Number, MagazineSize = 2, RefillCount = caches, DepotMagazines = 1,
@@ -71,8 +70,8 @@ internal sealed class DmaFlushAgainstReuse : DmaScenario
     private readonly Dictionary<ulong, ulong> _pages = [];
     private int _done;
 
-    public DmaFlushAgainstReuse(bool trustsFlushUnderWay = false)
-        : base(DmaMode.Lazy, trustsFlushUnderWay)
+    public DmaFlushAgainstReuse()
+        : base(DmaMode.Lazy)
     {
         Iova x = MapAnew(P1);
         Touch(x.Value);
@@ -170,7 +169,7 @@ internal sealed class DmaNeighbours : DmaScenario
 internal sealed class DmaNearlyFull : DmaScenario
 {
     public DmaNearlyFull(DmaMode mode)
-        : base(mode, default, caches: 2)
+        : base(mode, caches: 2)
     {
         AddThread("first", () => MapAndUnmap(P1));
         AddThread("second", () => MapAndUnmap(P2));

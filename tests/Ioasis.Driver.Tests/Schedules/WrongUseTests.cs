@@ -16,10 +16,6 @@ public sealed class WrongUseTests
     };
 
     [Fact]
-    public void A_flush_that_is_under_way_taken_for_one_that_covers() =>
-        Found(static () => new DmaFlushAgainstReuse(trustsFlushUnderWay: true), atMostPreemptions: 2);
-
-    [Fact]
     public void A_device_that_answers_before_its_accesses_have_ended() =>
         Found(static () => new RevokeFromCachingDevice(Revocation.Unmap, Answer.TooEarly), atMostPreemptions: 1);
 

@@ -2,11 +2,11 @@ using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Hardware;
 
-/// <content>What a test bench does to a device behind its back, to replay recordings of such benches. No embedder has these.</content>
+/// <content>Bringing a device to a state that was recorded, behind its driver's back: a replay of a recording does that.</content>
 public sealed partial class RiscVIommu
 {
-    /// <summary>Overwrites the registers in a doubleword, with no regard to access rules and without side effects.</summary>
-    internal void ForceRegister(uint offset, ulong value)
+    /// <summary>Puts the registers in a doubleword to recorded values, with no regard to access rules and without side effects.</summary>
+    internal void RestoreRegister(uint offset, ulong value)
     {
         using (_lock.Acquire())
         {
