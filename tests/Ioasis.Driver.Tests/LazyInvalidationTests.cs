@@ -150,6 +150,26 @@ public class LazyInvalidationTests
         domain.Last.ShouldBe((new AddressRange(0, 0x1f_ffff), 1));
     }
 
+    [Fact]
+    [Trait("Requirement", "S4.14")]
+    public void A_flush_that_failed_at_its_time_limit_is_tried_again_at_the_next_look()
+    {
+        ManualTime time = new();
+        FailingSync domain = new() { Fails = true };
+        LazyInvalidation lazy = new(domain, new() { TimeProvider = time, TimeLimit = TimeSpan.FromMilliseconds(10) });
+        Releases releases = new();
+        InvalidationGather gather = default;
+        gather.AddLeaves(0x1000, 0x1fff, 12);
+        lazy.Defer(ref gather, new(0x1000, 0x1fff), releases, 1, 0).ShouldBe(Errno.Success);
+        time.Advance(TimeSpan.FromMilliseconds(10));
+        lazy.Poll().ShouldBe(Errno.IoError);
+        lazy.Poll().ShouldBe(Errno.IoError);
+        releases.Done.ShouldBeEmpty();
+        domain.Fails = false;
+        lazy.Poll().ShouldBe(Errno.Success);
+        releases.Done.Count.ShouldBe(1);
+    }
+
     private static void Defer(
         RiscVPagingDomain domain, LazyInvalidation lazy, ILazyRelease release, ulong iova, ulong cookie0, ulong cookie1)
     {

@@ -80,6 +80,45 @@ public class DmaFlushQueueTests
         time.Due.ShouldBeNull("nothing waits");
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    [Trait("Requirement", "S4.14")]
+    public void A_flush_at_the_time_limit_that_fails_is_tried_again_after_the_next(bool hasTimer)
+    {
+        TimerTime timer = new();
+        using DmaRig rig = new(DmaMode.Lazy, domain: hasTimer ? new() { TimeProvider = timer } : null);
+        Iova address = rig.Map(Buffer, 4096);
+        rig.ShouldLeadTo(address, 4096, Buffer);
+        rig.Dma.Unmap(address, 4096).ShouldBe(Errno.Success);
+        for (int failures = 1; failures <= 3; failures++)
+        {
+            Injection.Current = new FailAtStep(1, Errno.IoError, new HashSet<InjectionKind> { InjectionKind.QueueSpace }, andAllAfter: true);
+            AfterLimit();
+            Injection.Current = null;
+            rig.Domain.FlushStatistics.FailedFlushes.ShouldBe(failures);
+            rig.Domain.PendingCount.ShouldBe(1);
+        }
+
+        AfterLimit();
+        rig.Domain.PendingCount.ShouldBe(0);
+        rig.ShouldNotReach(address);
+
+        void AfterLimit()
+        {
+            if (hasTimer)
+            {
+                timer.Due.ShouldBe(TimeSpan.FromMilliseconds(10), "nobody would try it again");
+                timer.Fire();
+            }
+            else
+            {
+                rig.Time.Advance(TimeSpan.FromMilliseconds(10));
+                _ = rig.Domain.Poll();
+            }
+        }
+    }
+
     [Fact]
     public void When_only_waiting_IOVAs_are_left_a_map_flushes_and_takes_them()
     {
