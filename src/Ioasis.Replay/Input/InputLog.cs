@@ -82,6 +82,12 @@ public sealed class InputLog
     /// <summary>Events by CPU, the index the CPU; empty for a format without CPUs.</summary>
     public IReadOnlyList<long> EventsByCpu { get; internal set; } = [];
 
+    /// <summary>What <c>ioasis record</c> wrote beside the events; not present in other files.</summary>
+    public RecordedMachine Machine { get; } = new();
+
+    /// <summary>Whether it is a recording of <c>ioasis record</c> that was cut off before its end, as by a crash.</summary>
+    public bool WasCutOff => Machine is { IsPresent: true, End: null };
+
     /// <summary>What the numbers of the file's clock count.</summary>
     public Recording.ClockUnit Clock { get; internal set; }
 

@@ -16,6 +16,7 @@ internal static class KernelTraceReader
             mappings.Add(e);
         }
 
+        reader.Trace.Invalidations = reader.NewInvalidations;
         reader.Trace.Mappings = [.. mappings];
         return reader.Trace;
     }

@@ -13,12 +13,12 @@ internal sealed class MappingReader
     private readonly KernelEventSource _source;
     private readonly Attribution _attribution;
     private readonly Dictionary<int, TraceMark> _marks = [];
-    private readonly List<long> _invalidations = [];
     private readonly HashSet<int> _attached = [];
     private readonly HashSet<int> _grouped = [];
     private readonly CancellationToken _cancellation;
     private long[] _deviceEvents = new long[16];
     private long[] _cpuEvents = new long[8];
+    private bool _begun;
     private bool _ended;
 
     /// <summary>Reads a source from where it stands.</summary>
@@ -32,6 +32,12 @@ internal sealed class MappingReader
 
     /// <summary>All else that the recording tells; whole when <see cref="TryRead"/> has returned false.</summary>
     public KernelTrace Trace { get; }
+
+    /// <summary>Times of the IOTLB invalidations that were read since the caller cleared it last.</summary>
+    public List<long> NewInvalidations { get; } = [];
+
+    /// <summary>Marks that were read since the caller cleared it last.</summary>
+    public List<TraceMark> NewMarks { get; } = [];
 
     /// <summary>The next map or unmap.</summary>
     /// <returns>Whether there was one.</returns>
@@ -61,6 +67,12 @@ internal sealed class MappingReader
 
     private void Event(in KernelEvent e)
     {
+        if (!_begun)
+        {
+            _begun = true;
+            Begin(_source.Input.Machine);
+        }
+
         Attribution.TaskState task;
         MappingEvent mapping;
         switch (e.Kind)
@@ -97,7 +109,7 @@ internal sealed class MappingReader
                 break;
 
             case KernelEventKind.FlushRange:
-                _invalidations.Add(e.TimeNs);
+                NewInvalidations.Add(e.TimeNs);
                 break;
 
             case KernelEventKind.AddDeviceToGroup:
@@ -123,6 +135,21 @@ internal sealed class MappingReader
         _source.Names.Count();
         _source.Input.At(e.TimeNs);
         CountCpu(e.Cpu);
+    }
+
+    // The domains that the groups were attached to before the recording began, as the recorder found them.
+    private void Begin(RecordedMachine machine)
+    {
+        foreach (RecordedDomain domain in machine.Domains)
+        {
+            foreach (RecordedDevice device in machine.Devices)
+            {
+                if (device.Group == domain.Group)
+                {
+                    _attribution.Domains.Attach(domain.Address, Trace.Devices.Intern(device.Name));
+                }
+            }
+        }
     }
 
     // Events that name a device, before or behind the map or unmap that they tell of.
@@ -265,7 +292,6 @@ internal sealed class MappingReader
         int cpus = Array.FindLastIndex(_cpuEvents, static n => n != 0) + 1;
         input.EventsByCpu = _cpuEvents[..cpus];
         Trace.Marks = _marks;
-        Trace.Invalidations = _invalidations;
         Trace.AttachedDevices = _attached;
         Trace.DevicesInGroupEvents = _grouped.Count;
         Dictionary<int, long> events = [];
@@ -288,7 +314,9 @@ internal sealed class MappingReader
         {
             ReadOnlySpan<byte> text = cursor.Rest;
             text = text[..Math.Min(text.Length, 120)].TrimEnd((byte)' ');
-            _marks[(int)number] = new((int)number, e.TimeNs, Encoding.UTF8.GetString(text), e.Line);
+            TraceMark mark = new((int)number, e.TimeNs, Encoding.UTF8.GetString(text), e.Line);
+            _marks[(int)number] = mark;
+            NewMarks.Add(mark);
         }
     }
 

@@ -44,6 +44,11 @@ internal sealed class TextEventSource(LineReader lines, InputLog input) : Kernel
                 return false;
 
             default:
+                if (Input.Machine.TryLine(text))
+                {
+                    return false;
+                }
+
                 if (KernelLine.TryOverwritten(line, out ulong overwritten) && overwritten > 0)
                 {
                     Input.Lost(lines.LineNumber, line, overwritten);
@@ -91,6 +96,12 @@ internal sealed class TextEventSource(LineReader lines, InputLog input) : Kernel
                 break;
 
             default:
+                if (!lines.LastLineEnded && Input.Machine.IsPresent)
+                {
+                    // Of our own recorder's files the report says that they were cut off.
+                    break;
+                }
+
                 if (!lines.LastLineEnded)
                 {
                     throw Input.Truncated(lines.LineNumber, line);
