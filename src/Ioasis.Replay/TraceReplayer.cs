@@ -76,7 +76,8 @@ public static class TraceReplayer
         PlanOptions planning = new() { Rest = options.RestDevice, LastIova = LastIova(options.Mode) };
         if (log is null)
         {
-            return Replay(new(new WholeFeed(trace, parseTime), planning), options, parseTime, watch, progress, cancellationToken);
+            KernelTrace owned = planning.Rest is null ? OwnerAssignment.FromTrace(trace) : trace;
+            return Replay(new(new WholeFeed(owned, parseTime), planning), options, parseTime, watch, progress, cancellationToken);
         }
 
         var alignment = ClockTie.Align(trace, log);

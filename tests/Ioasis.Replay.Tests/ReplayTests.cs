@@ -53,7 +53,8 @@ public sealed class ReplayTests
         report.DmaLog!.Classes.ShouldBe([new("live", 262770), new("within the alignment tolerance", 29377)]);
         report.DmaLog.Alignment!.Residual!.MaxSeconds.ShouldBeLessThan(0.0005);
         report.DmaLog.LearnedMappings.ShouldBeFalse();
-        report.Attribution.RestDevice.ShouldBe("0000:00:02.0");
+        report.Attribution.Ways.Single(w => w.Name == "DMA log").Maps.ShouldBe(17987);
+        report.Devices.Single(d => d.Name == "0000:00:02.0").Maps.ShouldBe(22671);
         report.RecordedInvalidations.ByKind.Sum(k => k.Count).ShouldBe(90790);
     }
 

@@ -103,10 +103,16 @@ internal sealed partial class HtmlReport
         _html.Section(
             "attribution",
             "How devices were known",
-            a.MapsWithoutEvidence + a.UnmapsWithoutEvidence == 0
+            (a.Spaces == 0 ? "" : $"{Plural(a.Spaces, "IOVA space")} told apart by what is mapped at the same time; which device each is, the recording does not say. ")
+            + (a.MapsWithoutEvidence + a.UnmapsWithoutEvidence == 0
                 ? "An event names the device of each map and unmap."
                 : $"No event ties {Plural(a.MapsWithoutEvidence, "map")} and {Plural(a.UnmapsWithoutEvidence, "unmap")} to a device; "
-                    + (a.RestDevice is { } rest ? $"What no other evidence places went to {rest}." : "Where they went is among the oddities."));
+                    + (a.RestDevice is { } rest ? $"What no other evidence places went to {rest}." : "Where they went is among the oddities.")));
+        _html.Table(
+            "Maps and unmaps by how they got their device",
+            ["way", "maps", "unmaps"],
+            a.Ways.Select(w => (string[])[w.Name, Count(w.Maps), Count(w.Unmaps)]),
+            captionHidden: true);
         _html.Table(
             "Maps and unmaps by what named their device",
             ["evidence", "maps", "unmaps"],
@@ -134,6 +140,26 @@ internal sealed partial class HtmlReport
                 + (input.LostEvents > 0 ? $" ({Plural(input.LostEvents, "event")} lost)" : "")
                 + $"; clock from {Timestamp(input.FirstSeconds)} to {Timestamp(input.LastSeconds)}.",
                 "note");
+            foreach (NamedCount unknown in input.UnknownEvents)
+            {
+                _html.Element("p", $"Not known here, and not replayed: {unknown.Name}, {Plural(unknown.Count, "event")}.");
+            }
+
+            foreach (NamedCount kind in input.UnparsedKinds)
+            {
+                _html.Element("p", $"Unparsed: {Count(kind.Count)} × {kind.Name}.");
+            }
+
+            if (input.CutEvents > 0 || input.WasCutOff || input.Clock is "ticks" or "none")
+            {
+                _html.Element(
+                    "p",
+                    (input.CutEvents > 0 ? $"{Plural(input.CutEvents, "event")} did not fit the recorder's line. " : "")
+                    + (input.WasCutOff ? "The recording was cut off before its end. " : "")
+                    + (input.Clock is "ticks" ? "Its times are ticks of a counter; a tick counts as a nanosecond here. "
+                        : input.Clock is "none" ? "It has no times. " : ""));
+            }
+
             if (input.FirstUnparsedLines.Count + input.FirstLostMarkers.Count > 0)
             {
                 _html.Table(

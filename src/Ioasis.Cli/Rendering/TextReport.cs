@@ -68,6 +68,33 @@ internal sealed partial class TextReport
                 _out.WriteLine(line);
             }
 
+            if (input.Clock is "ticks" or "none" && input.Events > 0)
+            {
+                Prose(input.Clock is "ticks"
+                    ? "its times are ticks of a counter; a tick counts as a nanosecond below"
+                    : "it has no times: durations and rates below say nothing");
+            }
+
+            if (input.WasCutOff)
+            {
+                Prose("the recording was cut off before its end");
+            }
+
+            foreach (NamedCount unknown in input.UnknownEvents)
+            {
+                Prose($"not known here, and not replayed: {Printable(unknown.Name)} ({Plural(unknown.Count, "event")})");
+            }
+
+            if (input.CutEvents > 0)
+            {
+                Prose($"{Plural(input.CutEvents, "event")} did not fit the recorder's line");
+            }
+
+            foreach (NamedCount kind in input.UnparsedKinds)
+            {
+                Prose($"unparsed: {Count(kind.Count)} × {kind.Name}");
+            }
+
             Listed("unparsed", input.FirstUnparsedLines, input.UnparsedLines);
             Listed("lost", input.FirstLostMarkers, input.LostMarkers);
         }
@@ -155,7 +182,21 @@ internal sealed partial class TextReport
             table.Add(Printable(name), Of(a.Maps, name), Of(a.Unmaps, name));
         }
 
+        TextTable ways = new("way", "maps", "unmaps");
+        foreach (AttributionClass way in a.Ways)
+        {
+            ways.Add(way.Name, Count(way.Maps), Count(way.Unmaps));
+        }
+
+        Section("How a map got its device", ways);
         Section("Attribution", table);
+
+        if (a.Spaces > 0)
+        {
+            Prose($"{Plural(a.Spaces, "IOVA space")} told apart by what is mapped at the same time; which device each is, this recording does not say: "
+                + "`ioasis record` would, or a DMA log of the same run (--dma)");
+        }
+
         if (a.MapsWithoutEvidence > 0 || a.UnmapsWithoutEvidence > 0)
         {
             string where = a.RestDevice is { } device ? $"the rest goes to {Printable(device)}" : "the oddities say where they went";

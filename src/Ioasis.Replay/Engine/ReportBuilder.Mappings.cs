@@ -187,6 +187,49 @@ internal sealed partial class ReportBuilder
             });
         }
 
+        if (_trace.CutLists > 0)
+        {
+            result.Add(new()
+            {
+                Name = "scatter lists of which the kernel traced only the first entries",
+                Count = _trace.CutLists,
+                Outcome = string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"of {_trace.CutEntries} entries left out, the maps of {_trace.CutEntriesFound} were found right behind the others"),
+            });
+        }
+
+        if (_trace.FailedDmaEvents > 0)
+        {
+            result.Add(new()
+            {
+                Name = "DMA events of mappings that failed",
+                Count = _trace.FailedDmaEvents,
+                Outcome = "nothing was mapped for them",
+            });
+        }
+
+        if (_trace.Input.UnknownEvents.Count > 0)
+        {
+            result.Add(new()
+            {
+                Name = "events that name a device and an address and are not known here",
+                Count = _trace.Input.UnknownEvents.Values.Sum(),
+                Outcome = "not replayed: " + string.Join(", ", _trace.Input.UnknownEvents.Keys.Order(StringComparer.Ordinal).Take(5)),
+            });
+        }
+
+        if (_trace.Input.CutEvents > 0)
+        {
+            result.Add(new()
+            {
+                Name = "events whose text did not fit the recorder's line",
+                Count = _trace.Input.CutEvents,
+                Outcome = "what they say is lost",
+                FirstLine = _trace.Input.FirstCutEvents[0].Line,
+            });
+        }
+
         if (replay.Refined > 0)
         {
             result.Add(new()

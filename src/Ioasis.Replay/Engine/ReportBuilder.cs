@@ -73,6 +73,17 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
         Events = input.Events,
         EventsByKind = [.. input.EventsByName.Select(e => new NamedCount(e.Key, e.Value)).OrderByDescending(e => e.Count)],
         UnparsedLines = input.UnparsedLines,
+        UnparsedKinds = [.. input.UnparsedShapes.Select(s => new NamedCount(s.Description, s.Count))],
+        UnknownEvents = [.. input.UnknownEvents.Select(e => new NamedCount(e.Key, e.Value)).OrderByDescending(e => e.Count)],
+        CutEvents = input.CutEvents,
+        Clock = input.Clock switch
+        {
+            ClockUnit.Seconds => "seconds",
+            ClockUnit.Microseconds => "microseconds",
+            ClockUnit.Ticks => "ticks",
+            _ => "none",
+        },
+        WasCutOff = input.WasCutOff,
         FirstUnparsedLines = [.. input.FirstUnparsedLines.Select(l => new InputLine(l.Line, l.Text))],
         LostMarkers = input.LostMarkers,
         FirstLostMarkers = [.. input.FirstLostMarkers.Select(l => new InputLine(l.Line, l.Text))],
@@ -110,12 +121,45 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
 
     private AttributionReport AttributionOf() => new()
     {
+        Ways = Ways(),
+        Spaces = Enumerable.Range(0, _table.Count).Count(d => _table.Name(d).StartsWith(DeviceTable.SpaceName + " ", StringComparison.Ordinal)),
         Maps = EvidenceCounts(unmaps: false),
         Unmaps = EvidenceCounts(unmaps: true),
         RestDevice = _plan.RestDevice < 0 ? null : _table.Name(_plan.RestDevice),
         MapsWithoutEvidence = _plan.MapsWithoutEvidence,
         UnmapsWithoutEvidence = _plan.UnmapsWithoutEvidence,
     };
+
+    private AttributionClass[] Ways()
+    {
+        string rest = _plan.RestChoice switch
+        {
+            RestChoice.Given => "given",
+            RestChoice.DmaLog => "DMA log",
+            RestChoice.Inferred or RestChoice.NotNeeded => "inferred",
+            _ => "unknown",
+        };
+        string[] order = ["probe", "DMA event", "device field", "direct region", "only device", "DMA log", "inferred", "given", "unknown"];
+        (long Maps, long Unmaps)[] counts = new (long, long)[order.Length];
+        foreach (Evidence evidence in Enum.GetValues<Evidence>())
+        {
+            ref (long Maps, long Unmaps) count = ref counts[Array.IndexOf(order, evidence switch
+            {
+                Evidence.None => rest,
+                Evidence.IovaLink or Evidence.IovaDestroy or Evidence.Domain => "probe",
+                Evidence.Field => "device field",
+                Evidence.Attach => "direct region",
+                Evidence.DmaLog => "DMA log",
+                Evidence.OnlyDevice => "only device",
+                Evidence.Inferred => "inferred",
+                Evidence.Given => "given",
+                _ => "DMA event",
+            })];
+            count = (count.Maps + _statistics.MapEvidence[(int)evidence], count.Unmaps + _statistics.UnmapEvidence[(int)evidence]);
+        }
+
+        return [.. order.Select((name, i) => new AttributionClass(name, counts[i].Maps, counts[i].Unmaps)).Where(c => c.Maps + c.Unmaps > 0)];
+    }
 
     private NamedCount[] EvidenceCounts(bool unmaps)
     {
@@ -157,6 +201,9 @@ internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions opt
         Evidence.IovaDestroy => "iova_destroy",
         Evidence.Attach => "attach (direct region)",
         Evidence.DmaLog => "DMA log",
+        Evidence.OnlyDevice => "the only device",
+        Evidence.Inferred => "inferred (IOVA spaces)",
+        Evidence.Given => "given",
         _ => without,
     };
 

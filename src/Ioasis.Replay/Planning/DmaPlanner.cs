@@ -52,18 +52,35 @@ public static class DmaPlanner
 
     private static MappingPlan MakePlan(KernelTrace trace, DmaLog log, ClockTie clocks, PlanOptions options, double tolerance)
     {
-        if (options.Rest is not null || !Array.Exists(trace.Mappings, m => m.Device < 0 && !m.IsUnmap))
+        return Planner.Make(
+            options.Rest is not null ? trace : OwnerAssignment.FromLog(trace, log, DevicesOf(trace, log), clocks, tolerance),
+            options);
+    }
+
+    /// <summary>
+    /// For each device of a log the one of the trace in whose IOVA space its accesses are: itself, added if the trace does not
+    /// name it, or the one that leads its group.
+    /// </summary>
+    internal static int[] DevicesOf(KernelTrace trace, DmaLog log)
+    {
+        int[] devices = new int[log.Devices.Count];
+        for (int i = 0; i < devices.Length; i++)
         {
-            return Planner.Make(trace, options);
+            devices[i] = trace.Devices.Intern(log.Devices.Id(i));
         }
 
-        MappingPlan unnamed = Planner.Make(trace, options with { Rest = DeviceTable.UnattributedName });
-        int[]? users = UserVote.FindUsers(unnamed, log, clocks, tolerance, out int user);
-        return users is null
-            ? Planner.Make(trace, options)
-            : Planner.Make(
-                trace,
-                options with { Rest = trace.Devices.Name(user), Overrides = users, RestChoice = RestChoice.DmaLog });
+        if (trace.GroupOf.Count == 0)
+        {
+            return devices;
+        }
+
+        Dictionary<int, long> uses = [];
+        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        {
+            System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(uses, devices[access.Device], out _)++;
+        }
+
+        return Array.ConvertAll(devices, d => trace.SpaceOf(d, uses));
     }
 
     /// <summary>

@@ -50,18 +50,26 @@ internal sealed class MappingHistory
     /// AMD's log has the start of the leaf, and does not tell its size, which may be any power of two: log2 of the aligned block
     /// of the area around the access that starts at the logged address, or 0 if there is none.
     /// </summary>
-    public static byte BlockOf(in Area area, in DmaAccess access)
+    public static byte BlockOf(in Area area, in DmaAccess access) => BlockOf(area.Start, area.Length, area.Physical, access);
+
+    /// <summary>Whether a map takes the access's page to where it went.</summary>
+    internal static bool Explains(in Recording.MappingEvent map, in DmaAccess access) =>
+        access.SizeLog2 == DmaAccess.UnknownSize
+            ? BlockOf(map.Iova, map.Length, map.Value, access) != 0
+            : IsThere(map.Value + ((access.Iova & ~4095ul) - map.Iova), access);
+
+    private static byte BlockOf(ulong areaStart, ulong length, ulong areaPhysical, in DmaAccess access)
     {
         for (int log2 = 12; log2 < 48; log2++)
         {
             ulong mask = (1ul << log2) - 1;
             ulong start = access.Iova & ~mask;
-            if (start < area.Start || (start | mask) - area.Start >= area.Length)
+            if (start < areaStart || (start | mask) - areaStart >= length)
             {
                 return 0;
             }
 
-            ulong physical = area.Physical + (start - area.Start);
+            ulong physical = areaPhysical + (start - areaStart);
             if ((physical & mask) != 0)
             {
                 return 0;
@@ -183,10 +191,12 @@ internal sealed class MappingHistory
             return BlockOf(area, access) != 0;
         }
 
-        ulong page = access.Iova & ~4095ul;
-        ulong mask = ~((1ul << access.SizeLog2) - 1);
-        return access.SizeLog2 <= 12
-            ? area.Physical + (page - area.Start) == (access.Physical & ~4095ul)
-            : ((area.Physical + (page - area.Start)) & mask) == (access.Physical & mask);
+        return IsThere(area.Physical + ((access.Iova & ~4095ul) - area.Start), access);
+    }
+
+    private static bool IsThere(ulong physical, in DmaAccess access)
+    {
+        ulong mask = access.SizeLog2 <= 12 ? ~4095ul : ~((1ul << access.SizeLog2) - 1);
+        return (physical & mask) == (access.Physical & mask);
     }
 }

@@ -230,13 +230,7 @@ public sealed class MappingPlan : PlanSummary
     /// <summary>For each device of a log its index in the trace's table, where one that the trace does not name is added.</summary>
     internal int[] DevicesOf(DmaLog log)
     {
-        int[] devices = new int[log.Devices.Count];
-        for (int i = 0; i < devices.Length; i++)
-        {
-            devices[i] = Trace.Devices.Intern(log.Devices.Id(i));
-        }
-
-        return devices;
+        return DmaPlanner.DevicesOf(Trace, log);
     }
 
     /// <summary>Time of an area's map in nanoseconds.</summary>

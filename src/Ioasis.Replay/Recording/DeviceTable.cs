@@ -9,6 +9,9 @@ public sealed class DeviceTable
     /// <summary>The name of the device that takes what no evidence ties to a real one.</summary>
     public const string UnattributedName = "unattributed";
 
+    /// <summary>The name of the devices that stand for IOVA spaces whose device the recording does not name; a number follows.</summary>
+    public const string SpaceName = "space";
+
     // Requester IDs that every IOMMU of the replay tells apart.
     private const int RequesterBits = 24;
 

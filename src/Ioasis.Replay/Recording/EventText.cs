@@ -28,7 +28,16 @@ internal sealed class EventText
                 or KernelEventKind.Unknown:
                 return true;
 
-            case KernelEventKind.AddDeviceToGroup or KernelEventKind.AttachDevice:
+            case KernelEventKind.AddDeviceToGroup:
+                TextCursor group = new(e.Fields);
+                if (group.SkipPast("groupID="u8) && group.TryDecimal(out ulong number))
+                {
+                    e.Value = number + 1;
+                }
+
+                return TryNamed(ref e) && !e.Device.IsEmpty;
+
+            case KernelEventKind.AttachDevice:
                 return TryNamed(ref e) && !e.Device.IsEmpty;
 
             case KernelEventKind.IovaLink or KernelEventKind.IovaDestroy:

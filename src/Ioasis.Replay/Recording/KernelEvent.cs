@@ -196,7 +196,7 @@ internal ref struct KernelEvent
     /// <summary>Bytes.</summary>
     public ulong Length;
 
-    /// <summary>A map's physical address; an unmap's size that the kernel says it unmapped; the offset of a probe.</summary>
+    /// <summary>A map's physical address; an unmap's size that the kernel says it unmapped; the offset of a probe; a group's number plus 1.</summary>
     public ulong Value;
 
     /// <summary>The address of the kernel's domain, or 0.</summary>

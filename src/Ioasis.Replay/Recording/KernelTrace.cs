@@ -67,6 +67,15 @@ public enum Evidence : byte
 
     /// <summary>It was learned from accesses in a DMA log.</summary>
     DmaLog,
+
+    /// <summary>Only one device was attached when it was mapped.</summary>
+    OnlyDevice,
+
+    /// <summary>What is mapped at the same time, what was mapped before and who maps: an IOVA space, and no real device.</summary>
+    Inferred,
+
+    /// <summary>The caller named the device for what nothing ties to one.</summary>
+    Given,
 }
 
 /// <summary>How a DMA event finds its map among those of its task that have no device yet.</summary>
@@ -103,8 +112,14 @@ public struct MappingEvent
     /// <summary>Device in the trace's <see cref="KernelTrace.Devices"/>, or -1.</summary>
     public int Device;
 
+    /// <summary>The process ID of its task, or what stands for it; -1 if the recording does not say.</summary>
+    public int Task;
+
     /// <summary>CPU that logged it.</summary>
     public ushort Cpu;
+
+    /// <summary>The context that it was logged in.</summary>
+    public ExecutionContextKind Context;
 
     /// <summary>What named the device.</summary>
     public Evidence Evidence;
@@ -185,11 +200,51 @@ public sealed class KernelTrace
     /// <summary>Maps of those entries that were found, because they follow the traced ones in IOVA.</summary>
     public long CutEntriesFound { get; internal set; }
 
-    /// <summary>The same trace after mappings that were there before it began.</summary>
-    internal KernelTrace After(IReadOnlyCollection<MappingEvent> before) => new(Input, Devices)
+    /// <summary>IOMMU groups of devices, where the recording tells. The devices of a group share an IOVA space.</summary>
+    public Dictionary<int, int> GroupOf { get; private init; } = [];
+
+    /// <summary>
+    /// The device under which the mappings of a device's group are filed, if the device itself maps nothing: a bridge, whose interrupts
+    /// use what is mapped for the devices behind it. Otherwise the device itself.
+    /// </summary>
+    /// <param name="device">The device.</param>
+    /// <param name="uses">How often each device appears, in DMA events or in a log: the one with most leads its group.</param>
+    internal int SpaceOf(int device, IReadOnlyDictionary<int, long> uses)
     {
-        Mappings = [.. before, .. Mappings],
-        MappedBefore = before.Count,
+        if (!GroupOf.TryGetValue(device, out int group) || DmaEventsByDevice.ContainsKey(device))
+        {
+            return device;
+        }
+
+        int leader = device;
+        foreach ((int other, int otherGroup) in GroupOf)
+        {
+            if (otherGroup == group && Weight(other) > Weight(leader))
+            {
+                leader = other;
+            }
+        }
+
+        return leader;
+
+        long Weight(int candidate) => uses.GetValueOrDefault(candidate) + (DmaEventsByDevice.GetValueOrDefault(candidate) << 20);
+    }
+
+    /// <summary>Whether the recording attaches a device before it maps anything: it began with the machine.</summary>
+    internal bool AttachesComeFirst { get; set; }
+
+    /// <summary>The same trace after mappings that were there before it began.</summary>
+    internal KernelTrace After(IReadOnlyCollection<MappingEvent> before) => With([.. before, .. Mappings], before.Count);
+
+    /// <summary>The same trace with other owners of its mappings.</summary>
+    internal KernelTrace With(MappingEvent[] mappings) => With(mappings, MappedBefore);
+
+    private KernelTrace With(MappingEvent[] mappings, int mappedBefore) => new(Input, Devices)
+    {
+        Mappings = mappings,
+        MappedBefore = mappedBefore,
+        AttachesComeFirst = AttachesComeFirst,
+        GroupOf = GroupOf,
         Marks = Marks,
         Invalidations = Invalidations,
         AttachedDevices = AttachedDevices,

@@ -19,6 +19,7 @@ internal sealed class MappingReader
     private long[] _deviceEvents = new long[16];
     private long[] _cpuEvents = new long[8];
     private bool _begun;
+    private bool _mapped;
     private bool _ended;
 
     /// <summary>Reads a source from where it stands.</summary>
@@ -78,6 +79,8 @@ internal sealed class MappingReader
         switch (e.Kind)
         {
             case KernelEventKind.Map or KernelEventKind.Unmap:
+                // Direct regions, of addresses to themselves, come before their device's attach.
+                _mapped |= e.Kind == KernelEventKind.Map && e.Address != e.Value;
                 task = _attribution.TaskOf(e);
                 mapping = new()
                 {
@@ -87,6 +90,8 @@ internal sealed class MappingReader
                     Value = e.Value,
                     Line = e.Line,
                     Device = -1,
+                    Task = e.Pid,
+                    Context = e.Context,
                     Cpu = (ushort)Math.Max(e.Cpu, 0),
                     IsUnmap = e.Kind == KernelEventKind.Unmap,
                 };
@@ -113,11 +118,18 @@ internal sealed class MappingReader
                 break;
 
             case KernelEventKind.AddDeviceToGroup:
-                _grouped.Add(Trace.Devices.Intern(e.Device));
+                int added = Trace.Devices.Intern(e.Device);
+                _grouped.Add(added);
+                if (e.Value > 0)
+                {
+                    Trace.GroupOf[added] = (int)Math.Min(e.Value - 1, int.MaxValue);
+                }
+
                 break;
 
             case KernelEventKind.AttachDevice:
                 int attached = Trace.Devices.Intern(e.Device);
+                Trace.AttachesComeFirst |= _attached.Count == 0 && !_mapped;
                 _grouped.Add(attached);
                 _attached.Add(attached);
                 _attribution.ClaimDirect(_attribution.TaskOf(e), attached);
@@ -140,6 +152,11 @@ internal sealed class MappingReader
     // The domains that the groups were attached to before the recording began, as the recorder found them.
     private void Begin(RecordedMachine machine)
     {
+        foreach (RecordedDevice device in machine.Devices)
+        {
+            Trace.GroupOf[Trace.Devices.Intern(device.Name)] = device.Group;
+        }
+
         foreach (RecordedDomain domain in machine.Domains)
         {
             foreach (RecordedDevice device in machine.Devices)

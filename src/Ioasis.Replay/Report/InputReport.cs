@@ -33,6 +33,21 @@ public sealed record InputReport
     /// <summary>The first <see cref="ListedLines"/> of them.</summary>
     public required IReadOnlyList<InputLine> FirstUnparsedLines { get; init; }
 
+    /// <summary>What the unparsed lines look like, most frequent first.</summary>
+    public IReadOnlyList<NamedCount> UnparsedKinds { get; init; } = [];
+
+    /// <summary>Events that name a device and an address and that are not known here, by name: what they say is not replayed.</summary>
+    public IReadOnlyList<NamedCount> UnknownEvents { get; init; } = [];
+
+    /// <summary>Events of which the recorder wrote only a part, because they did not fit its line.</summary>
+    public long CutEvents { get; init; }
+
+    /// <summary>What the file's times count: <c>seconds</c>, <c>microseconds</c> since the buffer began, <c>ticks</c> of a counter of unknown rate (reported as if they were nanoseconds), or <c>none</c>.</summary>
+    public string Clock { get; init; } = "seconds";
+
+    /// <summary>Whether it is a recording of <c>ioasis record</c> that was cut off before its end.</summary>
+    public bool WasCutOff { get; init; }
+
     /// <summary>Markers of the recorder that events were lost.</summary>
     public required long LostMarkers { get; init; }
 
@@ -63,9 +78,27 @@ public sealed record InputReport
 /// <param name="Text">The line, cut to at most 200 characters, control characters replaced.</param>
 public sealed record InputLine(long Line, string Text);
 
+/// <summary>Maps and unmaps whose device was found in one way.</summary>
+/// <param name="Name">
+/// <c>probe</c> (it told the domain or the device), <c>DMA event</c>, <c>device field</c> of the event, <c>direct region</c>
+/// before an attach, <c>only device</c>, <c>DMA log</c> (who uses it), <c>inferred</c>, <c>given</c> by the caller, <c>unknown</c>.
+/// </param>
+/// <param name="Maps">Maps.</param>
+/// <param name="Unmaps">Unmaps.</param>
+public sealed record AttributionClass(string Name, long Maps, long Unmaps);
+
 /// <summary>How maps and unmaps were tied to devices.</summary>
 public sealed record AttributionReport
 {
+    /// <summary>Maps and unmaps by how their device was found, the surest way first; their sums are all maps and all unmaps.</summary>
+    public IReadOnlyList<AttributionClass> Ways { get; init; } = [];
+
+    /// <summary>
+    /// IOVA spaces that were told apart by what is mapped at the same time and stand among the devices as <c>space 1</c>…, because the
+    /// recording does not say whose they are.
+    /// </summary>
+    public int Spaces { get; init; }
+
     /// <summary>Maps by the evidence that named the device (<c>dma_map_phys</c>, <c>iova_link</c>, <c>attach</c>, <c>rest</c>, …).</summary>
     public required IReadOnlyList<NamedCount> Maps { get; init; }
 
