@@ -166,10 +166,10 @@ internal ref struct TextCursor(ReadOnlySpan<byte> text)
         return true;
     }
 
-    /// <summary>Reads up to the next space, or to the end.</summary>
+    /// <summary>Reads up to the next space or tab, or to the end.</summary>
     public ReadOnlySpan<byte> Word()
     {
-        int i = _rest.IndexOf((byte)' ');
+        int i = _rest.IndexOfAny((byte)' ', (byte)'\t');
         ReadOnlySpan<byte> word = i < 0 ? _rest : _rest[..i];
         _rest = _rest[word.Length..];
         return word;

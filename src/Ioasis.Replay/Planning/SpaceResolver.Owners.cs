@@ -78,7 +78,7 @@ internal sealed partial class SpaceResolver
     {
         foreach (Space other in _spaces)
         {
-            if (!other.IsSynthetic && other.Overlaps(start, last))
+            if (!other.IsSynthetic && other.Overlaps(start, last, _found))
             {
                 CollectionsMarshal.GetValueRefOrAddDefault(space.Conflicts, other.Device, out _)++;
             }
@@ -89,7 +89,7 @@ internal sealed partial class SpaceResolver
     {
         foreach (Space space in _spaces)
         {
-            if (space.IsSynthetic && space.Overlaps(start, last))
+            if (space.IsSynthetic && space.Overlaps(start, last, _found))
             {
                 CollectionsMarshal.GetValueRefOrAddDefault(space.Conflicts, owner.Device, out _)++;
             }

@@ -32,17 +32,7 @@ internal sealed partial class SpaceResolver
         /// <summary>Unmaps of this space's maps that an event names a device for.</summary>
         public Dictionary<int, long> Links { get; } = [];
 
-        public bool Overlaps(ulong start, ulong last)
-        {
-            int area = _live.Below(start, out LiveAreas.Place place);
-            if (area >= 0 && _ranges[area].Last >= start)
-            {
-                return true;
-            }
-
-            area = _live.Next(ref place);
-            return area >= 0 && _ranges[area].Start <= last;
-        }
+        public bool Overlaps(ulong start, ulong last, List<int> found) => Find(start, last, found);
 
         /// <summary>How likely a map is this space's, by the addresses that come next in it and by who maps.</summary>
         public double MapScore(ulong start, ulong last, int key)
@@ -135,18 +125,7 @@ internal sealed partial class SpaceResolver
 
         private bool Find(ulong start, ulong last, List<int> found)
         {
-            found.Clear();
-            int area = _live.Below(start, out LiveAreas.Place place);
-            if (area >= 0 && _ranges[area].Last >= start)
-            {
-                found.Add(area);
-            }
-
-            while ((area = _live.Next(ref place)) >= 0 && _ranges[area].Start <= last)
-            {
-                found.Add(area);
-            }
-
+            _live.FindOverlaps(start, last, found);
             return found.Count > 0;
         }
 
@@ -183,7 +162,7 @@ internal sealed partial class SpaceResolver
                 _ranges.Add(mapped);
             }
 
-            _live.Add(mapped.Start, index);
+            _live.Add(mapped.Start, mapped.Last - mapped.Start + 1, index);
         }
 
         private readonly record struct Mapped(ulong Start, ulong Last, long Order, long LastUseNs);

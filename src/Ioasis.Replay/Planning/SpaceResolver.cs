@@ -46,7 +46,7 @@ internal sealed partial class SpaceResolver
         if (e.IsUnmap)
         {
             Space? space = e.Device >= 0 ? Of(e.Device) : FindMapped(e, last);
-            if (e.Device >= 0 && !space!.Overlaps(e.Iova, last) && FindMapped(e, last) is { IsSynthetic: true } other)
+            if (e.Device >= 0 && !space!.Overlaps(e.Iova, last, _found) && FindMapped(e, last) is { IsSynthetic: true } other)
             {
                 // Its map was not named, and this is: the space is that device's.
                 other.Links[e.Device] = other.Links.GetValueOrDefault(e.Device) + 1;
@@ -111,7 +111,7 @@ internal sealed partial class SpaceResolver
         foreach (Space space in _spaces)
         {
             synthetic += space.IsSynthetic ? 1 : 0;
-            if (!space.Absorbs || space.Overlaps(e.Iova, last))
+            if (!space.Absorbs || space.Overlaps(e.Iova, last, _found))
             {
                 continue;
             }
