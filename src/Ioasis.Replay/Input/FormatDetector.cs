@@ -104,7 +104,7 @@ internal static class FormatDetector
             path,
             Math.Max(firstUnknown, 1),
             $"the format is not recognised: {shapes.Describe()}. Wanted are a kernel trace (cat trace, trace-cmd report, perf "
-            + "script), trace-cmd's trace.dat, or a device-side DMA log; --format names it if the file begins with something else");
+            + "script) or a device-side DMA log; --format names it if the file begins with something else");
     }
 
     private static KernelLineKind KindOf(LineCutter cutter, EventNames names, ReadOnlySpan<byte> line, ref KernelEvent e)
