@@ -60,6 +60,9 @@ public sealed record ReplayOptions
     /// <summary>Whether time series are recorded for plots.</summary>
     public bool RecordSeries { get; init; } = true;
 
+    /// <summary>Whether a recording is read in a thread of its own beside the replay; the report is the same.</summary>
+    public bool ReadInThread { get; init; } = Environment.ProcessorCount > 1;
+
     /// <summary>Changes the machine that the recording is replayed on, before it is made.</summary>
     public Func<EmbeddedPlatformOptions, EmbeddedPlatformOptions> Machine { get; init; } = static machine => machine;
 }

@@ -39,24 +39,31 @@ public static class TraceReplayer
             StrictInput = options.StrictInput,
             Attribution = options.Attribution,
         };
-        LoadedRecording recording = RecordingReader.Read(path, reading, cancellationToken);
-        DmaLog? log = null;
-        if (dmaLogPath is not null)
+        if (dmaLogPath is null)
         {
-            progress?.Report(new("reading", 0.5));
-            log = RecordingReader.Read(dmaLogPath, reading with { Format = TraceFormat.Unknown }, cancellationToken).Log
-                ?? throw new TraceInputException(
-                    TraceInputError.WrongKind, dmaLogPath, null, "is a kernel trace, where a device-side DMA log is wanted");
-            if (recording.Trace is null)
+            using InputSource source = InputSource.Open(path);
+            if (RecordingReader.Open(source, reading, cancellationToken, out Func<DmaLog> readLog) is not { } reader)
             {
-                throw new TraceInputException(
-                    TraceInputError.WrongKind, path, null, "is a DMA log, where a kernel trace is wanted: give the trace first and the log with --dma");
+                return Run(readLog(), options, watch.Elapsed, progress, cancellationToken);
             }
+
+            // Nothing of it is kept: it is replayed as it is read.
+            using StreamFeed feed = new(source, reader, options.ReadInThread);
+            return Replay(new(feed, PlanningOf(options)), options, TimeSpan.Zero, watch, progress, cancellationToken);
         }
 
-        return recording.Trace is { } trace
-            ? Run(trace, log, options, watch.Elapsed, progress, cancellationToken)
-            : Run(recording.Log!, options, watch.Elapsed, progress, cancellationToken);
+        LoadedRecording recording = RecordingReader.Read(path, reading, cancellationToken);
+        progress?.Report(new("reading", 0.5));
+        DmaLog log = RecordingReader.Read(dmaLogPath, reading with { Format = TraceFormat.Unknown }, cancellationToken).Log
+            ?? throw new TraceInputException(
+                TraceInputError.WrongKind, dmaLogPath, null, "is a kernel trace, where a device-side DMA log is wanted");
+        if (recording.Trace is not { } trace)
+        {
+            throw new TraceInputException(
+                TraceInputError.WrongKind, path, null, "is a DMA log, where a kernel trace is wanted: give the trace first and the log with --dma");
+        }
+
+        return Run(trace, log, options, watch.Elapsed, progress, cancellationToken);
     }
 
     /// <summary>Replays a kernel trace that was read already, with or without the DMA log of the same run.</summary>
@@ -73,7 +80,7 @@ public static class TraceReplayer
         options ??= new();
         Stopwatch watch = Stopwatch.StartNew();
         progress?.Report(new("planning", 0));
-        PlanOptions planning = new() { Rest = options.RestDevice, LastIova = LastIova(options.Mode) };
+        PlanOptions planning = PlanningOf(options);
         if (log is null)
         {
             KernelTrace owned = planning.Rest is null ? OwnerAssignment.FromTrace(trace) : trace;
@@ -113,6 +120,8 @@ public static class TraceReplayer
             new(new WholeFeed(plan.Trace, parseTime), plan.Options) { Placed = plan, Log = log, Accesses = accesses, Learned = true },
             options, parseTime, watch, progress, cancellationToken);
     }
+
+    private static PlanOptions PlanningOf(ReplayOptions options) => new() { Rest = options.RestDevice, LastIova = LastIova(options.Mode) };
 
     /// <summary>The last IOVA that a first stage of a mode translates without sign extension (RISC-V privileged specification, 12.3 to 12.6).</summary>
     private static ulong LastIova(PagingMode mode) => (1ul << ((int)mode - 1)) - 1;

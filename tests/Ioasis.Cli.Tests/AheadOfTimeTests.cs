@@ -45,6 +45,8 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         "groups --platform {broken}",
         "groups --backend linux --root {empty}",
         "bind 0000:00:02.0 --dry-run --root {empty}",
+        "record --dry-run --root {empty}",
+        "record --duration nonsense",
     ];
 
     public void Dispose() => _folder.Dispose();
@@ -61,6 +63,21 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         Untimed(native.Output).ShouldBe(Untimed(managed.Output));
         Untimed(native.Errors).ShouldBe(Untimed(managed.Errors));
         native.Errors.ShouldNotContain("this should not have happened");
+    }
+
+    [Theory]
+    [InlineData("examples/traces/x86-faults.ftrace.txt.gz")]
+    [InlineData("examples/traces/x86-disk.ftrace.txt")]
+    public void Standard_input_gives_the_report_of_the_file(string file)
+    {
+        string Report(string command)
+        {
+            var run = ExternalProgram.Run("bash", TimeSpan.FromMinutes(2), null, "-c", command);
+            run.Status.ShouldBe(0, run.Describe());
+            return Untimed(run.Output).Replace($"\"path\":\"{file}\"", "\"path\":\"-\"", StringComparison.Ordinal);
+        }
+
+        Report($"cat {file} | {_native.Path} run - --json -").ShouldBe(Report($"{_native.Path} run {file} --json -"));
     }
 
     [Fact]

@@ -42,6 +42,9 @@ public sealed class InputSource : IDisposable
     /// <summary>How the file was compressed.</summary>
     public InputCompression Compression { get; }
 
+    /// <summary>How much of the file was read, 0 to 1; 0 where its length is not known.</summary>
+    public double Fraction => _raw.CanSeek && _raw.Length > 0 ? _raw.Position / (double)_raw.Length : 0;
+
     /// <summary>Opens a file, or standard input for <c>-</c>.</summary>
     /// <exception cref="TraceInputException">It cannot be opened or decompressed.</exception>
     public static InputSource Open(string path)

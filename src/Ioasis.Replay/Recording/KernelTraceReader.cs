@@ -18,6 +18,7 @@ internal static class KernelTraceReader
 
         reader.Trace.Invalidations = reader.NewInvalidations;
         reader.Trace.Mappings = [.. mappings];
+        reader.Trace.Invalidations = reader.NewInvalidations;
         return reader.Trace;
     }
 }

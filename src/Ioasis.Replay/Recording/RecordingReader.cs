@@ -55,6 +55,28 @@ public static class RecordingReader
         ArgumentNullException.ThrowIfNull(source);
         options ??= new();
         LineReader lines = new(source);
+        InputLog input = Begin(lines, source, options);
+        return input.Format == TraceFormat.DmaLog
+            ? new(DmaLogReader.Read(lines, input, cancellationToken))
+            : new LoadedRecording(KernelTraceReader.Read(new TextEventSource(lines, input), options.Attribution, cancellationToken));
+    }
+
+    /// <summary>Begins to read a kernel trace piece by piece.</summary>
+    /// <returns>The reader, or null for a DMA log, of which nothing is lost: it is read whole with <paramref name="log"/>.</returns>
+    /// <exception cref="TraceInputException">It cannot be read; the message names file and line.</exception>
+    internal static MappingReader? Open(
+        InputSource source, RecordingReadOptions options, CancellationToken cancellationToken, out Func<DmaLog> log)
+    {
+        LineReader lines = new(source);
+        InputLog input = Begin(lines, source, options);
+        log = () => DmaLogReader.Read(lines, input, cancellationToken);
+        return input.Format == TraceFormat.DmaLog
+            ? null
+            : new MappingReader(new TextEventSource(lines, input), options.Attribution, cancellationToken);
+    }
+
+    private static InputLog Begin(LineReader lines, InputSource source, RecordingReadOptions options)
+    {
         TraceFormat format = options.Format;
         if (format == TraceFormat.Unknown)
         {
@@ -65,9 +87,6 @@ public static class RecordingReader
             FormatDetector.RejectBinary(lines.Peek(4096), source.Path);
         }
 
-        InputLog input = new(source.Path, source.Compression, format, options.StrictInput);
-        return format == TraceFormat.DmaLog
-            ? new(DmaLogReader.Read(lines, input, cancellationToken))
-            : new LoadedRecording(KernelTraceReader.Read(new TextEventSource(lines, input), options.Attribution, cancellationToken));
+        return new(source.Path, source.Compression, format, options.StrictInput);
     }
 }
