@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;

@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Conformance;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Hardware;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Conformance;

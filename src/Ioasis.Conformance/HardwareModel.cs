@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;

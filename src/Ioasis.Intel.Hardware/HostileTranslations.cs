@@ -1,4 +1,5 @@
 using System.Numerics;
+using Ioasis.Hardware;
 using Ioasis.Intel.Architecture;
 
 namespace Ioasis.Intel.Hardware;

@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Intel.Architecture;
 using Ioasis.Primitives;
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;

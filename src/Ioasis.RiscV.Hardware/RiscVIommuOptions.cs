@@ -1,32 +1,7 @@
+using Ioasis.Hardware;
 using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Hardware;
-
-/// <summary>How much the model caches (section 2.8).</summary>
-public enum CachingMode
-{
-    /// <summary>Nothing: every request walks every table.</summary>
-    None,
-
-    /// <summary>Caches of configurable, finite geometry, as real hardware has them.</summary>
-    Realistic,
-
-    /// <summary>
-    /// Everything that the specification lets an implementation hold, without limit, until it is explicitly invalidated; and
-    /// what is held is used. For finding software that invalidates too little.
-    /// </summary>
-    Hostile,
-}
-
-/// <summary>Which entry of a full set of the IOTLB makes room for a new one.</summary>
-public enum ReplacementPolicy
-{
-    /// <summary>The one that came first.</summary>
-    FirstInFirstOut,
-
-    /// <summary>Any, by a pseudo-random sequence that is the same in every run.</summary>
-    Random,
-}
 
 /// <summary>
 /// Where the official reference model departs from the text of the specification (docs/conformance.md): for replaying what was recorded from it.

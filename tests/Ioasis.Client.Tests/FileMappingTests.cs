@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Microsoft.Win32.SafeHandles;
@@ -41,7 +42,7 @@ public sealed class FileMappingTests
     [Trait("Requirement", "S1.15")]
     public void The_bytes_live_as_long_as_a_device_can_reach_them()
     {
-        using Machine machine = new(new() { Caching = RiscV.Hardware.CachingMode.Hostile });
+        using Machine machine = new(new() { Caching = CachingMode.Hostile });
         Iova iova = new(0x10_0000);
         using (SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "short-lived", Length))
         {

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -67,7 +68,7 @@ public sealed class MemoryTests
     [Trait("Requirement", "S1.15")]
     public void After_a_mapping_is_disposed_no_device_reaches_the_memory_even_if_invalidation_is_lazy(bool lazy)
     {
-        using Machine machine = new(new() { Caching = RiscV.Hardware.CachingMode.Hostile });
+        using Machine machine = new(new() { Caching = CachingMode.Hostile });
         if (lazy)
         {
             machine.Space.SetLazyInvalidation(true);
@@ -88,7 +89,7 @@ public sealed class MemoryTests
     [Trait("Requirement", "S1.15")]
     public void A_buffer_is_zero_at_first_reached_while_it_lives_and_never_after(bool lazy)
     {
-        using Machine machine = new(new() { Caching = RiscV.Hardware.CachingMode.Hostile });
+        using Machine machine = new(new() { Caching = CachingMode.Hostile });
         if (lazy)
         {
             machine.Space.SetLazyInvalidation(true);

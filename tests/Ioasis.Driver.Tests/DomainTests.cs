@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;

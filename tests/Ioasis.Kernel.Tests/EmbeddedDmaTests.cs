@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;

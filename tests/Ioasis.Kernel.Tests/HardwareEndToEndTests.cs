@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;

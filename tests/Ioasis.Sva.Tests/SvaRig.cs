@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;

@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;

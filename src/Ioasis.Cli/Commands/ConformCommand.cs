@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Ioasis.Conformance;
+using Ioasis.Hardware;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Cli.Commands;

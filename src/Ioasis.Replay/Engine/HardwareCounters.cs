@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
 

@@ -1,6 +1,7 @@
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Reflection;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -171,7 +172,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     public void Real_DMA_reaches_memory_while_it_is_allowed_and_bound_and_faults_otherwise()
     {
         byte* memory = _memory;
-        using EmbeddedPlatform platform = new(new() { Caching = Ioasis.RiscV.Hardware.CachingMode.Hostile });
+        using EmbeddedPlatform platform = new(new() { Caching = CachingMode.Hostile });
         EmbeddedEndpoint endpoint = platform.AddEndpoint(new(0x18), new() { PasidBits = 20 });
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);

@@ -1,5 +1,6 @@
 using FsCheck;
 using FsCheck.Fluent;
+using Ioasis.Hardware;
 
 namespace Ioasis.RiscV.Hardware.Tests.Model;
 

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Globalization;
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;

@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.RiscV.Architecture;
 using Ioasis.Testing;

@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Testing;
 
 namespace Ioasis.RiscV.Hardware.Tests.Schedules;

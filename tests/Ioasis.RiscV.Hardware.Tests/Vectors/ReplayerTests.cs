@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Text;
 using Ioasis.Conformance;
+using Ioasis.Hardware;
 
 namespace Ioasis.RiscV.Hardware.Tests.Vectors;
 
