@@ -67,7 +67,8 @@ public sealed class RecordingPlan
                 $"this kernel has no trace events of its IOMMUs (no map and unmap in /{session.Tracing}/events/iommu): it needs CONFIG_IOMMU_API");
         }
 
-        if (platform.Groups.Count == 0 && !options.Anyway)
+        // Some kernels put a device into a group only when its driver comes: an IOMMU is enough.
+        if (platform.Groups.Count == 0 && platform.Iommus.Count == 0 && !options.Anyway)
         {
             throw new RecorderException(
                 "no device of this machine is behind an IOMMU, so there is nothing to record"

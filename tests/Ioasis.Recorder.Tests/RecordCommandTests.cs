@@ -150,9 +150,11 @@ public sealed class RecordCommandTests : IDisposable
     }
 
     [Fact]
-    public void A_machine_without_groups_has_nothing_to_record()
+    public void A_machine_without_groups_and_iommus_has_nothing_to_record()
     {
         _kernel.Remove("sys/kernel/iommu_groups");
+        Invoke("record", "--dry-run").ShouldBe(0);
+        _kernel.Remove("sys/class/iommu");
 
         Refused().ShouldContain("no device of this machine is behind an IOMMU");
     }
