@@ -24,6 +24,43 @@ public sealed class SourceTests
     }
 
     [Fact]
+    [Trait("Requirement", "S0.3")]
+    public void A_source_that_gives_nothing_costs_the_set_nothing_of_its_quota()
+    {
+        PasidAllocator allocator = Support.NewAllocator();
+        PasidSet set = allocator.NewSet(1);
+        Host host = new(40) { Answer = Errno.NoSpace };
+        allocator.TryRegisterSource(host).ShouldBe(Errno.Success);
+        set.TryAllocate().ShouldBe(Errno.NoSpace);
+        set.TryAllocate().ShouldBe(Errno.NoSpace);
+        host.Answer = Errno.Success;
+        set.TryAllocate().ShouldBe(Errno.Success, "the one that the quota has");
+    }
+
+    [Fact]
+    [Trait("Requirement", "S0.14")]
+    public void A_source_and_an_observer_may_wait_for_another_thread_that_uses_the_same_set()
+    {
+        // Another thread, because the lock would let its own holder in.
+        PasidAllocator allocator = Support.NewAllocator();
+        PasidSet set = allocator.NewSet(4);
+        int calls = 0;
+        Action ask = () =>
+        {
+            calls++;
+            Thread other = new(() => _ = set.Statistics) { IsBackground = true };
+            other.Start();
+            other.Join(TimeSpan.FromSeconds(20)).ShouldBeTrue("the set's lock is held while others are called");
+        };
+        Host host = new(40) { Asked = ask };
+        allocator.TryRegisterSource(host).ShouldBe(Errno.Success);
+        set.Subscribe(new Log { Also = (_, _) => ask() });
+        Ioasid made = set.Allocate();
+        made.Free().ShouldBe(Errno.Success);
+        calls.ShouldBeGreaterThan(3);
+    }
+
+    [Fact]
     public void A_hand_over_is_refused_while_an_IOASID_is_live_or_parked()
     {
         PasidAllocator allocator = Support.NewAllocator();
@@ -120,8 +157,12 @@ public sealed class SourceTests
 
         public string Name => "host";
 
+        /// <summary>Called in the middle of each request.</summary>
+        public Action Asked { get; set; } = static () => { };
+
         public Errno TryAllocate(in PasidRequest request, out Pasid pasid)
         {
+            Asked();
             pasid = Repeat ? new(_first) : new(_last);
             if (Answer == Errno.Success && !Repeat)
             {
