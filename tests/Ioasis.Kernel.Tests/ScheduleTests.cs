@@ -18,15 +18,14 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
+        RequiredPreemptions = 0,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 1500,
-        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 60 : 6),
         RandomSchedules = ExplorerOptions.All ? 10_000 : 100,
     };
 
     private static void Holds(Func<Scenario> create)
     {
         ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
-        result.CompletedBound.ShouldBeGreaterThanOrEqualTo(0);
         TestContext.Current.TestOutputHelper?.WriteLine(result.ToString());
     }
 

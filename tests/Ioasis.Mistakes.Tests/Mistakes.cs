@@ -34,7 +34,6 @@ internal static class Explorer
     private static ExplorerOptions Options { get; } = new()
     {
         MaxSchedules = 20_000,
-        TimeBudget = TimeSpan.FromSeconds(30),
     };
 
     /// <summary>The explorer finds the mistake, no deeper than said, and the schedule that it names repeats it.</summary>

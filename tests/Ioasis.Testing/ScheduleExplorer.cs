@@ -48,20 +48,29 @@ public sealed class ScheduleExplorer : IDisposable
     private ExplorationResult Explore()
     {
         Stopwatch watch = Stopwatch.StartNew();
-        int schedules = 0, random = 0, completed = -1;
+        int schedules = 0, random = 0;
+        bool late = false;
+        List<LevelCoverage> coverage = [];
+        int required = Math.Min(_options.RequiredPreemptions, _options.MaxPreemptions);
         ScheduleFailure? failure = null;
         List<Item>[] levels = [.. Enumerable.Range(0, _options.MaxPreemptions + 1).Select(static _ => new List<Item>())];
         levels[0].Add(new([]));
         Random order = new(_options.Seed);
-        for (int level = 0; level < levels.Length && failure is null; level++)
+        for (int level = 0; level < levels.Length && failure is null && !late; level++)
         {
             List<Item> items = levels[level];
 
             // What may not fit the budget is sampled from all over instead of tried from the front.
-            bool sample = level > 1 || items.Count > _options.MaxSchedules - schedules;
+            bool sample = level > required && (level > 1 || items.Count > _options.MaxSchedules - schedules);
             int next = 0;
-            for (; next < items.Count && failure is null && schedules < _options.MaxSchedules && watch.Elapsed < _options.TimeBudget; next++)
+            for (; next < items.Count && failure is null && (level <= required || schedules < _options.MaxSchedules); next++)
             {
+                late = schedules > 0 && watch.Elapsed >= _options.TimeLimit;
+                if (late)
+                {
+                    break;
+                }
+
                 schedules++;
                 if (sample)
                 {
@@ -74,21 +83,24 @@ public sealed class ScheduleExplorer : IDisposable
                 failure = RunAndExpand(item, level, levels);
             }
 
-            if (next == items.Count)
-            {
-                completed = level;
-            }
-
+            coverage.Add(new(level, next, items.Count));
+            bool complete = next == items.Count;
             items.Clear();
-            if (schedules >= _options.MaxSchedules || watch.Elapsed >= _options.TimeBudget)
+            if (!complete)
             {
                 break;
             }
         }
 
         int threads = 0;
-        for (; random < _options.RandomSchedules && failure is null && (random < 50 || watch.Elapsed < _options.TimeBudget); random++)
+        for (; random < _options.RandomSchedules && failure is null && !late; random++)
         {
+            late = watch.Elapsed >= _options.TimeLimit;
+            if (late)
+            {
+                break;
+            }
+
             Random seed = new(unchecked((_options.Seed * 1_000_003) + random));
             if (threads == 0)
             {
@@ -102,7 +114,10 @@ public sealed class ScheduleExplorer : IDisposable
         return new()
         {
             Schedules = schedules,
-            CompletedBound = completed,
+            Scenario = _last?.GetType().Name ?? "nothing",
+            Coverage = coverage,
+            RequiredBound = required,
+            ReachedTimeLimit = late,
             RandomSchedules = random,
             LongestRun = _longest,
             Failure = failure is null ? null : Shorten(failure),

@@ -13,8 +13,8 @@ public sealed class ScheduleTests
 
     private static ExplorerOptions Options { get; } = new()
     {
+        RequiredPreemptions = 0,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 3000,
-        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 120 : 10),
         RandomSchedules = ExplorerOptions.All ? 5000 : 100,
     };
 
@@ -271,7 +271,8 @@ public sealed class ScheduleTests
             device.Backend.SetInterrupts(new() { Index = (uint)index, Flags = flags, Count = 1 }, data, this);
     }
 
-    private static void Holds(Func<Scenario> create) => ScheduleExplorer.Explore(create, Options).ShouldHold();
+    private static void Holds(Func<Scenario> create) =>
+        TestContext.Current.TestOutputHelper?.WriteLine(ScheduleExplorer.Explore(create, Options).ShouldHold().ToString());
 
     [Fact]
     [Trait("Requirement", "S3.3")]

@@ -12,7 +12,6 @@ public sealed class WrongUseTests
     private static ExplorerOptions Options { get; } = new()
     {
         MaxSchedules = 20_000,
-        TimeBudget = TimeSpan.FromSeconds(30),
     };
 
     [Fact]

@@ -10,7 +10,7 @@ namespace Ioasis.RiscV.Hardware.Tests.Schedules;
 [Collection(ScheduleCollection.Name)]
 public sealed class HostileCacheTests
 {
-    private static ExplorerOptions Options { get; } = new() { MaxSchedules = 20_000, TimeBudget = TimeSpan.FromSeconds(30) };
+    private static ExplorerOptions Options { get; } = new() { MaxSchedules = 20_000 };
 
     [Theory]
     [InlineData(Path.FirstStage, Change.LeafToNewPage, Mistake.NoInvalidation)]

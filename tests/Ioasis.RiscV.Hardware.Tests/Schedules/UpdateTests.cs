@@ -10,7 +10,6 @@ public sealed class UpdateTests
     private static readonly ExplorerOptions s_options = new()
     {
         MaxSchedules = ExplorerOptions.All ? 1_000_000 : 400,
-        TimeBudget = TimeSpan.FromSeconds(60),
         RandomSchedules = ExplorerOptions.All ? 5000 : 60,
     };
 

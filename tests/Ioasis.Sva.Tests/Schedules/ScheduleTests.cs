@@ -19,8 +19,8 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
+        RequiredPreemptions = 0,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 800,
-        TimeBudget = TimeSpan.FromSeconds(ExplorerOptions.All ? 300 : 8),
         RandomSchedules = ExplorerOptions.All ? 10_000 : 60,
     };
 
@@ -75,7 +75,6 @@ public sealed class ScheduleTests
     private static void Holds(Func<Scenario> create)
     {
         ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
-        result.CompletedBound.ShouldBeGreaterThanOrEqualTo(0);
         TestContext.Current.TestOutputHelper?.WriteLine(result.ToString());
     }
 }
