@@ -68,7 +68,7 @@ public sealed class InputTests : IDisposable
         zero.Error.ShouldBe(TraceInputError.Binary);
         zero.Line.ShouldBe(3);
 
-        Fails(Write("trace.dat", "\x17\x08\x44tracing6\0")).Message.ShouldContain("trace-cmd report");
+        Fails(Write("trace.dat", "\x17\x08\x44tracing6\0")).Message.ShouldContain("damaged trace.dat");
         Fails(Write("perf.data", "PERFILE2\0\0")).Message.ShouldContain("perf script");
     }
 

@@ -39,7 +39,7 @@ internal static class RunCommand
     {
         Argument<string> file = new("FILE")
         {
-            Description = "The recording: ftrace, trace-cmd report or perf script text, or a device-side DMA log; plain, .gz or .xz. '-' is standard input.",
+            Description = "The recording: of ioasis record, trace-cmd's trace.dat, ftrace, trace-cmd report or perf script text, or a device-side DMA log; plain, .gz or .xz. '-' is standard input.",
         };
         Option<string?> dma = new("--dma") { HelpName = "LOG", Description = "Device-side DMA log of the same run: replay each DMA of it at its place in time." };
         Option<string?> format = Choice("--format", "Format of FILE.", null, [.. TraceFormats.Names]);

@@ -28,6 +28,11 @@ internal static class FormatDetector
             throw new TraceInputException(TraceInputError.NoEvents, path, null, "is empty: it holds no event");
         }
 
+        if (IsTraceDat(head))
+        {
+            return TraceFormat.TraceDat;
+        }
+
         RejectBinary(head, path);
         int ftrace = 0;
         int traceCmd = 0;
@@ -104,8 +109,11 @@ internal static class FormatDetector
             path,
             Math.Max(firstUnknown, 1),
             $"the format is not recognised: {shapes.Describe()}. Wanted are a kernel trace (cat trace, trace-cmd report, perf "
-            + "script) or a device-side DMA log; --format names it if the file begins with something else");
+            + "script), trace-cmd's trace.dat, or a device-side DMA log; --format names it if the file begins with something else");
     }
+
+    /// <summary>Whether a file begins as trace-cmd's binary ones do.</summary>
+    public static bool IsTraceDat(ReadOnlySpan<byte> head) => head.StartsWith("\x17\x08\x44tracing"u8);
 
     private static KernelLineKind KindOf(LineCutter cutter, EventNames names, ReadOnlySpan<byte> line, ref KernelEvent e)
     {
@@ -125,12 +133,6 @@ internal static class FormatDetector
     /// <exception cref="TraceInputException">It is binary.</exception>
     public static void RejectBinary(ReadOnlySpan<byte> head, string path)
     {
-        if (head.StartsWith("\x17\x08\x44tracing"u8))
-        {
-            throw new TraceInputException(
-                TraceInputError.Binary, path, null, "is trace-cmd's binary file; give the text that `trace-cmd report` prints");
-        }
-
         if (head.StartsWith("PERFILE2"u8) || head.StartsWith("2ELIFREP"u8))
         {
             throw new TraceInputException(

@@ -101,6 +101,9 @@ public sealed class InputSource : IDisposable
             : new(path, raw, peeked, InputCompression.None);
     }
 
+    /// <summary>The file itself where it can be read here and there: it is a file and not compressed. Otherwise null.</summary>
+    internal Stream? Seekable => Compression == InputCompression.None && _raw.CanSeek ? _raw : null;
+
     /// <summary>Closes it.</summary>
     public void Dispose()
     {

@@ -92,6 +92,18 @@ internal sealed class LineReader
         return true;
     }
 
+    /// <summary>All that is left, in memory: for a file that has to be read here and there.</summary>
+    public MemoryStream ReadAll()
+    {
+        while (!_streamEnded)
+        {
+            Fill();
+        }
+
+        MemoryStream all = new(_buffer, _start, _end - _start, writable: false);
+        return all;
+    }
+
     private void Fill()
     {
         if (_start > 0)

@@ -12,6 +12,9 @@ public enum TraceFormat
     /// <summary>The text of <c>trace-cmd report</c>.</summary>
     TraceCmd,
 
+    /// <summary>trace-cmd's binary file, <c>trace.dat</c>.</summary>
+    TraceDat,
+
     /// <summary>The text of <c>perf script</c>.</summary>
     PerfScript,
 
@@ -23,13 +26,14 @@ public enum TraceFormat
 public static class TraceFormats
 {
     /// <summary>The names that <see cref="TryParse"/> takes.</summary>
-    public static IReadOnlyList<string> Names { get; } = ["ftrace", "trace-cmd", "perf-script", "dma-log"];
+    public static IReadOnlyList<string> Names { get; } = ["ftrace", "trace-cmd", "trace-dat", "perf-script", "dma-log"];
 
     /// <summary>The name of a format.</summary>
     public static string Name(this TraceFormat format) => format switch
     {
         TraceFormat.Ftrace => "ftrace",
         TraceFormat.TraceCmd => "trace-cmd",
+        TraceFormat.TraceDat => "trace-dat",
         TraceFormat.PerfScript => "perf-script",
         TraceFormat.DmaLog => "dma-log",
         _ => "unknown",
@@ -42,6 +46,7 @@ public static class TraceFormats
         {
             "ftrace" => TraceFormat.Ftrace,
             "trace-cmd" => TraceFormat.TraceCmd,
+            "trace-dat" or "trace.dat" => TraceFormat.TraceDat,
             "perf-script" or "perf" => TraceFormat.PerfScript,
             "dma-log" or "qemu-log" or "qemu" => TraceFormat.DmaLog,
             _ => TraceFormat.Unknown,

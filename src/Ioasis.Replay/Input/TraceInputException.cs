@@ -14,6 +14,12 @@ public enum TraceInputError
     /// <summary>It is compressed with xz and this machine has neither liblzma nor an xz program.</summary>
     NoXzDecoder,
 
+    /// <summary>It is compressed in a way that this machine has no decoder for.</summary>
+    NoDecoder,
+
+    /// <summary>A binary file is damaged.</summary>
+    DamagedFile,
+
     /// <summary>It is not text.</summary>
     Binary,
 

@@ -1,5 +1,6 @@
 using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Input;
+using Ioasis.Replay.TraceDat;
 
 namespace Ioasis.Replay.Recording;
 
@@ -58,7 +59,7 @@ public static class RecordingReader
         InputLog input = Begin(lines, source, options);
         return input.Format == TraceFormat.DmaLog
             ? new(DmaLogReader.Read(lines, input, cancellationToken))
-            : new LoadedRecording(KernelTraceReader.Read(new TextEventSource(lines, input), options.Attribution, cancellationToken));
+            : new LoadedRecording(KernelTraceReader.Read(Events(source, lines, input), options.Attribution, cancellationToken));
     }
 
     /// <summary>Begins to read a kernel trace piece by piece.</summary>
@@ -72,7 +73,7 @@ public static class RecordingReader
         log = () => DmaLogReader.Read(lines, input, cancellationToken);
         return input.Format == TraceFormat.DmaLog
             ? null
-            : new MappingReader(new TextEventSource(lines, input), options.Attribution, cancellationToken);
+            : new MappingReader(Events(source, lines, input), options.Attribution, cancellationToken);
     }
 
     private static InputLog Begin(LineReader lines, InputSource source, RecordingReadOptions options)
@@ -82,11 +83,25 @@ public static class RecordingReader
         {
             format = FormatDetector.Detect(lines, source.Path);
         }
-        else
+        else if (format == TraceFormat.TraceDat && !FormatDetector.IsTraceDat(lines.Peek(16)))
+        {
+            throw new TraceInputException(TraceInputError.UnknownFormat, source.Path, null, "does not begin as a trace.dat does");
+        }
+        else if (format != TraceFormat.TraceDat)
         {
             FormatDetector.RejectBinary(lines.Peek(4096), source.Path);
         }
 
         return new(source.Path, source.Compression, format, options.StrictInput);
+    }
+
+    private static KernelEventSource Events(InputSource source, LineReader lines, InputLog input)
+    {
+        if (input.Format != TraceFormat.TraceDat)
+        {
+            return new TextEventSource(lines, input);
+        }
+
+        return new DatEventSource(source.Seekable ?? lines.ReadAll(), input);
     }
 }

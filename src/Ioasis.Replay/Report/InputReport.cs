@@ -9,7 +9,7 @@ public sealed record InputReport
     /// <summary>Path as given; <c>-</c> for standard input.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Name of the format: <c>ftrace</c>, <c>trace-cmd</c>, <c>perf-script</c>, <c>dma-log</c>.</summary>
+    /// <summary>Name of the format: <c>ftrace</c>, <c>trace-cmd</c>, <c>trace-dat</c>, <c>perf-script</c>, <c>dma-log</c>.</summary>
     public required string Format { get; init; }
 
     /// <summary>Compression: <c>none</c>, <c>gzip</c> or <c>xz</c>.</summary>
