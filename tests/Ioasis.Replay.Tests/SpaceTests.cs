@@ -99,6 +99,14 @@ public sealed class SpaceTests
         KernelTrace trace = Recordings.Parse(text).Trace!;
         ReplayReport report = TraceReplayer.Run(trace, null, new() { Check = CheckLevel.All }, cancellationToken: TestContext.Current.CancellationToken);
         report.Checks.MismatchCount.ShouldBe(0);
+
+        // Read and replayed piece by piece, it is the same.
+        string path = Path.Combine(Directory.CreateTempSubdirectory("ioasis-space").FullName, "trace.txt");
+        File.WriteAllText(path, text);
+        ReplayReport streamed = TraceReplayer.Run(path, null, new() { Check = CheckLevel.All }, cancellationToken: TestContext.Current.CancellationToken);
+        streamed.Checks.MismatchCount.ShouldBe(0);
+        streamed.Devices.Select(d => (d.Name, d.Maps, d.Unmaps)).ShouldBe(report.Devices.Select(d => (d.Name, d.Maps, d.Unmaps)));
+        streamed.Attribution.Ways.ShouldBe(report.Attribution.Ways);
         return report;
     }
 

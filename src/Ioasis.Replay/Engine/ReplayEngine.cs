@@ -25,6 +25,7 @@ internal sealed partial class ReplayEngine : IPlanSink
 
     private readonly ReplayCase _case;
     private readonly DeviceTable _table;
+    private readonly StreamOwners _owners;
     private readonly ScheduledDma[] _accesses;
     private readonly ReplayOptions _options;
     private readonly ReplayStack _stack;
@@ -44,6 +45,7 @@ internal sealed partial class ReplayEngine : IPlanSink
     {
         _case = replay;
         _table = replay.Feed.Devices;
+        _owners = new(_table);
         _accesses = replay.Accesses;
         _options = options;
         _stack = stack;
@@ -207,6 +209,13 @@ internal sealed partial class ReplayEngine : IPlanSink
     {
         if (!_case.Learned && _case.Placed is null)
         {
+            if (_case.Planning.Rest is null)
+            {
+                KernelTrace trace = _case.Feed.Trace;
+                int only = block.IsLast && OwnerAssignment.OnlyDevice(trace) is { } device ? _table.Intern(trace.Devices.Name(device)) : -1;
+                _owners.Assign(block.Span, _case.Feed.Candidates, only);
+            }
+
             RestRule.Choose(Summary, _case.Planning, _table, block.Span, _case.Feed.Candidates);
         }
 

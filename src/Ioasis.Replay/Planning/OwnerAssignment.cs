@@ -21,7 +21,7 @@ internal static class OwnerAssignment
         }
 
         MappingEvent[] mappings = (MappingEvent[])trace.Mappings.Clone();
-        SpaceResolver resolver = Resolve(new(trace), mappings);
+        SpaceResolver resolver = Resolve(new(trace.Devices), mappings);
         return resolver.SpaceDevices.Count <= 1 ? trace : Named(trace, mappings, resolver);
     }
 
@@ -48,7 +48,7 @@ internal static class OwnerAssignment
             }
         }
 
-        SpaceResolver resolver = new(trace);
+        SpaceResolver resolver = new(trace.Devices);
         foreach (int device in MostlyUnnamed(mappings))
         {
             resolver.Absorb(device);
@@ -85,7 +85,7 @@ internal static class OwnerAssignment
 
     private static KernelTrace Named(KernelTrace trace, MappingEvent[] mappings, SpaceResolver resolver)
     {
-        Dictionary<int, int> owners = resolver.FindOwners();
+        Dictionary<int, int> owners = resolver.FindOwners([.. trace.DmaEventsByDevice.Keys]);
         if (owners.Count > 0)
         {
             foreach (ref MappingEvent e in mappings.AsSpan())
@@ -101,7 +101,7 @@ internal static class OwnerAssignment
     }
 
     /// <summary>The one device that was attached, of a trace that begins before any attach and any map.</summary>
-    private static int? OnlyDevice(KernelTrace trace) =>
+    internal static int? OnlyDevice(KernelTrace trace) =>
         trace.AttachedDevices.Count == 1 && trace.Devices.Count == 1 && trace.AttachesComeFirst ? trace.AttachedDevices.Single() : null;
 
     private static MappingEvent Owned(MappingEvent e, int device, Evidence evidence)

@@ -9,7 +9,8 @@ internal sealed partial class SpaceResolver
     /// For each space the one device of those with DMA events whose own maps never lie over the space's, if there is one: an
     /// IOVA is not handed out twice. A stray overlap does not decide: every other device must have fifty times as many, and one.
     /// </summary>
-    public Dictionary<int, int> FindOwners()
+    /// <param name="candidates">Devices with DMA events.</param>
+    public Dictionary<int, int> FindOwners(IReadOnlyCollection<int> candidates)
     {
         Dictionary<int, int> owners = [];
         foreach (Space space in _spaces)
@@ -28,7 +29,7 @@ internal sealed partial class SpaceResolver
             int found = -1;
             long fewest = long.MaxValue;
             long next = long.MaxValue;
-            foreach (int device in _trace.DmaEventsByDevice.Keys)
+            foreach (int device in candidates)
             {
                 long conflicts = space.Conflicts.GetValueOrDefault(device);
                 if (conflicts < fewest)

@@ -15,7 +15,6 @@ internal sealed partial class SpaceResolver
     // More spaces than this are no spaces any more: unmaps are missing.
     private const int MostSpaces = 64;
 
-    private readonly KernelTrace _trace;
     private readonly DeviceTable _devices;
     private readonly List<Space> _spaces = [];
     private readonly Dictionary<int, Space> _ofDevice = [];
@@ -24,14 +23,14 @@ internal sealed partial class SpaceResolver
     private long _order;
 
     /// <summary>Makes one for a recording.</summary>
-    public SpaceResolver(KernelTrace trace)
-    {
-        _trace = trace;
-        _devices = trace.Devices;
-    }
+    /// <param name="devices">Its devices, to which those are added that stand for spaces.</param>
+    public SpaceResolver(DeviceTable devices) => _devices = devices;
 
     /// <summary>The synthetic devices of the spaces that it told apart.</summary>
     public IReadOnlyList<int> SpaceDevices => [.. _spaces.Where(static s => s.IsSynthetic).Select(static s => s.Device)];
+
+    /// <summary>Whether a device stands for a space.</summary>
+    public bool IsSpace(int device) => _ofDevice.TryGetValue(device, out Space? space) && space.IsSynthetic;
 
     /// <summary>Says that maps without a device may be of a device that the recording names, because a log shows that some are.</summary>
     public void Absorb(int device) => Of(device).Absorbs = true;
