@@ -334,7 +334,7 @@ public sealed class ReplayTests
             }),
             source.Token));
 
-        seen.Select(p => p.Phase).Distinct().ShouldBe(["reading", "planning", "replaying"]);
+        seen.Select(p => p.Phase).Distinct().ShouldBe(["reading", "replaying"]);
         seen[^1].Fraction.ShouldBeInRange(0.3, 0.5);
     }
 

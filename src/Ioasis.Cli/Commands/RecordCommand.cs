@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Reflection;
 using System.Runtime.InteropServices;
@@ -39,17 +40,22 @@ internal static class RecordCommand
         };
         command.Validators.Add(result =>
         {
-            if (result.GetValue(duration) is { } seconds && !(seconds is > 0 and <= 31_536_000))
+            // What is no number is the parser's to report: asking it for the value would throw here.
+            if (TextOf(result, duration) is { } text
+                && double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double seconds)
+                && !(seconds is > 0 and <= 31_536_000))
             {
                 result.AddError("--duration is more than 0 seconds and at most a year.");
             }
 
-            if (result.GetValue(duration) is not null && result.GetValue(work) is { Length: > 0 })
+            if (TextOf(result, duration) is not null && result.GetValue(work) is { Length: > 0 })
             {
                 result.AddError("--duration and a command exclude each other: a recording of a command ends with it.");
             }
 
-            if (result.GetValue(buffer) is < 1 or > 1 << 20)
+            if (TextOf(result, buffer) is { } size
+                && int.TryParse(size, NumberStyles.Integer, CultureInfo.InvariantCulture, out int mebibytes)
+                && mebibytes is < 1 or > 1 << 20)
             {
                 result.AddError("--buffer is from 1 to 1048576 MiB.");
             }
@@ -87,6 +93,10 @@ internal static class RecordCommand
         });
         return command;
     }
+
+    /// <summary>What was written behind an option, readable or not; null without the option or its value.</summary>
+    private static string? TextOf(CommandResult result, Option option) =>
+        result.GetResult(option) is { Tokens: [{ Value: var text }] } ? text : null;
 
     private static int Run(TracingFiles files, RecordRequest request, CliEnvironment environment)
     {
