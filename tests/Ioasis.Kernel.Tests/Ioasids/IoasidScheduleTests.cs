@@ -187,6 +187,13 @@ public sealed class IoasidScheduleTests
         {
             Rig.Reaches(0, new(_number)).ShouldBeFalse();
             Rig.Listed(0).ShouldBeEmpty();
+
+            // The device let go of all of it: with the same number it can begin again.
+            Disallow(0, _number).ShouldBeOneOf(0, -(int)Errno.NoEntry);
+            Allocate(Rig.Set.Id.Value, _number).ShouldBe((0, _number));
+            Bind(_number).ShouldBe(0);
+            Allow(0, _number).ShouldBe(0);
+            Rig.Reaches(0, new(_number)).ShouldBeTrue();
             base.CheckAtEnd();
         }
     }
