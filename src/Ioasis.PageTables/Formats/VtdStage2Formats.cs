@@ -23,30 +23,16 @@ public sealed record VtdStage2Options : PageTableOptions
 /// where the hardware is told to keep them (SSADE in the PASID-table entry). A leaf may be written and not read; execution is
 /// not told from reading.
 /// </summary>
-public interface IVtdStage2Format : IPageTableFormat
+public interface IVtdStage2Format : IPageSizeBitFormat
 {
     private const ulong Read = 1 << 0;
     private const ulong Write = 1 << 1;
-    private const ulong PageSize = 1 << 7;
     private const ulong Accessed = 1 << 8;
     private const ulong Dirty = 1 << 9;
     private const ulong Snoop = 1 << 11;
-    private const ulong AddressMask = 0x000f_ffff_ffff_f000;
 
     /// <inheritdoc/>
     static TranslationStage IPageTableFormat.Stage => TranslationStage.Second;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.IndexBits => 9;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.RootIndexBits => 9;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.EntrySizeLog2 => 3;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.OutputBits => 52;
 
     /// <inheritdoc/>
     static ulong IPageTableFormat.PresentMask => Read | Write;
@@ -60,9 +46,6 @@ public interface IVtdStage2Format : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    static bool IPageTableFormat.CanBeLeaf(int level) => level <= 2;
-
-    /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static ulong IPageTableFormat.Attributes(Access access, MemoryType type, ulong preset)
     {
@@ -71,23 +54,7 @@ public interface IVtdStage2Format : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.EncodeLeaf(ulong address, ulong attributes, int level) =>
-        address | attributes | (level > 0 ? PageSize : 0);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.LeafAddress(ulong entry, int level) => entry & AddressMask;
-
-    /// <inheritdoc/>
-    static ulong IPageTableFormat.AttributesOf(ulong entry, int level) => entry & ~(AddressMask | PageSize);
-
-    /// <inheritdoc/>
     static ulong IPageTableFormat.EncodeTable(ulong address, int level) => address | Read | Write;
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.TableAddress(ulong entry, int level) => entry & AddressMask;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -22,31 +22,17 @@ public sealed record X64TableOptions : PageTableOptions
 /// Bit 7 says of an entry of level 1 or 2 that it is a leaf; in one of level 0 it is a part of the memory type, which stays 0.
 /// Every leaf can be read.
 /// </summary>
-public interface IX64Format : IPageTableFormat
+public interface IX64Format : IPageSizeBitFormat
 {
     private const ulong Present = 1 << 0;
     private const ulong Write = 1 << 1;
     private const ulong User = 1 << 2;
     private const ulong Accessed = 1 << 5;
     private const ulong Dirty = 1 << 6;
-    private const ulong PageSize = 1 << 7;
     private const ulong ExecuteDisable = 1ul << 63;
-    private const ulong AddressMask = 0x000f_ffff_ffff_f000;
 
     /// <inheritdoc/>
     static TranslationStage IPageTableFormat.Stage => TranslationStage.First;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.IndexBits => 9;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.RootIndexBits => 9;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.EntrySizeLog2 => 3;
-
-    /// <inheritdoc/>
-    static int IPageTableFormat.OutputBits => 52;
 
     /// <inheritdoc/>
     static ulong IPageTableFormat.PresentMask => Present;
@@ -60,9 +46,6 @@ public interface IX64Format : IPageTableFormat
             | (own is { ExecuteDisable: true } ? ExecuteDisable : 0));
         return own is not null || options.GetType() == typeof(PageTableOptions) ? Errno.Success : Errno.InvalidArgument;
     }
-
-    /// <inheritdoc/>
-    static bool IPageTableFormat.CanBeLeaf(int level) => level <= 2;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -81,23 +64,7 @@ public interface IX64Format : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.EncodeLeaf(ulong address, ulong attributes, int level) =>
-        address | attributes | (level > 0 ? PageSize : 0);
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.LeafAddress(ulong entry, int level) => entry & AddressMask;
-
-    /// <inheritdoc/>
-    static ulong IPageTableFormat.AttributesOf(ulong entry, int level) => entry & ~(AddressMask | PageSize);
-
-    /// <inheritdoc/>
     static ulong IPageTableFormat.EncodeTable(ulong address, int level) => address | Present | Write | User | Accessed;
-
-    /// <inheritdoc/>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static ulong IPageTableFormat.TableAddress(ulong entry, int level) => entry & AddressMask;
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
