@@ -93,9 +93,7 @@ public sealed class SharedMemory : IDisposable
         ArgumentNullException.ThrowIfNull(space);
         IommuIoasMapFile argument = new()
         {
-            Flags = flags
-                | ((access & (Access.Read | Access.Execute)) != 0 ? IoasMapFlags.Readable : 0)
-                | ((access & Access.Write) != 0 ? IoasMapFlags.Writable : 0),
+            Flags = flags | IoAddressSpace.ToFlags(access),
             IoasId = space.Id,
             Fd = Descriptor.Number,
             Start = offset,

@@ -91,15 +91,22 @@ public sealed partial class IoAddressSpace
     public Errno TryMapFile(SafeFileHandle file, ulong start, ulong length, Access access, ref Iova? iova)
     {
         ArgumentNullException.ThrowIfNull(file);
+        return MapDescriptor(file, start, length, access, ref iova);
+    }
+
+    /// <summary><c>IOMMU_IOAS_MAP_FILE</c> of any descriptor.</summary>
+    /// <exception cref="ObjectDisposedException">The handle is closed.</exception>
+    internal Errno MapDescriptor(SafeHandle descriptor, ulong start, ulong length, Access access, ref Iova? iova)
+    {
         bool held = false;
         try
         {
-            file.DangerousAddRef(ref held);
+            descriptor.DangerousAddRef(ref held);
             IommuIoasMapFile argument = new()
             {
                 Flags = ToFlags(access) | (iova is null ? 0 : IoasMapFlags.FixedIova),
                 IoasId = Id,
-                Fd = (int)file.DangerousGetHandle(),
+                Fd = (int)descriptor.DangerousGetHandle(),
                 Start = start,
                 Length = length,
                 Iova = iova?.Value ?? 0,
@@ -112,7 +119,7 @@ public sealed partial class IoAddressSpace
         {
             if (held)
             {
-                file.DangerousRelease();
+                descriptor.DangerousRelease();
             }
         }
     }

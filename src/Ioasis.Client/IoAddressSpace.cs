@@ -300,7 +300,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <summary>Destroys the address space; one that is in use goes with the descriptor.</summary>
     public void Dispose() => Handle.Dispose();
 
-    private static IoasMapFlags ToFlags(Access access) =>
+    internal static IoasMapFlags ToFlags(Access access) =>
         ((access & (Access.Read | Access.Execute)) != 0 ? IoasMapFlags.Readable : 0)
         | ((access & Access.Write) != 0 ? IoasMapFlags.Writable : 0);
 }

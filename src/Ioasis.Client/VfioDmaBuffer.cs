@@ -1,5 +1,4 @@
 using Ioasis.Primitives;
-using Ioasis.Uapi;
 
 namespace Ioasis.Client;
 
@@ -34,35 +33,13 @@ public sealed class VfioDmaBuffer : IDisposable
     public Errno TryMap(IoAddressSpace space, ulong offset, ulong length, Access access, ref Iova? iova)
     {
         ArgumentNullException.ThrowIfNull(space);
-        bool held = false;
         try
         {
-            Descriptor.DangerousAddRef(ref held);
-            IommuIoasMapFile argument = new()
-            {
-                Flags = (iova is null ? IoasMapFlags.None : IoasMapFlags.FixedIova)
-                    | ((access & (Access.Read | Access.Execute)) != 0 ? IoasMapFlags.Readable : 0)
-                    | ((access & Access.Write) != 0 ? IoasMapFlags.Writable : 0),
-                IoasId = space.Id,
-                Fd = Descriptor.Number,
-                Start = offset,
-                Length = length,
-                Iova = iova?.Value ?? 0,
-            };
-            Errno error = space.Owner.Call(ref argument);
-            iova = error == Errno.Success ? new Iova(argument.Iova) : iova;
-            return error;
+            return space.MapDescriptor(Descriptor, offset, length, access, ref iova);
         }
         catch (ObjectDisposedException)
         {
             return Errno.BadDescriptor;
-        }
-        finally
-        {
-            if (held)
-            {
-                Descriptor.DangerousRelease();
-            }
         }
     }
 
