@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 using Ioasis.Uapi;
 
 namespace Ioasis.Kernel.Tests;
@@ -84,11 +85,11 @@ public sealed class ConfirmationTests
         {
             State state = Prepare();
             string before = RigState.Of(state.Rig);
-            FailAt injector = new(step);
+            FailAtStep injector = new(step, Errno.OutOfMemory);
             Injection.Current = injector;
             int result = Calls[name].Run(state);
             Injection.Current = null;
-            if (injector.Steps < step)
+            if (injector.Passed < step)
             {
                 result.ShouldBeGreaterThanOrEqualTo(0);
                 state.Rig.Kernel.CloseAll();
@@ -194,16 +195,6 @@ public sealed class ConfirmationTests
         ContainerTests.Unmap(s.Rig, s.Container, 0x50000, 0x1000).ShouldBe((0, 0x1000ul));
         s.Rig.Kernel.CloseAll();
         RigState.ShouldHoldNoMemory(s.Rig);
-    }
-
-    private sealed class FailAt(int step) : IInjector
-    {
-        public int Steps { get; private set; }
-
-        public Errno OnPoint(InjectionKind kind) =>
-            kind is InjectionKind.Allocate or InjectionKind.Pin or InjectionKind.QueueSpace && ++Steps == step
-                ? Errno.OutOfMemory
-                : Errno.Success;
     }
 
     private static int Closed(int result)

@@ -1,6 +1,7 @@
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 
 namespace Ioasis.Kernel.Tests;
 
@@ -11,6 +12,7 @@ namespace Ioasis.Kernel.Tests;
 public sealed class DmaUndoTests
 {
     private const ulong Buffer = 0x1_0000_0000;
+    private static readonly HashSet<InjectionKind> s_allocations = [InjectionKind.Allocate];
 
     private sealed class Bench : IDisposable
     {
@@ -82,7 +84,7 @@ public sealed class DmaUndoTests
         {
             using Bench bench = new();
             bench.Rig.Iommu.FailsUnmapAt = unmapFails ? bench.Rig.Iommu.Unmaps + 1 : 0;
-            Injection.Current = new FailAt(3);
+            Injection.Current = new FailAtStep(3, Errno.OutOfMemory, s_allocations);
             Errno error = bench.Dma.MapScatterGather(List, DmaDirection.Bidirectional, new DmaMappedSegment[3], out _);
             Injection.Current = null;
             error.ShouldBe(unmapFails ? Errno.IoError : Errno.OutOfMemory);
@@ -118,7 +120,7 @@ public sealed class DmaUndoTests
             {
                 using Bench bench = new();
                 bench.Rig.Iommu.FailsUnmapAt = unmapFails ? bench.Rig.Iommu.Unmaps + 1 : 0;
-                Injection.Current = new FailAt(step);
+                Injection.Current = new FailAtStep(step, Errno.OutOfMemory, s_allocations);
 
                 // Pieces of 4, 2 and 1 pages.
                 Errno error = bench.Dma.AllocateCoherent(0x7000, out DmaCoherentBuffer? buffer);
@@ -151,7 +153,7 @@ public sealed class DmaUndoTests
             (IommuDevice device, _) = rig.AddDevice(null, regions);
             DmaDomain.TryCreate(device, new() { Mode = DmaMode.Strict, UseTimer = false }, out DmaDomain? domain).ShouldBe(Errno.Success);
             rig.Iommu.FailsUnmapAt = unmapFails ? 1 : 0;
-            Injection.Current = new FailAt(2);
+            Injection.Current = new FailAtStep(2, Errno.OutOfMemory, s_allocations);
             device.Group.SetDefaultDomain(domain!).ShouldBe(Errno.OutOfMemory);
             Injection.Current = null;
             device.Group.Domain.ShouldBe(BlockedDomain.Instance);
@@ -172,13 +174,5 @@ public sealed class DmaUndoTests
             given.ShouldContain(0x7fff_f000ul);
             dma.Dispose();
         }
-    }
-
-    private sealed class FailAt(int step) : IInjector
-    {
-        private int _steps;
-
-        public Errno OnPoint(InjectionKind kind) =>
-            kind is InjectionKind.Allocate && ++_steps == step ? Errno.OutOfMemory : Errno.Success;
     }
 }

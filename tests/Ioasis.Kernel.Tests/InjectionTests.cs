@@ -1,5 +1,6 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 using Ioasis.Uapi;
 
 namespace Ioasis.Kernel.Tests;
@@ -9,17 +10,6 @@ public sealed class InjectionTests
 {
     private static ulong Page(int index) => FakeUserMemory.Start + ((ulong)index * 4096);
 
-    // Fails the n-th point that can fail.
-    private sealed class FailAt(int step) : IInjector
-    {
-        public int Steps { get; private set; }
-
-        public Errno OnPoint(InjectionKind kind) =>
-            kind is InjectionKind.Allocate or InjectionKind.Pin or InjectionKind.QueueSpace && ++Steps == step
-                ? Errno.OutOfMemory
-                : Errno.Success;
-    }
-
     // Runs a call with each of its steps failing in turn, each time on a rig of its own, until it has no further step.
     private static int ForEachStep<T>(Func<T> prepare, Func<T, int> call, Action<T> verifyUnchanged, Action<T> cleanUp)
     {
@@ -27,7 +17,7 @@ public sealed class InjectionTests
         for (int step = 1; ; step++)
         {
             T state = prepare();
-            FailAt injector = new(step);
+            FailAtStep injector = new(step, Errno.OutOfMemory);
             Injection.Current = injector;
             int result;
             try
@@ -39,7 +29,7 @@ public sealed class InjectionTests
                 Injection.Current = null;
             }
 
-            if (injector.Steps < step)
+            if (injector.Passed < step)
             {
                 result.ShouldBeGreaterThanOrEqualTo(0);
                 cleanUp(state);

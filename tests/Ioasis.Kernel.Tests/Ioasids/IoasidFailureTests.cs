@@ -1,6 +1,7 @@
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 using Ioasis.Uapi;
 
 namespace Ioasis.Kernel.Tests.Ioasids;
@@ -57,7 +58,7 @@ public sealed class IoasidFailureTests
                 prepare(s);
                 string before = RigState.Of(s.Rig);
                 s.Rig.Iommu.Confirmations = 0;
-                FailAt injector = new(byMemory ? step : 0);
+                FailAtStep injector = new(byMemory ? step : 0, Errno.OutOfMemory);
                 s.Rig.Iommu.RefusesAt = byMemory ? 0 : step;
                 Injection.Current = injector;
                 int result;
@@ -71,7 +72,7 @@ public sealed class IoasidFailureTests
                     s.Rig.Iommu.Recover();
                 }
 
-                bool isHit = byMemory ? injector.Steps >= step : s.Rig.Iommu.Confirmations >= step;
+                bool isHit = byMemory ? injector.Passed >= step : s.Rig.Iommu.Confirmations >= step;
                 string at = $"{name}, {(byMemory ? "memory" : "confirmation")} {step}";
                 if (isHit)
                 {
@@ -137,15 +138,5 @@ public sealed class IoasidFailureTests
         IoasidAlloc allocation = new() { SetId = set.OutSetId };
         rig.Call(pasids, ref allocation).ShouldBe(0);
         return new(rig, iommu, space, devices, pasids, set.OutSetId, allocation.OutIoasid);
-    }
-
-    private sealed class FailAt(int step) : IInjector
-    {
-        public int Steps { get; private set; }
-
-        public Errno OnPoint(InjectionKind kind) =>
-            kind is InjectionKind.Allocate or InjectionKind.Pin or InjectionKind.QueueSpace && ++Steps == step
-                ? Errno.OutOfMemory
-                : Errno.Success;
     }
 }
