@@ -10,6 +10,9 @@ internal sealed class StreamOwners(DeviceTable devices)
 {
     private SpaceResolver? _resolver;
     private Dictionary<int, int> _owners = [];
+
+    // A block as the resolver sees it, used again for each: it is too large to be made anew.
+    private MappingEvent[] _resolved = [];
     private int _unnamed = -1;
     private int _only = -1;
 
@@ -19,26 +22,33 @@ internal sealed class StreamOwners(DeviceTable devices)
     /// <param name="only">The one device of the whole recording, or -1.</param>
     public void Assign(Span<MappingEvent> block, int[] candidates, int only)
     {
-        if (_resolver is null)
+        bool isFirst = _resolver is null;
+        if (isFirst && !IsNeeded(block))
         {
-            if (!IsNeeded(block))
-            {
-                return;
-            }
-
-            _only = only;
-            _resolver = new(devices);
-            MappingEvent[] tried = block.ToArray();
-            Resolve(tried);
-            IReadOnlyList<int> spaces = _resolver.SpaceDevices;
-            _unnamed = spaces.Count == 1 ? spaces[0] : -1;
-            _owners = spaces.Count > 1 ? _resolver.FindOwners(candidates) : [];
-            Take(block, tried);
             return;
         }
 
-        MappingEvent[] resolved = block.ToArray();
-        Resolve(resolved);
+        _resolver ??= new(devices);
+        if (_resolved.Length < block.Length)
+        {
+            _resolved = new MappingEvent[block.Length];
+        }
+
+        Span<MappingEvent> resolved = _resolved.AsSpan(0, block.Length);
+        block.CopyTo(resolved);
+        foreach (ref MappingEvent e in resolved)
+        {
+            _resolver.Resolve(ref e);
+        }
+
+        if (isFirst)
+        {
+            _only = only;
+            IReadOnlyList<int> spaces = _resolver.SpaceDevices;
+            _unnamed = spaces.Count == 1 ? spaces[0] : -1;
+            _owners = spaces.Count > 1 ? _resolver.FindOwners(candidates) : [];
+        }
+
         Take(block, resolved);
     }
 
@@ -53,14 +63,6 @@ internal sealed class StreamOwners(DeviceTable devices)
         }
 
         return false;
-    }
-
-    private void Resolve(Span<MappingEvent> events)
-    {
-        foreach (ref MappingEvent e in events)
-        {
-            _resolver!.Resolve(ref e);
-        }
     }
 
     private void Take(Span<MappingEvent> block, ReadOnlySpan<MappingEvent> resolved)
