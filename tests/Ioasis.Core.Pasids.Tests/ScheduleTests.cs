@@ -7,6 +7,7 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
+        RequiredPreemptions = 2,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 4000,
         RandomSchedules = ExplorerOptions.All ? 5000 : 200,
     };
@@ -62,7 +63,7 @@ public sealed class ScheduleTests
         for (int seed = 0; seed < (ExplorerOptions.All ? 200 : 12); seed++)
         {
             int own = seed;
-            ScheduleExplorer.Explore(() => new RecordedCalls(own), Options with { RequiredPreemptions = 0, MaxSchedules = 150, RandomSchedules = 30 }).ShouldHold();
+            ScheduleExplorer.Explore(() => new RecordedCalls(own), Options with { RequiredPreemptions = 1, MaxSchedules = 150, RandomSchedules = 30 }).ShouldHold();
         }
     }
 

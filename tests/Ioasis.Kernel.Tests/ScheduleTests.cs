@@ -18,7 +18,7 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
-        RequiredPreemptions = 0,
+        RequiredPreemptions = 2,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 1500,
         RandomSchedules = ExplorerOptions.All ? 10_000 : 100,
     };

@@ -206,7 +206,7 @@ public sealed class IoEventTests
 
     private static ExplorerOptions Options { get; } = new()
     {
-        RequiredPreemptions = 0,
+        RequiredPreemptions = 2,
         MaxSchedules = ExplorerOptions.All ? 100_000 : 2000,
         RandomSchedules = ExplorerOptions.All ? 2000 : 50,
     };

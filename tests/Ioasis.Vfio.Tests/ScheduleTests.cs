@@ -13,7 +13,7 @@ public sealed class ScheduleTests
 
     private static ExplorerOptions Options { get; } = new()
     {
-        RequiredPreemptions = 0,
+        RequiredPreemptions = 2,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 3000,
         RandomSchedules = ExplorerOptions.All ? 5000 : 100,
     };

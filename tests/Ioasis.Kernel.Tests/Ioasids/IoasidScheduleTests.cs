@@ -14,6 +14,7 @@ public sealed class IoasidScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
+        RequiredPreemptions = 2,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 4000,
         RandomSchedules = ExplorerOptions.All ? 10_000 : 100,
     };

@@ -52,7 +52,6 @@ public sealed class RevocationTests
 
     private static ExplorerOptions Options() => new()
     {
-        RequiredPreemptions = 0,
         MaxSchedules = ExplorerOptions.All ? 1_000_000 : 150,
         RandomSchedules = ExplorerOptions.All ? 1000 : 25,
     };

@@ -19,14 +19,13 @@ public sealed class ScheduleTests
 {
     private static ExplorerOptions Options { get; } = new()
     {
-        RequiredPreemptions = 0,
         MaxSchedules = ExplorerOptions.All ? 200_000 : 800,
         RandomSchedules = ExplorerOptions.All ? 10_000 : 60,
     };
 
     [Fact]
     [Trait("Requirement", "S2.1")]
-    public void Exit_against_DMA_in_flight() => Holds(static () => new ExitAgainstDma());
+    public void Exit_against_DMA_in_flight() => Holds(static () => new ExitAgainstDma(), floor: 2);
 
     [Fact]
     [Trait("Requirement", "S2.1")]
@@ -41,7 +40,7 @@ public sealed class ScheduleTests
     [InlineData(false)]
     [InlineData(true)]
     [Trait("Requirement", "S2.8")]
-    public void Bind_against_exit(bool isPrivate) => Holds(() => new BindAgainstExit(isPrivate));
+    public void Bind_against_exit(bool isPrivate) => Holds(() => new BindAgainstExit(isPrivate), floor: 2);
 
     [Fact]
     [Trait("Requirement", "S2.2")]
@@ -63,18 +62,18 @@ public sealed class ScheduleTests
     [InlineData(false)]
     [InlineData(true)]
     [Trait("Requirement", "S2.2")]
-    public void Two_first_binds_of_a_process(bool sameDevice) => Holds(() => new TwoFirstBinds(sameDevice));
+    public void Two_first_binds_of_a_process(bool sameDevice) => Holds(() => new TwoFirstBinds(sameDevice), floor: 2);
 
     [Theory]
     [InlineData(MemoryChange.Unmap)]
     [InlineData(MemoryChange.SwapOut)]
     [InlineData(MemoryChange.Fork)]
     [Trait("Requirement", "S2.11")]
-    public void Change_of_memory_against_device_access(MemoryChange change) => Holds(() => new ChangeAgainstDevice(change));
+    public void Change_of_memory_against_device_access(MemoryChange change) => Holds(() => new ChangeAgainstDevice(change), floor: 2);
 
-    private static void Holds(Func<Scenario> create)
+    private static void Holds(Func<Scenario> create, int floor = 1)
     {
-        ExplorationResult result = ScheduleExplorer.Explore(create, Options).ShouldHold();
+        ExplorationResult result = ScheduleExplorer.Explore(create, Options with { RequiredPreemptions = floor }).ShouldHold();
         TestContext.Current.TestOutputHelper?.WriteLine(result.ToString());
     }
 }
