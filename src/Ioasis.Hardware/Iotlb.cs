@@ -186,14 +186,26 @@ internal sealed unsafe class Iotlb
             victim.Live--;
         }
 
-        Interlocked.Increment(ref _versions[set]);
+        BeginChange(set);
         keys[way] = key;
         keys[_paddedWays + way] = value;
-        Interlocked.Increment(ref _versions[set]);
+        EndChange(set);
         space.Live += replaces ? 0 : 1;
         space.Classes |= 1u << sizeClass;
         return evicts;
     }
+
+    // Changes exclude each other by the cache lock; whoever looks without it sees the odd version before any of the change, and the
+    // even one after all of it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void BeginChange(int set)
+    {
+        _versions[set]++;
+        Volatile.WriteBarrier();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void EndChange(int set) => Volatile.Write(ref _versions[set], _versions[set] + 1);
 
     private static int ShiftOf(int sizeClass) => (int)(ClassShifts >> (sizeClass * 8)) & 0xff;
 
@@ -250,9 +262,9 @@ internal sealed unsafe class Iotlb
 
             for (int set = 0; set <= (int)_setMask; set++)
             {
-                Interlocked.Increment(ref _versions[set]);
+                BeginChange(set);
                 new Span<ulong>(KeysOf(set), _paddedWays * 2).Clear();
-                Interlocked.Increment(ref _versions[set]);
+                EndChange(set);
             }
 
             _nextTag = 1;
@@ -323,9 +335,9 @@ internal sealed unsafe class Iotlb
             return false;
         }
 
-        Interlocked.Increment(ref _versions[set]);
+        BeginChange(set);
         keys[way] = 0;
-        Interlocked.Increment(ref _versions[set]);
+        EndChange(set);
         space.Live--;
         return true;
     }

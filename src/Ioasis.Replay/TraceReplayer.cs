@@ -48,8 +48,8 @@ public static class TraceReplayer
             }
 
             // Nothing of it is kept: it is replayed as it is read.
-            using StreamFeed feed = new(source, reader, options.ReadInThread);
-            return Replay(new(feed, PlanningOf(options)), options, TimeSpan.Zero, watch, progress, cancellationToken);
+            return Replay(
+                new(new StreamFeed(source, reader), PlanningOf(options)), options, TimeSpan.Zero, watch, progress, cancellationToken);
         }
 
         LoadedRecording recording = RecordingReader.Read(path, reading, cancellationToken);
@@ -129,29 +129,32 @@ public static class TraceReplayer
     private static ReplayReport Replay(
         ReplayCase replay, ReplayOptions options, TimeSpan parseTime, Stopwatch watch, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
-        EventBlock first = replay.Feed.Next();
+        PlanStage plan = new(replay, options.RecordSeries);
+        using PlanFeed feed = new(plan, options.ReadInThread);
+        PlanBlock first = feed.Next();
         TraceClock clock = new();
-        if (first.Count > 0)
+        if (plan.StartNs is { } start)
         {
-            clock.MoveTo(first.Events[0].TimeNs);
+            clock.MoveTo(start);
         }
 
         TimeSpan waited = watch.Elapsed;
         using ReplayStack stack = new(options, clock);
         InputLog input = replay.Feed.Trace.Input;
         CheckLog checks = new(input.Path, (replay.Log?.Input ?? input).Path);
-        SeriesFeeder series = new(stack);
-        ReplayEngine engine = new(replay, options, stack, clock, checks, options.RecordSeries ? series : null);
-        engine.Run(first, progress, cancellationToken);
+        CounterSeries counters = new(stack);
+        ReplayEngine engine = new(replay, options, stack, clock, checks, counters);
+        engine.Run(feed, first, progress, cancellationToken);
+        plan.Finish();
         if (!engine.DidAnything)
         {
-            throw NothingReplayable(engine.Summary, replay.Feed.Trace, engine.Statistics.Maps + engine.Statistics.Unmaps > 0);
+            throw NothingReplayable(plan.Summary, replay.Feed.Trace, plan.Statistics.Maps + plan.Statistics.Unmaps > 0);
         }
 
-        series.AddDevices(replay.Feed.Devices);
-        SeriesReport seriesReport = series.Finish(input.LastTimeNs);
+        counters.Sample(input.LastTimeNs / 1e9);
+        SeriesReport series = plan.Series.Finish(input.LastTimeNs, counters);
         TimeSpan elapsed = watch.Elapsed + parseTime;
-        return new ReportBuilder(replay, options, stack, engine).Build(checks.ToReport(), seriesReport, elapsed, watch.Elapsed - waited);
+        return new ReportBuilder(replay, options, stack, plan, engine).Build(checks.ToReport(), series, elapsed, watch.Elapsed - waited);
     }
 
     /// <summary>Says why there was no step.</summary>

@@ -62,20 +62,23 @@ internal abstract class RecordQueue
         {
             for (int round = 0; round < RoundsPerInterrupt && !_closed; round++)
             {
-                bool any = ReadRecords();
-                uint csr = Hardware.Registers.Read32(_layout.Csr);
-                if ((csr & ErrorBits) != 0)
+                // A queue that stopped is empty before long: there is time enough to look for that then.
+                if (ReadRecords())
                 {
-                    _ = Interlocked.Increment(ref _overflows);
-                    OnStopped(csr);
-
-                    // The queue is empty now, so that what comes next has room. Only the bits seen are cleared.
-                    Hardware.Registers.Write32(_layout.Csr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
+                    continue;
                 }
-                else if (!any)
+
+                uint csr = Hardware.Registers.Read32(_layout.Csr);
+                if ((csr & ErrorBits) == 0)
                 {
                     break;
                 }
+
+                _ = Interlocked.Increment(ref _overflows);
+                OnStopped(csr);
+
+                // The queue is empty now, so that what comes next has room. Only the bits seen are cleared.
+                Hardware.Registers.Write32(_layout.Csr, QueueCsr.EnableBit | QueueCsr.InterruptEnableBit | (csr & ErrorBits));
             }
         }
 

@@ -41,7 +41,7 @@ public sealed partial class RiscVIommu
             }
             else
             {
-                _faultQueue.Tail = next;
+                Volatile.Write(ref _faultQueue.Tail, next);
             }
         }
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Ioasis.Platform;
 using Ioasis.RiscV.Architecture;
 
@@ -43,36 +44,45 @@ public sealed partial class RiscVIommu
             return;
         }
 
-        while (true)
+        Departure next;
+        using (_lock.Acquire())
         {
-            Departure next;
-            using (_lock.Acquire())
+            if (_delivering || !_departures.TryDequeue(out next))
             {
-                if (_delivering || !_departures.TryDequeue(out next))
-                {
-                    return;
-                }
-
-                _delivering = true;
+                return;
             }
 
+            _delivering = true;
+        }
+
+        while (true)
+        {
             MemoryStatus status = MemoryStatus.Success;
+            bool more = false;
             try
             {
                 status = Send(next);
+                more = true;
             }
             finally
             {
                 using (_lock.Acquire())
                 {
-                    _delivering = false;
                     if (status == MemoryStatus.AccessFault && next.Kind == DepartureKind.Msi)
                     {
                         ReportFault(new() { Cause = FaultCause.MsiWriteAccessFault, Iova = next.Address });
                     }
 
+                    // What another thread left here meanwhile, it leaves to this one; a receiver that threw ends that.
                     Volatile.Write(ref _departureCount, _departures.Count);
+                    more = more && _departures.TryDequeue(out next);
+                    _delivering = more;
                 }
+            }
+
+            if (!more)
+            {
+                return;
             }
         }
     }
@@ -154,21 +164,16 @@ public sealed partial class RiscVIommu
         uint levels = 0;
         if (_configuration.WiredInterrupts)
         {
-            for (uint source = 1; source <= (uint)InterruptPending.PageRequestQueue; source <<= 1)
+            for (uint pending = _ipsr; pending != 0; pending &= pending - 1)
             {
-                if ((_ipsr & source) != 0)
-                {
-                    levels |= 1u << VectorOf((InterruptPending)source);
-                }
+                levels |= 1u << VectorOf((InterruptPending)(pending & (0 - pending)));
             }
         }
 
-        for (int vector = 0; vector < MsiConfiguration.EntryCount; vector++)
+        for (uint changed = levels ^ _lineLevels; changed != 0; changed &= changed - 1)
         {
-            if (((levels ^ _lineLevels) >> vector & 1) != 0)
-            {
-                Depart(new(DepartureKind.Line, (ulong)vector, levels >> vector & 1));
-            }
+            int vector = BitOperations.TrailingZeroCount(changed);
+            Depart(new(DepartureKind.Line, (ulong)vector, levels >> vector & 1));
         }
 
         _lineLevels = levels;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ioasis.Platform;
 using Ioasis.RiscV.Architecture;
 
@@ -45,13 +46,7 @@ public sealed partial class RiscVIommu
             return 0;
         }
 
-        uint value;
-        if (offset == RegisterOffset.CommandQueueHead)
-        {
-            // What drivers poll. It moves past a command when that has taken effect, under the lock; nothing else belongs to it.
-            value = Volatile.Read(ref _commandQueue.Head);
-        }
-        else
+        if (!TryReadPolled(offset, out uint value))
         {
             using IoLock.Scope held = _lock.Acquire();
             uint aligned = offset & ~7u;
@@ -134,6 +129,31 @@ public sealed partial class RiscVIommu
         }
 
         EndRegisterAccess();
+    }
+
+    // What drivers poll needs no lock: it changes under the lock, in one piece and after what it tells of. Explored schedules, which
+    // switch threads where locks are taken, have only the head of the command queue without one.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool TryReadPolled(uint offset, out uint value)
+    {
+        switch (offset)
+        {
+            case RegisterOffset.CommandQueueHead:
+                value = Volatile.Read(ref _commandQueue.Head);
+                return true;
+            case RegisterOffset.FaultQueueTail when Injection.Current is null:
+                value = Volatile.Read(ref _faultQueue.Tail);
+                return true;
+            case RegisterOffset.FaultQueueCsr when Injection.Current is null:
+                value = Volatile.Read(ref _faultQueue.Csr);
+                return true;
+            case RegisterOffset.InterruptPendingStatus when Injection.Current is null && Options.CycleSource is null:
+                value = Volatile.Read(ref _ipsr);
+                return true;
+            default:
+                value = 0;
+                return false;
+        }
     }
 
     // Reading a counter can find that it overflowed.

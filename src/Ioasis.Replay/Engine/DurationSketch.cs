@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Ioasis.Replay.Report;
 
 namespace Ioasis.Replay.Engine;
@@ -57,16 +58,20 @@ internal sealed class DurationSketch
             return null;
         }
 
-        _exact?.Sort();
-        return new(Count, At(0.5), At(0.9), At(0.99), _largest);
+        // In this order: what lies below a rank that was found need not be looked at again.
+        int sorted = 0;
+        return new(Count, At(0.5, ref sorted), At(0.9, ref sorted), At(0.99, ref sorted), _largest);
     }
 
-    private double At(double quantile)
+    private double At(double quantile, ref int from)
     {
         long rank = Math.Min(Count - 1, (long)(quantile * Count));
         if (_exact is not null)
         {
-            return _exact[(int)rank];
+            Span<double> values = CollectionsMarshal.AsSpan(_exact);
+            PlaceRank(values[from..], (int)rank - from);
+            from = (int)rank;
+            return values[from];
         }
 
         int at = 0;
@@ -77,6 +82,44 @@ internal sealed class DurationSketch
 
         // The middle of the class.
         return Math.Min(_largest, BitConverter.Int64BitsToDouble(((long)at << ClassShift) | (1L << (ClassShift - 1))));
+    }
+
+    /// <summary>
+    /// Puts the value of a rank in its place, smaller ones before and larger ones behind it (Hoare's selection). Most of a million
+    /// values need no order among themselves.
+    /// </summary>
+    private static void PlaceRank(Span<double> values, int rank)
+    {
+        int low = 0;
+        int high = values.Length - 1;
+        while (low < high)
+        {
+            double pivot = values[rank];
+            int i = low;
+            int j = high;
+            while (i <= j)
+            {
+                while (values[i] < pivot)
+                {
+                    i++;
+                }
+
+                while (pivot < values[j])
+                {
+                    j--;
+                }
+
+                if (i <= j)
+                {
+                    (values[i], values[j]) = (values[j], values[i]);
+                    i++;
+                    j--;
+                }
+            }
+
+            low = j < rank ? i : low;
+            high = rank < i ? j : high;
+        }
     }
 
     // Where a clock went backwards, a duration is negative: as good as none.

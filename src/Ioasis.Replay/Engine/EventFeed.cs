@@ -46,7 +46,7 @@ internal sealed class EventBlock
 }
 
 /// <summary>Gives out a recording block by block, to one thread.</summary>
-internal abstract class EventFeed : IDisposable
+internal abstract class EventFeed
 {
     /// <summary>The recording: complete once the last block was given out, but for its maps and unmaps.</summary>
     public abstract KernelTrace Trace { get; }
@@ -63,11 +63,6 @@ internal abstract class EventFeed : IDisposable
     /// <summary>The next block, valid until the next call; there is at least one, and none after <see cref="EventBlock.IsLast"/>.</summary>
     /// <exception cref="Input.TraceInputException">The recording cannot be read.</exception>
     public abstract EventBlock Next();
-
-    /// <inheritdoc/>
-    public virtual void Dispose()
-    {
-    }
 }
 
 /// <summary>A recording that is in memory, for one with a DMA log: one block of all.</summary>

@@ -1,3 +1,4 @@
+using Ioasis.Primitives;
 using Ioasis.Replay.Planning;
 
 namespace Ioasis.Replay.Engine;
@@ -6,7 +7,7 @@ namespace Ioasis.Replay.Engine;
 /// <param name="Call">The unmap.</param>
 /// <param name="TimeNs">Since when.</param>
 /// <param name="Ended">Its areas where every page is checked, else empty.</param>
-internal readonly record struct PendingCheck(PlanCall Call, long TimeNs, LiveArea[] Ended);
+internal readonly record struct PendingCheck(PlanCall Call, long TimeNs, AddressRange[] Ended);
 
 /// <summary>
 /// The unmaps of one device whose invalidation is deferred: they may be reached until a flush, so their check waits for it. An

@@ -11,72 +11,70 @@ namespace Ioasis.Replay.Engine;
 // The checks: what a DMA reaches after a map, that it faults after an unmap, and that the fault is reported.
 internal sealed partial class ReplayEngine
 {
-    private void CheckMapped(in PlanCall call, in LiveArea area)
+    private void CheckMapped(in PlanCall call, DeviceState device, ulong physical)
     {
-        ulong last = area.Length - 1;
+        ulong last = call.Length - 1;
         if (_options.Check == CheckLevel.All)
         {
             for (ulong offset = 0; offset <= last; offset += 4096)
             {
-                CheckReaches(call, area, offset, write: (offset & 4096) != 0);
+                CheckReaches(call, device, offset, physical + offset, write: (offset & 4096) != 0);
             }
         }
         else
         {
-            CheckReaches(call, area, 0, write: false);
+            CheckReaches(call, device, 0, physical, write: false);
         }
 
-        CheckReaches(call, area, last, write: true);
-        CheckData(call, area, Next() % area.Length & ~7ul);
+        CheckReaches(call, device, last, physical + last, write: true);
+        ulong middle = Next() % call.Length & ~7ul;
+        CheckData(call, device, middle, physical + middle);
     }
 
-    private void CheckReaches(in PlanCall call, in LiveArea area, ulong offset, bool write)
+    private void CheckReaches(in PlanCall call, DeviceState device, ulong offset, ulong expected, bool write)
     {
-        Translate(call.Device, area.Start + offset, write, out DmaTranslation translation);
+        Translate(device, call.Start + offset, write, out DmaTranslation translation);
         _checks.Count(CheckKind.MapTranslation);
-        ulong expected = area.Physical + offset;
         if (translation.Status != DmaStatus.Success || translation.Address.Value != expected)
         {
-            Fail(CheckKind.MapTranslation, call, area.Start + offset, CheckLog.Physical(expected), CheckLog.Outcome(translation));
+            Fail(CheckKind.MapTranslation, call, call.Start + offset, CheckLog.Physical(expected), CheckLog.Outcome(translation));
             DrainFaults();
         }
     }
 
-    private void CheckData(in PlanCall call, in LiveArea area, ulong offset)
+    private void CheckData(in PlanCall call, DeviceState device, ulong offset, ulong expected)
     {
         ulong value = Next();
         ulong seen = 0;
         _checks.Count(CheckKind.MapData);
-        DeviceState device = _devices[call.Device];
         device.Translations++;
         Translations++;
-        DmaRequest request = new(device.Id, new(area.Start + offset), DmaFlags.Write);
+        DmaRequest request = new(device.Id, new(call.Start + offset), DmaFlags.Write);
         DmaStatus status = _port.Write(request, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in value)));
-        PhysicalAddress expected = new(area.Physical + offset);
         if (status != DmaStatus.Success
-            || _stack.Platform.PhysicalMemory.Read64(expected, out seen) != MemoryStatus.Success
+            || _stack.Platform.PhysicalMemory.Read64(new(expected), out seen) != MemoryStatus.Success
             || seen != value)
         {
             Fail(
-                CheckKind.MapData, call, area.Start + offset,
-                CheckLog.Physical(expected.Value),
+                CheckKind.MapData, call, call.Start + offset,
+                CheckLog.Physical(expected),
                 status == DmaStatus.Success ? "the data is elsewhere" : "a fault");
             DrainFaults();
         }
 
         // Nothing but checks writes here: a page that one has written is of no more use.
-        _discarding?.Discard(new(expected.Value & ~4095ul), 4096);
+        _discarding?.Discard(new(expected & ~4095ul), 4096);
     }
 
-    private void CheckUnmapped(in PlanCall call, ReadOnlySpan<LiveArea> ended)
+    private void CheckUnmapped(in PlanCall call, ReadOnlySpan<AddressRange> ended)
     {
         bool write = (Next() & 1) != 0;
         if (_options.Check == CheckLevel.All)
         {
-            foreach (ref readonly LiveArea area in ended)
+            foreach (AddressRange area in ended)
             {
                 ulong first = Math.Max(area.Start, call.CheckStart);
-                ulong last = Math.Min(area.Start + (area.Length - 1), call.CheckStart + (call.CheckLength - 1));
+                ulong last = Math.Min(area.Last, call.CheckStart + (call.CheckLength - 1));
                 for (ulong at = first; at <= last && at >= first; at += 4096)
                 {
                     CheckFaults(CheckKind.UnmapFault, call.Device, at, write, call.Line);
@@ -98,14 +96,14 @@ internal sealed partial class ReplayEngine
 
     private void CheckFaults(CheckKind kind, int device, ulong iova, bool write, int line)
     {
-        Translate(device, iova, write, out DmaTranslation translation);
+        Translate(_devices[device], iova, write, out DmaTranslation translation);
         _checks.Count(kind);
         if (translation.Status != DmaStatus.UnsupportedRequest)
         {
             if (_checks.Lists)
             {
                 _checks.Fail(
-                    kind, line, _table.Name(device), iova, CheckLog.Fault(write), CheckLog.Outcome(translation));
+                    kind, line, _devices[device].Name, iova, CheckLog.Fault(write), CheckLog.Outcome(translation));
             }
             else
             {
@@ -126,7 +124,7 @@ internal sealed partial class ReplayEngine
                 ? string.Create(CultureInfo.InvariantCulture, $"fault {fault.Cause} of {fault.DeviceId} at {fault.Iova}")
                 : "no record";
             _checks.Fail(
-                CheckKind.FaultRecord, line, _table.Name(device), iova, CheckLog.Fault(write) + " in a record", got);
+                CheckKind.FaultRecord, line, _devices[device].Name, iova, CheckLog.Fault(write) + " in a record", got);
             DrainFaults();
         }
     }
@@ -134,7 +132,7 @@ internal sealed partial class ReplayEngine
     private void CheckLogged(in ScheduledDma scheduled, in DmaAccess access, bool write)
     {
         int device = scheduled.Device;
-        Translate(device, access.Iova, write, out DmaTranslation translation);
+        Translate(_devices[device], access.Iova, write, out DmaTranslation translation);
         _checks.Count(CheckKind.LoggedDma);
         ulong mask = ~((1ul << scheduled.SizeLog2) - 1);
         if (translation.Status != DmaStatus.Success || ((translation.Address.Value ^ access.Physical) & mask) != 0)
@@ -142,7 +140,7 @@ internal sealed partial class ReplayEngine
             _checks.Fail(
                 CheckKind.LoggedDma,
                 access.Line,
-                _table.Name(device),
+                _devices[device].Name,
                 access.Iova,
                 CheckLog.Physical(access.Physical & mask),
                 CheckLog.Outcome(translation));
@@ -151,5 +149,5 @@ internal sealed partial class ReplayEngine
     }
 
     private void Fail(CheckKind kind, in PlanCall call, ulong iova, string expected, string got) =>
-        _checks.Fail(kind, call.Line, _table.Name(call.Device), iova, expected, got);
+        _checks.Fail(kind, call.Line, _devices[call.Device].Name, iova, expected, got);
 }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Platform;
@@ -15,7 +14,7 @@ namespace Ioasis.Replay.Engine;
 /// Carries out what a plan decides, while it is decided: every step through the client API and the ABI, every check and every logged
 /// access as a DMA through the hardware model. It decides nothing about the recording; that is the plan's part.
 /// </summary>
-internal sealed partial class ReplayEngine : IPlanSink
+internal sealed partial class ReplayEngine
 {
     /// <summary>The time limit of deferred invalidations, the kernel's own default.</summary>
     private const long LazyLimitNs = 10_000_000;
@@ -24,48 +23,33 @@ internal sealed partial class ReplayEngine : IPlanSink
     private const int WriteCause = 15;
 
     private readonly ReplayCase _case;
-    private readonly DeviceTable _table;
-    private readonly StreamOwners _owners;
     private readonly ScheduledDma[] _accesses;
     private readonly ReplayOptions _options;
     private readonly ReplayStack _stack;
     private readonly TraceClock _clock;
     private readonly CheckLog _checks;
-    private readonly SeriesFeeder? _series;
-    private readonly MappingPlanner _planner;
+    private readonly CounterSeries _series;
     private readonly List<DeviceState> _devices = [];
+    private readonly Dictionary<ulong, int> _numbers = [];
     private readonly IDiscardableMemory? _discarding;
     private IDmaPort _port;
     private ulong _random;
     private int _nextAccess;
     private long _nextDue = long.MaxValue;
-    private bool _hasInvalidations;
 
-    public ReplayEngine(ReplayCase replay, ReplayOptions options, ReplayStack stack, TraceClock clock, CheckLog checks, SeriesFeeder? series)
+    public ReplayEngine(ReplayCase replay, ReplayOptions options, ReplayStack stack, TraceClock clock, CheckLog checks, CounterSeries series)
     {
         _case = replay;
-        _table = replay.Feed.Devices;
-        _owners = new(_table);
         _accesses = replay.Accesses;
         _options = options;
         _stack = stack;
         _clock = clock;
         _checks = checks;
         _series = series;
-        _planner = new(Summary, this, replay.Planning.LastIova);
         _port = stack.Port;
         _discarding = stack.Platform.PhysicalMemory as IDiscardableMemory;
         _random = (ulong)options.Seed * 0x9e3779b97f4a7c15 | 1;
     }
-
-    /// <summary>What the plan sums up; complete after <see cref="Run"/>.</summary>
-    public PlanSummary Summary { get; } = new();
-
-    /// <summary>Sums over maps and unmaps.</summary>
-    public MappingStatistics Statistics { get; } = new();
-
-    /// <summary>The areas that live after <see cref="Run"/>, in the order of their maps.</summary>
-    public LiveArea[] Live { get; private set; } = [];
 
     /// <summary>Translations asked for.</summary>
     public long Translations { get; private set; }
@@ -86,41 +70,23 @@ internal sealed partial class ReplayEngine : IPlanSink
     public DeviceState Of(int device) => _devices[device];
 
     /// <summary>Carries out everything.</summary>
-    /// <param name="block">The first block of the feed.</param>
+    /// <param name="feed">The plan.</param>
+    /// <param name="block">Its first block.</param>
     /// <param name="progress">Told how far it is, or null.</param>
     /// <param name="cancellationToken">Stops it.</param>
-    public void Run(EventBlock block, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
+    public void Run(PlanFeed feed, PlanBlock block, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
-        Summary.RestDevice = _case.Placed?.RestDevice ?? -1;
-        Summary.RestChoice = _case.Placed?.RestChoice ?? RestChoice.NotNeeded;
-        int[]? overrides = _case.Planning.Overrides;
         DidAnything = _accesses.Length > 0;
-        int mappedBefore = _case.Feed.Trace.MappedBefore;
-        long index = 0;
-        double before = 0;
         while (true)
         {
-            Begin(block);
-            Span<MappingEvent> events = block.Span;
-            for (int i = 0; i < events.Length; i++, index++)
-            {
-                ref readonly MappingEvent e = ref events[i];
-                Statistics.Event(e, e.Device >= 0, index >= mappedBefore);
-                _planner.Take(e, e.Device, overrides is null ? -1 : overrides[index]);
-                if ((i & 0x3ff) == 0)
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    progress?.Report(new("replaying", before + ((block.Fraction - before) * i / events.Length)));
-                }
-            }
-
-            before = block.Fraction;
+            Carry(block, cancellationToken);
+            progress?.Report(new("replaying", block.Fraction));
             if (block.IsLast)
             {
                 break;
             }
 
-            block = _case.Feed.Next();
+            block = feed.Next();
         }
 
         RunAccesses(long.MaxValue);
@@ -130,72 +96,91 @@ internal sealed partial class ReplayEngine : IPlanSink
         }
 
         DrainFaults();
-        _planner.Finish();
-        Live = _planner.Live();
         progress?.Report(new("replaying", 1));
     }
 
-    /// <inheritdoc/>
-    public void Map(in PlanCall call, in LiveArea area)
+    private void Carry(PlanBlock block, CancellationToken cancellationToken)
     {
-        BeginCall(call);
+        cancellationToken.ThrowIfCancellationRequested();
+        foreach (PlannedDevice device in block.NewDevices)
+        {
+            AddDevice(device);
+        }
+
+        ReadOnlySpan<PlannedCall> calls = block.Calls;
+        DidAnything |= calls.Length > 0;
+        int nextSample = 0;
+        for (int i = 0; i < calls.Length; i++)
+        {
+            ref readonly PlannedCall planned = ref calls[i];
+            BeginCall(planned.Call);
+            if (planned.IsMap)
+            {
+                Map(planned);
+            }
+            else
+            {
+                Unmap(planned);
+            }
+
+            if (nextSample < block.Samples.Count && block.Samples[nextSample].Call == i)
+            {
+                _series.Sample(block.Samples[nextSample++].Seconds);
+            }
+
+            if (!planned.IsMap && _options.Check != CheckLevel.None && planned.Call.CheckLength != 0)
+            {
+                CheckOrDefer(planned.Call, block.EndedBy(planned));
+            }
+        }
+    }
+
+    private void Map(in PlannedCall planned)
+    {
+        ref readonly PlanCall call = ref planned.Call;
         DeviceState device = _devices[call.Device];
         if (_options.LazyInvalidation)
         {
             device.Pending.Reuse(call.Start, call.Length);
         }
 
-        Errno error = device.Space.TryMap(area.Physical, area.Length, new(area.Start), Access.ReadWrite);
+        Errno error = device.Space.TryMap(planned.Value, call.Length, new(call.Start), Access.ReadWrite);
         _checks.Count(CheckKind.MapCall);
         if (error != Errno.Success)
         {
-            Fail(CheckKind.MapCall, call, area.Start, "success", error.ToString());
+            Fail(CheckKind.MapCall, call, call.Start, "success", error.ToString());
         }
         else if (_options.Check != CheckLevel.None)
         {
-            CheckMapped(call, area);
+            CheckMapped(call, device, planned.Value);
         }
 
         NoteTables(call.Device);
-        Statistics.Mapped(area);
-        _series?.Mapped(area, call.TimeNs);
     }
 
-    /// <inheritdoc/>
-    public void Unmap(in PlanCall call, ReadOnlySpan<LiveArea> ended)
+    private void Unmap(in PlannedCall planned)
     {
-        BeginCall(call);
-        ulong expected = 0;
-        foreach (ref readonly LiveArea area in ended)
-        {
-            expected += area.Length;
-        }
-
-        DeviceState device = _devices[call.Device];
-        Errno error = device.Space.TryUnmap(new(call.Start), call.Length, out ulong unmapped);
+        ref readonly PlanCall call = ref planned.Call;
+        Errno error = _devices[call.Device].Space.TryUnmap(new(call.Start), call.Length, out ulong unmapped);
         _checks.Count(CheckKind.UnmapCall);
-        if (error != Errno.Success || unmapped != expected)
+        if (error != Errno.Success || unmapped != planned.Value)
         {
             Fail(
                 CheckKind.UnmapCall,
                 call,
                 call.Start,
-                string.Create(CultureInfo.InvariantCulture, $"{expected} bytes"),
+                string.Create(CultureInfo.InvariantCulture, $"{planned.Value} bytes"),
                 error != Errno.Success ? error.ToString() : string.Create(CultureInfo.InvariantCulture, $"{unmapped} bytes"));
         }
+    }
 
-        Statistics.Unmapped(call, ended);
-        _series?.Unmapped(call, ended);
-        if (_options.Check == CheckLevel.None || call.CheckLength == 0)
-        {
-            return;
-        }
-
+    private void CheckOrDefer(in PlanCall call, ReadOnlySpan<AddressRange> ended)
+    {
         if (_options.LazyInvalidation)
         {
             // The clock's time, which may be a little later than the event's: the kernel's limit runs from there.
             long now = _clock.NowNs;
-            device.Pending.Add(new(call, now, _options.Check == CheckLevel.All ? ended.ToArray() : []));
+            _devices[call.Device].Pending.Add(new(call, now, _options.Check == CheckLevel.All ? ended.ToArray() : []));
             _nextDue = Math.Min(_nextDue, now + LazyLimitNs);
         }
         else
@@ -204,45 +189,12 @@ internal sealed partial class ReplayEngine : IPlanSink
         }
     }
 
-    /// <summary>Takes what came beside a block's events: devices, notes, invalidations; chooses who takes what nothing names.</summary>
-    private void Begin(EventBlock block)
+    private void AddDevice(PlannedDevice device)
     {
-        if (!_case.Learned && _case.Placed is null)
-        {
-            if (_case.Planning.Rest is null)
-            {
-                KernelTrace trace = _case.Feed.Trace;
-                int only = block.IsLast && OwnerAssignment.OnlyDevice(trace) is { } device ? _table.Intern(trace.Devices.Name(device)) : -1;
-                _owners.Assign(block.Span, _case.Feed.Candidates, only);
-            }
-
-            RestRule.Choose(Summary, _case.Planning, _table, block.Span, _case.Feed.Candidates);
-        }
-
-        while (_devices.Count < _table.Count)
-        {
-            AddDevice(_devices.Count);
-        }
-
-        _hasInvalidations |= block.Invalidations.Count > 0;
-        IEnumerable<long> invalidations = block.IsLast && !_hasInvalidations ? _case.LoggedInvalidationTimes() : block.Invalidations;
-        if (_series is not null)
-        {
-            _series.AddDevices(_table);
-            _series.Expect(block.Marks, invalidations);
-        }
-
-        foreach (long time in invalidations)
-        {
-            Statistics.FlushDelays.Invalidation(time);
-        }
-    }
-
-    private void AddDevice(int number)
-    {
-        _stack.AddDevice(_table.Id(number));
-        _devices.Add(new(_table.Id(number), _stack.Space(number)));
-        _planner.GrowTo(_devices.Count);
+        int number = _devices.Count;
+        _stack.AddDevice(device.Id);
+        _devices.Add(new(device, _stack.Space(number)));
+        _numbers[device.Id.Value] = number;
         _port = _stack.Port;
 
         // As if it had been there from the beginning, wherever a recording names it first.
@@ -253,7 +205,6 @@ internal sealed partial class ReplayEngine : IPlanSink
 
     private void BeginCall(in PlanCall call)
     {
-        DidAnything = true;
         if (_accesses.Length > 0)
         {
             RunAccesses(call.Number - 1);
@@ -295,12 +246,11 @@ internal sealed partial class ReplayEngine : IPlanSink
         }
     }
 
-    private void Translate(int device, ulong iova, bool write, out DmaTranslation translation)
+    private void Translate(DeviceState device, ulong iova, bool write, out DmaTranslation translation)
     {
         Translations++;
-        DeviceState state = _devices[device];
-        state.Translations++;
-        DmaRequest request = new(state.Id, new(iova), write ? DmaFlags.Write : DmaFlags.None);
+        device.Translations++;
+        DmaRequest request = new(device.Id, new(iova), write ? DmaFlags.Write : DmaFlags.None);
         _port.Translate(request, out translation);
     }
 
@@ -358,8 +308,7 @@ internal sealed partial class ReplayEngine : IPlanSink
 
     private void CountFault(in IommuFault fault)
     {
-        int device = _table.FindRequester(fault.DeviceId);
-        if (device >= 0 && device < _devices.Count)
+        if (_numbers.TryGetValue(fault.DeviceId.Value, out int device))
         {
             _devices[device].Faults++;
         }
@@ -375,9 +324,11 @@ internal sealed partial class ReplayEngine : IPlanSink
     }
 
     /// <summary>One device during a replay, and what was counted for it.</summary>
-    internal sealed class DeviceState(DeviceId id, IoAddressSpace space)
+    internal sealed class DeviceState(PlannedDevice device, IoAddressSpace space)
     {
-        public DeviceId Id { get; } = id;
+        public string Name { get; } = device.Name;
+
+        public DeviceId Id { get; } = device.Id;
 
         public IoAddressSpace Space { get; } = space;
 

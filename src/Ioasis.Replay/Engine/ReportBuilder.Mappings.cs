@@ -38,7 +38,7 @@ internal sealed partial class ReportBuilder
                 PeakLiveBytes = (long)mapped.PeakBytes,
                 PeakLiveRanges = mapped.PeakAreas,
                 EndLiveBytes = mapped.AtEnd.LiveBytes,
-                EndLiveRanges = engine.Live.Count(area => area.Device == device),
+                EndLiveRanges = plan.Live.Count(area => area.Device == device),
                 PeakFragmentation = FragmentationOf(mapped.AtPeak),
                 EndFragmentation = FragmentationOf(mapped.AtEnd),
                 PageTables = new(replayed.PeakTableBytes, stack.TableBytes(device)),
@@ -70,7 +70,7 @@ internal sealed partial class ReportBuilder
     private MappingReport Mappings()
     {
         List<NeverUnmappedRange> listed = [];
-        foreach (ref readonly LiveArea area in engine.Live.AsSpan(0, Math.Min(engine.Live.Length, MappingReport.ListedRanges)))
+        foreach (ref readonly LiveArea area in plan.Live.AsSpan(0, Math.Min(plan.Live.Length, MappingReport.ListedRanges)))
         {
             listed.Add(new()
             {
@@ -114,7 +114,7 @@ internal sealed partial class ReportBuilder
     private LeafSizeCount[] Leaves()
     {
         long[] live = new long[64];
-        foreach (LiveArea area in engine.Live)
+        foreach (LiveArea area in plan.Live)
         {
             PagingDomain domain = stack.DomainOf(area.Device);
             for (ulong at = area.Start; at - area.Start < area.Length;)

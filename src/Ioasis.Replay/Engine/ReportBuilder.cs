@@ -12,10 +12,11 @@ using Ioasis.RiscV.Driver;
 namespace Ioasis.Replay.Engine;
 
 /// <summary>Puts together what a replay found out.</summary>
-internal sealed partial class ReportBuilder(ReplayCase replay, ReplayOptions options, ReplayStack stack, ReplayEngine engine)
+internal sealed partial class ReportBuilder(
+    ReplayCase replay, ReplayOptions options, ReplayStack stack, PlanStage plan, ReplayEngine engine)
 {
-    private readonly PlanSummary _plan = engine.Summary;
-    private readonly MappingStatistics _statistics = engine.Statistics;
+    private readonly PlanSummary _plan = plan.Summary;
+    private readonly MappingStatistics _statistics = plan.Statistics;
     private readonly KernelTrace _trace = replay.Feed.Trace;
     private readonly DeviceTable _table = replay.Feed.Devices;
     private readonly HardwareCounters _hardware = HardwareCounters.Of(stack);

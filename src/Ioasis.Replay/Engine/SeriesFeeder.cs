@@ -6,8 +6,11 @@ using Ioasis.Replay.Report;
 
 namespace Ioasis.Replay.Engine;
 
-/// <summary>Tells a <see cref="TimelineRecorder"/> what happens during a replay, together with the recording's own notes at their time.</summary>
-internal sealed class SeriesFeeder(ReplayStack stack)
+/// <summary>
+/// Tells a <see cref="TimelineRecorder"/> what a plan does, together with the recording's own notes at their time. When a sample of the
+/// hardware's counters is due it says so: whoever replays takes it (<see cref="CounterSeries"/>).
+/// </summary>
+internal sealed class SeriesFeeder
 {
     private readonly TimelineRecorder _recorder = new();
     private readonly List<TraceMark> _marks = [];
@@ -44,37 +47,43 @@ internal sealed class SeriesFeeder(ReplayStack stack)
         }
     }
 
-    /// <summary>An area was mapped.</summary>
-    public void Mapped(in LiveArea area, long timeNs)
+    /// <summary>An area is mapped.</summary>
+    /// <returns>Whether a sample is due after it.</returns>
+    public bool Mapped(in LiveArea area, long timeNs)
     {
+        double seconds = timeNs / 1e9;
         Advance(timeNs);
-        _recorder.Mapped(area.Device, new(area.Start), (long)area.Length, timeNs / 1e9);
-        SampleIfDue(timeNs);
+        _recorder.Mapped(area.Device, new(area.Start), (long)area.Length, seconds);
+        return _recorder.ClaimSample(seconds);
     }
 
-    /// <summary>Areas were unmapped.</summary>
-    public void Unmapped(in PlanCall call, ReadOnlySpan<LiveArea> ended)
+    /// <summary>Areas are unmapped.</summary>
+    /// <returns>Whether a sample is due after it.</returns>
+    public bool Unmapped(in PlanCall call, ReadOnlySpan<LiveArea> ended)
     {
+        double seconds = call.TimeNs / 1e9;
         Advance(call.TimeNs);
         if (call.CheckLength > 0)
         {
-            _recorder.UnmapEvent(call.TimeNs / 1e9);
+            _recorder.UnmapEvent(seconds);
         }
 
         foreach (ref readonly LiveArea area in ended)
         {
-            _recorder.Unmapped(call.Device, new(area.Start), (long)area.Length, 1, call.TimeNs / 1e9);
+            _recorder.Unmapped(call.Device, new(area.Start), (long)area.Length, 1, seconds);
         }
 
-        SampleIfDue(call.TimeNs);
+        return _recorder.ClaimSample(seconds);
     }
 
     /// <summary>The series, when the recording is over.</summary>
-    public SeriesReport Finish(long endNs)
+    /// <param name="endNs">When it was over.</param>
+    /// <param name="counters">What the replay sampled, also then.</param>
+    public SeriesReport Finish(long endNs, CounterSeries counters)
     {
         Advance(endNs);
-        Sample(endNs);
-        return _recorder.ToReport();
+        _ = _recorder.ClaimSample(endNs / 1e9);
+        return counters.AddTo(_recorder.ToReport());
     }
 
     private void Advance(long timeNs)
@@ -92,21 +101,5 @@ internal sealed class SeriesFeeder(ReplayStack stack)
         {
             _recorder.RecordedInvalidation(_invalidations.Dequeue() / 1e9);
         }
-    }
-
-    private void SampleIfDue(long timeNs)
-    {
-        if (_recorder.WantsSample(timeNs / 1e9))
-        {
-            Sample(timeNs);
-        }
-    }
-
-    private void Sample(long timeNs)
-    {
-        HardwareCounters counters = HardwareCounters.Of(stack);
-        _recorder.Sample(
-            timeNs / 1e9,
-            new(counters.Total.Hits, counters.Total.Misses, counters.Invalidations, counters.EntriesRemoved, stack.TotalTableBytes()));
     }
 }

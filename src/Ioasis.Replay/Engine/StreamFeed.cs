@@ -1,14 +1,11 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Runtime.ExceptionServices;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Engine;
 
 /// <summary>
-/// A recording block by block as it is read: in the caller's thread, or in one of its own that is a few blocks ahead. Both give the same
-/// blocks. The first is a large one: it shows the devices, and whose the maps are that nothing names.
+/// A recording block by block as it is read. The first is a large one: it shows the devices, and whose the maps are that nothing names.
 /// </summary>
 internal sealed class StreamFeed : EventFeed
 {
@@ -16,44 +13,23 @@ internal sealed class StreamFeed : EventFeed
     public const int FirstBlock = 1 << 16;
 
     private const int LaterBlock = 1 << 13;
-    private const int BlocksAhead = 4;
 
     private readonly InputSource _source;
     private readonly MappingReader _reader;
     private readonly DeviceTable _devices = new();
     private readonly List<int> _numbers = [];
-    private readonly BlockingCollection<EventBlock>? _full;
-    private readonly BlockingCollection<EventBlock>? _empty;
-    private readonly Thread? _thread;
-    private readonly CancellationTokenSource _stop = new();
-    private ExceptionDispatchInfo? _failure;
-    private EventBlock? _given;
+    private readonly EventBlock _block = new();
     private bool _begun;
     private int _told;
     private long _readTicks;
 
-    /// <summary>Makes a feed; begins to read if it does so in a thread of its own.</summary>
+    /// <summary>Makes a feed.</summary>
     /// <param name="source">What the reader reads from; it stays the caller's.</param>
     /// <param name="reader">The reader.</param>
-    /// <param name="inThread">Whether to read in a thread of its own.</param>
-    public StreamFeed(InputSource source, MappingReader reader, bool inThread)
+    public StreamFeed(InputSource source, MappingReader reader)
     {
         _source = source;
         _reader = reader;
-        if (!inThread)
-        {
-            return;
-        }
-
-        _full = new(BlocksAhead);
-        _empty = new(BlocksAhead);
-        for (int i = 0; i < BlocksAhead; i++)
-        {
-            _empty.Add(new());
-        }
-
-        _thread = new(ReadAll) { IsBackground = true, Name = "recording" };
-        _thread.Start();
     }
 
     /// <inheritdoc/>
@@ -69,13 +45,13 @@ internal sealed class StreamFeed : EventFeed
         {
             // In the last block the reader knows them; before, those that a map or unmap went to.
             HashSet<int> found = [];
-            if (_given!.IsLast)
+            if (_block.IsLast)
             {
                 found.UnionWith(Trace.DmaEventsByDevice.Keys.Select(device => _numbers[device]));
             }
             else
             {
-                foreach (ref readonly MappingEvent e in _given.Span)
+                foreach (ref readonly MappingEvent e in _block.Span)
                 {
                     if (e.Device >= 0 && e.Evidence != Evidence.Attach)
                     {
@@ -94,77 +70,24 @@ internal sealed class StreamFeed : EventFeed
     /// <inheritdoc/>
     public override EventBlock Next()
     {
-        EventBlock block;
-        if (_full is null)
-        {
-            block = _given ?? new();
-            Fill(block);
-        }
-        else
-        {
-            if (_given is not null)
-            {
-                _empty!.Add(_given);
-            }
+        EventBlock block = _block;
+        Fill(block);
 
-            if (!_full.TryTake(out block!, Timeout.Infinite))
-            {
-                _failure!.Throw();
-            }
-        }
-
-        // The reader goes on naming devices: here they have numbers of their own, which nobody else touches.
+        // The reader goes on naming devices, and planning does: here they have numbers of their own, in the order of the blocks.
         foreach (string name in block.NewDevices)
         {
             _numbers.Add(_devices.Intern(name));
         }
 
-        for (int i = 0; i < block.Count; i++)
+        foreach (ref MappingEvent e in block.Span)
         {
-            ref MappingEvent e = ref block.Events[i];
             if (e.Device >= 0)
             {
                 e.Device = _numbers[e.Device];
             }
         }
 
-        return _given = block;
-    }
-
-    /// <inheritdoc/>
-    public override void Dispose()
-    {
-        // Who waits for standard input may wait for ever: the thread is a background thread, and uses nothing that is disposed of here.
-        _stop.Cancel();
-        _thread?.Join(TimeSpan.FromSeconds(1));
-        base.Dispose();
-    }
-
-    private void ReadAll()
-    {
-        try
-        {
-            bool more = true;
-            while (more)
-            {
-                EventBlock block = _empty!.Take(_stop.Token);
-                Fill(block);
-                more = !block.IsLast;
-                _full!.Add(block, _stop.Token);
-            }
-        }
-        catch (OperationCanceledException e)
-        {
-            _failure = ExceptionDispatchInfo.Capture(e);
-        }
-#pragma warning disable CA1031 // Whatever it is, it is thrown again in the thread that waits for the block.
-        catch (Exception e)
-#pragma warning restore CA1031
-        {
-            _failure = ExceptionDispatchInfo.Capture(e);
-        }
-
-        _full!.CompleteAdding();
+        return block;
     }
 
     private void Fill(EventBlock block)

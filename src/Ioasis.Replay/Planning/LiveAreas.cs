@@ -17,6 +17,13 @@ internal sealed class LiveAreas
 
     private readonly List<Chunk> _chunks = [];
 
+    // The first start of each chunk, one behind the other: a search for the chunk touches no other.
+    private ulong[] _firsts = new ulong[16];
+
+    // Where the last search ended: what is found is mostly removed next, and where nothing is, something is added.
+    private int _hintChunk = -1;
+    private int _hintIndex;
+
     /// <summary>How many there are.</summary>
     public int Count { get; private set; }
 
@@ -44,6 +51,7 @@ internal sealed class LiveAreas
             }
         }
 
+        (_hintChunk, _hintIndex) = (at, index);
         for (; at < _chunks.Count; at++, index = 0)
         {
             Chunk chunk = _chunks[at];
@@ -63,36 +71,67 @@ internal sealed class LiveAreas
     public void Add(ulong start, ulong length, int area)
     {
         Count++;
-        int at = Math.Max(0, FindChunk(start));
+        int at;
+        int index;
+        if (IsHintFor(start))
+        {
+            (at, index) = (_hintChunk, _hintIndex);
+        }
+        else
+        {
+            at = Math.Max(0, FindChunk(start));
+            index = _chunks.Count == 0 ? 0 : _chunks[at].FindBelow(start) + 1;
+        }
+
+        _hintChunk = -1;
         if (_chunks.Count == 0)
         {
-            _chunks.Add(new());
+            InsertChunk(0, new());
         }
 
         Chunk chunk = _chunks[at];
         if (chunk.Count == ChunkSize)
         {
-            Chunk upper = chunk.Split();
-            _chunks.Insert(at + 1, upper);
-            if (start >= upper.Starts[0])
+            InsertChunk(at + 1, chunk.Split());
+            if (index > chunk.Count)
             {
-                chunk = upper;
+                index -= chunk.Count;
+                chunk = _chunks[++at];
             }
         }
 
-        chunk.Insert(start, length, area);
+        chunk.InsertAt(index, start, length, area);
+        _firsts[at] = chunk.Starts[0];
     }
 
     /// <summary>Removes the area with a start.</summary>
     public void Remove(ulong start)
     {
-        int at = FindChunk(start);
-        int index = _chunks[at].FindBelow(start);
-        _chunks[at].RemoveAt(index);
+        int at;
+        int index;
+        if (_hintChunk >= 0 && _hintChunk < _chunks.Count && _hintIndex < _chunks[_hintChunk].Count
+            && _chunks[_hintChunk].Starts[_hintIndex] == start)
+        {
+            (at, index) = (_hintChunk, _hintIndex);
+        }
+        else
+        {
+            at = FindChunk(start);
+            index = _chunks[at].FindBelow(start);
+        }
+
+        _hintChunk = -1;
+        Chunk chunk = _chunks[at];
+        chunk.RemoveAt(index);
         Count--;
-        if (_chunks[at].Count == 0)
+        if (chunk.Count == 0)
         {
             _chunks.RemoveAt(at);
+            _firsts.AsSpan(at + 1, _chunks.Count - at).CopyTo(_firsts.AsSpan(at));
+        }
+        else
+        {
+            _firsts[at] = chunk.Starts[0];
         }
     }
 
@@ -136,12 +175,13 @@ internal sealed class LiveAreas
     /// <summary>The last chunk whose first start is at or below an address, or -1.</summary>
     private int FindChunk(ulong address)
     {
+        ReadOnlySpan<ulong> firsts = _firsts.AsSpan(0, _chunks.Count);
         int low = 0;
-        int high = _chunks.Count;
+        int high = firsts.Length;
         while (low < high)
         {
             int middle = (low + high) >> 1;
-            if (_chunks[middle].Starts[0] <= address)
+            if (firsts[middle] <= address)
             {
                 low = middle + 1;
             }
@@ -152,6 +192,33 @@ internal sealed class LiveAreas
         }
 
         return low - 1;
+    }
+
+    // Whether an area with a start goes exactly where the last search ended.
+    private bool IsHintFor(ulong start)
+    {
+        if (_hintChunk < 0 || _hintChunk >= _chunks.Count)
+        {
+            return false;
+        }
+
+        Chunk chunk = _chunks[_hintChunk];
+        return (_hintIndex > 0 ? chunk.Starts[_hintIndex - 1] < start : _hintChunk == 0)
+            && (_hintIndex < chunk.Count
+                ? start < chunk.Starts[_hintIndex]
+                : _hintChunk + 1 == _chunks.Count || start < _firsts[_hintChunk + 1]);
+    }
+
+    private void InsertChunk(int at, Chunk chunk)
+    {
+        if (_chunks.Count == _firsts.Length)
+        {
+            Array.Resize(ref _firsts, _firsts.Length * 2);
+        }
+
+        _firsts.AsSpan(at, _chunks.Count - at).CopyTo(_firsts.AsSpan(at + 1));
+        _chunks.Insert(at, chunk);
+        _firsts[at] = chunk.Count > 0 ? chunk.Starts[0] : 0;
     }
 
     private sealed class Chunk
@@ -189,9 +256,8 @@ internal sealed class LiveAreas
             return low - 1;
         }
 
-        public void Insert(ulong start, ulong length, int area)
+        public void InsertAt(int at, ulong start, ulong length, int area)
         {
-            int at = FindBelow(start) + 1;
             Move(at, at + 1, Count - at);
             Starts[at] = start;
             Lengths[at] = length;

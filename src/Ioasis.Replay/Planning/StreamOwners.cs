@@ -16,6 +16,9 @@ internal sealed class StreamOwners(DeviceTable devices)
     private int _unnamed = -1;
     private int _only = -1;
 
+    /// <summary>Whether there was an event that nothing names: from then on every block has to be given here.</summary>
+    public bool HasBegun => _resolver is not null;
+
     /// <summary>Assigns owners to the events of a block.</summary>
     /// <param name="block">The events.</param>
     /// <param name="candidates">Devices with DMA events so far.</param>

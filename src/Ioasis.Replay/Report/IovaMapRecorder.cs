@@ -15,6 +15,9 @@ internal sealed class IovaMapRecorder(string device)
     private Dictionary<ulong, Band> _bands = [];
     private int _bandLog2 = FirstBandLog2;
     private double _column = FirstColumnSeconds;
+
+    // The reciprocal of the column: exact, for a column is a power of two.
+    private double _columnsPerSecond = 1 / FirstColumnSeconds;
     private double _start = double.NaN;
 
     /// <summary>Adds (or, negative, takes away) live bytes from <paramref name="iova"/> on; times never go backwards.</summary>
@@ -31,11 +34,14 @@ internal sealed class IovaMapRecorder(string device)
             _start = seconds;
         }
 
-        while ((seconds - _start) / _column >= IovaMap.MaxColumns)
+        double position = (seconds - _start) * _columnsPerSecond;
+        while (position >= IovaMap.MaxColumns)
         {
             JoinColumns();
+            position = (seconds - _start) * _columnsPerSecond;
         }
 
+        int column = (int)position;
         ulong last = iova.Value + (length - 1);
         while ((last >> _bandLog2) - (iova.Value >> _bandLog2) >= IovaMap.MaxRows)
         {
@@ -48,7 +54,7 @@ internal sealed class IovaMapRecorder(string device)
             ulong partLast = Math.Min(last, bandLast);
             Band band = GetBand(start);
             Integrate(band, seconds);
-            band.Touched[ColumnOf(seconds)] = true;
+            band.Touched[column] = true;
             band.LiveBytes += Math.Sign(bytes) * (double)(partLast - start + 1);
             if (partLast == last)
             {
@@ -63,7 +69,7 @@ internal sealed class IovaMapRecorder(string device)
     public IovaMap ToReport(double endSeconds)
     {
         // The recording may go on after this device's last event.
-        while ((endSeconds - _start) / _column >= IovaMap.MaxColumns)
+        while ((endSeconds - _start) * _columnsPerSecond >= IovaMap.MaxColumns)
         {
             JoinColumns();
         }
@@ -100,7 +106,7 @@ internal sealed class IovaMapRecorder(string device)
         };
     }
 
-    private int ColumnOf(double seconds) => (int)((seconds - _start) / _column);
+    private int ColumnOf(double seconds) => (int)((seconds - _start) * _columnsPerSecond);
 
     private Band GetBand(ulong address)
     {
@@ -134,7 +140,8 @@ internal sealed class IovaMapRecorder(string device)
         while (band.Seconds < seconds)
         {
             int column = ColumnOf(band.Seconds);
-            double until = Math.Min(seconds, _start + ((column + 1) * _column));
+            double end = _start + ((column + 1) * _column);
+            double until = end < seconds ? end : seconds;
             if (until <= band.Seconds)
             {
                 // The end of the column rounds to where we are: what is left of it is nothing.
@@ -161,6 +168,7 @@ internal sealed class IovaMapRecorder(string device)
         }
 
         _column *= 2;
+        _columnsPerSecond /= 2;
     }
 
     private void JoinBands()

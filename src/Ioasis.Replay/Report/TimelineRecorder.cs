@@ -25,6 +25,9 @@ public sealed class TimelineRecorder
     private readonly long[] _removed = new long[Capacity];
     private readonly long[] _recorded = new long[Capacity];
     private double _interval = FirstIntervalSeconds;
+
+    // The reciprocal of the interval: exact, for an interval is a power of two.
+    private double _intervalsPerSecond = 1 / FirstIntervalSeconds;
     private double _start = double.NaN;
     private double _latest;
     private int _open;
@@ -88,6 +91,17 @@ public sealed class TimelineRecorder
     {
         Advance(seconds);
         _marks.Add(new(seconds, text));
+    }
+
+    /// <summary>Begins at a time, unless it has begun with something before.</summary>
+    public void Begin(double seconds) => Advance(seconds);
+
+    /// <summary>As <see cref="WantsSample"/>, for who adds the sample elsewhere: the interval counts as sampled.</summary>
+    public bool ClaimSample(double seconds)
+    {
+        bool wanted = WantsSample(seconds);
+        _sampled = _open;
+        return wanted;
     }
 
     /// <summary>Whether <see cref="Sample"/> has something to add at this time: once for each interval.</summary>
@@ -165,12 +179,12 @@ public sealed class TimelineRecorder
         }
 
         _latest = seconds;
-        while ((seconds - _start) / _interval >= Capacity)
+        while ((seconds - _start) * _intervalsPerSecond >= Capacity)
         {
             JoinNeighbours();
         }
 
-        int interval = (int)((seconds - _start) / _interval);
+        int interval = (int)((seconds - _start) * _intervalsPerSecond);
         while (_open < interval)
         {
             _open++;
@@ -202,6 +216,7 @@ public sealed class TimelineRecorder
         }
 
         _interval *= 2;
+        _intervalsPerSecond /= 2;
         _open /= 2;
         _sampled = _sampled < 0 ? -1 : _sampled / 2;
     }
