@@ -60,6 +60,7 @@ internal static class CommandLine
         {
             RunCommand.Create(environment, replay),
             RecordCommand.Create(environment, openTracing),
+            ExecCommand.Create(environment),
             ConformCommand.Create(),
             DemoCommand.Create(environment),
             GroupsCommand.Create(environment, openSysfs),

@@ -50,6 +50,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         Options = options;
         IUserMemory userMemory = options.UserMemory ?? new ProcessUserMemory();
+        ClientMemory = userMemory;
         if (options.UserMemory is null && options.PhysicalBits != SparsePhysicalMemory.MaxPhysicalBits)
         {
             throw new ArgumentException("This process's memory needs 56 bits of physical address.", nameof(options));
@@ -58,6 +59,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         _faults = new(options.FaultCapacity);
         _ownMemory = new(options.PhysicalBits, options.PagedMemoryLimit);
         PhysicalMemory = options.UserMemory is null ? new PlatformMemory(_ownMemory) : _ownMemory;
+        PhysicalMemory = options.PhysicalMemory?.Invoke(PhysicalMemory) ?? PhysicalMemory;
         _pages = new(PhysicalMemory, options.TableMemory);
         _link = new(_interrupts);
         DmaPages = new RangePageAllocator(PhysicalMemory, options.DmaMemory);
@@ -114,6 +116,12 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
     /// <summary>What a client talks to.</summary>
     public IKernelAbi Kernel => _kernel;
+
+    /// <summary>The memory of the process that <see cref="Kernel"/> serves.</summary>
+    public IUserMemory ClientMemory { get; }
+
+    /// <summary>Makes another process beside the one that <see cref="Kernel"/> serves, with memory and descriptors of its own.</summary>
+    public KernelProcess CreateProcess(KernelProcessOptions options) => _kernel.CreateProcess(options);
 
     /// <summary>Who has which PASID.</summary>
     public PasidAllocator Pasids => _kernel.Pasids;

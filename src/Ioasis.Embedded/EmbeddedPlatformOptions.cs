@@ -82,6 +82,12 @@ public sealed record EmbeddedPlatformOptions
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
 
     /// <summary>
+    /// Makes of the platform's memory the whole physical memory of the machine, for devices and the driver alike; null for the
+    /// memory itself. For memory of other processes, at addresses where the platform has none.
+    /// </summary>
+    public Func<IPhysicalMemory, IPhysicalMemory>? PhysicalMemory { get; init; }
+
+    /// <summary>
     /// Makes of the platform's memory what the driver sees of it; null for the memory itself. The hardware sees what is behind.
     /// For a record of the driver's stores, or for memory that fails.
     /// </summary>

@@ -68,6 +68,36 @@ public sealed class KernelProcess : IKernelAbi
         return error == Errno.Success ? descriptor : -(int)error;
     }
 
+    /// <summary>Makes another process with the same memory, which pays for itself.</summary>
+    public KernelProcess CreateSibling() => _kernel.CreateProcess(new() { Memory = Owner.Memory, UserId = UserId });
+
+    /// <summary>Gives the process a descriptor of a counter that is not this kernel's, which devices may signal and listen to.</summary>
+    /// <param name="counter">The counter; null for a file of no use to any call.</param>
+    /// <returns>The descriptor, or <c>-errno</c>.</returns>
+    public int AddEvent(IVfioEvent? counter) => Add(new OutsideFile(counter));
+
+    /// <summary>Gives the process a descriptor of memory that was allocated already, as <see cref="CreateMemory"/> does of new memory.</summary>
+    /// <param name="source">Takes the memory back when nothing refers to it any more, also after a failure.</param>
+    /// <param name="address">Where it is in the source's memory.</param>
+    /// <param name="length">Bytes, not 0.</param>
+    /// <returns>The descriptor, or <c>-errno</c>.</returns>
+    public int AddMemory(IMemoryFileSource source, ulong address, ulong length)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        return Add(new MemoryFile(source, address, length));
+    }
+
+    private int Add(OpenFile file)
+    {
+        Errno error = Descriptors.Add(file, out int descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+        }
+
+        return error == Errno.Success ? descriptor : -(int)error;
+    }
+
     /// <summary>
     /// The process dies: its calls that wait are interrupted, and all its descriptors and mappings are closed (S1.15). What
     /// others hold stays. The process gets no descriptor any more.

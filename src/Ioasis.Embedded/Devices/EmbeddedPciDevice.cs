@@ -58,7 +58,8 @@ public abstract class EmbeddedPciDevice
     /// <summary>Whether message-signalled interrupts are enabled, so that the wire is not used.</summary>
     public bool UsesMessages => Interrupts.Kind is VfioPciInterrupt.Msi or VfioPciInterrupt.MsiX;
 
-    internal IVfioDeviceBackend Backend { get; }
+    /// <summary>The device as VFIO sees it.</summary>
+    public IVfioDeviceBackend Backend { get; }
 
     internal PciInterrupts Interrupts { get; }
 

@@ -315,7 +315,7 @@ internal sealed class KernelEventSource(IoasisKernel kernel) : IVfioEventSource
             return Errno.BadDescriptor;
         }
 
-        counter = (file as EventFile)?.Counter;
+        counter = (file as EventFile)?.Counter ?? (file as OutsideFile)?.Counter;
         file!.Dereference();
         return counter is null ? Errno.InvalidArgument : Errno.Success;
     }

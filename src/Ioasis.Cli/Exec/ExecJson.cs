@@ -1,0 +1,51 @@
+using System.Globalization;
+using System.Text.Json;
+using Ioasis.Core;
+using Ioasis.Exec;
+
+namespace Ioasis.Cli.Exec;
+
+/// <summary>The summary of a run of a program.</summary>
+internal static class ExecJson
+{
+    /// <summary>Writes it.</summary>
+    public static void Write(Stream stream, ExecResult result)
+    {
+        using Utf8JsonWriter json = new(stream, new() { Indented = true });
+        json.WriteStartObject();
+        if (result.Signal != 0)
+        {
+            json.WriteNumber("signal", result.Signal);
+        }
+        else
+        {
+            json.WriteNumber("exitStatus", result.ExitStatus);
+        }
+
+        json.WriteNumber("processes", result.Processes);
+        json.WriteNumber("systemCalls", result.Calls);
+        json.WriteNumber("faults", result.Faults);
+        json.WriteStartArray("firstFaults");
+        foreach (IommuFault fault in result.FirstFaults)
+        {
+            json.WriteStartObject();
+            json.WriteString("device", fault.DeviceId.ToString());
+            json.WriteString("iova", string.Create(CultureInfo.InvariantCulture, $"0x{fault.Iova.Value:x}"));
+            json.WriteString("access", fault.Access.ToString().ToLowerInvariant());
+            json.WriteString("reason", fault.Reason.ToString());
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteStartObject("left");
+        json.WriteNumber("descriptors", result.Audit.Descriptors);
+        json.WriteNumber("addressSpaces", result.Audit.AddressSpaces);
+        json.WriteNumber("mappings", result.Audit.Areas);
+        json.WriteNumber("pinnedBytes", result.Audit.PinnedBytes);
+        json.WriteNumber("pinnedGibibytes", result.PinnedGibibytes);
+        json.WriteEndObject();
+        json.WriteEndObject();
+        json.Flush();
+        stream.WriteByte((byte)'\n');
+    }
+}

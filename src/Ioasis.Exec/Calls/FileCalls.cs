@@ -1,0 +1,169 @@
+using System.Runtime.InteropServices;
+using Ioasis.Kernel;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Exec;
+
+/// <summary>Reads, writes and mappings of descriptors: those that are ours go to our kernel.</summary>
+internal static class FileCalls
+{
+    private const int Chunk = 16384;
+    private const int AtCurrent = 1;
+
+    /// <summary><c>pread64</c>, <c>pwrite64</c>.</summary>
+    public static Answer TransferAt(in Caller caller, bool writes, int descriptor, ulong address, ulong length, long offset)
+    {
+        if (caller.FindHandle(descriptor) is not { } handle)
+        {
+            return Answer.Continue;
+        }
+
+        return !TryEnter(caller, handle, out ProgramProcess? process, out int opened, out Answer answer) ? answer
+            : offset < 0 ? Answer.Of(Errno.InvalidArgument)
+            : Answer.Of(Transfer(caller, process!.Kernel, opened, writes, address, length, (ulong)offset));
+    }
+
+    /// <summary><c>read</c>, <c>write</c>.</summary>
+    public static Answer TransferHere(in Caller caller, bool writes, int descriptor, ulong address, ulong length)
+    {
+        if (caller.FindHandle(descriptor) is not { } handle)
+        {
+            return Answer.Continue;
+        }
+
+        // What is in a queue the program reads by itself.
+        if (handle.Kind == HandleKind.Queue && !writes)
+        {
+            return Answer.Continue;
+        }
+
+        if (!TryEnter(caller, handle, out ProgramProcess? process, out int opened, out Answer answer))
+        {
+            return answer;
+        }
+
+        if (handle.Kind != HandleKind.Device)
+        {
+            return Answer.Of(TransferBytes(caller, process!.Kernel, opened, writes, address, length));
+        }
+
+        // The position is that of the file in the program's place.
+        nint file = Caller.TakeDescriptor(process!, descriptor);
+        if (file < 0)
+        {
+            return Answer.Of(file);
+        }
+
+        nint position = SystemCalls.Seek((int)file, 0, AtCurrent);
+        nint count = position < 0 ? position : Transfer(caller, process!.Kernel, opened, writes, address, length, (ulong)position);
+        if (count > 0)
+        {
+            _ = SystemCalls.Seek((int)file, count, AtCurrent);
+        }
+
+        _ = SystemCalls.Close((int)file);
+        return Answer.Of(count);
+    }
+
+    /// <summary><c>mmap</c> of a shared file: pages of a device that may be mapped lie in the file that the program has.</summary>
+    public static Answer Map(in Caller caller, int descriptor, ulong length, ulong offset)
+    {
+        if (caller.FindHandle(descriptor) is not { } handle)
+        {
+            return Answer.Continue;
+        }
+
+        if (!TryEnter(caller, handle, out ProgramProcess? process, out int opened, out Answer answer))
+        {
+            return answer;
+        }
+
+        if (handle.Kind != HandleKind.Device)
+        {
+            return Answer.Of(Errno.NoDevice);
+        }
+
+        int result = process!.Kernel.Map(opened, offset, (nuint)length, MemoryProtection.Read, out nint address);
+        if (result < 0)
+        {
+            return Answer.Of(result);
+        }
+
+        _ = process.Kernel.Unmap(address, (nuint)length);
+        return Answer.Of(Errno.InvalidArgument);
+    }
+
+    /// <summary>Finds the caller's process, and its descriptor of a handle in our kernel.</summary>
+    public static bool TryEnter(in Caller caller, Handle handle, out ProgramProcess? process, out int descriptor, out Answer answer)
+    {
+        descriptor = -1;
+        Errno error = caller.FindProcess(out process);
+        if (error != Errno.Success)
+        {
+            answer = Answer.Of(error);
+            return false;
+        }
+
+        descriptor = process!.Find(handle, caller.Handles.Holder);
+        answer = Answer.Of(descriptor);
+        if (descriptor >= 0 && !caller.IsValid)
+        {
+            answer = Answer.Of(Errno.Interrupted);
+            return false;
+        }
+
+        return descriptor >= 0;
+    }
+
+    private static nint Transfer(in Caller caller, KernelProcess kernel, int opened, bool writes, ulong address, ulong length, ulong offset)
+    {
+        Span<byte> buffer = stackalloc byte[Chunk];
+        nint done = 0;
+        do
+        {
+            Span<byte> part = buffer[..(int)Math.Min(length - (ulong)done, Chunk)];
+            nint count;
+            if (writes)
+            {
+                nint read = caller.Read(address + (ulong)done, part);
+                count = read < part.Length ? -(int)Errno.BadAddress : kernel.Write(opened, part, offset + (ulong)done);
+            }
+            else
+            {
+                count = kernel.Read(opened, part, offset + (ulong)done);
+                if (count > 0 && caller.Write(address + (ulong)done, part[..(int)count]) != Errno.Success)
+                {
+                    count = -(int)Errno.BadAddress;
+                }
+            }
+
+            if (count <= 0)
+            {
+                return done > 0 ? done : count;
+            }
+
+            done += count;
+            if (count < part.Length)
+            {
+                break;
+            }
+        }
+        while ((ulong)done < length);
+
+        return done;
+    }
+
+    private static nint TransferBytes(in Caller caller, KernelProcess kernel, int opened, bool writes, ulong address, ulong length)
+    {
+        Span<byte> buffer = stackalloc byte[CallFilter.LargestTransfer];
+        buffer = buffer[..(int)Math.Min(length, (ulong)buffer.Length)];
+        if (writes)
+        {
+            return caller.Read(address, buffer) < buffer.Length ? -(int)Errno.BadAddress : kernel.Write(opened, buffer);
+        }
+
+        nint count = kernel.Read(opened, buffer);
+        return count > 0 && caller.Write(address, buffer[..(int)count]) != Errno.Success ? -(int)Errno.BadAddress : count;
+    }
+}

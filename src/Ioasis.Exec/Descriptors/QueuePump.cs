@@ -1,0 +1,76 @@
+using Ioasis.Kernel;
+using Ioasis.Primitives;
+using Ioasis.Uapi;
+
+namespace Ioasis.Exec;
+
+/// <summary>
+/// Moves the events of a queue into a socket whose other end the program has: there it reads, polls and waits as on Linux, without a call to
+/// us. What the program writes comes as a call, so that errors are told.
+/// </summary>
+internal sealed class QueuePump : IDisposable
+{
+    private const short In = 1;
+    private const short HangUp = 0x10;
+
+    private readonly KernelProcess _process;
+    private readonly int _socket;
+    private readonly int _descriptor;
+    private int _closed;
+
+    /// <summary>Begins.</summary>
+    /// <param name="holder">Who has the queue's descriptor.</param>
+    /// <param name="descriptor">The descriptor.</param>
+    /// <param name="socket">Our end.</param>
+    public QueuePump(KernelProcess holder, int descriptor, int socket)
+    {
+        _socket = socket;
+        _process = holder.CreateSibling();
+        _descriptor = holder.Pass(descriptor, _process);
+        new Thread(Run, 256 * 1024) { IsBackground = true, Name = "ioasis queue" }.Start();
+    }
+
+    /// <summary>Whether the program has closed its end.</summary>
+    public bool IsClosed => (SystemCalls.Poll(_socket, In, 0) & HangUp) != 0;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _closed, 1) == 0)
+        {
+            // The thread looks up, and closes our end.
+            _process.Exit();
+        }
+    }
+
+    private void Run()
+    {
+        Move();
+        _ = SystemCalls.Close(_socket);
+    }
+
+    private void Move()
+    {
+        Span<byte> events = stackalloc byte[4096];
+        while (Volatile.Read(ref _closed) == 0
+            && ((IKernelAbi)_process).Poll(_descriptor, PollEvents.In, -1, out PollEvents ready) >= 0
+            && (ready & PollEvents.In) != 0)
+        {
+            nint count = _process.Read(_descriptor, events);
+            if (count <= 0)
+            {
+                if (count == -(int)Errno.BadDescriptor)
+                {
+                    return;
+                }
+
+                continue;
+            }
+
+            if (SystemCalls.Send(_socket, events[..(int)count]) < 0)
+            {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+using System.Collections;
+using Ioasis.Core;
+using Ioasis.Embedded;
+using Ioasis.Primitives;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Ioasis.Exec;
+
+/// <summary>A device that a program shall find.</summary>
+/// <param name="Id">Where it is.</param>
+/// <param name="Device">What it is; on no platform yet.</param>
+/// <param name="Options">Properties that are the machine's.</param>
+public sealed record ExecDevice(DeviceId Id, EmbeddedPciDevice Device, EmbeddedEndpointOptions Options);
+
+/// <summary>What <see cref="ExecRunner"/> runs, and on which machine.</summary>
+public sealed record ExecOptions
+{
+    /// <summary>The program, found by <c>PATH</c>, and its arguments.</summary>
+    public required IReadOnlyList<string> Program { get; init; }
+
+    /// <summary>The devices, all at places of their own.</summary>
+    public IReadOnlyList<ExecDevice> Devices { get; init; } = [];
+
+    /// <summary>The machine; its clients' memory is the program's.</summary>
+    public EmbeddedPlatformOptions Machine { get; init; } = new();
+
+    /// <summary>Where log lines go.</summary>
+    public ILogger Logger { get; init; } = NullLogger.Instance;
+}
+
+/// <summary>How a program ended, and what it did with devices.</summary>
+public sealed record ExecResult
+{
+    /// <summary>Its exit status; -1 if a signal ended it.</summary>
+    public int ExitStatus { get; init; }
+
+    /// <summary>The signal that ended it; 0 if none did.</summary>
+    public int Signal { get; init; }
+
+    /// <summary>Its processes, as far as they called or executed.</summary>
+    public int Processes { get; init; }
+
+    /// <summary>Its system calls that were answered here or looked at.</summary>
+    public long Calls { get; init; }
+
+    /// <summary>DMA that the IOMMU refused.</summary>
+    public long Faults { get; init; }
+
+    /// <summary>The first of these.</summary>
+    public IReadOnlyList<IommuFault> FirstFaults { get; init; } = [];
+
+    /// <summary>What our kernel still held when the program was gone: nothing, unless something leaks.</summary>
+    public Kernel.KernelAudit Audit { get; init; }
+
+    /// <summary>Gibibytes of the program that were still pinned when it was gone: 0, unless something leaks.</summary>
+    public int PinnedGibibytes { get; init; }
+}
+
+/// <summary>Runs an unmodified program on a machine with our IOMMU and devices (docs/foreign-programs.md).</summary>
+public static class ExecRunner
+{
+    private const int FaultsToKeep = 64;
+
+    // Where the program's pages are in physical memory: 4 TiB, from 2^54 on.
+    private const ulong PagesStart = 1ul << 54;
+    private const int PagesGranules = 4096;
+
+    /// <summary>Ends this process by a signal, as it ended the program.</summary>
+    public static void EndBySignal(int signal) => SignalEnd.Raise(signal);
+
+    /// <summary>Runs a program to its end.</summary>
+    /// <param name="options">What and on which machine.</param>
+    /// <param name="result">How it ended.</param>
+    /// <returns>Null, or a sentence that says why it could not be run.</returns>
+    public static string? Run(ExecOptions options, out ExecResult? result)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        result = null;
+        if (!OperatingSystem.IsLinux() || System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture
+            != System.Runtime.InteropServices.Architecture.X64)
+        {
+            return "exec needs Linux on x86-64.";
+        }
+
+        ProgramPages pages = new(PagesStart, PagesGranules);
+        using EmbeddedPlatform platform = new(options.Machine with { PhysicalMemory = own => new MachineMemory(own, pages) });
+        List<ViewedDevice> viewed = [];
+        foreach (ExecDevice device in options.Devices)
+        {
+            Errno error = platform.TryAddDevice(device.Device, device.Id, device.Options, out EmbeddedEndpoint? endpoint);
+            if (error != Errno.Success)
+            {
+                return $"the device at {device.Id} cannot be added: {error}.";
+            }
+
+            byte[] config = new byte[device.Device.Description.IsExpress ? 4096 : 256];
+            _ = device.Device.Backend.Read((int)Uapi.VfioPciRegion.Config, 0, config, out _);
+            viewed.Add(new(
+                device.Id, device.Device.Description, config, endpoint!.Device.Group.Id, endpoint.DevicePath, endpoint.Device.Iommu.Name));
+        }
+
+        using ViewTree tree = ViewTree.Create(viewed);
+        string? problem = Supervisor.TryCreate(tree, platform, pages, options.Logger, out Supervisor? supervisor);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        int status;
+        try
+        {
+            List<string> environment = [];
+            foreach (DictionaryEntry entry in Environment.GetEnvironmentVariables())
+            {
+                environment.Add($"{entry.Key}={entry.Value}");
+            }
+
+            ProgramWaiter.AdoptOrphans();
+            problem = Launcher.Start(options.Program, environment, supervisor!.Serve, out int process);
+            if (problem is not null)
+            {
+                return problem;
+            }
+
+            using ProgramWaiter waiter = new(process);
+            status = waiter.Wait();
+            supervisor.WaitForEnd();
+        }
+        finally
+        {
+            supervisor!.Dispose();
+        }
+
+        List<IommuFault> faults = [];
+        while (faults.Count < FaultsToKeep && platform.TryDequeueFault(out IommuFault fault))
+        {
+            faults.Add(fault);
+        }
+
+        int signal = status & 0x7f;
+        result = new()
+        {
+            ExitStatus = signal == 0 ? (status >> 8) & 0xff : -1,
+            Signal = signal,
+            Processes = supervisor.ProcessCount,
+            Calls = supervisor.CallCount,
+            Faults = platform.FaultCount,
+            FirstFaults = faults,
+            Audit = platform.Audit,
+            PinnedGibibytes = pages.Used,
+        };
+        return null;
+    }
+}

@@ -1,0 +1,204 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Exec;
+
+/// <summary>
+/// The memory of one process of the program, from its start or its last exec to the next or to its end. Arguments of calls are copied with
+/// the process's own rights; what a device does goes to the address space that was there when it was pinned, and to no later one.
+/// Thread-safe. An address where nothing is gives an error, never a crash (invariant 7).
+/// </summary>
+/// <remarks>
+/// A page is not held: if the program unmaps it, a device that still has it mapped finds nothing there; if it maps another in its place, the device
+/// finds that one (docs/foreign-programs.md).
+/// </remarks>
+internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
+{
+    private const ulong PageMask = 4095;
+    private const ulong UserEnd = 1ul << 47;
+    private const uint Query = 0xc068_6611;
+    private const ulong Readable = 1;
+    private const ulong Writable = 2;
+
+    private readonly int _memory;
+    private readonly int _areas;
+    private readonly ProgramPages _pages;
+    private int _thread;
+    private int _references = 1;
+
+    private ProgramMemory(int thread, int memory, int areas, ProgramPages pages)
+    {
+        _thread = thread;
+        _memory = memory;
+        _areas = areas;
+        _pages = pages;
+    }
+
+    /// <summary>A thread of the process that lives: any will do, but the first one may be gone before the others.</summary>
+    public int Thread
+    {
+        get => Volatile.Read(ref _thread);
+        set => Volatile.Write(ref _thread, value);
+    }
+
+    /// <summary>Opens the memory that a process has now.</summary>
+    /// <param name="thread">A thread of it.</param>
+    /// <param name="pages">Where its pages get physical addresses.</param>
+    /// <param name="memory">The memory.</param>
+    public static Errno TryOpen(int thread, ProgramPages pages, out ProgramMemory? memory)
+    {
+        memory = null;
+        string folder = "/proc/" + thread.ToString(CultureInfo.InvariantCulture);
+        nint bytes = SystemCalls.Open(folder + "/mem", SystemCalls.OpenReadWrite | SystemCalls.OpenCloseOnExec);
+        if (bytes < 0)
+        {
+            return SystemCalls.ToErrno(bytes);
+        }
+
+        nint areas = SystemCalls.Open(folder + "/maps", SystemCalls.OpenCloseOnExec);
+        if (areas < 0)
+        {
+            _ = SystemCalls.Close((int)bytes);
+            return SystemCalls.ToErrno(areas);
+        }
+
+        memory = new(thread, (int)bytes, (int)areas, pages);
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public Errno Read(ulong userAddress, Span<byte> destination) =>
+        SystemCalls.ReadProcess(Thread, userAddress, destination) == destination.Length ? Errno.Success : Errno.BadAddress;
+
+    /// <inheritdoc/>
+    public Errno Write(ulong userAddress, ReadOnlySpan<byte> source) =>
+        SystemCalls.WriteProcess(Thread, userAddress, source) == source.Length ? Errno.Success : Errno.BadAddress;
+
+    /// <inheritdoc/>
+    public Errno Pin(ulong userAddress, ulong length, bool writable, out PhysicalAddress address, out ulong runLength)
+    {
+        address = default;
+        runLength = 0;
+        if (userAddress >= UserEnd || length > UserEnd - userAddress)
+        {
+            return Errno.BadAddress;
+        }
+
+        // Up to the end of a granule: the next one may lie elsewhere.
+        length = Math.Min(length, ProgramPages.GranuleSize - (userAddress & (ProgramPages.GranuleSize - 1)));
+        Errno error = Check(userAddress, length, writable);
+        if (error == Errno.Success)
+        {
+            error = _pages.Pin(this, userAddress, length, out address);
+        }
+
+        runLength = error == Errno.Success ? length : 0;
+        return error;
+    }
+
+    /// <inheritdoc/>
+    public void Unpin(PhysicalAddress address, ulong length) => _pages.Unpin(address, length);
+
+    /// <summary>A device reads.</summary>
+    public MemoryStatus ReadAsDevice(ulong address, Span<byte> destination) =>
+        SystemCalls.ReadAt(_memory, destination, address) == destination.Length ? MemoryStatus.Success : MemoryStatus.AccessFault;
+
+    /// <summary>A device writes.</summary>
+    public MemoryStatus WriteAsDevice(ulong address, ReadOnlySpan<byte> source) =>
+        SystemCalls.WriteAt(_memory, source, address) == source.Length ? MemoryStatus.Success : MemoryStatus.AccessFault;
+
+    /// <summary>Pages of it are pinned: it is there until they are not any more.</summary>
+    public void Reference() => Interlocked.Increment(ref _references);
+
+    /// <summary>The process is gone, or pages are not pinned any more.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Decrement(ref _references) == 0)
+        {
+            _ = SystemCalls.Close(_memory);
+            _ = SystemCalls.Close(_areas);
+        }
+    }
+
+    // Every area of the range allows the access; pages of files must be there, others come when they are needed.
+    private Errno Check(ulong start, ulong length, bool writable)
+    {
+        ulong needed = Readable | (writable ? Writable : 0);
+        ulong at = start & ~PageMask;
+        ulong last = start + (length - 1);
+        while (true)
+        {
+            AreaQuery query = new() { Size = (ulong)sizeof(AreaQuery), Address = at };
+            nint result = SystemCalls.Ioctl(_areas, Query, &query);
+            if (result == -(int)Errno.NotTypewriter)
+            {
+                // Before Linux 6.11.
+                return CheckByTouching(start, length, writable);
+            }
+
+            if (result < 0 || query.Start > at || (query.Flags & needed) != needed)
+            {
+                return Errno.BadAddress;
+            }
+
+            if (query.Inode != 0)
+            {
+                ulong end = Math.Min(query.End - 1, last);
+                if (!Touch(at, end))
+                {
+                    return Errno.BadAddress;
+                }
+            }
+
+            if (last < query.End)
+            {
+                return Errno.Success;
+            }
+
+            at = query.End;
+        }
+    }
+
+    private Errno CheckByTouching(ulong start, ulong length, bool writable)
+    {
+        ulong last = start + (length - 1);
+        if (!Touch(start & ~PageMask, last))
+        {
+            return Errno.BadAddress;
+        }
+
+        // Whether it may be written nobody says without writing; the first byte is put back as it was.
+        byte first = 0;
+        return !writable || (Read(start, new(ref first)) == Errno.Success && Write(start, new(in first)) == Errno.Success)
+            ? Errno.Success
+            : Errno.BadAddress;
+    }
+
+    private bool Touch(ulong start, ulong last)
+    {
+        byte value = 0;
+        for (ulong at = start; at <= last; at += PageMask + 1)
+        {
+            if (SystemCalls.ReadProcess(Thread, at, new(ref value)) != 1)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    // struct procmap_query.
+    [StructLayout(LayoutKind.Explicit, Size = 104)]
+    private struct AreaQuery
+    {
+        [FieldOffset(0)] public ulong Size;
+        [FieldOffset(16)] public ulong Address;
+        [FieldOffset(24)] public ulong Start;
+        [FieldOffset(32)] public ulong End;
+        [FieldOffset(40)] public ulong Flags;
+        [FieldOffset(64)] public ulong Inode;
+    }
+}

@@ -1,0 +1,92 @@
+using System.Runtime.InteropServices;
+
+namespace Ioasis.Exec;
+
+/// <summary>The descriptor by which the kernel tells of system calls that a filter gave to us, and takes the answers. Thread-safe.</summary>
+internal sealed unsafe class NotificationSource(int fd) : IDisposable
+{
+    private const uint Receive = 0xc050_2100;
+    private const uint Send = 0xc018_2101;
+    private const uint IsStillThere = 0x4008_2102;
+    private const uint AddDescriptor = 0x4018_2103;
+    private const uint SetFlags = 0x4008_2104;
+    private const uint AddAndAnswer = 2;
+    private const uint Continue = 1;
+
+    /// <summary>The descriptor.</summary>
+    public int Descriptor => fd;
+
+    /// <summary>Has the kernel wake the caller on the same processor, which is far faster.</summary>
+    /// <returns>Whether it can: from Linux 6.6 on, where <see cref="Take"/> also ends when nobody is left.</returns>
+    public bool UseSynchronousWakeUp() => SystemCalls.Ioctl(fd, SetFlags, (void*)1) == 0;
+
+    /// <summary>Waits for a call.</summary>
+    /// <returns>0, or <c>-errno</c>.</returns>
+    public nint Take(out Notification notification)
+    {
+        Notification taken = default;
+        nint result = SystemCalls.Ioctl(fd, Receive, &taken);
+        notification = taken;
+        return result;
+    }
+
+    /// <summary>Whether the caller still waits: what was read of its thread until now was read of that thread.</summary>
+    public bool IsValid(ulong id) => SystemCalls.Ioctl(fd, IsStillThere, &id) == 0;
+
+    /// <summary>Answers.</summary>
+    public void Reply(ulong id, in Answer answer)
+    {
+        Response response = new() { Id = id };
+        if (answer.Kind == AnswerKind.Continue)
+        {
+            response.Flags = Continue;
+        }
+        else if (answer.Value < 0)
+        {
+            response.Error = (int)answer.Value;
+        }
+        else
+        {
+            response.Value = answer.Value;
+        }
+
+        // A caller that died meanwhile needs none.
+        _ = SystemCalls.Ioctl(fd, Send, &response);
+    }
+
+    /// <summary>Gives the caller a descriptor and, if wanted, that as the answer.</summary>
+    /// <returns>The descriptor there, or <c>-errno</c>.</returns>
+    public nint Give(ulong id, int descriptor, bool closeOnExec, bool answer)
+    {
+        Addition addition = new()
+        {
+            Id = id,
+            Flags = answer ? AddAndAnswer : 0,
+            Source = descriptor,
+            NewFlags = closeOnExec ? (uint)SystemCalls.OpenCloseOnExec : 0,
+        };
+        return SystemCalls.Ioctl(fd, AddDescriptor, &addition);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _ = SystemCalls.Close(fd);
+
+    [StructLayout(LayoutKind.Explicit, Size = 24)]
+    private struct Response
+    {
+        [FieldOffset(0)] public ulong Id;
+        [FieldOffset(8)] public long Value;
+        [FieldOffset(16)] public int Error;
+        [FieldOffset(20)] public uint Flags;
+    }
+
+    [StructLayout(LayoutKind.Explicit, Size = 24)]
+    private struct Addition
+    {
+        [FieldOffset(0)] public ulong Id;
+        [FieldOffset(8)] public uint Flags;
+        [FieldOffset(12)] public int Source;
+        [FieldOffset(16)] public uint NewDescriptor;
+        [FieldOffset(20)] public uint NewFlags;
+    }
+}

@@ -1,0 +1,26 @@
+using Ioasis.Primitives;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// A descriptor of something that is not this kernel's: a counter of the system that the process runs on, which devices signal and listen
+/// to; or, without one, a file of no use to any call here.
+/// </summary>
+internal sealed class OutsideFile(IVfioEvent? counter) : OpenFile
+{
+    /// <summary>The counter.</summary>
+    public IVfioEvent? Counter => counter;
+
+    /// <inheritdoc/>
+    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return Errno.NotTypewriter;
+    }
+
+    /// <inheritdoc/>
+    protected override void Release()
+    {
+        // Whoever it was given to may still use the counter.
+    }
+}

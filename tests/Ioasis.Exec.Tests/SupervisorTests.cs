@@ -1,0 +1,62 @@
+namespace Ioasis.Exec.Tests;
+
+public sealed class SupervisorTests
+{
+    [Fact]
+    public void A_driver_in_C_runs_unmodified_by_group_and_by_iommufd_and_its_late_transfer_faults()
+    {
+        Run run = Programs.Execute(Programs.Build("driver.c")).ShouldEnd(7);
+        run.Ended.Output.ShouldBe("done\n");
+        run.Summary!.Value.GetProperty("faults").GetInt64().ShouldBe(2);
+        run.Summary.Value.GetProperty("firstFaults")[0].GetProperty("iova").GetString().ShouldBe("0x10000");
+    }
+
+    [Fact]
+    public void A_static_program_runs_as_well() => Programs.Execute(Programs.Build("driver.c", "-static")).ShouldEnd(7);
+
+    [Theory]
+    [InlineData("dup")]
+    [InlineData("fork")]
+    [InlineData("pass")]
+    [InlineData("memory")]
+    [InlineData("epoll")]
+    [InlineData("ioeventfd")]
+    [InlineData("descriptors")]
+    [InlineData("sysfs")]
+    [InlineData("exec")]
+    [InlineData("threads")]
+    public void Descriptors_and_memory_behave_as_on_Linux(string feature) =>
+        Programs.Execute(Programs.Build("features.c"), feature).ShouldEnd(0).Ended.Output.ShouldBe(feature + "\n");
+
+    [Fact]
+    public void A_program_that_is_killed_in_the_middle_of_a_transfer_and_its_child_in_the_middle_of_a_map_leave_nothing() =>
+        Programs.Execute(Programs.Build("features.c"), "killed").ShouldEnd(128 + 9);
+
+    [Fact]
+    public void Devices_stand_where_they_were_placed() =>
+        Programs.ExecuteOn(
+            ["--device", "edu,addr=0001:02:03.0", "--device", "edu"], "ls", "/sys/bus/pci/devices")
+            .ShouldEnd(0).Ended.Output.ShouldBe("0000:00:01.0\n0001:02:03.0\n");
+
+    [Fact]
+    public void Everything_else_of_the_machine_is_as_it_is() =>
+        Programs.Execute("sh", "-c", "exit $(ls /proc/self/fd >/dev/null && uname >/dev/null && echo 3)").ShouldEnd(3);
+
+    [Theory]
+    [InlineData("edu,addr=nowhere", "'addr=nowhere' is not addr=DDDD:BB:DD.F")]
+    [InlineData("toaster", "'toaster' is no kind of device")]
+    public void A_device_that_cannot_be_is_refused_in_words(string device, string words)
+    {
+        Run run = Programs.ExecuteOn(["--device", device], "true");
+        run.Ended.Status.ShouldBe(2);
+        run.Ended.Errors.ShouldContain(words);
+    }
+
+    [Fact]
+    public void A_program_that_is_not_there_is_named()
+    {
+        Run run = Programs.Execute("/no/such/program");
+        run.Ended.Status.ShouldBe(2);
+        run.Ended.Errors.ShouldContain("'/no/such/program' is not there");
+    }
+}
