@@ -139,9 +139,16 @@ public sealed partial class RiscVIommu
     private void TranslateSlowly(in DmaRequest dma, out DmaTranslation translation)
     {
         EnterAccess(out ReaderSlot? slot);
-        if (TryWalkFast(dma, out translation))
+        if (TryWalkFast(dma, out translation, out TranslationContext? faulting))
         {
             ExitAccess(slot);
+            return;
+        }
+
+        if (faulting is not null)
+        {
+            ExitAccess(slot);
+            translation = ReportMissingEntry(dma, faulting);
             return;
         }
 

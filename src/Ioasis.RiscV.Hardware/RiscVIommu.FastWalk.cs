@@ -59,8 +59,17 @@ public sealed partial class RiscVIommu
         }
     }
 
-    private bool TryWalkFast(in DmaRequest dma, out DmaTranslation translation)
+    /// <summary>Walks.</summary>
+    /// <param name="dma">The request.</param>
+    /// <param name="translation">The answer.</param>
+    /// <param name="faulting">
+    /// The context in which there is no entry for the address (V=0), of the first stage and with no second one: a page fault, that is
+    /// counted and is still to be reported. Null otherwise.
+    /// </param>
+    /// <returns>Whether there is an answer; if there is no fault either, the walk by the book has to find it.</returns>
+    private bool TryWalkFast(in DmaRequest dma, out DmaTranslation translation, out TranslationContext? faulting)
     {
+        faulting = null;
         Configuration configuration = Volatile.Read(ref _configuration);
         long sequence = Volatile.Read(ref _invalidationSequence);
         DmaFlags flags = dma.Flags;
@@ -93,10 +102,21 @@ public sealed partial class RiscVIommu
 
         EntryReader reader = new(memory, _physicalMask);
         if ((supervisor && context.SupervisorShift < 0)
-            || !TryWalkFirst(ref reader, context, iova, out ulong first, out int firstLevel)
-            || (first & (right | PageTableEntry.UserBit)) != (right | user))
+            || !TryWalkFirst(ref reader, context, iova, out ulong first, out int firstLevel))
         {
             translation = default;
+            return false;
+        }
+
+        if ((first & (right | PageTableEntry.UserBit)) != (right | user))
+        {
+            translation = default;
+            if ((first & PageTableEntry.ValidBit) == 0 && context.SecondLevels == 0)
+            {
+                context.Counters?.CountMiss(reader.Reads);
+                faulting = context;
+            }
+
             return false;
         }
 
@@ -129,6 +149,16 @@ public sealed partial class RiscVIommu
         }
 
         return true;
+    }
+
+    // A page fault of an untranslated request, as UseContext, CauseOf and Answer have it.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DmaTranslation ReportMissingEntry(in DmaRequest dma, TranslationContext context)
+    {
+        Request request = MakeRequest(dma);
+        request.DisableFaults = context.Device.Data.Has(DeviceTranslationControl.DisableTranslationFaultsBit);
+        request.Cause = CauseOf(StageStatus.PageFault, request);
+        return Conclude(request, default, translated: false);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -54,9 +54,17 @@ public sealed partial class RiscVIommu
     // Called without any lock, and not as a translation that a fence waits for.
     private void ReportTranslationFault(in Request request)
     {
+        bool delivers;
+        Departure departure;
         using (_lock.Acquire())
         {
             ReportFault(request);
+            delivers = TryBeginDelivery(out departure);
+        }
+
+        if (delivers)
+        {
+            DeliverOne(departure);
         }
 
         Deliver();

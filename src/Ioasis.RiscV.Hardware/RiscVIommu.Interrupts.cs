@@ -14,8 +14,8 @@ public sealed partial class RiscVIommu
 
     // What is to be called outside, in order; whoever finds no one delivering delivers all.
     private readonly Queue<Departure> _departures = new();
-    private bool _delivering;
     private int _departureCount;
+    private int _delivering;
     private uint _lineLevels;
 
     private enum DepartureKind
@@ -39,51 +39,51 @@ public sealed partial class RiscVIommu
     // Called with no lock held: interrupts and messages go out here, so that the receiver may come back with register accesses.
     private void Deliver()
     {
-        if (Volatile.Read(ref _departureCount) == 0)
+        while (Volatile.Read(ref _departureCount) != 0)
         {
-            return;
-        }
-
-        Departure next;
-        using (_lock.Acquire())
-        {
-            if (_delivering || !_departures.TryDequeue(out next))
+            Departure next;
+            using (_lock.Acquire())
             {
-                return;
-            }
-
-            _delivering = true;
-        }
-
-        while (true)
-        {
-            MemoryStatus status = MemoryStatus.Success;
-            bool more = false;
-            try
-            {
-                status = Send(next);
-                more = true;
-            }
-            finally
-            {
-                using (_lock.Acquire())
+                if (!TryBeginDelivery(out next))
                 {
-                    if (status == MemoryStatus.AccessFault && next.Kind == DepartureKind.Msi)
-                    {
-                        ReportFault(new() { Cause = FaultCause.MsiWriteAccessFault, Iova = next.Address });
-                    }
-
-                    // What another thread left here meanwhile, it leaves to this one; a receiver that threw ends that.
-                    Volatile.Write(ref _departureCount, _departures.Count);
-                    more = more && _departures.TryDequeue(out next);
-                    _delivering = more;
+                    return;
                 }
             }
 
-            if (!more)
+            DeliverOne(next);
+        }
+    }
+
+    // Called with the register lock held: who gets one delivers it with no lock held, and then what else there may be.
+    private bool TryBeginDelivery(out Departure next)
+    {
+        if (Volatile.Read(ref _delivering) != 0 || !_departures.TryDequeue(out next))
+        {
+            next = default;
+            return false;
+        }
+
+        _delivering = 1;
+        Volatile.Write(ref _departureCount, _departures.Count);
+        return true;
+    }
+
+    private void DeliverOne(in Departure departure)
+    {
+        try
+        {
+            if (Send(departure) == MemoryStatus.AccessFault && departure.Kind == DepartureKind.Msi)
             {
-                return;
+                using (_lock.Acquire())
+                {
+                    ReportFault(new() { Cause = FaultCause.MsiWriteAccessFault, Iova = departure.Address });
+                }
             }
+        }
+        finally
+        {
+            // Before the count is looked at again: what another thread left meanwhile, because somebody was delivering, is seen then.
+            _ = Interlocked.Exchange(ref _delivering, 0);
         }
     }
 

@@ -87,6 +87,8 @@ public sealed partial class RiscVIommu
             return;
         }
 
+        bool delivers;
+        Departure departure;
         using (_lock.Acquire())
         {
             uint aligned = offset & ~7u;
@@ -101,6 +103,13 @@ public sealed partial class RiscVIommu
             {
                 WriteRegister(offset, value);
             }
+
+            delivers = TryBeginDelivery(out departure);
+        }
+
+        if (delivers)
+        {
+            DeliverOne(departure);
         }
 
         EndRegisterAccess();

@@ -28,6 +28,11 @@ internal sealed partial class AreaTree<T>
     {
         LastVisits = 0;
         start = 0;
+        if (!_root.KnowsRoom)
+        {
+            _root.LearnRoom();
+        }
+
         if (highest < lowest || highest - lowest < length - 1)
         {
             return false;

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace Ioasis.Kernel;
@@ -8,7 +9,9 @@ internal sealed partial class AreaTree<T>
     private sealed class Node(bool isLeaf)
     {
         public readonly ulong[] Starts = new ulong[Fanout];
-        public readonly ulong[] Lasts = new ulong[Fanout];
+
+        // Behind the last entry, what is below no address.
+        public readonly ulong[] Lasts = NewLasts();
 
         // Of inner nodes; the rooms are those of the children.
         public readonly Vector256<ulong>[]? Rooms = isLeaf ? null : new Vector256<ulong>[Fanout];
@@ -22,36 +25,37 @@ internal sealed partial class AreaTree<T>
         // The largest rooms of the holes inside the node, which do not count those before its first and after its last byte.
         public Vector256<ulong> Room;
 
+        // Whether Room and Rooms are kept: not before the first search for a hole.
+        public bool KnowsRoom;
+
+        // How many end below the address: all are compared, for a search by halves guesses wrong every other time.
         public int FirstWithLastAtLeast(ulong address)
         {
-            int low = 0;
-            int high = Count;
-            while (low < high)
+            ref ulong lasts = ref MemoryMarshal.GetArrayDataReference(Lasts);
+            Vector256<ulong> wanted = Vector256.Create(address);
+            Vector256<ulong> below = default;
+            for (int i = 0; i < Count; i += Vector256<ulong>.Count)
             {
-                int middle = (low + high) >>> 1;
-                if (Lasts[middle] < address)
-                {
-                    low = middle + 1;
-                }
-                else
-                {
-                    high = middle;
-                }
+                // True is -1.
+                below -= Vector256.LessThan(Vector256.LoadUnsafe(ref lasts, (nuint)i), wanted);
             }
 
-            return low;
+            return (int)Vector256.Sum(below);
         }
 
         public void Insert(int index, ulong start, ulong last, T value)
         {
-            Vector256<ulong> before = index < Count ? HoleBefore(index) : default;
+            Vector256<ulong> before = KnowsRoom && index < Count ? HoleBefore(index) : default;
             Shift(index);
-            Array.Copy(Values!, index, Values!, index + 1, Count - index);
+            Values.AsSpan(index, Count - index).CopyTo(Values.AsSpan(index + 1));
             Starts[index] = start;
             Lasts[index] = last;
             Values![index] = value;
             Count++;
-            Adjust(before, Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
+            if (KnowsRoom)
+            {
+                Adjust(before, Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
+            }
         }
 
         public void Insert(int index, Node child)
@@ -62,27 +66,32 @@ internal sealed partial class AreaTree<T>
             Children![index] = child;
             Count++;
             Set(index);
-            Room = ComputeRoom();
+            UpdateRoom();
         }
 
         public void RemoveAt(int index)
         {
-            Vector256<ulong> before = Vector256.Max(HoleBefore(index), HoleBefore(index + 1));
+            Vector256<ulong> before = KnowsRoom ? Vector256.Max(HoleBefore(index), HoleBefore(index + 1)) : default;
             Count--;
-            Array.Copy(Starts, index + 1, Starts, index, Count - index);
-            Array.Copy(Lasts, index + 1, Lasts, index, Count - index);
+            Starts.AsSpan(index + 1, Count - index).CopyTo(Starts.AsSpan(index));
+            Lasts.AsSpan(index + 1, Count - index).CopyTo(Lasts.AsSpan(index));
+            Lasts[Count] = ulong.MaxValue;
             if (Children is null)
             {
-                Array.Copy(Values!, index + 1, Values!, index, Count - index);
+                Values.AsSpan(index + 1, Count - index).CopyTo(Values.AsSpan(index));
                 Values![Count] = null;
-                Adjust(before, HoleBefore(index));
+                if (KnowsRoom)
+                {
+                    Adjust(before, HoleBefore(index));
+                }
+
                 return;
             }
 
             Array.Copy(Rooms!, index + 1, Rooms!, index, Count - index);
             Array.Copy(Children, index + 1, Children, index, Count - index);
             Children[Count] = null!;
-            Room = ComputeRoom();
+            UpdateRoom();
         }
 
         public void Append(Node source, int from)
@@ -101,11 +110,12 @@ internal sealed partial class AreaTree<T>
             }
 
             Count += count;
-            Room = ComputeRoom();
+            UpdateRoom();
         }
 
         public void Truncate(int count)
         {
+            Lasts.AsSpan(count, Count - count).Fill(ulong.MaxValue);
             if (Children is null)
             {
                 Array.Clear(Values!, count, Count - count);
@@ -116,6 +126,19 @@ internal sealed partial class AreaTree<T>
             }
 
             Count = count;
+            UpdateRoom();
+        }
+
+        // Keeps the rooms from now on, here and below.
+        public void LearnRoom()
+        {
+            KnowsRoom = true;
+            for (int i = 0; Children is not null && i < Count; i++)
+            {
+                Children[i].LearnRoom();
+                Rooms![i] = Children[i].Room;
+            }
+
             Room = ComputeRoom();
         }
 
@@ -123,7 +146,11 @@ internal sealed partial class AreaTree<T>
         public void Refresh(int index)
         {
             Node child = Children![index];
-            if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || Rooms![index] != child.Room)
+            if (!KnowsRoom)
+            {
+                Set(index);
+            }
+            else if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || Rooms![index] != child.Room)
             {
                 Vector256<ulong> before = Around(index);
                 Set(index);
@@ -150,6 +177,14 @@ internal sealed partial class AreaTree<T>
             return room;
         }
 
+        private void UpdateRoom()
+        {
+            if (KnowsRoom)
+            {
+                Room = ComputeRoom();
+            }
+        }
+
         private Vector256<ulong> HoleBefore(int index) =>
             index > 0 && index < Count ? HoleRoom.Of(Lasts[index - 1] + 1, Starts[index]) : default;
 
@@ -172,8 +207,15 @@ internal sealed partial class AreaTree<T>
 
         private void Shift(int index)
         {
-            Array.Copy(Starts, index, Starts, index + 1, Count - index);
-            Array.Copy(Lasts, index, Lasts, index + 1, Count - index);
+            Starts.AsSpan(index, Count - index).CopyTo(Starts.AsSpan(index + 1));
+            Lasts.AsSpan(index, Count - index).CopyTo(Lasts.AsSpan(index + 1));
+        }
+
+        private static ulong[] NewLasts()
+        {
+            ulong[] lasts = new ulong[Fanout];
+            Array.Fill(lasts, ulong.MaxValue);
+            return lasts;
         }
     }
 }

@@ -6,7 +6,7 @@ namespace Ioasis.Kernel;
 /// <summary>
 /// Disjoint ranges of IOVAs with a value each, in order: a B+ tree whose inner entries know what the holes below them can
 /// hold (<see cref="HoleRoom"/>), so that an aligned hole of a given size is found in O(log n) however many ranges there are
-/// and however they lie. Nodes come from a pool: in the steady state nothing is allocated. Not thread-safe.
+/// and however they lie. Who never looks for a hole does not pay for that: they know it from the first search on. Nodes come from a pool: in the steady state nothing is allocated. Not thread-safe.
 /// </summary>
 /// <remarks>
 /// For each child an inner node keeps the first byte, the last byte and the largest rooms inside it; a hole between two
@@ -16,6 +16,15 @@ internal sealed partial class AreaTree<T>
     where T : class
 {
     internal const int Fanout = 32;
+
+    // Deeper no tree is: each level has room for eight times as many, and more.
+    private const int MaxDepth = 24;
+
+    // The way to where the last search ended, from the root to a leaf: what was found is mostly removed next, and where nothing was,
+    // a range is added. It holds until the tree changes.
+    private readonly Step[] _path = new Step[MaxDepth];
+    private int _pathLength;
+    private ulong _pathAddress;
 
     private readonly Stack<Node> _freeLeaves = [];
     private readonly Stack<Node> _freeInner = [];
@@ -27,33 +36,37 @@ internal sealed partial class AreaTree<T>
     /// <summary>Finds the first range that shares a byte with <paramref name="start"/> to <paramref name="last"/>.</summary>
     public T? FindOverlap(ulong start, ulong last, out ulong foundStart, out ulong foundLast)
     {
-        Node? node = _root;
-        while (node is not null)
+        Descend(start);
+        ref readonly Step end = ref _path[_pathLength - 1];
+        if (end.Index == end.Node.Count)
         {
-            int index = node.FirstWithLastAtLeast(start);
-            if (index == node.Count)
-            {
-                break;
-            }
-
-            if (node.Children is null)
-            {
-                foundStart = node.Starts[index];
-                foundLast = node.Lasts[index];
-                return foundStart <= last ? node.Values![index] : null;
-            }
-
-            node = node.Children[index];
+            foundStart = foundLast = 0;
+            return null;
         }
 
-        foundStart = foundLast = 0;
-        return null;
+        foundStart = end.Node.Starts[end.Index];
+        foundLast = end.Node.Lasts[end.Index];
+        return foundStart <= last ? end.Node.Values![end.Index] : null;
     }
 
     /// <summary>Adds a range that overlaps none.</summary>
     public void Add(ulong start, ulong last, T value)
     {
-        Node? sibling = Add(_root, start, last, value);
+        if (_pathLength == 0 || _pathAddress != start)
+        {
+            Descend(start);
+        }
+
+        int depth = _pathLength - 1;
+        _pathLength = 0;
+        Node? sibling = AddToLeaf(_path[depth], start, last, value);
+        while (--depth >= 0)
+        {
+            (Node node, int index) = _path[depth];
+            node.Refresh(index);
+            sibling = sibling is null ? null : AddChild(node, index + 1, sibling);
+        }
+
         if (sibling is not null)
         {
             Node root = Rent(isLeaf: false);
@@ -68,9 +81,21 @@ internal sealed partial class AreaTree<T>
     /// <summary>Removes the range that starts at <paramref name="start"/>, if there is one.</summary>
     public bool Remove(ulong start)
     {
-        if (!Remove(_root, start))
+        if (_pathLength == 0 || !IsAt(_path[_pathLength - 1], start))
         {
-            return false;
+            Descend(start);
+            if (!IsAt(_path[_pathLength - 1], start))
+            {
+                return false;
+            }
+        }
+
+        int depth = _pathLength - 1;
+        _pathLength = 0;
+        _path[depth].Node.RemoveAt(_path[depth].Index);
+        while (--depth >= 0)
+        {
+            RefreshSmaller(_path[depth].Node, _path[depth].Index);
         }
 
         while (_root.Children is not null && _root.Count == 1)
@@ -93,88 +118,80 @@ internal sealed partial class AreaTree<T>
     /// <summary>Calls <paramref name="visit"/> for each range in order until it returns false.</summary>
     public void Visit(Func<AddressRange, T, bool> visit) => _ = Visit(_root, visit);
 
-    private Node? Add(Node node, ulong start, ulong last, T value)
+    // To the first range that ends at or above an address; behind the last one, if there is none.
+    private void Descend(ulong address)
     {
-        int index = node.FirstWithLastAtLeast(start);
-        if (node.Children is null)
+        _pathAddress = address;
+        Node node = _root;
+        int depth = 0;
+        while (node.Children is { } children)
         {
-            Debug.Assert(index == node.Count || node.Starts[index] > last, "overlap");
-            if (node.Count == Fanout)
-            {
-                Node right = Split(node);
-                if (index > node.Count)
-                {
-                    right.Insert(index - node.Count, start, last, value);
-                }
-                else
-                {
-                    node.Insert(index, start, last, value);
-                }
+            int index = Math.Min(node.FirstWithLastAtLeast(address), node.Count - 1);
+            _path[depth++] = new(node, index);
+            node = children[index];
+        }
 
-                return right;
-            }
+        _path[depth] = new(node, node.FirstWithLastAtLeast(address));
+        _pathLength = depth + 1;
+    }
 
+    private static bool IsAt(in Step step, ulong start) => step.Index < step.Node.Count && step.Node.Starts[step.Index] == start;
+
+    // Returns the upper half, if the leaf had to be split.
+    private Node? AddToLeaf(in Step step, ulong start, ulong last, T value)
+    {
+        (Node node, int index) = step;
+        Debug.Assert(index == node.Count || node.Starts[index] > last, "overlap");
+        if (node.Count < Fanout)
+        {
             node.Insert(index, start, last, value);
             return null;
         }
 
-        index = Math.Min(index, node.Count - 1);
-        Node? sibling = Add(node.Children[index], start, last, value);
-        node.Refresh(index);
-        if (sibling is null)
+        Node right = Split(node);
+        if (index > node.Count)
         {
-            return null;
-        }
-
-        if (node.Count < Fanout)
-        {
-            node.Insert(index + 1, sibling);
-            return null;
-        }
-
-        Node split = Split(node);
-        if (index + 1 > node.Count)
-        {
-            split.Insert(index + 1 - node.Count, sibling);
+            right.Insert(index - node.Count, start, last, value);
         }
         else
         {
-            node.Insert(index + 1, sibling);
+            node.Insert(index, start, last, value);
         }
 
-        return split;
+        return right;
     }
 
-    private bool Remove(Node node, ulong start)
+    // Returns the upper half, if the node had to be split.
+    private Node? AddChild(Node node, int index, Node child)
     {
-        int index = node.FirstWithLastAtLeast(start);
-        if (index == node.Count)
+        if (node.Count < Fanout)
         {
-            return false;
+            node.Insert(index, child);
+            return null;
         }
 
-        if (node.Children is null)
+        Node right = Split(node);
+        if (index > node.Count)
         {
-            if (node.Starts[index] != start)
-            {
-                return false;
-            }
-
-            node.RemoveAt(index);
-            return true;
+            right.Insert(index - node.Count, child);
+        }
+        else
+        {
+            node.Insert(index, child);
         }
 
-        Node child = node.Children[index];
-        if (!Remove(child, start))
-        {
-            return false;
-        }
+        return right;
+    }
 
+    // Something below a child was removed.
+    private void RefreshSmaller(Node node, int index)
+    {
+        Node child = node.Children![index];
         if (child.Count == 0)
         {
             node.RemoveAt(index);
             Return(child);
-            return true;
+            return;
         }
 
         node.Refresh(index);
@@ -190,8 +207,6 @@ internal sealed partial class AreaTree<T>
                 Merge(node, index - 1);
             }
         }
-
-        return true;
     }
 
     private void Merge(Node parent, int index)
@@ -214,14 +229,22 @@ internal sealed partial class AreaTree<T>
         return right;
     }
 
-    private Node Rent(bool isLeaf) =>
-        (isLeaf ? _freeLeaves : _freeInner).TryPop(out Node? node) ? node : new(isLeaf);
+    private Node Rent(bool isLeaf)
+    {
+        Node node = (isLeaf ? _freeLeaves : _freeInner).TryPop(out Node? free) ? free : new(isLeaf);
+        node.KnowsRoom = _root.KnowsRoom;
+        node.Room = default;
+        return node;
+    }
 
     private void Return(Node node)
     {
         node.Truncate(0);
         (node.Children is null ? _freeLeaves : _freeInner).Push(node);
     }
+
+    // A node on the way, and which of its entries the way takes.
+    private readonly record struct Step(Node Node, int Index);
 
     private static bool Visit(Node node, Func<AddressRange, T, bool> visit)
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -8,11 +9,18 @@ namespace Ioasis.Kernel;
 /// A piece of a client's memory that areas map, in one address space or, after a copy, in several. It is pinned while some
 /// domain holds it and pinned only once (Linux: <c>iopt_pages</c>); without a domain it is an address that nobody touches.
 /// </summary>
-/// <remarks>Objects are recycled by <see cref="ClientMemoryPool"/>. Areas of several address spaces share one, so it has a lock.</remarks>
+/// <remarks>
+/// Objects are recycled by <see cref="ClientMemoryPool"/>. Areas of several address spaces may share one, so it has a lock; while only
+/// one refers to it, that one's address space has a lock already, under which all calls are made.
+/// </remarks>
 internal sealed class ClientMemory
 {
     private readonly IoLock _lock = new();
-    private readonly List<Run> _runs = [];
+
+    // Most memory is one run: only what follows the first needs the list.
+    private readonly List<Run> _moreRuns = [];
+    private Run _firstRun;
+    private int _runCount;
     private IUserMemory _memory = null!;
     private MemoryOwner _owner = null!;
     private OpenFile? _file;
@@ -54,7 +62,7 @@ internal sealed class ClientMemory
     /// <param name="writable">Whether devices may write.</param>
     public void Reset(MemoryOwner owner, bool byProcess, OpenFile? file, ulong userAddress, ulong length, bool writable)
     {
-        Debug.Assert(_pins == 0 && _references == 0 && _runs.Count == 0, "recycled while in use");
+        Debug.Assert(_pins == 0 && _references == 0 && _runCount == 0, "recycled while in use");
         _owner = owner;
         _byProcess = byProcess;
         _file = file;
@@ -124,65 +132,89 @@ internal sealed class ClientMemory
     /// <summary>Who pays.</summary>
     public MemoryOwner Owner => _owner;
 
+    // Whoever sees one reference has that one, and nobody gets another but from it.
+    private bool IsShared => Volatile.Read(ref _references) > 1;
+
     /// <summary>Pins the memory, or counts one more user if it is pinned. All or nothing.</summary>
     /// <returns>Success, <see cref="Errno.BadAddress"/>, <see cref="Errno.OutOfMemory"/> over the limit.</returns>
     public Errno Pin()
     {
+        if (!IsShared)
+        {
+            return PinLocked();
+        }
+
         using (_lock.Acquire())
         {
-            if (_pins > 0)
-            {
-                _pins++;
-                return Errno.Success;
-            }
-
-            if (Device is not null)
-            {
-                AddRun(0, new(UserAddress), Length);
-                _pins = 1;
-                return Errno.Success;
-            }
-
-            if (!_owner.Account(_byProcess).TryCharge(Pages, _owner.LimitPages))
-            {
-                return Errno.OutOfMemory;
-            }
-
-            for (ulong done = 0; done < Length;)
-            {
-                Errno error = Injection.Hit(InjectionKind.Pin);
-                PhysicalAddress address = default;
-                ulong bytes = 0;
-                if (error == Errno.Success)
-                {
-                    error = _memory.Pin(UserAddress + done, Length - done, Writable, out address, out bytes);
-                }
-
-                if (error != Errno.Success)
-                {
-                    Release();
-                    return error;
-                }
-
-                AddRun(done, address, bytes);
-                done += bytes;
-            }
-
-            _pins = 1;
-            return Errno.Success;
+            return PinLocked();
         }
     }
 
     /// <summary>Takes one user away; the last unpins.</summary>
     public void Unpin()
     {
+        if (!IsShared)
+        {
+            UnpinLocked();
+            return;
+        }
+
         using (_lock.Acquire())
         {
-            Debug.Assert(_pins > 0, "not pinned");
-            if (--_pins == 0)
+            UnpinLocked();
+        }
+    }
+
+    private Errno PinLocked()
+    {
+        if (_pins > 0)
+        {
+            _pins++;
+            return Errno.Success;
+        }
+
+        if (Device is not null)
+        {
+            AddRun(0, new(UserAddress), Length);
+            _pins = 1;
+            return Errno.Success;
+        }
+
+        if (!_owner.Account(_byProcess).TryCharge(Pages, _owner.LimitPages))
+        {
+            return Errno.OutOfMemory;
+        }
+
+        for (ulong done = 0; done < Length;)
+        {
+            Errno error = Injection.Hit(InjectionKind.Pin);
+            PhysicalAddress address = default;
+            ulong bytes = 0;
+            if (error == Errno.Success)
+            {
+                error = _memory.Pin(UserAddress + done, Length - done, Writable, out address, out bytes);
+            }
+
+            if (error != Errno.Success)
             {
                 Release();
+                return error;
             }
+
+            AddRun(done, address, bytes);
+            done += bytes;
+        }
+
+        _pins = 1;
+        return Errno.Success;
+    }
+
+    private void UnpinLocked()
+    {
+        Debug.Assert(_pins > 0, "not pinned");
+        if (--_pins == 0)
+        {
+            Release();
         }
     }
 
@@ -193,12 +225,26 @@ internal sealed class ClientMemory
     /// <returns>Bytes that are contiguous there, 1 to <paramref name="wanted"/>.</returns>
     public ulong Locate(ulong offset, ulong wanted, out PhysicalAddress address)
     {
+        Run run = _firstRun;
+        if (_runCount > 1 && offset >= run.Length)
+        {
+            run = FindInMore(offset);
+        }
+
+        ulong skip = offset - run.Offset;
+        address = run.Address + skip;
+        return Math.Min(wanted, run.Length - skip);
+    }
+
+    // The first run ends before the offset.
+    private Run FindInMore(ulong offset)
+    {
         int low = 0;
-        int high = _runs.Count - 1;
+        int high = _moreRuns.Count - 1;
         while (low < high)
         {
             int middle = (low + high + 1) >>> 1;
-            if (_runs[middle].Offset <= offset)
+            if (_moreRuns[middle].Offset <= offset)
             {
                 low = middle;
             }
@@ -208,35 +254,47 @@ internal sealed class ClientMemory
             }
         }
 
-        Run run = _runs[low];
-        ulong skip = offset - run.Offset;
-        address = run.Address + skip;
-        return Math.Min(wanted, run.Length - skip);
+        return _moreRuns[low];
     }
 
     private void AddRun(ulong offset, PhysicalAddress address, ulong length)
     {
-        if (_runs.Count > 0 && _runs[^1].Address + _runs[^1].Length == address)
+        Span<Run> last = _runCount == 0 ? []
+            : _runCount == 1 ? new(ref _firstRun)
+            : CollectionsMarshal.AsSpan(_moreRuns)[^1..];
+        if (!last.IsEmpty && last[0].Address + last[0].Length == address)
         {
-            _runs[^1] = _runs[^1] with { Length = _runs[^1].Length + length };
+            last[0] = last[0] with { Length = last[0].Length + length };
+            return;
+        }
+
+        if (_runCount++ == 0)
+        {
+            _firstRun = new(offset, address, length);
         }
         else
         {
-            _runs.Add(new(offset, address, length));
+            _moreRuns.Add(new(offset, address, length));
         }
     }
 
     private void Release()
     {
-        foreach (Run run in _runs)
+        if (Device is null && _runCount > 0)
         {
-            if (Device is null)
+            _memory.Unpin(_firstRun.Address, _firstRun.Length);
+            for (int i = 1; i < _runCount; i++)
             {
-                _memory.Unpin(run.Address, run.Length);
+                _memory.Unpin(_moreRuns[i - 1].Address, _moreRuns[i - 1].Length);
             }
         }
 
-        _runs.Clear();
+        if (_runCount > 1)
+        {
+            _moreRuns.Clear();
+        }
+
+        _runCount = 0;
         _owner.Account(_byProcess).Uncharge(Pages);
     }
 

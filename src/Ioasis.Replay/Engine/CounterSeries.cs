@@ -1,4 +1,5 @@
 using Ioasis.Replay.Report;
+using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -13,10 +14,8 @@ internal sealed class CounterSeries(ReplayStack stack)
     /// <summary>Takes a sample.</summary>
     public void Sample(double seconds)
     {
-        HardwareCounters counters = HardwareCounters.Of(stack);
-        _samples.Add((
-            seconds,
-            new(counters.Total.Hits, counters.Total.Misses, counters.Invalidations, counters.EntriesRemoved, stack.TotalTableBytes())));
+        IommuTotals totals = stack.Platform.Hardware.GetTotals();
+        _samples.Add((seconds, new(totals.Hits, totals.Misses, totals.Invalidations, totals.RemovedEntries, stack.TotalTableBytes())));
     }
 
     /// <summary>Adds the columns to a report that has those of the plan.</summary>

@@ -34,8 +34,6 @@ internal sealed class HardwareCounters
             }
 
             Commands.Add((Name(command.Kind), command.Executed, command.RemovedEntries));
-            Invalidations += command.Kind is CommandKind.Fence or CommandKind.AtsPageResponse ? 0 : command.Executed;
-            EntriesRemoved += command.RemovedEntries;
         }
 
         foreach ((Ioasis.RiscV.Architecture.FaultCause cause, long count) in statistics.Faults)
@@ -49,12 +47,6 @@ internal sealed class HardwareCounters
 
     /// <summary>Commands executed, by the specification's names, with the entries that they removed.</summary>
     public List<(string Kind, long Executed, long Removed)> Commands { get; } = [];
-
-    /// <summary>Commands that invalidate: fences not counted.</summary>
-    public long Invalidations { get; }
-
-    /// <summary>Entries that commands removed.</summary>
-    public long EntriesRemoved { get; }
 
     /// <summary>Faults by cause.</summary>
     public SortedDictionary<int, long> Faults { get; } = [];

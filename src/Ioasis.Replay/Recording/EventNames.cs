@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Text;
 
 namespace Ioasis.Replay.Recording;
@@ -93,13 +94,25 @@ internal sealed class EventNames
 
     private static uint Hash(ReadOnlySpan<byte> name)
     {
-        uint hash = (uint)name.Length;
-        foreach (byte c in name)
+        // The first and the last bytes tell the kernel's names apart well enough.
+        ulong first;
+        ulong last;
+        if (name.Length >= sizeof(ulong))
         {
-            hash = (hash ^ c) * 16777619;
+            first = BinaryPrimitives.ReadUInt64LittleEndian(name);
+            last = BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]);
+        }
+        else
+        {
+            first = last = 0;
+            foreach (byte c in name)
+            {
+                first = (first << 8) | c;
+            }
         }
 
-        return hash ^ (hash >> 15);
+        ulong hash = (first ^ ulong.RotateLeft(last, 29) ^ (ulong)name.Length) * 0x9e3779b97f4a7c15;
+        return (uint)(hash >> 32);
     }
 
     private static KernelEventKind KindOf(ReadOnlySpan<byte> name) => Encoding.ASCII.GetString(name) switch

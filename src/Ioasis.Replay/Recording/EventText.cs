@@ -247,73 +247,81 @@ internal sealed class EventText
         while (scanner.Next(out ReadOnlySpan<byte> key, out ReadOnlySpan<byte> value))
         {
             TextCursor number = new(value);
-            if (key.SequenceEqual("dma_addr"u8) || key.SequenceEqual("addr"u8))
+            switch (key.Length)
             {
-                if (!TryAddress(ref number, hexadecimal, out e.Address))
-                {
-                    return false;
-                }
+                case 8 when key.SequenceEqual("dma_addr"u8):
+                case 4 when key.SequenceEqual("addr"u8):
+                    if (!TryAddress(ref number, hexadecimal, out e.Address))
+                    {
+                        return false;
+                    }
 
-                _found |= Found.Address;
-            }
-            else if (key.SequenceEqual("iova"u8))
-            {
-                if (!number.TryHex(out e.Address))
-                {
-                    return false;
-                }
+                    _found |= Found.Address;
+                    break;
 
-                _found |= Found.Address;
-            }
-            else if (key.SequenceEqual("size"u8))
-            {
-                if (!TryAddress(ref number, hexadecimal: false, out e.Length))
-                {
-                    return false;
-                }
+                case 4 when key.SequenceEqual("iova"u8):
+                    if (!number.TryHex(out e.Address))
+                    {
+                        return false;
+                    }
 
-                _found |= Found.Length;
-            }
-            else if (key.SequenceEqual("offset"u8))
-            {
-                if (!number.TryHex(out e.Value))
-                {
-                    return false;
-                }
+                    _found |= Found.Address;
+                    break;
 
-                _found |= Found.Offset;
-            }
-            else if (key.SequenceEqual("dma_addrs"u8))
-            {
-                Numbers(value, _addresses);
-            }
-            else if (key.SequenceEqual("sizes"u8))
-            {
-                Sizes(value);
-            }
-            else if (key.SequenceEqual("ents"u8))
-            {
-                // ents=128/130: those that were traced, and all.
-                if (number.TryDecimal(out ulong traced))
-                {
-                    e.Entries = (int)Math.Min(number.Skip("/"u8) && number.TryDecimal(out ulong all) ? all : traced, int.MaxValue);
-                }
-            }
-            else if (key.SequenceEqual("phys_addrs"u8) && e.Kind == KernelEventKind.DmaUnmapSg)
-            {
-                e.Entries = 1 + value.Count((byte)',');
-            }
-            else if (key.SequenceEqual("domain"u8))
-            {
-                TryAddress(ref number, hexadecimal: true, out e.Domain);
-            }
-            else if (key.SequenceEqual("type"u8))
-            {
-                e.DomainType = number.TryDecimal(out ulong type) && type < 256 ? (int)type : -1;
-            }
-            else if (e.Device.IsEmpty && IsDeviceKey(key))
-            {
-                e.Device = Unquoted(value);
+                case 4 when key.SequenceEqual("size"u8):
+                    if (!TryAddress(ref number, hexadecimal: false, out e.Length))
+                    {
+                        return false;
+                    }
+
+                    _found |= Found.Length;
+                    break;
+
+                case 6 when key.SequenceEqual("offset"u8):
+                    if (!number.TryHex(out e.Value))
+                    {
+                        return false;
+                    }
+
+                    _found |= Found.Offset;
+                    break;
+
+                case 9 when key.SequenceEqual("dma_addrs"u8):
+                    Numbers(value, _addresses);
+                    break;
+
+                case 5 when key.SequenceEqual("sizes"u8):
+                    Sizes(value);
+                    break;
+
+                case 4 when key.SequenceEqual("ents"u8):
+                    // ents=128/130: those that were traced, and all.
+                    if (number.TryDecimal(out ulong traced))
+                    {
+                        e.Entries = (int)Math.Min(number.Skip("/"u8) && number.TryDecimal(out ulong all) ? all : traced, int.MaxValue);
+                    }
+
+                    break;
+
+                case 10 when e.Kind == KernelEventKind.DmaUnmapSg && key.SequenceEqual("phys_addrs"u8):
+                    e.Entries = 1 + value.Count((byte)',');
+                    break;
+
+                case 6 when key.SequenceEqual("domain"u8):
+                    TryAddress(ref number, hexadecimal: true, out e.Domain);
+                    break;
+
+                case 4 when key.SequenceEqual("type"u8):
+                    e.DomainType = number.TryDecimal(out ulong type) && type < 256 ? (int)type : -1;
+                    break;
+
+                default:
+                    if (e.Device.IsEmpty && IsDeviceKey(key))
+                    {
+                        e.Device = Unquoted(value);
+                    }
+
+                    break;
             }
         }
 
@@ -399,8 +407,13 @@ internal sealed class EventText
                 length = length < 0 ? ahead.Length : length;
             }
 
-            value = ahead[..length].TrimEnd(",;"u8);
             _rest = ahead[length..];
+            while (length > 0 && ahead[length - 1] is (byte)',' or (byte)';')
+            {
+                length--;
+            }
+
+            value = ahead[..length];
             return true;
         }
     }

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Ioasis.Replay.Input;
 
 namespace Ioasis.Replay.Recording;
@@ -11,6 +12,9 @@ internal sealed class LineCutter
 {
     // A line's time stands behind one of its first colons: a log's own prefix may have some, and a task's name.
     private const int MostColons = 16;
+
+    private static readonly SearchValues<byte> s_nameCharacters =
+        SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.$"u8);
 
     private LineForm _last = LineForm.Bracketed;
 
@@ -65,7 +69,7 @@ internal sealed class LineCutter
     {
         cursor.SkipSpaces();
         TextCursor flagged = cursor;
-        if (TryTime(ref cursor, ref e))
+        if (!cursor.Rest.IsEmpty && char.IsAsciiDigit((char)cursor.Rest[0]) && TryTime(ref cursor, ref e))
         {
             return TryName(cursor.Rest, ref e);
         }
@@ -399,14 +403,9 @@ internal sealed class LineCutter
             return 0;
         }
 
-        int i = 1;
-        int most = Math.Min(text.Length, 96);
-        while (i < most && (char.IsAsciiLetterOrDigit((char)text[i]) || text[i] is (byte)'_' or (byte)'.' or (byte)'$'))
-        {
-            i++;
-        }
-
-        return i;
+        text = text[..Math.Min(text.Length, 96)];
+        int length = text.IndexOfAnyExcept(s_nameCharacters);
+        return length < 0 ? text.Length : length;
     }
 
     // Interrupts off, need to schedule, hard or soft interrupt, preemption depth, migration disabled; more on real-time kernels.
@@ -439,7 +438,16 @@ internal sealed class LineCutter
         _ => ExecutionContextKind.Unknown,
     };
 
-    private static ReadOnlySpan<byte> Trim(ReadOnlySpan<byte> text) => text.TrimEnd(" \t"u8);
+    private static ReadOnlySpan<byte> Trim(ReadOnlySpan<byte> text)
+    {
+        int length = text.Length;
+        while (length > 0 && text[length - 1] is (byte)' ' or (byte)'\t')
+        {
+            length--;
+        }
+
+        return text[..length];
+    }
 
     private static ReadOnlySpan<byte> LastWord(ReadOnlySpan<byte> text) => text[(text.LastIndexOfAny((byte)' ', (byte)'\t') + 1)..];
 }
