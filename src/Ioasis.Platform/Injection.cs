@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 using Ioasis.Primitives;
 
 namespace Ioasis.Platform;
@@ -106,16 +107,12 @@ public sealed class IoLock
     public bool IsHeld => _lock.IsHeldByCurrentThread;
 
     /// <summary>Takes the lock; the scope releases it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Scope Acquire()
     {
         if (Injection.IsSupported && Injection.Current is not null)
         {
-            // A logical thread never blocks in the lock itself: the explorer runs the others until it is free.
-            _ = Injection.Hit(InjectionKind.LockAcquire, Id);
-            while (!_lock.TryEnter())
-            {
-                _ = Injection.Hit(InjectionKind.Wait, Id);
-            }
+            AcquireExplored();
         }
         else
         {
@@ -123,6 +120,16 @@ public sealed class IoLock
         }
 
         return new(this);
+    }
+
+    // A logical thread never blocks in the lock itself: the explorer runs the others until it is free.
+    private void AcquireExplored()
+    {
+        _ = Injection.Hit(InjectionKind.LockAcquire, Id);
+        while (!_lock.TryEnter())
+        {
+            _ = Injection.Hit(InjectionKind.Wait, Id);
+        }
     }
 
     /// <summary>Takes the lock if nobody has it; never waits.</summary>
@@ -147,6 +154,7 @@ public sealed class IoLock
         internal Scope(IoLock owner) => _owner = owner;
 
         /// <summary>Releases the lock.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void Dispose()
         {
             _owner._lock.Exit();

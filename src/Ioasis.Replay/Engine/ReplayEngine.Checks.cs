@@ -116,7 +116,7 @@ internal sealed partial class ReplayEngine
 
         int cause = write ? WriteCause : ReadCause;
         _checks.Count(CheckKind.FaultRecord);
-        CollectionsMarshal.GetValueRefOrAddDefault(ExpectedFaults, cause, out _)++;
+        _expectedFaults[write ? 1 : 0]++;
         bool reported = TryTakeFault(out IommuFault fault);
         if (!reported || fault.Cause != cause || fault.DeviceId != _devices[device].Id || fault.Iova.Value != iova)
         {

@@ -31,6 +31,7 @@ internal sealed partial class ReplayEngine
     private readonly CounterSeries _series;
     private readonly List<DeviceState> _devices = [];
     private readonly Dictionary<ulong, int> _numbers = [];
+    private readonly long[] _expectedFaults = new long[2];
     private readonly IDiscardableMemory? _discarding;
     private IDmaPort _port;
     private ulong _random;
@@ -55,7 +56,7 @@ internal sealed partial class ReplayEngine
     public long Translations { get; private set; }
 
     /// <summary>Faults that a check or the log called for, by cause.</summary>
-    public Dictionary<int, long> ExpectedFaults { get; } = [];
+    public Dictionary<int, long> ExpectedFaults => new() { [ReadCause] = _expectedFaults[0], [WriteCause] = _expectedFaults[1] };
 
     /// <summary>Most bytes of page tables at one time, all devices together.</summary>
     public long PeakTotalTableBytes { get; private set; }

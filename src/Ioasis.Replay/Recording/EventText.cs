@@ -63,7 +63,7 @@ internal sealed class EventText
                 return TryDevice(ref e) && TryNamed(ref e);
 
             default:
-                return TryDevice(ref e) && TryNamed(ref e) && _found.HasFlag(Found.Address) && _found.HasFlag(Found.Length);
+                return TryDevice(ref e) && (TryPlainRange(ref e) || TryNamed(ref e)) && _found.HasFlag(Found.Address) && _found.HasFlag(Found.Length);
         }
     }
 
@@ -100,8 +100,84 @@ internal sealed class EventText
     // IOMMU: iova=0x… - 0x… paddr=0x… size=…; up to 5.16 iova=0x… paddr=0x… size=…; with dev=… from some vendors.
     private bool TryMapping(ref KernelEvent e)
     {
+        if (!TryPlainMapping(ref e, out ulong end) && !TryMappingFields(ref e, out end))
+        {
+            return false;
+        }
+
+        if (_found.HasFlag(Found.Offset))
+        {
+            ulong last = e.Address + (e.Length - 1);
+            e.Address &= ~PageMask;
+            e.Length = (last | PageMask) - e.Address + 1;
+            e.Value = e.Kind == KernelEventKind.Map ? e.Value & ~PageMask : e.Length;
+            _found |= e.Kind == KernelEventKind.Map ? Found.None : Found.Unmapped;
+        }
+
+        if (!_found.HasFlag(Found.Address) || !_found.HasFlag(Found.Length) || e.Length == 0)
+        {
+            return false;
+        }
+
+        if (e.Kind == KernelEventKind.Map ? !_found.HasFlag(Found.Value) : !_found.HasFlag(Found.Unmapped))
+        {
+            if (e.Kind == KernelEventKind.Map)
+            {
+                return false;
+            }
+
+            e.Value = e.Length;
+        }
+
+        ulong computed = e.Address + e.Length;
+        return (computed > e.Address || computed == 0) && (!_found.HasFlag(Found.End) || end == computed || end == computed - 1);
+    }
+
+    // The text of Linux since 5.16, to the letter: the fields of nearly all events need not be searched. What differs in anything is left
+    // to the general way.
+    private bool TryPlainMapping(ref KernelEvent e, out ulong end)
+    {
+        end = 0;
+        TextCursor cursor = new(e.Fields);
+        if (!cursor.Skip("IOMMU: iova=0x"u8) || !cursor.TryHex(out ulong start) || !cursor.Skip(" - 0x"u8) || !cursor.TryHex(out end))
+        {
+            return false;
+        }
+
+        ulong value;
+        ulong length;
+        Found found = Found.Address | Found.End | Found.Length;
+        if (e.Kind == KernelEventKind.Map)
+        {
+            found |= Found.Value;
+            if (!cursor.Skip(" paddr=0x"u8) || !cursor.TryHex(out value) || !cursor.Skip(" size="u8) || !cursor.TryDecimal(out length))
+            {
+                return false;
+            }
+        }
+        else
+        {
+            found |= Found.Unmapped;
+            if (!cursor.Skip(" size="u8) || !cursor.TryDecimal(out length) || !cursor.Skip(" unmapped_size="u8) || !cursor.TryDecimal(out value))
+            {
+                return false;
+            }
+        }
+
+        if (!cursor.Rest.IsEmpty)
+        {
+            return false;
+        }
+
+        (e.Address, e.Length, e.Value) = (start, length, value);
+        _found = found;
+        return true;
+    }
+
+    private bool TryMappingFields(ref KernelEvent e, out ulong end)
+    {
         _found = Found.None;
-        ulong end = 0;
+        end = 0;
         FieldScanner scanner = new(e.Fields);
         while (scanner.Next(out ReadOnlySpan<byte> key, out ReadOnlySpan<byte> value))
         {
@@ -188,32 +264,7 @@ internal sealed class EventText
             }
         }
 
-        if (_found.HasFlag(Found.Offset))
-        {
-            ulong last = e.Address + (e.Length - 1);
-            e.Address &= ~PageMask;
-            e.Length = (last | PageMask) - e.Address + 1;
-            e.Value = e.Kind == KernelEventKind.Map ? e.Value & ~PageMask : e.Length;
-            _found |= e.Kind == KernelEventKind.Map ? Found.None : Found.Unmapped;
-        }
-
-        if (!_found.HasFlag(Found.Address) || !_found.HasFlag(Found.Length) || e.Length == 0)
-        {
-            return false;
-        }
-
-        if (e.Kind == KernelEventKind.Map ? !_found.HasFlag(Found.Value) : !_found.HasFlag(Found.Unmapped))
-        {
-            if (e.Kind == KernelEventKind.Map)
-            {
-                return false;
-            }
-
-            e.Value = e.Length;
-        }
-
-        ulong computed = e.Address + e.Length;
-        return (computed > e.Address || computed == 0) && (!_found.HasFlag(Found.End) || end == computed || end == computed - 1);
+        return true;
     }
 
     // 0000:00:02.0 dir=… dma_addr=… size=… …, or raw: device=0000:00:02.0 phys_addr=… dma_addr=…
@@ -232,6 +283,25 @@ internal sealed class EventText
             e.Fields = cursor.Rest;
         }
 
+        return true;
+    }
+
+    // What follows the device in dma_map_page, dma_map_phys and their unmaps, to the letter; else the general way is taken.
+    private bool TryPlainRange(ref KernelEvent e)
+    {
+        TextCursor cursor = new(e.Fields);
+        if (e.Device.IsEmpty || !cursor.Skip(" dir="u8) || cursor.Word().Contains((byte)'=')
+            || !cursor.Skip(" dma_addr="u8) || !cursor.TryHex(out ulong address)
+            || !cursor.Skip(" size="u8) || !cursor.TryDecimal(out ulong length)
+            || (cursor.Skip(" phys_addr="u8) && !cursor.TryHex(out _))
+            || (cursor.Skip(" attrs="u8) ? cursor.Rest.Contains((byte)'=') : !cursor.Rest.IsEmpty))
+        {
+            return false;
+        }
+
+        (e.Address, e.Length) = (address, length);
+        e.Ranges = default;
+        _found = Found.Address | Found.Length;
         return true;
     }
 

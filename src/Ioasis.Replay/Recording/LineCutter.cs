@@ -151,6 +151,11 @@ internal sealed class LineCutter
 
     private static bool TryTime(ref TextCursor cursor, ref KernelEvent e)
     {
+        if (TryPlainTime(ref cursor, ref e))
+        {
+            return true;
+        }
+
         TextCursor ahead = cursor;
         if (ahead.TrySeconds(out e.TimeNs))
         {
@@ -186,6 +191,44 @@ internal sealed class LineCutter
         }
 
         cursor = ahead;
+        return true;
+    }
+
+    // Seconds with six digits and a colon behind them: nearly all times.
+    private static bool TryPlainTime(ref TextCursor cursor, ref KernelEvent e)
+    {
+        const int mostDigits = 9;
+        const int fractionDigits = 6;
+        ReadOnlySpan<byte> text = cursor.Rest;
+        long seconds = 0;
+        int i = 0;
+        while (i < text.Length && i < mostDigits && (uint)(text[i] - '0') is var digit and <= 9)
+        {
+            seconds = (seconds * 10) + digit;
+            i++;
+        }
+
+        int end = i + 1 + fractionDigits;
+        if (i == 0 || text.Length <= end || text[i] != (byte)'.' || text[end] != (byte)':')
+        {
+            return false;
+        }
+
+        long micros = 0;
+        foreach (byte c in text[(i + 1)..end])
+        {
+            uint digit = (uint)(c - '0');
+            if (digit > 9)
+            {
+                return false;
+            }
+
+            micros = (micros * 10) + digit;
+        }
+
+        e.TimeNs = ((seconds * 1_000_000) + micros) * 1000;
+        e.Unit = ClockUnit.Seconds;
+        cursor = new(text[(end + 1)..]);
         return true;
     }
 

@@ -54,7 +54,7 @@ internal sealed class IovaMapRecorder(string device)
             ulong partLast = Math.Min(last, bandLast);
             Band band = GetBand(start);
             Integrate(band, seconds);
-            band.Touched[column] = true;
+            band.Touch(column);
             band.LiveBytes += Math.Sign(bytes) * (double)(partLast - start + 1);
             if (partLast == last)
             {
@@ -81,6 +81,7 @@ internal sealed class IovaMapRecorder(string device)
         foreach ((ulong number, Band band) in _bands.OrderBy(b => b.Key))
         {
             Integrate(band, endSeconds);
+            band.Close();
             byte[] percent = new byte[columns];
             for (int i = 0; i < columns; i++)
             {
@@ -148,7 +149,7 @@ internal sealed class IovaMapRecorder(string device)
                 until = Math.BitIncrement(band.Seconds);
             }
 
-            band.ByteSeconds[column] += band.LiveBytes * (until - band.Seconds);
+            band.Add(column, band.LiveBytes * (until - band.Seconds));
             band.Seconds = until;
         }
     }
@@ -157,6 +158,7 @@ internal sealed class IovaMapRecorder(string device)
     {
         foreach (Band band in _bands.Values)
         {
+            band.Close();
             for (int i = 0; i < IovaMap.MaxColumns / 2; i++)
             {
                 band.ByteSeconds[i] = band.ByteSeconds[2 * i] + band.ByteSeconds[(2 * i) + 1];
@@ -185,6 +187,8 @@ internal sealed class IovaMapRecorder(string device)
             double seconds = Math.Max(band.Seconds, other.Seconds);
             Catch(band, seconds);
             Catch(other, seconds);
+            band.Close();
+            other.Close();
             other.LiveBytes += band.LiveBytes;
             for (int i = 0; i < IovaMap.MaxColumns; i++)
             {
@@ -209,6 +213,11 @@ internal sealed class IovaMapRecorder(string device)
 
     private sealed class Band
     {
+        // The column that events come into now, out of the arrays: a change touches this object and no other.
+        private int _column = -1;
+        private double _byteSeconds;
+        private bool _isTouched;
+
         public double[] ByteSeconds { get; } = new double[IovaMap.MaxColumns];
 
         public bool[] Touched { get; } = new bool[IovaMap.MaxColumns];
@@ -216,5 +225,39 @@ internal sealed class IovaMapRecorder(string device)
         public double LiveBytes { get; set; }
 
         public double Seconds { get; set; }
+
+        public void Add(int column, double byteSeconds)
+        {
+            Open(column);
+            _byteSeconds += byteSeconds;
+        }
+
+        public void Touch(int column)
+        {
+            Open(column);
+            _isTouched = true;
+        }
+
+        /// <summary>Has the arrays hold everything.</summary>
+        public void Close()
+        {
+            if (_column >= 0)
+            {
+                ByteSeconds[_column] = _byteSeconds;
+                Touched[_column] = _isTouched;
+                _column = -1;
+            }
+        }
+
+        private void Open(int column)
+        {
+            if (column != _column)
+            {
+                Close();
+                _column = column;
+                _byteSeconds = ByteSeconds[column];
+                _isTouched = Touched[column];
+            }
+        }
     }
 }
