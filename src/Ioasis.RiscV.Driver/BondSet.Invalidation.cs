@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -151,8 +152,8 @@ internal sealed partial class BondSet
     private static Errno InvalidateInDevices(AtsBond[] devices, AddressRange range, bool isGuestRange = false)
     {
         const ulong Deferred = ulong.MaxValue;
-        ulong payload = AtsInvalidation.PayloadFor(range);
-        ulong guestPayload = isGuestRange ? payload : AtsInvalidation.Everything;
+        ulong payload = PcieInvalidation.PayloadFor(range);
+        ulong guestPayload = isGuestRange ? payload : PcieInvalidation.Everything;
         ulong[] tickets = new ulong[devices.Length];
         Errno result = Errno.Success;
         for (int i = 0; i < devices.Length; i++)

@@ -14,9 +14,7 @@ internal sealed class FaultQueue : RecordQueue
 {
     private readonly Func<uint, IommuDevice?> _findDevice;
     private readonly GuestEventQueue _guests = new();
-    private long _windowStart;
-    private int _loggedInWindow;
-    private long _suppressed;
+    private readonly LogLimiter _log;
 
     private FaultQueue(
         HardwareAccess hardware,
@@ -31,7 +29,7 @@ internal sealed class FaultQueue : RecordQueue
                 RegisterOffset.FaultQueueCsr, QueueBase.FaultRecordSize))
     {
         _findDevice = findDevice;
-        _windowStart = hardware.Time.GetTimestamp();
+        _log = new(hardware.Time, options.Logger, options.Name, options.FaultLogsPerSecond);
     }
 
     /// <summary>Events of guests that were dropped.</summary>
@@ -67,7 +65,7 @@ internal sealed class FaultQueue : RecordQueue
     /// <inheritdoc/>
     protected override void OnStopped(uint csr)
     {
-        if (MayLog())
+        if (_log.MayLog())
         {
             Options.Logger.LogError(
                 "{Name}: fault records were lost ({Why})", Options.Name,
@@ -92,7 +90,7 @@ internal sealed class FaultQueue : RecordQueue
             (int)record.Cause,
             record.Iotval2,
             record.IsPrivileged);
-        if (MayLog())
+        if (_log.MayLog())
         {
             Options.Logger.LogWarning(
                 "{Name}: fault {Cause} ({Code}) of device {Device:x6}, PASID {Pasid}, IOVA {Iova}, {Access}, {Type}, iotval2 {Iotval2:x}",
@@ -102,35 +100,11 @@ internal sealed class FaultQueue : RecordQueue
 
         Options.FaultSink?.OnFault(fault);
         if (fault.Device?.DriverData is DeviceState { IsNested: true, Virtual: { } guest } && GuestEventQueue.IsGuests(record.Cause)
-            && !_guests.TryAdd(guest, fault.Device, record) && (_guests.Dropped == 1 || MayLog()))
+            && !_guests.TryAdd(guest, fault.Device, record) && (_guests.Dropped == 1 || _log.MayLog()))
         {
             Options.Logger.LogWarning(
                 "{Name}: a guest does not take its events; {Count} were dropped so far", Options.Name, _guests.Dropped);
         }
-    }
-
-    private bool MayLog()
-    {
-        if (Hardware.Time.GetElapsedTime(_windowStart) >= TimeSpan.FromSeconds(1))
-        {
-            if (_suppressed != 0)
-            {
-                Options.Logger.LogWarning("{Name}: {Count} more faults were not logged", Options.Name, _suppressed);
-            }
-
-            _windowStart = Hardware.Time.GetTimestamp();
-            _loggedInWindow = 0;
-            _suppressed = 0;
-        }
-
-        if (_loggedInWindow < Options.FaultLogsPerSecond)
-        {
-            _loggedInWindow++;
-            return true;
-        }
-
-        _suppressed++;
-        return false;
     }
 
     private static Access AccessOf(in FaultRecord record) => record.Type switch

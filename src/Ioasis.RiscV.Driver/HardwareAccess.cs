@@ -1,69 +1,15 @@
 using System.Numerics;
+using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.RiscV.Driver;
 
-/// <summary>The registers of one IOMMU with the clock: reads, writes, and waits that always end.</summary>
+/// <summary>The registers of one IOMMU, with what its queues have in common.</summary>
 internal sealed class HardwareAccess(IRegisterWindow registers, TimeProvider time, TimeSpan timeout, TimeSpan atsTimeout)
+    : RegisterAccess(registers, time, timeout, atsTimeout)
 {
-    private const int SpinsBeforeYield = 64;
-
-    public IRegisterWindow Registers { get; } = registers;
-
-    public TimeProvider Time { get; } = time;
-
-    public TimeSpan Timeout { get; } = timeout;
-
-    public TimeSpan AtsTimeout { get; } = atsTimeout;
-
-    /// <summary>Polls until the bits under <paramref name="mask"/> are <paramref name="expected"/>, or the time is up.</summary>
-    public bool WaitFor32(uint offset, uint mask, uint expected, out uint value)
-    {
-        value = Registers.Read32(offset);
-        if ((value & mask) == expected)
-        {
-            return true;
-        }
-
-        long start = Time.GetTimestamp();
-        for (int spins = 0; Time.GetElapsedTime(start) < Timeout; spins++)
-        {
-            Pause(spins);
-            value = Registers.Read32(offset);
-            if ((value & mask) == expected)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    /// <summary>As <see cref="WaitFor32"/>, for an 8-byte register.</summary>
-    public bool WaitFor64(uint offset, ulong mask, ulong expected, out ulong value)
-    {
-        value = Registers.Read64(offset);
-        if ((value & mask) == expected)
-        {
-            return true;
-        }
-
-        long start = Time.GetTimestamp();
-        for (int spins = 0; Time.GetElapsedTime(start) < Timeout; spins++)
-        {
-            Pause(spins);
-            value = Registers.Read64(offset);
-            if ((value & mask) == expected)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
     /// <summary>
     /// Allocates a queue and tells the hardware where it is. The size is WARL: the hardware may keep a smaller one, which then
     /// is the size.
@@ -102,19 +48,5 @@ internal sealed class HardwareAccess(IRegisterWindow registers, TimeProvider tim
 
         pages.Free(start, bytesLog2);
         return Errno.NotSupported;
-    }
-
-    /// <summary>One step of waiting for hardware or for another thread.</summary>
-    public static void Pause(int spins)
-    {
-        _ = Injection.Hit(InjectionKind.Wait);
-        if (spins < SpinsBeforeYield)
-        {
-            Thread.SpinWait(8);
-        }
-        else
-        {
-            _ = Thread.Yield();
-        }
     }
 }

@@ -245,11 +245,11 @@ public sealed partial class RiscVIommuInstance
         int count = 1;
         if (old.Ats is { } ats)
         {
-            count = AtsInvalidation.Build(ats, AtsInvalidation.Everything, commands);
+            count = AtsInvalidation.Build(ats, PcieInvalidation.Everything, commands);
         }
         else
         {
-            commands[0] = AtsInvalidation.For(state.Id, new(place.Pasid), AtsInvalidation.Everything);
+            commands[0] = AtsInvalidation.For(state.Id, new(place.Pasid), PcieInvalidation.Everything);
         }
 
         Errno error = _commands!.SubmitAndWait(commands[..count]);

@@ -170,7 +170,7 @@ public class AtsTests
     [InlineData(0x1000ul, 0x1fff_fffful, 0x0fff_f800ul)]
     [InlineData(0x2000ul, 0x3ffful, 0x2800ul)]
     [InlineData(0x4000ul, 0x7ffful, 0x5800ul)]
-    [InlineData(0ul, ulong.MaxValue, AtsInvalidation.Everything)]
+    [InlineData(0ul, ulong.MaxValue, PcieInvalidation.Everything)]
     public void The_payload_is_the_smallest_aligned_range(ulong start, ulong last, ulong payload) =>
-        AtsInvalidation.PayloadFor(new(start, last)).ShouldBe(payload);
+        PcieInvalidation.PayloadFor(new(start, last)).ShouldBe(payload);
 }

@@ -5,6 +5,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 

@@ -355,7 +355,7 @@ public class NestedTests
         cache.Knows(Gva, Pasid.None).ShouldBeFalse();
         cache.Knows(Gva + 0x1000, new(9)).ShouldBeFalse();
         Fetch();
-        Guest.ShouldInvalidate(nested, Command.AtsInvalidate(0x55, null, 9, AtsInvalidation.PayloadFor(new(Gva, Gva + 0xfff))));
+        Guest.ShouldInvalidate(nested, Command.AtsInvalidate(0x55, null, 9, PcieInvalidation.PayloadFor(new(Gva, Gva + 0xfff))));
         cache.Knows(Gva, new(9)).ShouldBeFalse();
         cache.Knows(Gva + 0x1000, new(9)).ShouldBeTrue();
         Fetch();

@@ -233,7 +233,7 @@ public class UnconfirmedTests
         rig.Attach(silent, Pasid.None, domain).ShouldBe(Errno.Success);
         rig.CacheOf(silent).Answers = false;
         RiscVIommuInstance driver = rig.Driver;
-        driver.Commands.Submit([AtsInvalidation.For(1, Pasid.None, AtsInvalidation.Everything)], BatchKind.None, out ulong asked).ShouldBe(Errno.Success);
+        driver.Commands.Submit([AtsInvalidation.For(1, Pasid.None, PcieInvalidation.Everything)], BatchKind.None, out ulong asked).ShouldBe(Errno.Success);
         driver.Commands.Submit([Command.InvalidateFirstStage(null, null, null)], BatchKind.None, out ulong behind).ShouldBe(Errno.Success);
         rig.Hardware.HandleInvalidationTimeout(uint.MaxValue);
         driver.Commands.Wait(asked).ShouldBe(Errno.TimedOut);

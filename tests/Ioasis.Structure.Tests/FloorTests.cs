@@ -45,6 +45,8 @@ public sealed class FloorTests
 
     [Theory]
     [InlineData("Ioasis.RiscV.Driver", "Ioasis.RiscV.Hardware")]
+    [InlineData("Ioasis.Intel.Driver", "Ioasis.Intel.Hardware")]
+    [InlineData("Ioasis.Intel.Driver", "Ioasis.RiscV.Architecture")]
     [InlineData("Ioasis.RiscV.Hardware", "Ioasis.PageTables")]
     [InlineData("Ioasis.Core", "Ioasis.RiscV.Driver")]
     [InlineData("Ioasis.Client", "Ioasis.Kernel")]

@@ -1,13 +1,14 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.RiscV.Driver;
+namespace Ioasis.Core;
 
 /// <summary>
-/// The PSCIDs, or the GSCIDs, of one IOMMU (S4.1). 0 is never given: contexts without a stage carry it. An identifier comes
-/// back only when the flush of it has completed (S4.8), so that it is clean when it is given again.
+/// For a driver: the identifiers under which one IOMMU caches address spaces (S4.1). 0 is never given: contexts without an address
+/// space carry it. An identifier comes back only when the flush of it has completed (S4.8), so that it is clean when it is given again.
 /// </summary>
-internal sealed class IdentifierAllocator(int bits)
+/// <param name="bits">Bits of an identifier, 1 to 31.</param>
+public sealed class IdentifierAllocator(int bits)
 {
     private readonly IoLock _lock = new();
     private readonly Stack<uint> _free = new();
@@ -16,6 +17,7 @@ internal sealed class IdentifierAllocator(int bits)
     private uint _next = 1;
     private int _inUse;
 
+    /// <summary>How many are given.</summary>
     public int InUse => Volatile.Read(ref _inUse);
 
     /// <summary>Gives an identifier.</summary>

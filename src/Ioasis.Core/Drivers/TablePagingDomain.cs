@@ -1,0 +1,190 @@
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Core;
+
+/// <summary>
+/// For a driver: a paging domain over an <see cref="IoPageTable"/>. It knows the order in which tables, caches and memory are dealt
+/// with, and nothing of how an IOMMU is told: that is <see cref="Invalidate"/>, the driver's. The root is there from the beginning
+/// (S4.10), and so is everything else that maps, attaches and invalidations need (S4.11).
+/// </summary>
+public abstract partial class TablePagingDomain : PagingDomain
+{
+    private readonly IPageAllocator _pages;
+    private readonly IoLock _lock = new();
+
+    // Threads of the driver that walk tables which others may take out of the table (S4.14); null if none ever does.
+    private readonly EpochReclaimer? _walkers;
+
+    // What an IOMMU did not confirm to have forgotten when a map was undone; under the lock.
+    private InvalidationGather _owed;
+    private bool _owes;
+    private bool _disposed;
+
+    /// <summary>Takes a table over.</summary>
+    /// <param name="table">The table; goes with the domain.</param>
+    /// <param name="pages">Where its pages come from.</param>
+    /// <param name="tracksDirty">Whether it was made with <see cref="PageTableOptions.HardwareDirty"/>.</param>
+    protected TablePagingDomain(IoPageTable table, IPageAllocator pages, bool tracksDirty)
+    {
+        Table = table;
+        _pages = pages;
+        SupportsDirtyTracking = tracksDirty;
+        _walkers = tracksDirty ? new(static () => RegisterAccess.Pause(0)) : null;
+    }
+
+    /// <inheritdoc/>
+    public override bool SupportsDirtyTracking { get; }
+
+    /// <inheritdoc/>
+    public override PageTableFormat Format => Table.Format;
+
+    /// <inheritdoc/>
+    public override AddressRange Aperture => Table.Aperture;
+
+    /// <inheritdoc/>
+    public override ulong PageSizes => Table.PageSizes;
+
+    /// <inheritdoc/>
+    public override long TableBytes => Table.TableBytes;
+
+    /// <summary>The table.</summary>
+    protected IoPageTable Table { get; }
+
+    /// <summary>Whether hardware may still walk the table.</summary>
+    protected abstract bool IsInUse { get; }
+
+    /// <summary>
+    /// Whether some IOMMU may hold that an address is not mapped, so that it has to be told of maps too. Read after the table was written.
+    /// </summary>
+    protected virtual bool CachesAbsence => false;
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Entries that were not present are not cached (S4.6), so that there is nothing to invalidate, unless a large leaf took the place
+    /// of an empty table, or an IOMMU says that it caches them all the same (<see cref="CachesAbsence"/>).
+    /// </remarks>
+    public override Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access) =>
+        Map(iova, address, length, access, granulesOnly: false);
+
+    /// <inheritdoc/>
+    public override Errno MapGranules(Iova iova, PhysicalAddress address, ulong length, Access access) =>
+        Map(iova, address, length, access, granulesOnly: true);
+
+    /// <inheritdoc/>
+    public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped) =>
+        Table.Unmap(iova, length, ref gather, out unmapped);
+
+    /// <inheritdoc/>
+    public override bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize) =>
+        Table.TryTranslate(iova, out address, out access, out leafSize);
+
+    /// <inheritdoc/>
+    public override Errno Sync(ref InvalidationGather gather)
+    {
+        if (gather.IsEmpty)
+        {
+            return Errno.Success;
+        }
+
+        Errno error = Invalidate(gather);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        // Hardware is done with the tables; threads of the driver may not be.
+        if (_walkers is not null && gather.NonLeaf)
+        {
+            _walkers.Synchronize();
+        }
+
+        Table.Release(ref gather);
+        return Errno.Success;
+    }
+
+    /// <summary>
+    /// Invalidates what a gather names wherever it may be cached, and waits for it. The table entries were cleared before.
+    /// </summary>
+    /// <returns>Success, or <see cref="Errno.IoError"/> if an IOMMU could not be made to complete it.</returns>
+    protected abstract Errno Invalidate(in InvalidationGather gather);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        using (_lock.Acquire())
+        {
+            // While hardware may still walk the table, losing the pages is the lesser evil.
+            if (disposing && !_disposed && !IsInUse)
+            {
+                _disposed = true;
+                Table.Dispose();
+                foreach ((PhysicalAddress table, int sizeLog2) in _owed.FreedTables)
+                {
+                    _pages.Free(table, sizeLog2);
+                }
+
+                _owed.Clear();
+            }
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access, bool granulesOnly)
+    {
+        if (Volatile.Read(ref _owes) && Settle() is not Errno.Success and var unsettled)
+        {
+            return unsettled;
+        }
+
+        InvalidationGather gather = default;
+        Errno error = Table.Map(iova, address, length, access, ref gather, granulesOnly: granulesOnly);
+        if (error == Errno.Success && CachesAbsence)
+        {
+            gather.AddLeaves(iova.Value, iova.Value + (length - 1), 12);
+        }
+
+        return gather.IsEmpty ? error : FinishMap(iova, length, error, ref gather);
+    }
+
+    // Nobody may walk a table that a leaf replaced when the map returns. If the IOMMU does not confirm it, the map is undone, and
+    // what it must forget is owed: it may go on to walk the old table, and would not see what is mapped there next.
+    private Errno FinishMap(Iova iova, ulong length, Errno error, ref InvalidationGather gather)
+    {
+        Errno synced = Sync(ref gather);
+        if (synced == Errno.Success)
+        {
+            return error;
+        }
+
+        if (error == Errno.Success)
+        {
+            _ = Table.Unmap(iova, length, ref gather, out _);
+        }
+
+        using (_lock.Acquire())
+        {
+            gather.MoveTo(ref _owed);
+            Volatile.Write(ref _owes, true);
+        }
+
+        return error == Errno.Success ? synced : error;
+    }
+
+    // Before anything is mapped, the IOMMU forgets what it did not confirm to have forgotten.
+    private Errno Settle()
+    {
+        using (_lock.Acquire())
+        {
+            Errno error = Sync(ref _owed);
+            if (error == Errno.Success)
+            {
+                Volatile.Write(ref _owes, false);
+            }
+
+            return error;
+        }
+    }
+}
