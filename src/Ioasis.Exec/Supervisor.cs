@@ -140,10 +140,7 @@ internal sealed class Supervisor : IDisposable
                 answer = Answer.Of(Errno.IoError);
             }
 
-            if (answer.Kind != AnswerKind.Sent)
-            {
-                source.Reply(notification.Id, answer);
-            }
+            source.Reply(notification.Id, answer);
         }
     }
 
@@ -181,6 +178,11 @@ internal sealed class Supervisor : IDisposable
             CallNumber.AccessAt or CallNumber.AccessAt2 => _paths.Access(caller, first, call.Argument1, (int)call.Argument2),
             CallNumber.ReadLink =>
                 _paths.ReadLink(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1, (int)call.Argument2),
+            CallNumber.ChangeMode or CallNumber.ChangeOwner or CallNumber.ChangeLinkOwner =>
+                _paths.Touch(caller, SystemCalls.AtFdCwd, call.Argument0, Errno.Success),
+            CallNumber.ChangeModeAt or CallNumber.ChangeOwnerAt => _paths.Touch(caller, first, call.Argument1, Errno.Success),
+            CallNumber.GetAttribute or CallNumber.GetLinkAttribute or CallNumber.ListAttributes or CallNumber.ListLinkAttributes =>
+                _paths.Touch(caller, SystemCalls.AtFdCwd, call.Argument0, Errno.NotSupported),
             CallNumber.ReadLinkAt => _paths.ReadLink(caller, first, call.Argument1, call.Argument2, (int)call.Argument3),
             _ => Answer.Continue,
         };

@@ -60,6 +60,14 @@ internal readonly unsafe ref struct Caller(
         }
     }
 
+    /// <summary>Whether a descriptor of the process is an event counter.</summary>
+    public bool IsCounter(int descriptor)
+    {
+        Span<byte> target = stackalloc byte[64];
+        nint length = ReadProcLink(string.Create(CultureInfo.InvariantCulture, $"fd/{descriptor}"), target);
+        return length > 0 && target[..(int)length].SequenceEqual("anon_inode:[eventfd]"u8);
+    }
+
     /// <summary>Copies a descriptor of the process into this one.</summary>
     /// <returns>The descriptor here, or <c>-errno</c>.</returns>
     public static nint TakeDescriptor(ProgramProcess process, int descriptor) => SystemCalls.PidFdGet(process.PidFd, descriptor);
@@ -71,17 +79,16 @@ internal readonly unsafe ref struct Caller(
     public Errno Write(ulong address, ReadOnlySpan<byte> source1) =>
         SystemCalls.WriteProcess(Thread, address, source1) == source1.Length ? Errno.Success : Errno.BadAddress;
 
-    /// <summary>Gives the process a descriptor, as the answer.</summary>
-    public Answer AnswerWith(int descriptor, bool closeOnExec, out bool given)
-    {
-        nint result = source.Give(_notification.Id, descriptor, closeOnExec, answer: true);
-        given = result >= 0;
-        return given ? Answer.Sent : Answer.Of(result);
-    }
-
-    /// <summary>Gives the process a descriptor; the answer is another.</summary>
+    /// <summary>
+    /// Gives the process a descriptor, and closes it here before the process goes on: only then is a close there the last one.
+    /// </summary>
     /// <returns>The descriptor there, or <c>-errno</c>.</returns>
-    public nint Give(int descriptor, bool closeOnExec) => source.Give(_notification.Id, descriptor, closeOnExec, answer: false);
+    public nint Give(int descriptor, bool closeOnExec)
+    {
+        nint result = source.Give(_notification.Id, descriptor, closeOnExec);
+        _ = SystemCalls.Close(descriptor);
+        return result;
+    }
 
     // "/proc/THREAD/fd/N", without an allocation: every call of ours begins with it.
     private void WriteDescriptorPath(byte* path, int descriptor)

@@ -29,7 +29,9 @@ internal static class FileCalls
     {
         if (caller.FindHandle(descriptor) is not { } handle)
         {
-            return Answer.Continue;
+            return writes && length == sizeof(ulong) && ProgramEvent.AnyListens
+                ? WriteCounter(caller, descriptor, address)
+                : Answer.Continue;
         }
 
         // What is in a queue the program reads by itself.
@@ -64,6 +66,37 @@ internal static class FileCalls
 
         _ = SystemCalls.Close((int)file);
         return Answer.Of(count);
+    }
+
+    // A device that listens to a counter has heard of a write before the write returns, as on Linux.
+    private static Answer WriteCounter(in Caller caller, int descriptor, ulong address)
+    {
+        ulong count = 0;
+        if (!caller.IsCounter(descriptor)
+            || caller.Read(address, MemoryMarshal.AsBytes(new Span<ulong>(ref count))) != sizeof(ulong)
+            || count == ulong.MaxValue
+            || caller.FindProcess(out ProgramProcess? process) != Errno.Success
+            || !caller.IsValid)
+        {
+            return Answer.Continue;
+        }
+
+        nint taken = Caller.TakeDescriptor(process!, descriptor);
+        if (taken < 0)
+        {
+            return Answer.Continue;
+        }
+
+        // A counter that is full would wait: the machine's kernel does that.
+        bool written = SystemCalls.Poll((int)taken, 4, 0) != 0
+            && SystemCalls.Write((int)taken, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in count))) == sizeof(ulong);
+        _ = SystemCalls.Close((int)taken);
+        if (written)
+        {
+            ProgramEvent.HearAll();
+        }
+
+        return written ? Answer.Of(sizeof(ulong)) : Answer.Continue;
     }
 
     /// <summary><c>mmap</c> of a shared file: pages of a device that may be mapped lie in the file that the program has.</summary>

@@ -177,14 +177,13 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
         }
 
         process.Remember(handle!, opened);
-        Answer answer = caller.AnswerWith(file, closeOnExec: true, out bool given);
-        if (!given)
+        nint given = caller.Give(file, closeOnExec: true);
+        if (given < 0)
         {
             caller.Handles.Remove(handle!);
         }
 
-        _ = SystemCalls.Close(file);
-        return answer;
+        return Answer.Of(given);
     }
 
     // A descriptor is in the structure; if the program cannot have it, the object goes too.
@@ -199,7 +198,6 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
         {
             process.Remember(handle!, opened);
             given = caller.Give(file, closeOnExec: true);
-            _ = SystemCalls.Close(file);
             if (given < 0)
             {
                 caller.Handles.Remove(handle!);
@@ -299,11 +297,9 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
         }
 
         // One of the machine's: a counter, memory, or of no use here.
-        Span<byte> target = stackalloc byte[256];
-        nint length = caller.ReadProcLink(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"fd/{descriptor}"), target);
         nint taken = Caller.TakeDescriptor(process, descriptor);
         int made = -1;
-        if (taken >= 0 && length > 0 && target[..(int)length].SequenceEqual("anon_inode:[eventfd]"u8))
+        if (taken >= 0 && caller.IsCounter(descriptor))
         {
             made = process.Kernel.AddEvent(new ProgramEvent((int)taken, loop));
         }

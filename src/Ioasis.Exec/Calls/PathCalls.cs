@@ -77,9 +77,7 @@ internal sealed unsafe class PathCalls : IDisposable
                 return Answer.Of(file);
             }
 
-            Answer answer = caller.AnswerWith((int)file, (flags & SystemCalls.OpenCloseOnExec) != 0, out _);
-            _ = SystemCalls.Close((int)file);
-            return answer;
+            return Answer.Of(caller.Give((int)file, (flags & SystemCalls.OpenCloseOnExec) != 0));
         }
     }
 
@@ -152,6 +150,32 @@ internal sealed unsafe class PathCalls : IDisposable
         }
     }
 
+    /// <summary>
+    /// Calls that make no difference in the view: owners and permissions may be changed, as scripts do that prepare devices, and stay; there are
+    /// no extended attributes.
+    /// </summary>
+    public Answer Touch(in Caller caller, int folder, ulong path, Errno outcome)
+    {
+        Span<byte> name = stackalloc byte[LongestPath];
+        if (!TryFind(caller, folder, path, ref name))
+        {
+            return Answer.Continue;
+        }
+
+        fixed (byte* below = name)
+        {
+            nint found = SystemCalls.OpenBelow(
+                _root, below, SystemCalls.OpenPath | SystemCalls.OpenNoFollow | SystemCalls.OpenCloseOnExec, 0);
+            if (found < 0)
+            {
+                return Answer.Of(found);
+            }
+
+            _ = SystemCalls.Close((int)found);
+            return Answer.Of(outcome);
+        }
+    }
+
     /// <summary><c>readlink</c>, <c>readlinkat</c>.</summary>
     public Answer ReadLink(in Caller caller, int folder, ulong path, ulong result, int size)
     {
@@ -205,14 +229,13 @@ internal sealed unsafe class PathCalls : IDisposable
         }
 
         process.Remember(handle!, opened);
-        Answer answer = caller.AnswerWith(file, (flags & SystemCalls.OpenCloseOnExec) != 0, out bool given);
-        if (!given)
+        nint given = caller.Give(file, (flags & SystemCalls.OpenCloseOnExec) != 0);
+        if (given < 0)
         {
             caller.Handles.Remove(handle!);
         }
 
-        _ = SystemCalls.Close(file);
-        return answer;
+        return Answer.Of(given);
     }
 
     private static FileIdentity Identify(int file, out uint mode)

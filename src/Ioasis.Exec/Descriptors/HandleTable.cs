@@ -267,9 +267,11 @@ internal sealed unsafe class HandleTable : IDisposable
 
     private void Release(Handle handle)
     {
-        handle.Pump?.Dispose();
         HandleClosed?.Invoke(handle);
         _ = _holder.Close(handle.Descriptor);
+
+        // The last that has the queue: whoever waits there looks up for good.
+        handle.Pump?.Dispose();
         if (handle.Path >= 0)
         {
             _ = SystemCalls.Close(handle.Path);

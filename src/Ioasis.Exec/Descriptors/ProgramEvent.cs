@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Ioasis.Kernel;
 using Ioasis.Uapi;
 
@@ -11,8 +12,22 @@ internal sealed class ProgramEvent(int descriptor, EventLoop loop) : IVfioEvent
 {
     private const short Out = 4;
 
+    private static readonly ConcurrentDictionary<ProgramEvent, byte> s_listening = new();
+
     private readonly Lock _lock = new();
     private readonly List<Action> _listeners = [];
+
+    /// <summary>Counters that devices listen to: where there are none, no write needs a look.</summary>
+    public static bool AnyListens => !s_listening.IsEmpty;
+
+    /// <summary>Some counter was written: each that has a count tells its devices now.</summary>
+    public static void HearAll()
+    {
+        foreach (ProgramEvent counter in s_listening.Keys)
+        {
+            counter.Hear();
+        }
+    }
 
     ~ProgramEvent() => _ = SystemCalls.Close(descriptor);
 
@@ -37,6 +52,7 @@ internal sealed class ProgramEvent(int descriptor, EventLoop loop) : IVfioEvent
             _listeners.Add(listener);
             if (_listeners.Count == 1)
             {
+                s_listening[this] = 0;
                 loop.Add(descriptor, Hear);
             }
         }
@@ -51,6 +67,7 @@ internal sealed class ProgramEvent(int descriptor, EventLoop loop) : IVfioEvent
         {
             if (_listeners.Remove(listener) && _listeners.Count == 0)
             {
+                _ = s_listening.TryRemove(this, out _);
                 loop.Remove(descriptor);
             }
         }

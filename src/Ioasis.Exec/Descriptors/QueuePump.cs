@@ -16,6 +16,7 @@ internal sealed class QueuePump : IDisposable
     private readonly KernelProcess _process;
     private readonly int _socket;
     private readonly int _descriptor;
+    private readonly Thread _thread;
     private int _closed;
 
     /// <summary>Begins.</summary>
@@ -27,7 +28,8 @@ internal sealed class QueuePump : IDisposable
         _socket = socket;
         _process = holder.CreateSibling();
         _descriptor = holder.Pass(descriptor, _process);
-        new Thread(Run, 256 * 1024) { IsBackground = true, Name = "ioasis queue" }.Start();
+        _thread = new(Run, 256 * 1024) { IsBackground = true, Name = "ioasis queue" };
+        _thread.Start();
     }
 
     /// <summary>Whether the program has closed its end.</summary>
@@ -38,8 +40,9 @@ internal sealed class QueuePump : IDisposable
     {
         if (Interlocked.Exchange(ref _closed, 1) == 0)
         {
-            // The thread looks up, and closes our end.
+            // The thread looks up, lets the queue go, and closes our end.
             _process.Exit();
+            _thread.Join();
         }
     }
 

@@ -18,9 +18,18 @@ internal static class CallNumber
     public const int Access = 21;
     public const int Execute = 59;
     public const int ReadLink = 89;
+    public const int ChangeMode = 90;
+    public const int ChangeOwner = 92;
+    public const int ChangeLinkOwner = 94;
+    public const int GetAttribute = 191;
+    public const int GetLinkAttribute = 192;
+    public const int ListAttributes = 194;
+    public const int ListLinkAttributes = 195;
     public const int OpenAt = 257;
+    public const int ChangeOwnerAt = 260;
     public const int StatAt = 262;
     public const int ReadLinkAt = 267;
+    public const int ChangeModeAt = 268;
     public const int AccessAt = 269;
     public const int ExecuteAt = 322;
     public const int Statx = 332;
@@ -106,7 +115,9 @@ internal sealed unsafe class CallFilter
         [
             CallNumber.OpenAt, CallNumber.StatAt, CallNumber.FStat, CallNumber.Statx, CallNumber.Open, CallNumber.Stat, CallNumber.LStat,
             CallNumber.Access, CallNumber.AccessAt, CallNumber.AccessAt2, CallNumber.ReadLink, CallNumber.ReadLinkAt, CallNumber.OpenAt2,
-            CallNumber.Execute, CallNumber.ExecuteAt,
+            CallNumber.Execute, CallNumber.ExecuteAt, CallNumber.ChangeMode, CallNumber.ChangeOwner, CallNumber.ChangeLinkOwner,
+            CallNumber.ChangeOwnerAt, CallNumber.ChangeModeAt, CallNumber.GetAttribute, CallNumber.GetLinkAttribute,
+            CallNumber.ListAttributes, CallNumber.ListLinkAttributes,
         ];
         foreach (int call in always)
         {

@@ -31,9 +31,6 @@ internal readonly record struct Answer(long Value, AnswerKind Kind)
     /// <summary>The kernel of the machine makes the call, as if nobody had looked.</summary>
     public static Answer Continue { get; } = new(0, AnswerKind.Continue);
 
-    /// <summary>It has been answered already, together with a descriptor.</summary>
-    public static Answer Sent { get; } = new(0, AnswerKind.Sent);
-
     /// <summary>A result, or <c>-errno</c>.</summary>
     public static Answer Of(long value) => new(value, AnswerKind.Result);
 
@@ -49,7 +46,4 @@ internal enum AnswerKind
 
     /// <summary>The kernel of the machine.</summary>
     Continue,
-
-    /// <summary>It has been answered.</summary>
-    Sent,
 }

@@ -10,7 +10,6 @@ internal sealed unsafe class NotificationSource(int fd) : IDisposable
     private const uint IsStillThere = 0x4008_2102;
     private const uint AddDescriptor = 0x4018_2103;
     private const uint SetFlags = 0x4008_2104;
-    private const uint AddAndAnswer = 2;
     private const uint Continue = 1;
 
     /// <summary>The descriptor.</summary>
@@ -54,14 +53,13 @@ internal sealed unsafe class NotificationSource(int fd) : IDisposable
         _ = SystemCalls.Ioctl(fd, Send, &response);
     }
 
-    /// <summary>Gives the caller a descriptor and, if wanted, that as the answer.</summary>
+    /// <summary>Gives the caller a descriptor; an answer it needs all the same.</summary>
     /// <returns>The descriptor there, or <c>-errno</c>.</returns>
-    public nint Give(ulong id, int descriptor, bool closeOnExec, bool answer)
+    public nint Give(ulong id, int descriptor, bool closeOnExec)
     {
         Addition addition = new()
         {
             Id = id,
-            Flags = answer ? AddAndAnswer : 0,
             Source = descriptor,
             NewFlags = closeOnExec ? (uint)SystemCalls.OpenCloseOnExec : 0,
         };

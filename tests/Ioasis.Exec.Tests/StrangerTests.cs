@@ -1,0 +1,53 @@
+using System.Text.RegularExpressions;
+using Ioasis.Testing;
+
+namespace Ioasis.Exec.Tests;
+
+/// <summary>Programs that others wrote.</summary>
+public sealed partial class StrangerTests
+{
+    [Theory]
+    [InlineData("vfio_iommufd_setup_test", 6, 0)]
+    [InlineData("vfio_pci_device_test", 4, 1)]
+    [InlineData("vfio_dma_mapping_test", 20, 10)]
+    [InlineData("vfio_pci_device_init_perf_test", 5, 0)]
+    public void The_kernels_own_tests_of_VFIO_pass(string program, int passed, int skipped)
+    {
+        Run run = Programs.Execute(Path.Combine(Fetch("selftests"), program), "0000:00:01.0");
+        Match totals = Totals().Match(run.Ended.Output);
+        totals.Success.ShouldBeTrue(run.Ended.Describe());
+
+        // Where the machine has huge pages more can run.
+        totals.Groups["fail"].Value.ShouldBe("0", run.Ended.Describe());
+        int ran = int.Parse(totals.Groups["pass"].ValueSpan);
+        ran.ShouldBeGreaterThanOrEqualTo(passed);
+        (ran + int.Parse(totals.Groups["skip"].ValueSpan)).ShouldBe(passed + skipped);
+        _ = run.ShouldEnd(0);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(",iommufd=i0")]
+    public void QEMU_takes_the_device_over(string iommufd)
+    {
+        string qemu = Fetch("qemu-x86");
+        string objects = iommufd.Length == 0 ? "" : "-object iommufd,id=i0";
+        Run run = Programs.Execute(
+            "sh",
+            "-c",
+            $"(sleep 1; echo info pci; echo quit) | {qemu} -M q35 -m 64 -nodefaults -display none -monitor stdio -S {objects} -device vfio-pci,host=0000:00:01.0{iommufd}");
+        run.Ended.Output.ShouldContain("PCI device 1234:11e8", Case.Sensitive, run.Ended.Describe());
+        _ = run.ShouldEnd(0);
+    }
+
+    private static string Fetch(string what)
+    {
+        ExternalProgram fetched = ExternalProgram.Run("lab/fetch", TimeSpan.FromMinutes(10), null, what);
+        Assert.SkipWhen(fetched.LacksSomething, fetched.Describe());
+        fetched.Status.ShouldBe(0, fetched.Describe());
+        return fetched.Output.Trim();
+    }
+
+    [GeneratedRegex(@"# Totals: pass:(?<pass>\d+) fail:(?<fail>\d+) .*skip:(?<skip>\d+) ", RegexOptions.ExplicitCapture, 1000)]
+    private static partial Regex Totals();
+}
