@@ -19,6 +19,7 @@ internal sealed class Supervisor : IDisposable
     private readonly HandleTable _handles;
     private readonly Processes _processes;
     private readonly EventLoop _loop;
+    private readonly DevicePages _pages = new();
     private readonly ILogger _logger;
     private readonly List<Thread> _threads = [];
     private NotificationSource? _source;
@@ -32,8 +33,13 @@ internal sealed class Supervisor : IDisposable
         _loop = new();
         _paths = new(tree);
         _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory));
+        pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
         _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
-        handles.HandleClosed = _processes.Forget;
+        handles.HandleClosed = handle =>
+        {
+            _processes.Forget(handle);
+            _pages.Forget(handle);
+        };
         _loop.Add(handles.Inotify, handles.Drain);
     }
 
@@ -163,7 +169,7 @@ internal sealed class Supervisor : IDisposable
             CallNumber.Write => FileCalls.TransferHere(caller, writes: true, first, call.Argument1, call.Argument2),
             CallNumber.ReadAt => FileCalls.TransferAt(caller, writes: false, first, call.Argument1, call.Argument2, (long)call.Argument3),
             CallNumber.WriteAt => FileCalls.TransferAt(caller, writes: true, first, call.Argument1, call.Argument2, (long)call.Argument3),
-            CallNumber.Map => FileCalls.Map(caller, (int)call.Argument4, call.Argument1, call.Argument5),
+            CallNumber.Map => FileCalls.Map(caller, _pages, (int)call.Argument4, call.Argument1, call.Argument5),
             CallNumber.OpenAt => _paths.Open(caller, first, call.Argument1, call.Argument2),
             CallNumber.Open => _paths.Open(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1),
             CallNumber.OpenAt2 => OpenWithStructure(caller, call),

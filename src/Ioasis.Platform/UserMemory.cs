@@ -26,6 +26,12 @@ public interface IUserMemory
     /// <returns>Success, <see cref="Errno.BadAddress"/> or <see cref="Errno.OutOfMemory"/>; after a failure nothing is pinned.</returns>
     Errno Pin(ulong userAddress, ulong length, bool writable, out PhysicalAddress address, out ulong runLength);
 
+    /// <summary>
+    /// Bytes from an address on, up to a length, before the first that are a device's: a part of it that the client has mapped, which has no
+    /// pages to pin.
+    /// </summary>
+    ulong CountBeforeDevice(ulong userAddress, ulong length) => length;
+
     /// <summary>Releases what <see cref="Pin"/> gave, whole or in parts.</summary>
     void Unpin(PhysicalAddress address, ulong length);
 }

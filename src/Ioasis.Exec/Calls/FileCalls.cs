@@ -100,7 +100,7 @@ internal static class FileCalls
     }
 
     /// <summary><c>mmap</c> of a shared file: pages of a device that may be mapped lie in the file that the program has.</summary>
-    public static Answer Map(in Caller caller, int descriptor, ulong length, ulong offset)
+    public static Answer Map(in Caller caller, DevicePages pages, int descriptor, ulong length, ulong offset)
     {
         if (caller.FindHandle(descriptor) is not { } handle)
         {
@@ -123,8 +123,10 @@ internal static class FileCalls
             return Answer.Of(result);
         }
 
+        // The program's own mapping keeps the file from now on.
+        Errno error = pages.Share(handle, offset, (length + 4095) & ~4095ul, address);
         _ = process.Kernel.Unmap(address, (nuint)length);
-        return Answer.Of(Errno.InvalidArgument);
+        return error == Errno.Success ? Answer.Continue : Answer.Of(error);
     }
 
     /// <summary>Finds the caller's process, and its descriptor of a handle in our kernel.</summary>

@@ -99,6 +99,29 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
     }
 
     /// <inheritdoc/>
+    public ulong CountBeforeDevice(ulong userAddress, ulong length)
+    {
+        ulong at = userAddress;
+        while (length > 0 && at - userAddress < length)
+        {
+            AreaQuery query = new() { Size = (ulong)sizeof(AreaQuery), Address = at };
+            if (SystemCalls.Ioctl(_areas, Query, &query) < 0 || query.Start > at)
+            {
+                break;
+            }
+
+            if (query.Inode != 0 && _pages.IsDevice(MakeNumber(query.Major, query.Minor), query.Inode))
+            {
+                return at - userAddress;
+            }
+
+            at = query.End;
+        }
+
+        return length;
+    }
+
+    /// <inheritdoc/>
     public void Unpin(PhysicalAddress address, ulong length) => _pages.Unpin(address, length);
 
     /// <summary>A device reads.</summary>
@@ -190,6 +213,10 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         return true;
     }
 
+    // As stat(2) has it.
+    private static ulong MakeNumber(uint major, uint minor) =>
+        ((major & 0xffful) << 8) | (minor & 0xff) | ((minor & ~0xfful) << 12);
+
     // struct procmap_query.
     [StructLayout(LayoutKind.Explicit, Size = 104)]
     private struct AreaQuery
@@ -200,5 +227,7 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         [FieldOffset(32)] public ulong End;
         [FieldOffset(40)] public ulong Flags;
         [FieldOffset(64)] public ulong Inode;
+        [FieldOffset(72)] public uint Major;
+        [FieldOffset(76)] public uint Minor;
     }
 }

@@ -21,6 +21,12 @@ internal sealed class ProgramPages(ulong start, int granules)
     private readonly SortedSet<int> _free = [];
     private int _used;
 
+    /// <summary>Tells whether a file is a device, of which a program may have mapped pages that cannot be pinned.</summary>
+    public Func<FileIdentity, bool>? DeviceFiles { get; set; }
+
+    /// <summary>Whether a file is a device.</summary>
+    public bool IsDevice(ulong device, ulong inode) => DeviceFiles?.Invoke(new(device, inode)) == true;
+
     /// <summary>First physical address.</summary>
     public ulong Start => start;
 

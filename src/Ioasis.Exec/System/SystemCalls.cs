@@ -126,8 +126,8 @@ internal static unsafe partial class SystemCalls
 
     public static nint Prctl(int option, nint argument) => Call(NrPrctl, option, argument);
 
-    public static nint Map(nuint length, int protection, int flags, int fd, long offset) =>
-        Call(NrMap, 0, (nint)length, protection, flags, fd, (nint)offset);
+    public static nint Map(nuint length, int protection, int flags, int fd, long offset, nint address = 0) =>
+        Call(NrMap, address, (nint)length, protection, flags, fd, (nint)offset);
 
     public static nint Unmap(nint address, nuint length) => Call(NrUnmap, address, (nint)length);
 

@@ -20,7 +20,7 @@ internal sealed class PinnableMemory(IUserMemory memory, KernelProcess process) 
     {
         address = default;
         runLength = 0;
-        length = process.CountPinnable(userAddress, length);
+        length = memory.CountBeforeDevice(userAddress, process.CountPinnable(userAddress, length));
         return length == 0 ? Errno.BadAddress : memory.Pin(userAddress, length, writable, out address, out runLength);
     }
 
