@@ -116,15 +116,14 @@ public static class ExecRunner
                 environment.Add($"{entry.Key}={entry.Value}");
             }
 
-            ProgramWaiter.AdoptOrphans();
+            Tracer.AdoptOrphans();
             problem = Launcher.Start(options.Program, environment, supervisor!.Serve, out int process);
             if (problem is not null)
             {
                 return problem;
             }
 
-            using ProgramWaiter waiter = new(process);
-            status = waiter.Wait();
+            status = supervisor.Tracer.Run(process);
             supervisor.WaitForEnd();
         }
         finally

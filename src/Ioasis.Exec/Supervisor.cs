@@ -20,6 +20,7 @@ internal sealed class Supervisor : IDisposable
     private readonly Processes _processes;
     private readonly EventLoop _loop;
     private readonly DevicePages _pages = new();
+    private readonly RegisterTraps _traps;
     private readonly ILogger _logger;
     private readonly List<Thread> _threads = [];
     private NotificationSource? _source;
@@ -35,6 +36,9 @@ internal sealed class Supervisor : IDisposable
         _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory));
         pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
         _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
+        _traps = new(_processes, handles);
+        Tracer = new(_traps.CarryOut);
+        _traps.Tracer = Tracer;
         handles.HandleClosed = handle =>
         {
             _processes.Forget(handle);
@@ -42,6 +46,9 @@ internal sealed class Supervisor : IDisposable
         };
         _loop.Add(handles.Inotify, handles.Drain);
     }
+
+    /// <summary>Waits for the program.</summary>
+    public Tracer Tracer { get; }
 
     /// <summary>Processes of the program that called, or executed another program.</summary>
     public int ProcessCount => _processes.Total;
@@ -102,6 +109,7 @@ internal sealed class Supervisor : IDisposable
         _handles.Holder.Exit();
         _paths.Dispose();
         _source?.Dispose();
+        Tracer.Dispose();
     }
 
     private void Listen()
@@ -169,7 +177,7 @@ internal sealed class Supervisor : IDisposable
             CallNumber.Write => FileCalls.TransferHere(caller, writes: true, first, call.Argument1, call.Argument2),
             CallNumber.ReadAt => FileCalls.TransferAt(caller, writes: false, first, call.Argument1, call.Argument2, (long)call.Argument3),
             CallNumber.WriteAt => FileCalls.TransferAt(caller, writes: true, first, call.Argument1, call.Argument2, (long)call.Argument3),
-            CallNumber.Map => FileCalls.Map(caller, _pages, (int)call.Argument4, call.Argument1, call.Argument5),
+            CallNumber.Map => FileCalls.Map(caller, _pages, _traps, (int)call.Argument4, call.Argument1, call.Argument5),
             CallNumber.OpenAt => _paths.Open(caller, first, call.Argument1, call.Argument2),
             CallNumber.Open => _paths.Open(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1),
             CallNumber.OpenAt2 => OpenWithStructure(caller, call),

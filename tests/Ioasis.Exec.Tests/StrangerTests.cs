@@ -11,6 +11,7 @@ public sealed partial class StrangerTests
     [InlineData("vfio_pci_device_test", 4, 1)]
     [InlineData("vfio_dma_mapping_test", 20, 10)]
     [InlineData("vfio_pci_device_init_perf_test", 5, 0)]
+    [InlineData("vfio_dma_mapping_mmio_test", 15, 0)]
     public void The_kernels_own_tests_of_VFIO_pass(string program, int passed, int skipped)
     {
         Run run = Programs.Execute(Path.Combine(Fetch("selftests"), program), "0000:00:01.0");

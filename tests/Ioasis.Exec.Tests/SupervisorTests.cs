@@ -29,6 +29,10 @@ public sealed class SupervisorTests
         Programs.Execute(Programs.Build("features.c"), feature).ShouldEnd(0).Ended.Output.ShouldBe(feature + "\n");
 
     [Fact]
+    public void Mapped_registers_act_at_each_access_whatever_instruction_thread_or_child_makes_it() =>
+        Programs.Execute(Programs.Build("mapped.c")).ShouldEnd(128 + 11).Ended.Output.ShouldBe("mapped\n");
+
+    [Fact]
     public void A_program_that_is_killed_in_the_middle_of_a_transfer_and_its_child_in_the_middle_of_a_map_leave_nothing() =>
         Programs.Execute(Programs.Build("features.c"), "killed").ShouldEnd(128 + 9);
 

@@ -100,7 +100,7 @@ internal static class FileCalls
     }
 
     /// <summary><c>mmap</c> of a shared file: pages of a device that may be mapped lie in the file that the program has.</summary>
-    public static Answer Map(in Caller caller, DevicePages pages, int descriptor, ulong length, ulong offset)
+    public static Answer Map(in Caller caller, DevicePages pages, RegisterTraps traps, int descriptor, ulong length, ulong offset)
     {
         if (caller.FindHandle(descriptor) is not { } handle)
         {
@@ -120,7 +120,14 @@ internal static class FileCalls
         int result = process!.Kernel.Map(opened, offset, (nuint)length, MemoryProtection.Read, out nint address);
         if (result < 0)
         {
-            return Answer.Of(result);
+            // No pages: registers whose accesses are made one by one.
+            if (result != -(int)Errno.InvalidArgument || !RegisterTraps.CanMap(process.Kernel, opened, offset, length))
+            {
+                return Answer.Of(result);
+            }
+
+            Errno watched = traps.Watch(process);
+            return watched == Errno.Success ? Answer.Continue : Answer.Of(watched);
         }
 
         // The program's own mapping keeps the file from now on.

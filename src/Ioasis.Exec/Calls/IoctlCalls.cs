@@ -151,6 +151,9 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
                     return GiveNew(caller, process, HandleKind.VirtualMachine, result, "anon_inode:[ioasid-vm]");
                 case IoasidRequests.SetEvents when handle.Kind == HandleKind.Ioasid:
                     return GiveNew(caller, process, HandleKind.Queue, result, "anon_inode:[ioasid-events]");
+                case VfioRequests.DeviceGetRegionInfo when handle.Kind == HandleKind.Device:
+                    OfferMapping(process.Kernel, opened, bytes);
+                    break;
                 case IommufdRequests.FaultQueueAlloc when handle.Kind == HandleKind.Iommu:
                     result = PlaceNew(caller, process, opened, bytes, idOffset: 8, descriptorOffset: 12, "anon_inode:[iommufd-pgfault]");
                     break;
@@ -164,6 +167,17 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
 
         Errno copied = CopyBack(caller, argument, bytes, before);
         return copied == Errno.Success || result < 0 ? Answer.Of(result) : Answer.Of(copied);
+    }
+
+    // Registers can be mapped, whatever the device's model offers by itself: accesses trap (RegisterTraps).
+    private static void OfferMapping(KernelProcess kernel, int device, Span<byte> bytes)
+    {
+        uint index = BinaryPrimitives.ReadUInt32LittleEndian(bytes[8..]);
+        ulong size = BinaryPrimitives.ReadUInt64LittleEndian(bytes[16..]);
+        if (index < 6 && size >= 4096 && RegisterTraps.IsMemory(kernel, device, (int)index))
+        {
+            bytes[4] |= (byte)VfioRegionFlags.Mmap;
+        }
     }
 
     // The result is a descriptor.

@@ -195,8 +195,7 @@ internal sealed unsafe class HandleTable : IDisposable
         byte[] self = SystemCalls.ToPath(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{file}"));
         fixed (byte* path = self)
         {
-            nint result = handle.Kind == HandleKind.Device ? SystemCalls.Truncate(file, DeviceFileSize) : 0;
-            nint reference = result < 0 ? result : SystemCalls.Open(SystemCalls.AtFdCwd, path, SystemCalls.OpenPath | SystemCalls.OpenCloseOnExec);
+            nint reference = SystemCalls.Open(SystemCalls.AtFdCwd, path, SystemCalls.OpenPath | SystemCalls.OpenCloseOnExec);
             nint watch = reference < 0 ? reference : Watch(handle, path);
             if (watch < 0)
             {

@@ -51,6 +51,11 @@ internal sealed unsafe class DevicePages
             nint file = SystemCalls.Open(
                 string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{handle.Path}"), SystemCalls.OpenReadWrite | SystemCalls.OpenCloseOnExec);
             Errno error = SystemCalls.ToErrno(file);
+            if (error == Errno.Success)
+            {
+                error = SystemCalls.ToErrno(Extend((int)file, (long)(offset + length)));
+            }
+
             foreach ((nint start, nint last) in missing)
             {
                 ulong at = offset + (ulong)(start - address);
@@ -86,6 +91,13 @@ internal sealed unsafe class DevicePages
         {
             yield return (Math.Max(part.Start, end), part.End);
         }
+    }
+
+    // What is beyond the end of the file traps.
+    private static nint Extend(int file, long end)
+    {
+        nint size = SystemCalls.Seek(file, 0, 2);
+        return size < 0 || size >= end ? size : SystemCalls.Truncate(file, end);
     }
 
     private static Errno Replace(int file, ulong offset, nint start, nuint length)

@@ -98,6 +98,19 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         return error;
     }
 
+    /// <summary>Finds the file that is mapped at an address.</summary>
+    /// <param name="address">The address.</param>
+    /// <param name="file">The file.</param>
+    /// <param name="offset">Where in it.</param>
+    public bool TryFindFile(ulong address, out FileIdentity file, out ulong offset)
+    {
+        AreaQuery query = new() { Size = (ulong)sizeof(AreaQuery), Address = address };
+        bool found = SystemCalls.Ioctl(_areas, Query, &query) >= 0 && query.Start <= address && query.Inode != 0;
+        file = new(MakeNumber(query.Major, query.Minor), query.Inode);
+        offset = query.Offset + (address - query.Start);
+        return found;
+    }
+
     /// <inheritdoc/>
     public ulong CountBeforeDevice(ulong userAddress, ulong length)
     {
@@ -166,7 +179,8 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
                 return Errno.BadAddress;
             }
 
-            if (query.Inode != 0)
+            // A device's registers need not be there as pages: a container of VFIO maps them too.
+            if (query.Inode != 0 && !_pages.IsDevice(MakeNumber(query.Major, query.Minor), query.Inode))
             {
                 ulong end = Math.Min(query.End - 1, last);
                 if (!Touch(at, end))
@@ -226,6 +240,7 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         [FieldOffset(24)] public ulong Start;
         [FieldOffset(32)] public ulong End;
         [FieldOffset(40)] public ulong Flags;
+        [FieldOffset(56)] public ulong Offset;
         [FieldOffset(64)] public ulong Inode;
         [FieldOffset(72)] public uint Major;
         [FieldOffset(76)] public uint Minor;

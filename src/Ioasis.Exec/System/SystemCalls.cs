@@ -37,6 +37,9 @@ internal static unsafe partial class SystemCalls
     private const nint NrSocketPair = 53;
     private const nint NrWait = 61;
     private const nint NrKill = 62;
+    private const nint NrTrace = 101;
+    private const nint NrGetThread = 186;
+    private const nint NrKillThread = 234;
     private const nint NrControl = 72;
     private const nint NrTruncate = 77;
     private const nint NrPrctl = 157;
@@ -121,8 +124,14 @@ internal static unsafe partial class SystemCalls
 
     public static nint Kill(int process, int signal) => Call(NrKill, process, signal);
 
-    /// <summary>Waits for a child that ends.</summary>
-    public static nint Wait(int process, int* status) => Call(NrWait, process, (nint)status, 0, 0);
+    /// <summary>Waits for a child or a traced thread.</summary>
+    public static nint Wait(int process, int* status, int options) => Call(NrWait, process, (nint)status, options, 0);
+
+    public static nint Trace(int request, int thread, nint address, nint data) => Call(NrTrace, request, thread, address, data);
+
+    public static nint GetThread() => Call(NrGetThread, 0);
+
+    public static nint KillThread(int process, int thread, int signal) => Call(NrKillThread, process, thread, signal);
 
     public static nint Prctl(int option, nint argument) => Call(NrPrctl, option, argument);
 
