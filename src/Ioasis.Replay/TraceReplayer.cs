@@ -52,9 +52,11 @@ public static class TraceReplayer
                 new(new StreamFeed(source, reader), PlanningOf(options)), options, TimeSpan.Zero, watch, progress, cancellationToken);
         }
 
+        LoadedRecording ReadLog() => RecordingReader.Read(dmaLogPath, reading with { Format = TraceFormat.Unknown }, cancellationToken);
+        Task<LoadedRecording>? beside = options.ReadInThread ? Task.Run(ReadLog, CancellationToken.None) : null;
         LoadedRecording recording = RecordingReader.Read(path, reading, cancellationToken);
         progress?.Report(new("reading", 0.5));
-        DmaLog log = RecordingReader.Read(dmaLogPath, reading with { Format = TraceFormat.Unknown }, cancellationToken).Log
+        DmaLog log = (beside is null ? ReadLog() : beside.GetAwaiter().GetResult()).Log
             ?? throw new TraceInputException(
                 TraceInputError.WrongKind, dmaLogPath, null, "is a kernel trace, where a device-side DMA log is wanted");
         if (recording.Trace is not { } trace)

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
@@ -19,7 +20,9 @@ internal sealed class DeviceSums
 /// <summary>Sums over maps and unmaps that a report shows, gathered while they pass.</summary>
 internal sealed class MappingStatistics
 {
-    private readonly Dictionary<ulong, (long Maps, long Unmaps)> _sizes = [];
+    // Sizes that are powers of two, as nearly all are, by their logarithm; the others.
+    private readonly (long Maps, long Unmaps)[] _powers = new (long Maps, long Unmaps)[64];
+    private readonly Dictionary<ulong, (long Maps, long Unmaps)> _otherSizes = [];
     private readonly long[] _leaves = new long[64];
     private readonly List<DeviceSums> _devices = [];
 
@@ -51,7 +54,10 @@ internal sealed class MappingStatistics
     public FlushDelays FlushDelays { get; } = new();
 
     /// <summary>Maps and unmaps by size.</summary>
-    public IReadOnlyDictionary<ulong, (long Maps, long Unmaps)> Sizes => _sizes;
+    public IEnumerable<(ulong Size, long Maps, long Unmaps)> Sizes => _powers
+        .Select(static (count, log2) => (1ul << log2, count.Maps, count.Unmaps))
+        .Concat(_otherSizes.Select(static size => (size.Key, size.Value.Maps, size.Value.Unmaps)))
+        .Where(static size => size.Maps + size.Unmaps > 0);
 
     /// <summary>Leaves that were installed by log2 of their size.</summary>
     public ReadOnlySpan<long> Leaves => _leaves;
@@ -89,7 +95,9 @@ internal sealed class MappingStatistics
             return;
         }
 
-        ref (long Maps, long Unmaps) size = ref CollectionsMarshal.GetValueRefOrAddDefault(_sizes, e.Length, out _);
+        ref (long Maps, long Unmaps) size = ref ulong.IsPow2(e.Length)
+            ? ref _powers[BitOperations.TrailingZeroCount(e.Length)]
+            : ref CollectionsMarshal.GetValueRefOrAddDefault(_otherSizes, e.Length, out _);
         if (e.IsUnmap)
         {
             size.Unmaps++;

@@ -91,7 +91,7 @@ internal sealed partial class ReportBuilder
             UnmappedBytes = _statistics.UnmappedBytes,
             BySize =
             [
-                .. _statistics.Sizes.OrderBy(static s => s.Key).Select(s => new RangeSizeCount((long)s.Key, s.Value.Maps, s.Value.Unmaps))
+                .. _statistics.Sizes.OrderBy(static s => s.Size).Select(static s => new RangeSizeCount((long)s.Size, s.Maps, s.Unmaps))
                     .OrderByDescending(s => s.Maps + s.Unmaps),
             ],
             Leaves = Leaves(),

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Text;
 using Ioasis.Primitives;
 
@@ -20,6 +21,7 @@ public sealed class DeviceTable
 
     private readonly List<string> _names = [];
     private readonly List<byte[]> _bytes = [];
+    private readonly List<ulong> _tails = [];
     private readonly List<DeviceId?> _addresses = [];
     private readonly List<DeviceId> _ids = [];
     private int _last;
@@ -41,9 +43,10 @@ public sealed class DeviceTable
             return _last;
         }
 
-        for (int i = 0; i < _bytes.Count; i++)
+        ulong tail = TailOf(name);
+        for (int i = 0; i < _tails.Count; i++)
         {
-            if (_bytes[i].AsSpan().SequenceEqual(name))
+            if (_tails[i] == tail && _bytes[i].AsSpan().SequenceEqual(name))
             {
                 return _last = i;
             }
@@ -99,6 +102,10 @@ public sealed class DeviceTable
     /// <summary>The number of the device whose requests carry a requester ID in the replay, or -1.</summary>
     public int FindRequester(DeviceId id) => _ids.IndexOf(id);
 
+    // The last bytes of a name: devices mostly differ there.
+    private static ulong TailOf(ReadOnlySpan<byte> name) =>
+        name.Length >= sizeof(ulong) ? BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]) : 0;
+
     private int Add(string name, byte[] bytes, DeviceId? address)
     {
         DeviceId id = address ?? new(FirstStandIn);
@@ -109,6 +116,7 @@ public sealed class DeviceTable
 
         _names.Add(name);
         _bytes.Add(bytes);
+        _tails.Add(TailOf(bytes));
         _addresses.Add(address);
         _ids.Add(id);
         return _last = _names.Count - 1;

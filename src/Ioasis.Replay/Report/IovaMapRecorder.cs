@@ -54,7 +54,7 @@ internal sealed class IovaMapRecorder(string device)
             ulong partLast = Math.Min(last, bandLast);
             Band band = GetBand(start);
             Integrate(band, seconds);
-            band.Touch(column);
+            band.Touch(column, EndOf(column));
             band.LiveBytes += Math.Sign(bytes) * (double)(partLast - start + 1);
             if (partLast == last)
             {
@@ -109,6 +109,8 @@ internal sealed class IovaMapRecorder(string device)
 
     private int ColumnOf(double seconds) => (int)((seconds - _start) * _columnsPerSecond);
 
+    private double EndOf(int column) => _start + ((column + 1) * _column);
+
     private Band GetBand(ulong address)
     {
         if (_bands.TryGetValue(address >> _bandLog2, out Band? band))
@@ -132,6 +134,11 @@ internal sealed class IovaMapRecorder(string device)
 
     private void Integrate(Band band, double seconds)
     {
+        if (band.TryAddUntil(seconds))
+        {
+            return;
+        }
+
         if (band.LiveBytes <= 0)
         {
             band.Seconds = Math.Max(band.Seconds, seconds);
@@ -141,7 +148,7 @@ internal sealed class IovaMapRecorder(string device)
         while (band.Seconds < seconds)
         {
             int column = ColumnOf(band.Seconds);
-            double end = _start + ((column + 1) * _column);
+            double end = EndOf(column);
             double until = end < seconds ? end : seconds;
             if (until <= band.Seconds)
             {
@@ -149,7 +156,7 @@ internal sealed class IovaMapRecorder(string device)
                 until = Math.BitIncrement(band.Seconds);
             }
 
-            band.Add(column, band.LiveBytes * (until - band.Seconds));
+            band.Add(column, end, band.LiveBytes * (until - band.Seconds));
             band.Seconds = until;
         }
     }
@@ -215,6 +222,7 @@ internal sealed class IovaMapRecorder(string device)
     {
         // The column that events come into now, out of the arrays: a change touches this object and no other.
         private int _column = -1;
+        private double _columnEnd;
         private double _byteSeconds;
         private bool _isTouched;
 
@@ -226,15 +234,28 @@ internal sealed class IovaMapRecorder(string device)
 
         public double Seconds { get; set; }
 
-        public void Add(int column, double byteSeconds)
+        /// <summary>Adds what passed since the last change, if the column that is open holds all of it.</summary>
+        public bool TryAddUntil(double seconds)
         {
-            Open(column);
+            if (_column < 0 || seconds > _columnEnd || !(LiveBytes > 0) || !(seconds > Seconds))
+            {
+                return false;
+            }
+
+            _byteSeconds += LiveBytes * (seconds - Seconds);
+            Seconds = seconds;
+            return true;
+        }
+
+        public void Add(int column, double end, double byteSeconds)
+        {
+            Open(column, end);
             _byteSeconds += byteSeconds;
         }
 
-        public void Touch(int column)
+        public void Touch(int column, double end)
         {
-            Open(column);
+            Open(column, end);
             _isTouched = true;
         }
 
@@ -249,12 +270,13 @@ internal sealed class IovaMapRecorder(string device)
             }
         }
 
-        private void Open(int column)
+        private void Open(int column, double end)
         {
             if (column != _column)
             {
                 Close();
                 _column = column;
+                _columnEnd = end;
                 _byteSeconds = ByteSeconds[column];
                 _isTouched = Touched[column];
             }
