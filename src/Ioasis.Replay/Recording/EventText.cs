@@ -8,7 +8,7 @@ namespace Ioasis.Replay.Recording;
 /// formats changed over the years (a range or one address, arrays or not, a direction or none); trace-cmd's raw output and
 /// the kernel's <c>fields</c> option have the same names in other clothes.
 /// </summary>
-internal sealed class EventText
+internal sealed partial class EventText
 {
     private const ulong PageMask = 4095;
 
@@ -133,47 +133,6 @@ internal sealed class EventText
         return (computed > e.Address || computed == 0) && (!_found.HasFlag(Found.End) || end == computed || end == computed - 1);
     }
 
-    // The text of Linux since 5.16, to the letter: the fields of nearly all events need not be searched. What differs in anything is left
-    // to the general way.
-    private bool TryPlainMapping(ref KernelEvent e, out ulong end)
-    {
-        end = 0;
-        TextCursor cursor = new(e.Fields);
-        if (!cursor.Skip("IOMMU: iova=0x"u8) || !cursor.TryHex(out ulong start) || !cursor.Skip(" - 0x"u8) || !cursor.TryHex(out end))
-        {
-            return false;
-        }
-
-        ulong value;
-        ulong length;
-        Found found = Found.Address | Found.End | Found.Length;
-        if (e.Kind == KernelEventKind.Map)
-        {
-            found |= Found.Value;
-            if (!cursor.Skip(" paddr=0x"u8) || !cursor.TryHex(out value) || !cursor.Skip(" size="u8) || !cursor.TryDecimal(out length))
-            {
-                return false;
-            }
-        }
-        else
-        {
-            found |= Found.Unmapped;
-            if (!cursor.Skip(" size="u8) || !cursor.TryDecimal(out length) || !cursor.Skip(" unmapped_size="u8) || !cursor.TryDecimal(out value))
-            {
-                return false;
-            }
-        }
-
-        if (!cursor.Rest.IsEmpty)
-        {
-            return false;
-        }
-
-        (e.Address, e.Length, e.Value) = (start, length, value);
-        _found = found;
-        return true;
-    }
-
     private bool TryMappingFields(ref KernelEvent e, out ulong end)
     {
         _found = Found.None;
@@ -205,49 +164,44 @@ internal sealed class EventText
                     break;
 
                 case 5 when key.SequenceEqual("paddr"u8):
-                    if (!TryAddress(ref number, hexadecimal: false, out e.Value))
+                    if (!TryField(ref number, hexadecimal: false, out e.Value, Found.Value))
                     {
                         return false;
                     }
 
-                    _found |= Found.Value;
                     break;
 
                 case 4 when key.SequenceEqual("size"u8):
-                    if (!TryAddress(ref number, hexadecimal: false, out e.Length))
+                    if (!TryField(ref number, hexadecimal: false, out e.Length, Found.Length))
                     {
                         return false;
                     }
 
-                    _found |= Found.Length;
                     break;
 
                 case 13 when key.SequenceEqual("unmapped_size"u8):
-                    if (!TryAddress(ref number, hexadecimal: false, out e.Value))
+                    if (!TryField(ref number, hexadecimal: false, out e.Value, Found.Unmapped))
                     {
                         return false;
                     }
 
-                    _found |= Found.Unmapped;
                     break;
 
                 case 8 when key.SequenceEqual("dev_addr"u8):
                     // The Intel driver's own events give the address in the page.
-                    if (!TryAddress(ref number, hexadecimal: true, out e.Address))
+                    if (!TryField(ref number, hexadecimal: true, out e.Address, Found.Address | Found.Offset))
                     {
                         return false;
                     }
 
-                    _found |= Found.Address | Found.Offset;
                     break;
 
                 case 9 when key.SequenceEqual("phys_addr"u8):
-                    if (!TryAddress(ref number, hexadecimal: true, out e.Value))
+                    if (!TryField(ref number, hexadecimal: true, out e.Value, Found.Value))
                     {
                         return false;
                     }
 
-                    _found |= Found.Value;
                     break;
 
                 case 6 when key.SequenceEqual("domain"u8):
@@ -286,25 +240,6 @@ internal sealed class EventText
         return true;
     }
 
-    // What follows the device in dma_map_page, dma_map_phys and their unmaps, to the letter; else the general way is taken.
-    private bool TryPlainRange(ref KernelEvent e)
-    {
-        TextCursor cursor = new(e.Fields);
-        if (e.Device.IsEmpty || !cursor.Skip(" dir="u8) || cursor.Word().Contains((byte)'=')
-            || !cursor.Skip(" dma_addr="u8) || !cursor.TryHex(out ulong address)
-            || !cursor.Skip(" size="u8) || !cursor.TryDecimal(out ulong length)
-            || (cursor.Skip(" phys_addr="u8) && !cursor.TryHex(out _))
-            || (cursor.Skip(" attrs="u8) ? cursor.Rest.Contains((byte)'=') : !cursor.Rest.IsEmpty))
-        {
-            return false;
-        }
-
-        (e.Address, e.Length) = (address, length);
-        e.Ranges = default;
-        _found = Found.Address | Found.Length;
-        return true;
-    }
-
     private bool TryNamed(ref KernelEvent e)
     {
         _found = Found.None;
@@ -321,39 +256,35 @@ internal sealed class EventText
             {
                 case 8 when key.SequenceEqual("dma_addr"u8):
                 case 4 when key.SequenceEqual("addr"u8):
-                    if (!TryAddress(ref number, hexadecimal, out e.Address))
+                    if (!TryField(ref number, hexadecimal, out e.Address, Found.Address))
                     {
                         return false;
                     }
 
-                    _found |= Found.Address;
                     break;
 
                 case 4 when key.SequenceEqual("iova"u8):
-                    if (!number.TryHex(out e.Address))
+                    if (!TryField(ref number, hexadecimal: true, out e.Address, Found.Address))
                     {
                         return false;
                     }
 
-                    _found |= Found.Address;
                     break;
 
                 case 4 when key.SequenceEqual("size"u8):
-                    if (!TryAddress(ref number, hexadecimal: false, out e.Length))
+                    if (!TryField(ref number, hexadecimal: false, out e.Length, Found.Length))
                     {
                         return false;
                     }
 
-                    _found |= Found.Length;
                     break;
 
                 case 6 when key.SequenceEqual("offset"u8):
-                    if (!number.TryHex(out e.Value))
+                    if (!TryField(ref number, hexadecimal: true, out e.Value, Found.Offset))
                     {
                         return false;
                     }
 
-                    _found |= Found.Offset;
                     break;
 
                 case 9 when key.SequenceEqual("dma_addrs"u8):
@@ -422,6 +353,12 @@ internal sealed class EventText
             cursor.Skip(","u8);
             cursor.SkipSpaces();
         }
+    }
+
+    private bool TryField(ref TextCursor number, bool hexadecimal, out ulong value, Found found)
+    {
+        _found |= found;
+        return TryAddress(ref number, hexadecimal, out value);
     }
 
     /// <summary>Reads a number: hexadecimal with <c>0x</c>, without as the field's text has it.</summary>
