@@ -44,6 +44,9 @@ public sealed record ExecResult
     /// <summary>Its system calls that were answered here or looked at.</summary>
     public long Calls { get; init; }
 
+    /// <summary>Mappings that it had not taken back when the last descriptor of their address space was closed.</summary>
+    public long LeftMapped { get; init; }
+
     /// <summary>DMA that the IOMMU refused.</summary>
     public long Faults { get; init; }
 
@@ -144,6 +147,7 @@ public static class ExecRunner
             Signal = signal,
             Processes = supervisor.ProcessCount,
             Calls = supervisor.CallCount,
+            LeftMapped = supervisor.LeftMapped,
             Faults = platform.FaultCount,
             FirstFaults = faults,
             Audit = platform.Audit,

@@ -39,6 +39,7 @@ internal sealed class Supervisor : IDisposable
         _traps = new(_processes, handles);
         Tracer = new(_traps.CarryOut);
         _traps.Tracer = Tracer;
+        handles.Mappings = () => platform.Audit.Areas;
         handles.HandleClosed = handle =>
         {
             _processes.Forget(handle);
@@ -56,8 +57,8 @@ internal sealed class Supervisor : IDisposable
     /// <summary>System calls that came here.</summary>
     public long CallCount => Volatile.Read(ref _calls);
 
-    /// <summary>Open files of ours that the program has.</summary>
-    public int OpenFiles => _handles.Count;
+    /// <summary>Mappings that the program left when it closed what they were in.</summary>
+    public long LeftMapped => _handles.LeftMapped;
 
     /// <summary>Makes a supervisor.</summary>
     /// <returns>Null, or a sentence that says what is missing.</returns>

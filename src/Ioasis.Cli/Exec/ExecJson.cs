@@ -24,6 +24,7 @@ internal static class ExecJson
 
         json.WriteNumber("processes", result.Processes);
         json.WriteNumber("systemCalls", result.Calls);
+        json.WriteNumber("leftMapped", result.LeftMapped);
         json.WriteNumber("faults", result.Faults);
         json.WriteStartArray("firstFaults");
         foreach (IommuFault fault in result.FirstFaults)

@@ -41,6 +41,12 @@ internal sealed unsafe class HandleTable : IDisposable
     /// <summary>Called after a handle is gone, before the next call of the program is answered.</summary>
     public Action<Handle>? HandleClosed { get; set; }
 
+    /// <summary>Counts the mappings that there are for devices.</summary>
+    public Func<long>? Mappings { get; set; }
+
+    /// <summary>Mappings that went with the close of a handle, for nobody had taken them back.</summary>
+    public long LeftMapped { get; private set; }
+
     /// <summary>How many there are.</summary>
     public int Count => _handles.Count;
 
@@ -266,8 +272,10 @@ internal sealed unsafe class HandleTable : IDisposable
 
     private void Release(Handle handle)
     {
+        long before = Mappings?.Invoke() ?? 0;
         HandleClosed?.Invoke(handle);
         _ = _holder.Close(handle.Descriptor);
+        LeftMapped += Math.Max(0, before - (Mappings?.Invoke() ?? 0));
 
         // The last that has the queue: whoever waits there looks up for good.
         handle.Pump?.Dispose();
