@@ -47,6 +47,13 @@ internal sealed class ProgramProcess(int id, int pidFd, KernelProcess kernel, Pr
             return _descriptors.TryGetValue(handle, out descriptor) ? descriptor : -(int)Errno.BadDescriptor;
         }
 
+        // Closed by another thread while this call came: whoever sees it later lets it go.
+        if (handle.IsClosed)
+        {
+            Forget(handle);
+            return -(int)Errno.BadDescriptor;
+        }
+
         return passed;
     }
 
@@ -133,9 +140,13 @@ internal sealed class Processes : IDisposable
     /// <summary>A handle is gone.</summary>
     public void Forget(Handle handle)
     {
-        foreach (ProgramProcess process in _processes.Values)
+        // A process that is about to end is waited for: it lets the handle go too.
+        lock (_lock)
         {
-            process.Forget(handle);
+            foreach (ProgramProcess process in _processes.Values)
+            {
+                process.Forget(handle);
+            }
         }
     }
 

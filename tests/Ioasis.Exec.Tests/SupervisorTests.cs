@@ -48,6 +48,14 @@ public sealed class SupervisorTests
     public void Everything_else_of_the_machine_is_as_it_is() =>
         Programs.Execute("sh", "-c", "exit $(ls /proc/self/fd >/dev/null && uname >/dev/null && echo 3)").ShouldEnd(3);
 
+    [Fact]
+    public void A_limit_on_the_size_of_files_is_the_programs_and_no_obstacle()
+    {
+        Testing.ExternalProgram run = Testing.ExternalProgram.Run(
+            "bash", TimeSpan.FromMinutes(1), null, "-c", $"ulimit -f 8; DOTNET_EnableWriteXorExecute=0 dotnet {Programs.Tool} exec --device edu -- {Programs.Build("driver.c")}");
+        run.Status.ShouldBe(7, run.Describe());
+    }
+
     [Theory]
     [InlineData("edu,addr=nowhere", "'addr=nowhere' is not addr=DDDD:BB:DD.F")]
     [InlineData("toaster", "'toaster' is no kind of device")]

@@ -37,6 +37,8 @@ internal enum HandleKind
 /// <param name="node">The path that it was opened by, or the name that Linux gives a file without one.</param>
 internal sealed class Handle(HandleKind kind, int descriptor, string node)
 {
+    private bool _isClosed;
+
     /// <summary>What it stands for.</summary>
     public HandleKind Kind => kind;
 
@@ -45,6 +47,13 @@ internal sealed class Handle(HandleKind kind, int descriptor, string node)
 
     /// <summary>The path that it was opened by, or the name that Linux gives a file without one.</summary>
     public string Node => node;
+
+    /// <summary>The program has no descriptor and no mapping of it any more.</summary>
+    public bool IsClosed
+    {
+        get => Volatile.Read(ref _isClosed);
+        set => Volatile.Write(ref _isClosed, value);
+    }
 
     /// <summary>Which file of the machine's kernel it is.</summary>
     public FileIdentity Identity { get; set; }

@@ -17,9 +17,6 @@ internal sealed unsafe class HandleTable : IDisposable
     private const uint Closed = 0x8 | 0x10;
     private const int EventHeader = 16;
 
-    /// <summary>Regions of a device lie at their number times this, and there are 9.</summary>
-    private const long DeviceFileSize = 9L << 40;
-
     private readonly ConcurrentDictionary<FileIdentity, Handle> _handles = new();
     private readonly Dictionary<int, Handle> _watched = [];
     private readonly List<Handle> _queues = [];
@@ -72,18 +69,14 @@ internal sealed unsafe class HandleTable : IDisposable
             nint file = SystemCalls.Open(folder, SystemCalls.OpenTemporary | SystemCalls.OpenReadWrite | SystemCalls.OpenCloseOnExec, 0x180);
             if (file >= 0)
             {
-                bool fits = SystemCalls.Truncate((int)file, DeviceFileSize) == 0;
                 _ = SystemCalls.Close((int)file);
-                if (fits)
-                {
-                    table = new(holder, (int)inotify, SystemCalls.ToPath(folder));
-                    return null;
-                }
+                table = new(holder, (int)inotify, SystemCalls.ToPath(folder));
+                return null;
             }
         }
 
         _ = SystemCalls.Close((int)inotify);
-        return "neither /dev/shm nor /tmp takes an unnamed file of 9 TiB without content (O_TMPFILE): mount a tmpfs at /dev/shm.";
+        return "neither /dev/shm nor /tmp takes an unnamed file (O_TMPFILE): mount a tmpfs at /dev/shm.";
     }
 
     /// <summary>Finds the handle behind a descriptor of a process.</summary>
@@ -262,6 +255,7 @@ internal sealed unsafe class HandleTable : IDisposable
 
     private void Detach(Handle handle)
     {
+        handle.IsClosed = true;
         _ = _handles.TryRemove(handle.Identity, out _);
         _ = _queues.Remove(handle);
         if (_watched.Remove(handle.Watch))

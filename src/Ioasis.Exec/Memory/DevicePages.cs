@@ -53,7 +53,8 @@ internal sealed unsafe class DevicePages
             Errno error = SystemCalls.ToErrno(file);
             if (error == Errno.Success)
             {
-                error = SystemCalls.ToErrno(Extend((int)file, (long)(offset + length)));
+                // A limit of the user's on the size of files (EFBIG) stands in the way of nothing but these pages.
+                error = Extend((int)file, (long)(offset + length)) < 0 ? Errno.OutOfMemory : Errno.Success;
             }
 
             foreach ((nint start, nint last) in missing)

@@ -16,6 +16,7 @@ internal static unsafe partial class Launcher
     private const uint WaitKillable = 0x20;
     private const int AttributeBytes = 512;
     private const int PipeSignal = 13;
+    private const int FileSizeSignal = 25;
     private const short SetSignalDefaults = 4;
     private const short SetSignalMask = 8;
 
@@ -30,6 +31,7 @@ internal static unsafe partial class Launcher
     {
         // What the filtered thread calls is resolved before: afterwards nothing may open a file there.
         CallProgram program = CallFilter.Compile();
+        _ = SetHandler(FileSizeSignal, 1);
         nint library = NativeLibrary.TryLoad("libc.so.6", out nint found) ? found : NativeLibrary.Load("libc");
         nint spawn = NativeLibrary.GetExport(library, "posix_spawnp");
         nint attributes = (nint)NativeMemory.AllocZeroed(AttributeBytes);
@@ -85,12 +87,13 @@ internal static unsafe partial class Launcher
             ? $"'{program}' is not there, or not on PATH."
             : $"'{program}' cannot be started: {Marshal.GetPInvokeErrorMessage(error)}.";
 
-    // The runtime ignores SIGPIPE and may have signals blocked: neither is the program's affair.
+    // The runtime ignores SIGPIPE, we SIGXFSZ, and signals may be blocked: none of it is the program's affair.
     private static bool SetUpSignals(nint attributes)
     {
         byte* set = stackalloc byte[128];
         new Span<byte>(set, 128).Clear();
-        set[(PipeSignal - 1) / 8] = 1 << ((PipeSignal - 1) % 8);
+        set[(PipeSignal - 1) / 8] |= 1 << ((PipeSignal - 1) % 8);
+        set[(FileSizeSignal - 1) / 8] |= 1 << ((FileSizeSignal - 1) % 8);
         bool done = SetDefaultSignals(attributes, set) == 0;
         new Span<byte>(set, 128).Clear();
         return done
@@ -121,6 +124,10 @@ internal static unsafe partial class Launcher
 
         NativeMemory.Free((void*)vector);
     }
+
+    [LibraryImport("libc", EntryPoint = "signal")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint SetHandler(int signal, nint handler);
 
     [LibraryImport("libc", EntryPoint = "posix_spawnattr_init")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

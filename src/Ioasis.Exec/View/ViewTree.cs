@@ -48,6 +48,7 @@ internal sealed class ViewTree : IDisposable
     public static ViewTree Create(IReadOnlyList<ViewedDevice> devices)
     {
         string parent = Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath();
+        RemoveAbandoned(parent);
         string name = string.Create(
             CultureInfo.InvariantCulture, $"ioasis-{Environment.ProcessId}-{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))}");
         ViewTree tree = new(Path.Combine(parent, name));
@@ -81,15 +82,30 @@ internal sealed class ViewTree : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
+    public void Dispose() => Remove(Root);
+
+    private static void Remove(string folder)
     {
         try
         {
-            Directory.Delete(Root, recursive: true);
+            Directory.Delete(folder, recursive: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // Nobody needs it any more; the next start of the machine takes it away.
+            // Another user's, or gone already: nobody needs it any more.
+        }
+    }
+
+    // Those of processes that were killed.
+    private static void RemoveAbandoned(string parent)
+    {
+        foreach (string folder in Directory.EnumerateDirectories(parent, "ioasis-*-*"))
+        {
+            string[] parts = Path.GetFileName(folder).Split('-');
+            if (parts.Length == 3 && int.TryParse(parts[1], CultureInfo.InvariantCulture, out _) && !Directory.Exists("/proc/" + parts[1]))
+            {
+                Remove(folder);
+            }
         }
     }
 
