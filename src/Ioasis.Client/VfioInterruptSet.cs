@@ -71,10 +71,6 @@ public sealed class VfioInterruptSet : IDisposable
         _ = _wake.Kernel.Write(_wake.Number, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in one)));
         _thread.Join();
         Close(_wake, _events);
-        foreach (VfioInterrupt vector in _vectors)
-        {
-            vector.End();
-        }
     }
 
     internal static Errno TryEnable(VfioDevice device, VfioPciInterrupt index, int vectors, out VfioInterruptSet? set)

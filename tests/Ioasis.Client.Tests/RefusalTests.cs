@@ -86,6 +86,37 @@ public sealed class RefusalTests
         memory.Pins.ShouldBe(2);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Interrupts_that_cannot_be_enabled_leave_no_descriptor_open(int events)
+    {
+        using Machine machine = new();
+        RefusingKernel kernel = new(machine.Platform.Kernel);
+        using IommuFd iommu = IommuFd.Open(kernel);
+        using VfioDevice device = Take(machine, kernel, iommu, out IoAddressSpace space);
+        (kernel.Refused, kernel.EventsLeft, kernel.Events) = (VfioRequests.DeviceSetIrqs, events == 2 ? int.MaxValue : events, 0);
+        device.TryEnableInterrupts(VfioPciInterrupt.MsiX, 2, out VfioInterruptSet? set).ShouldBe(events == 2 ? Errno.IoError : Errno.TooManyOpenFiles);
+        set.ShouldBeNull();
+        kernel.Events.ShouldBe(0);
+        kernel.Refused = 0;
+        space.Dispose();
+    }
+
+    [Fact]
+    public void Shared_memory_that_cannot_be_mapped_leaves_no_descriptor_and_what_is_disposed_no_mapping()
+    {
+        using Machine machine = new();
+        RefusingKernel kernel = new(machine.Platform.Kernel) { RefusesMaps = true };
+        Should.Throw<IommuException>(() => SharedMemory.Create(kernel, "refused", 0x2000)).Error.ShouldBe(Errno.OutOfMemory);
+        kernel.Memories.ShouldBe(0);
+        kernel.RefusesMaps = false;
+        SharedMemory.Create(kernel, "given", 0x2000).Dispose();
+        kernel.Memories.ShouldBe(0);
+        kernel.Maps.ShouldBe(0);
+    }
+
     // The machine's device, for another client: attached to an address space of that client's own.
     private static VfioDevice Take(Machine machine, IKernelAbi kernel, IommuFd iommu, out IoAddressSpace space)
     {
@@ -127,6 +158,24 @@ public sealed class RefusalTests
         /// <summary>The memory that was last given to be mapped.</summary>
         public ulong LastMapped { get; private set; }
 
+        /// <summary>Event descriptors that can still be made.</summary>
+        public int EventsLeft { get; set; } = int.MaxValue;
+
+        /// <summary>Event descriptors that are open.</summary>
+        public int Events { get; set; }
+
+        /// <summary>Memory descriptors that are open.</summary>
+        public int Memories { get; private set; }
+
+        /// <summary>Mappings into the process.</summary>
+        public int Maps { get; private set; }
+
+        /// <summary>Whether nothing can be mapped into the process.</summary>
+        public bool RefusesMaps { get; set; }
+
+        private readonly HashSet<int> _events = [];
+        private readonly HashSet<int> _memories = [];
+
         public int Open(string path, OpenFlags flags) => inner.Open(path, flags);
 
         public int Ioctl(int fd, uint request, Span<byte> argument)
@@ -149,19 +198,44 @@ public sealed class RefusalTests
 
         public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset) => inner.Write(fd, source, offset);
 
-        public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address) =>
-            inner.Map(fd, offset, length, protection, out address);
+        public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address)
+        {
+            address = 0;
+            int result = RefusesMaps ? -(int)Errno.OutOfMemory : inner.Map(fd, offset, length, protection, out address);
+            Maps += result == 0 ? 1 : 0;
+            return result;
+        }
 
-        public int Unmap(nint address, nuint length) => inner.Unmap(address, length);
+        public int Unmap(nint address, nuint length)
+        {
+            int result = inner.Unmap(address, length);
+            Maps -= result == 0 ? 1 : 0;
+            return result;
+        }
 
-        public int CreateEvent(uint initialValue, EventFlags flags) => inner.CreateEvent(initialValue, flags);
+        public int CreateEvent(uint initialValue, EventFlags flags)
+        {
+            int fd = EventsLeft-- > 0 ? inner.CreateEvent(initialValue, flags) : -(int)Errno.TooManyOpenFiles;
+            Events += fd >= 0 && _events.Add(fd) ? 1 : 0;
+            return fd;
+        }
 
-        public int CreateMemory(string name, ulong length) => inner.CreateMemory(name, length);
+        public int CreateMemory(string name, ulong length)
+        {
+            int fd = inner.CreateMemory(name, length);
+            Memories += fd >= 0 && _memories.Add(fd) ? 1 : 0;
+            return fd;
+        }
 
         public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds) => inner.Poll(descriptors, timeoutMilliseconds);
 
         public int Dup(int fd) => inner.Dup(fd);
 
-        public int Close(int fd) => inner.Close(fd);
+        public int Close(int fd)
+        {
+            Events -= _events.Remove(fd) ? 1 : 0;
+            Memories -= _memories.Remove(fd) ? 1 : 0;
+            return inner.Close(fd);
+        }
     }
 }

@@ -41,6 +41,11 @@ internal sealed class KnownRun(string root, string work, IReadOnlyList<string> o
             }
         }
 
+        if (_noticed + _missed == 0)
+        {
+            Console.WriteLine($"No mistake of {project ?? "any list"} is named {string.Join(", ", names)}.");
+        }
+
         Console.WriteLine($"{_noticed} noticed, {_missed} not");
         return _missed == 0 && _noticed > 0 ? 0 : 1;
     }

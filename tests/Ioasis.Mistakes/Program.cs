@@ -14,7 +14,7 @@ try
         case ["run", string root, string work, .. string[] rest]:
             string[] tests = [.. rest.Where(static r => r.StartsWith("tests=", StringComparison.Ordinal)).Select(static r => r[6..])];
             string[] names = [.. rest.Where(static r => !r.Contains('=', StringComparison.Ordinal))];
-            string? project = names.Length > 0 && names[0].StartsWith("Ioasis.", StringComparison.Ordinal) ? names[0] : null;
+            string? project = names.Length == 0 ? null : ListOf(root, names[0]);
             return new KnownRun(Path.GetFullPath(root), Path.GetFullPath(work), tests).Run(project, project is null ? names : names[1..]);
         default:
             Console.Error.WriteLine("""
@@ -29,4 +29,13 @@ catch (Exception e) when (e is FormatException or IOException)
 {
     Console.WriteLine($"error MISTAKE: {e.Message}");
     return 1;
+}
+
+// "Core" and "Ioasis.Core" are both the list of Ioasis.Core; any other word is the name of a mistake.
+static string? ListOf(string root, string word)
+{
+    string name = word.StartsWith("Ioasis.", StringComparison.Ordinal) ? word : "Ioasis." + word;
+    return File.Exists(Path.Combine(root, "tests/Ioasis.Mistakes", name + ".md")) ? name
+        : name == word ? throw new IOException($"There is no list tests/Ioasis.Mistakes/{word}.md.")
+        : null;
 }

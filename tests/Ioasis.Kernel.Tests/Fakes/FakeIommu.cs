@@ -21,7 +21,10 @@ internal sealed class FakeIommu : IommuInstance
 
     public override string Name => "fake";
 
-    public override IommuCapabilities Capabilities { get; } =
+    public override IommuCapabilities Capabilities => Features;
+
+    /// <summary>What it says that it can.</summary>
+    public IommuCapabilities Features { get; init; } =
         new() { Nesting = true, DirtyTracking = true, PasidBits = 8, PageRequests = true };
 
     public AddressRange Aperture { get; set; } = new(0, (1ul << 47) - 1);

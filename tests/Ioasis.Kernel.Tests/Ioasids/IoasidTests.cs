@@ -240,6 +240,19 @@ public sealed class IoasidTests
     }
 
     [Fact]
+    [Trait("Requirement", "S2.10")]
+    public void A_device_gets_no_PASID_that_its_IOMMU_cannot_carry()
+    {
+        using IoasidRig rig = new(new() { Features = new() { PasidBits = 4 } });
+        using PasidHandle wide = rig.Set.Allocate(new() { Fixed = true, First = new(16) });
+        using PasidHandle widest = rig.Set.Allocate(new() { Fixed = true, First = new(15) });
+        rig.Devices[0].TryAllow(wide).ShouldBe(Errno.Overflow);
+        rig.Devices[0].TryAllow(widest).ShouldBe(Errno.Success);
+        rig.Listed(0).ShouldBe([new(15)]);
+        rig.Devices[0].TryDisallow(widest.Pasid).ShouldBe(Errno.Success);
+    }
+
+    [Fact]
     public void Devices_of_a_group_share_what_the_IOMMU_cannot_keep_apart()
     {
         using IoasidRig rig = new(group: 5);
