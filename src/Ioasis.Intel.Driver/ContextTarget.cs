@@ -25,6 +25,9 @@ internal readonly record struct ContextTarget(
     /// <summary>The domain-ID.</summary>
     public uint DomainId => (uint)(Word1 & PasidTableEntry.Word1DomainIdMask);
 
+    /// <summary>The place in a nested domain, if that is what it is attached to.</summary>
+    public GuestAttachment? Guest { get; init; }
+
     /// <summary>Addresses pass unchanged.</summary>
     /// <param name="domainId">The domain-ID of all that pass.</param>
     /// <param name="levels">The most levels that the hardware has: a legacy context has to name them (section 9.3, "AW").</param>

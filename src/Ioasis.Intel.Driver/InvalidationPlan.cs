@@ -72,6 +72,29 @@ internal static class InvalidationPlan
         return pasids.Length;
     }
 
+    /// <summary>As <see cref="Build"/>, for what a guest invalidates of its first stage.</summary>
+    /// <param name="range">The guest's addresses; null for all.</param>
+    /// <param name="leavesOnly">No entry that leads to a table was changed.</param>
+    /// <param name="bond">The bond of the second stage.</param>
+    /// <param name="pasid">The PASID that has the table.</param>
+    /// <param name="descriptors">At least <see cref="MaxDescriptors"/> long.</param>
+    public static int BuildForGuest(AddressRange? range, bool leavesOnly, Bond bond, uint pasid, Span<QueueDescriptor> descriptors)
+    {
+        Span<(ulong Address, int Mask)> parts = stackalloc (ulong, int)[MaxDescriptors];
+        int count = range is { } part ? Split(part, Math.Max(0, bond.Iommu.MaxAddressMask), parts[..bond.Iommu.InvalidationLimit]) : 0;
+        for (int i = 0; i < count; i++)
+        {
+            descriptors[i] = QueueDescriptor.FirstStage(bond.DomainId, pasid, parts[i].Address, parts[i].Mask, leavesOnly);
+        }
+
+        if (count == 0)
+        {
+            descriptors[count++] = QueueDescriptor.FirstStage(bond.DomainId, pasid);
+        }
+
+        return count;
+    }
+
     // Naturally aligned powers of two, from the start on; 0 if they are too many.
     private static int Split(AddressRange range, int maxMask, Span<(ulong Address, int Mask)> parts)
     {

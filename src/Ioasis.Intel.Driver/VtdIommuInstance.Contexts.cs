@@ -46,21 +46,53 @@ public sealed partial class VtdIommuInstance
                 }
 
                 return error;
+            case VtdSvaDomain process:
+                error = process.Acquire(this, pasid, out bond);
+                if (error == Errno.Success)
+                {
+                    target = process.TargetFor(bond!, NewAts(state, pasid, bond!));
+                }
+
+                return error;
+            case VtdNestedDomain nested:
+                return TryGetNestedTarget(state, pasid, nested, out target);
             default:
                 return Errno.InvalidArgument;
         }
     }
 
+    private Errno TryGetNestedTarget(DeviceState state, Pasid pasid, VtdNestedDomain nested, out ContextTarget target)
+    {
+        target = ContextTarget.Blocked;
+        if (!Capabilities.Nesting || nested.MissingFrom(_capability, _extended) is not null)
+        {
+            _options.Logger.LogWarning(
+                "{Name}: device {Device} cannot be nested: {Missing}",
+                Name, state.Device.Id, nested.MissingFrom(_capability, _extended) ?? "ECAP_REG.NEST");
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = nested.SecondStage.Acquire(this, pasid, out Bond? bond);
+        if (error == Errno.Success)
+        {
+            GuestAttachment guest = new(nested, bond!, state, pasid);
+            nested.Add(guest);
+            target = nested.TargetFor(bond!, NewAts(state, pasid, bond!, isGuest: true), guest);
+        }
+
+        return error;
+    }
+
     private int MostLevels => _capability.SupportsLevels(5) ? 5 : _capability.SupportsLevels(4) ? 4 : 3;
 
-    private AtsBond? NewAts(DeviceState state, Pasid pasid, Bond bond)
+    private AtsBond? NewAts(DeviceState state, Pasid pasid, Bond bond, bool isGuest = false)
     {
         if (!state.HasAts)
         {
             return null;
         }
 
-        AtsBond ats = new(this, state, pasid);
+        AtsBond ats = new(this, state, pasid, isGuest);
         bond.Set.AddAts(ats);
         return ats;
     }
@@ -100,8 +132,14 @@ public sealed partial class VtdIommuInstance
         error = error == Errno.Success ? Invalidate(place, old) : error;
 
         // The IOMMU gives out nothing of the old address space any more; now the device forgets what it got.
-        return error == Errno.Success && place.State.HasAts
-            ? DeviceInvalidation.Invalidate(this, place.State, new(place.Pasid), PcieInvalidation.Everything)
+        if (error == Errno.Success && place.State.HasAts)
+        {
+            error = DeviceInvalidation.Invalidate(this, place.State, new(place.Pasid), PcieInvalidation.Everything);
+        }
+
+        // What it asked for until then is in the queue when this is done (section 7.10): the core answers it.
+        return error == Errno.Success && place.State.HasPageRequests && _extended.Has(ExtendedCapability.PageRequestDrainBit)
+            ? _queue!.SubmitAndWait([], drainsPageRequests: true)
             : error;
     }
 

@@ -273,6 +273,7 @@ public sealed partial class VtdIommuInstance
             bond.Set.RemoveAts(ats);
         }
 
+        target.Guest?.Domain.Remove(target.Guest);
         bond.Set.Release(bond, pasid);
     }
 }

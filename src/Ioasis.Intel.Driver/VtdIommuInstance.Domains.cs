@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Ioasis.Core;
 using Ioasis.Intel.Architecture;
 using Ioasis.PageTables;
@@ -10,6 +11,10 @@ namespace Ioasis.Intel.Driver;
 /// <content>Domains: which are made, and what they need of the hardware.</content>
 public sealed partial class VtdIommuInstance
 {
+    // struct iommu_hw_info_vtd, IOMMU_HW_INFO_TYPE_INTEL_VTD (include/uapi/linux/iommufd.h).
+    private const uint HardwareInfoType = 1;
+    private const int HardwareInfoSize = 24;
+
     private const ulong Leaf4KiB = 1ul << 12;
     private const ulong Leaf2MiB = 1ul << 21;
     private const ulong Leaf1GiB = 1ul << 30;
@@ -30,6 +35,67 @@ public sealed partial class VtdIommuInstance
         Errno error = VtdPagingDomain.TryCreate(this, _pages, shape, device.Node, options.DirtyTracking, out VtdPagingDomain? made);
         domain = made;
         return error;
+    }
+
+    /// <inheritdoc/>
+    public override Errno TryAllocateSvaDomain(IommuDevice device, ProcessAddressSpace addressSpace, out SvaDomain? domain)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(addressSpace);
+        domain = null;
+        if (Capabilities.ProcessFormats.Count == 0)
+        {
+            return Errno.NotSupported;
+        }
+
+        Errno error = Platform.Injection.Hit(Platform.InjectionKind.Allocate);
+        VtdSvaDomain? made = null;
+        if (error == Errno.Success)
+        {
+            error = VtdSvaDomain.TryCreate(this, addressSpace, out made);
+        }
+
+        domain = made;
+        return error;
+    }
+
+    /// <inheritdoc/>
+    public override Errno TryAllocateNestedDomain(
+        IommuDevice device, PagingDomain parent, uint dataType, ReadOnlySpan<byte> data, out NestedDomain? domain)
+    {
+        domain = null;
+        if (!Capabilities.Nesting || dataType != VtdNestedDomain.DataType)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (parent is not VtdPagingDomain { IsNestParent: true } second)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Errno error = VtdNestedDomain.TryCreate(second, data, out VtdNestedDomain? made, out string? wrong);
+        if (wrong is not null)
+        {
+            _options.Logger.LogWarning("{Name}: a nested domain is refused for {Wrong}", Name, wrong);
+        }
+
+        domain = made;
+        return error;
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Linux's <c>struct iommu_hw_info_vtd</c>: flags, 0, <c>CAP_REG</c>, <c>ECAP_REG</c>.</remarks>
+    public override Errno GetHardwareInfo(out uint type, Span<byte> data, out int needed)
+    {
+        type = HardwareInfoType;
+        needed = HardwareInfoSize;
+        Span<byte> whole = stackalloc byte[HardwareInfoSize];
+        whole.Clear();
+        BinaryPrimitives.WriteUInt64LittleEndian(whole[8..], _capability.Value);
+        BinaryPrimitives.WriteUInt64LittleEndian(whole[16..], _extended.Value);
+        whole[..Math.Min(whole.Length, data.Length)].CopyTo(data);
+        return Errno.Success;
     }
 
     /// <summary>What stands in the way of walking a table, in words; null if nothing does.</summary>
@@ -86,12 +152,20 @@ public sealed partial class VtdIommuInstance
 
     private IommuCapabilities DescribeCapabilities()
     {
+        int pasidBits = IsScalable && _extended.Has(ExtendedCapability.PasidBit) ? Math.Min(_extended.PasidBits, Pasid.Bits) : 0;
         bool hasAts = _extended.Has(ExtendedCapability.DeviceTlbBit);
+        bool nests = IsScalable && HasSecondStage && _extended.Has(ExtendedCapability.NestedBit);
         return new()
         {
-            PasidBits = IsScalable && _extended.Has(ExtendedCapability.PasidBit) ? Math.Min(_extended.PasidBits, Pasid.Bits) : 0,
+            PasidBits = pasidBits,
             Ats = hasAts,
-            DirtyTracking = TracksDirty,
+            PageRequests = IsScalable && hasAts && _extended.Has(ExtendedCapability.PageRequestBit),
+            DirtyTracking = TracksDirty && HasSecondStage,
+            Nesting = nests,
+            NestedPasids = nests && pasidBits > 0,
+            ProcessFormats = pasidBits == 0 || !HasFirstStage ? []
+                : _capability.FirstStage5Level ? [PageTableFormat.Of<X64Level4>(), PageTableFormat.Of<X64Level5>()]
+                : [PageTableFormat.Of<X64Level4>()],
         };
     }
 }

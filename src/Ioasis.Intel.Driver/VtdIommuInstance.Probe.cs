@@ -131,6 +131,12 @@ public sealed partial class VtdIommuInstance
         InvalidationLimit = Math.Min(_options.InvalidationLimit, _queue!.BatchLimit);
         _faults = new(_hardware, _capability, _options, FindDevice);
         error = _domainIds.TryAllocate(out _passThroughId, out _);
+        if (error == Errno.Success && Capabilities.PageRequests)
+        {
+            error = PageRequestQueue.TryCreate(
+                _hardware, _memory, _pages, _options, _queue, FindDevice, PageRequests, out _pageRequests);
+        }
+
         if (error == Errno.Success)
         {
             error = SetRootTable(_contexts!.Root.Value, IsScalable ? TranslationTableMode.Scalable : TranslationTableMode.Legacy);
@@ -221,6 +227,11 @@ public sealed partial class VtdIommuInstance
     {
         Configure(RegisterOffset.FaultEventControl, _options.FaultMessage, isMasked: false);
         Configure(RegisterOffset.InvalidationEventControl, _options.InvalidationMessage, isMasked: true);
+        if (_pageRequests is not null)
+        {
+            Configure(RegisterOffset.PageRequestEventControl, _options.PageRequestMessage, isMasked: false);
+        }
+
         _faults!.Discard();
     }
 
@@ -264,9 +275,15 @@ public sealed partial class VtdIommuInstance
 
         Mask(RegisterOffset.FaultEventControl);
         Mask(RegisterOffset.InvalidationEventControl);
+        if (_pageRequests is not null)
+        {
+            Mask(RegisterOffset.PageRequestEventControl);
+        }
+
         _queue?.Close();
         if (isOff)
         {
+            _pageRequests?.Close();
             _contexts?.Free();
         }
         else

@@ -33,6 +33,7 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
     private ContextTables? _contexts;
     private InvalidationQueue? _queue;
     private FaultRecords? _faults;
+    private PageRequestQueue? _pageRequests;
     private uint _passThroughId;
     private bool _disposed;
     private bool _isShutDown;
@@ -85,6 +86,7 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
         CompletionErrors = _queue?.CompletionErrors ?? 0,
         Faults = _faults?.Records ?? 0,
         FaultOverflows = _faults?.Overflows ?? 0,
+        PageRequests = _pageRequests?.Records ?? 0,
         DomainIdsInUse = _domainIds.InUse,
     };
 
@@ -146,6 +148,7 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
                 _faults!.Drain();
                 break;
             case 1:
+                _pageRequests?.Drain();
                 break;
             default:
                 // Nobody waits for it: waits look at memory.

@@ -87,6 +87,9 @@ internal sealed class Rig : IMsiSink, IPcieLink, IDisposable
     /// <summary>Whether devices answer them at once.</summary>
     public bool AnswersInvalidations { get; set; } = true;
 
+    /// <summary>Whether the unit gives up on devices at once (ITE).</summary>
+    public bool TimesOut { get; set; }
+
     public List<PcieMessage> Responses { get; } = [];
 
     public VtdIommuInstance Driver => _driver ?? throw new InvalidOperationException($"probe failed: {ProbeResult}\n{Log}");
@@ -174,7 +177,11 @@ internal sealed class Rig : IMsiSink, IPcieLink, IDisposable
     public void SendInvalidationRequest(in PcieMessage message)
     {
         Invalidations.Add(message);
-        if (AnswersInvalidations)
+        if (TimesOut)
+        {
+            Hardware.HandleInvalidationTimeout(1u << message.Tag);
+        }
+        else if (AnswersInvalidations)
         {
             Answer(message);
         }

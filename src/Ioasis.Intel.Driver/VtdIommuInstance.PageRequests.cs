@@ -1,0 +1,40 @@
+using Ioasis.Core;
+using Ioasis.Intel.Architecture;
+using Ioasis.Primitives;
+using Microsoft.Extensions.Logging;
+using PageResponseCode = Ioasis.Core.PageResponseCode;
+
+namespace Ioasis.Intel.Driver;
+
+/// <content>Page requests (section 7.4): between the queue and the core's router.</content>
+public sealed partial class VtdIommuInstance
+{
+    /// <inheritdoc/>
+    protected override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        return _pageRequests?.Respond(group, code) ?? Errno.NoDevice;
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadPageRequests() => _pageRequests?.Drain();
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// The device saw that the page is missing in a translation that had no permission, which is no fault for the IOMMU (Table 30). The
+    /// record is the one that the access itself would have made.
+    /// </remarks>
+    protected override void ReportPageRequest(PageRequestGroup group, PageResponseCode code)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        PageRequest first = group.Requests[0];
+        (IommuFaultReason reason, FaultReason cause) = group.Domain is BlockedDomain
+            ? (IommuFaultReason.Blocked, FaultReason.PasidEntryNotPresent)
+            : (IommuFaultReason.NotMapped, FaultReason.FirstStageNotPresent);
+        _options.Logger.LogDebug(
+            "{Name}: page request of {Device} PASID {Pasid} at {Address} not served: {Code}",
+            Name, group.Device.Name, group.Pasid, first.Address, code);
+        _options.FaultSink?.OnFault(new(
+            group.Device.Id, group.Device, group.Pasid, first.Address, first.Access, reason, (int)cause, (ulong)code, first.IsPrivileged));
+    }
+}
