@@ -47,6 +47,7 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         "bind 0000:00:02.0 --dry-run --root {empty}",
         "record --dry-run --root {empty}",
         "record --duration nonsense",
+        "exec --help",
     ];
 
     public void Dispose() => _folder.Dispose();
