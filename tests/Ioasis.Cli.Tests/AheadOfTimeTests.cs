@@ -48,6 +48,7 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         "record --dry-run --root {empty}",
         "record --duration nonsense",
         "exec --help",
+        "exec --help",
     ];
 
     public void Dispose() => _folder.Dispose();
