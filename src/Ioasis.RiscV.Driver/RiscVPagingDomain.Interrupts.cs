@@ -1,3 +1,4 @@
+using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Primitives;
 
@@ -17,7 +18,7 @@ public sealed partial class RiscVPagingDomain
     /// <param name="interruptFile">Aligned to 4 KiB.</param>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.AddressInUse"/> if something is there; others
-    /// as <see cref="Map"/>.
+    /// as <see cref="PagingDomain.Map"/>.
     /// </returns>
     public Errno MapInterruptFile(Iova iova, PhysicalAddress interruptFile)
     {
@@ -60,7 +61,7 @@ public sealed partial class RiscVPagingDomain
     /// Undoes <see cref="MapInterruptFile"/> or <see cref="MapResidentInterruptFile"/>. When it returns success, no MSI reaches
     /// the file any more.
     /// </summary>
-    /// <returns>Success, also if nothing was there; or the errors of <see cref="Sync"/>.</returns>
+    /// <returns>Success, also if nothing was there; or the errors of <see cref="PagingDomain.Sync"/>.</returns>
     /// <remarks>MSI entries are invalidated as the second stage is, by guest-physical address (section 3.1.1).</remarks>
     public Errno UnmapInterruptFile(Iova iova)
     {

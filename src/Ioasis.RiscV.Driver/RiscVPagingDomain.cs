@@ -9,25 +9,19 @@ namespace Ioasis.RiscV.Driver;
 
 /// <summary>
 /// A paging domain: a table of the first or of the second stage, and its bonds. It belongs to no IOMMU (S4.2): every IOMMU that
-/// can walk the table and sees the same memory can be bonded to it. The root is there from the beginning (S4.10), and so is
-/// everything else that maps, attaches and invalidations need (S4.11).
+/// can walk the table and sees the same memory can be bonded to it.
 /// </summary>
-public sealed partial class RiscVPagingDomain : PagingDomain
+/// <remarks>
+/// Every context lets hardware that can do so set A and D (sections 2.1.2.1, "GADE" and "SADE"): leaves of domains without dirty
+/// tracking are born with both, so that it costs them nothing, and tracking begins and ends without a change of a context that is
+/// live. Who wants to know dirty pages more exactly limits the leaves of such domains
+/// (<see cref="RiscVDriverOptions.DirtyTrackingLeafSizes"/>).
+/// </remarks>
+public sealed partial class RiscVPagingDomain : TablePagingDomain
 {
-    private readonly IoPageTable _table;
     private readonly IPhysicalMemory _memory;
-    private readonly IPageAllocator _pages;
     private readonly MsiPageTable? _msi;
     private readonly int _physicalBits;
-    private readonly IoLock _lock = new();
-
-    // Threads of the driver that walk tables which others may take out of the table (S4.14); null if none ever does.
-    private readonly EpochReclaimer? _walkers;
-
-    // What an IOMMU did not confirm to have forgotten when a map was undone; under the lock.
-    private InvalidationGather _owed;
-    private bool _owes;
-    private bool _disposed;
 
     private RiscVPagingDomain(
         IoPageTable table,
@@ -38,16 +32,13 @@ public sealed partial class RiscVPagingDomain : PagingDomain
         bool isSecondStage,
         bool tracksDirty,
         int physicalBits)
+        : base(table, pages, tracksDirty)
     {
-        _table = table;
         _memory = memory;
-        _pages = pages;
         _msi = msi;
         _physicalBits = physicalBits;
         Mode = mode;
         IsSecondStage = isSecondStage;
-        SupportsDirtyTracking = tracksDirty;
-        _walkers = tracksDirty ? new(static () => HardwareAccess.Pause(0)) : null;
         Bonds = new(isSecondStage);
 
         // Both stages number their modes alike (sections 2.1.2.2, 2.1.2.4).
@@ -73,18 +64,18 @@ public sealed partial class RiscVPagingDomain : PagingDomain
     public int BondCount => Bonds.Count;
 
     /// <inheritdoc/>
-    public override bool SupportsDirtyTracking { get; }
-
-    /// <inheritdoc/>
-    public override PageTableFormat Format => _table.Format;
-
-    /// <inheritdoc/>
     public override bool IsNestParent => IsSecondStage;
 
     /// <inheritdoc/>
     public override bool SupportsPasids => !IsSecondStage;
 
     internal BondSet Bonds { get; }
+
+    /// <inheritdoc/>
+    protected override bool IsInUse => Bonds.Count > 0;
+
+    /// <inheritdoc/>
+    protected override Errno Invalidate(in InvalidationGather gather) => Bonds.Invalidate(gather);
 
     /// <summary>The MSI page table, if there is one.</summary>
     internal MsiPageTable? Msi => _msi;
@@ -162,26 +153,10 @@ public sealed partial class RiscVPagingDomain : PagingDomain
     }
 
     /// <inheritdoc/>
-    protected override void Dispose(bool disposing)
+    protected override void FreeTables()
     {
-        using (_lock.Acquire())
-        {
-            // With a bond left, hardware may still walk the table: losing the pages is the lesser evil.
-            if (disposing && !_disposed && Bonds.Count == 0)
-            {
-                _disposed = true;
-                _table.Dispose();
-                _msi?.Free();
-                foreach ((PhysicalAddress table, int sizeLog2) in _owed.FreedTables)
-                {
-                    _pages.Free(table, sizeLog2);
-                }
-
-                _owed.Clear();
-            }
-        }
-
-        base.Dispose(disposing);
+        base.FreeTables();
+        _msi?.Free();
     }
 
     private static int GuestBits(PagingMode mode) => (int)mode + 2;

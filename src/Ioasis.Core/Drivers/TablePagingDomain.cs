@@ -110,6 +110,9 @@ public abstract partial class TablePagingDomain : PagingDomain
     /// <returns>Success, or <see cref="Errno.IoError"/> if an IOMMU could not be made to complete it.</returns>
     protected abstract Errno Invalidate(in InvalidationGather gather);
 
+    /// <summary>Gives back what hardware walks; called once, when none may any more.</summary>
+    protected virtual void FreeTables() => Table.Dispose();
+
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
@@ -119,7 +122,7 @@ public abstract partial class TablePagingDomain : PagingDomain
             if (disposing && !_disposed && !IsInUse)
             {
                 _disposed = true;
-                Table.Dispose();
+                FreeTables();
                 foreach ((PhysicalAddress table, int sizeLog2) in _owed.FreedTables)
                 {
                     _pages.Free(table, sizeLog2);
