@@ -81,6 +81,12 @@ public enum Errno
     /// <summary>ERANGE: result out of range.</summary>
     OutOfRange = 34,
 
+    /// <summary>EDEADLK: it would wait for itself.</summary>
+    Deadlock = 35,
+
+    /// <summary>ENAMETOOLONG: a name is too long.</summary>
+    NameTooLong = 36,
+
     /// <summary>ENOSYS: not implemented.</summary>
     NotImplemented = 38,
 

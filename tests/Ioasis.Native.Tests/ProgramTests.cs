@@ -1,0 +1,61 @@
+namespace Ioasis.Native.Tests;
+
+/// <summary>Programs in the languages of those who write drivers, against the library as it is shipped.</summary>
+public sealed class ProgramTests
+{
+    private static string Example(string name) => Path.Combine(Toolbox.Root, "examples", "native", name);
+
+    [Fact]
+    public void A_driver_and_a_device_of_twenty_lines_run_in_one_program_in_C() =>
+        Ends(Toolbox.CompileC(Example("tiny_device.c")), "sum 4950 after 1 interrupt", "read from 0x10000");
+
+    [Fact]
+    public void A_program_in_Cpp_maps_has_DMA_done_unmaps_and_reads_the_fault()
+    {
+        Ends(Toolbox.Compile(Toolbox.Need("g++", "g++"), Example("dma.cpp"), ["-std=c++17"]), "write to 0x100010");
+    }
+
+    [Fact]
+    public void A_program_in_Rust_without_crates_maps_has_DMA_done_unmaps_and_reads_the_fault()
+    {
+        string compiler = Toolbox.Need("rustc", "rustc");
+        string library = Toolbox.Library;
+        string program = Path.Combine(Toolbox.Scratch, "dma-rs");
+        (int status, string text) = Toolbox.Run(compiler, ["--edition", "2021", "-L", library, "-o", program, Example("dma.rs")]);
+        status.ShouldBe(0, text);
+        Ends(program, "iova 0x40800 is no multiple of 4096");
+    }
+
+    [Fact]
+    public void A_program_in_Python_maps_has_DMA_done_unmaps_and_reads_the_fault()
+    {
+        string interpreter = Toolbox.Need("python3", "python3", "-c", "import ctypes");
+        _ = Toolbox.Library;
+        (int status, string text) = Toolbox.Run(interpreter, [Example("dma.py")]);
+        status.ShouldBe(0, text);
+        text.ShouldContain("write to 0x20000");
+        text.ShouldEndWith("ok\n");
+    }
+
+    [Theory]
+    [InlineData("misuse.c")]
+    [InlineData("forks.c")]
+    [InlineData("threads.c")]
+    [InlineData("model.c")]
+    [InlineData("pasids.c")]
+    [InlineData("unloading.c")]
+    public void Every_claim_of_a_program_in_C_holds(string name) =>
+        Ends(Toolbox.CompileC(Path.Combine(Toolbox.Root, "tests", "Ioasis.Native.Tests", "Programs", name), "-O1", "-Wl,--as-needed"));
+
+    // The library itself writes nothing: what comes out is the program's.
+    private static void Ends(string program, params string[] words)
+    {
+        (int status, string text) = Toolbox.Run(program, []);
+        status.ShouldBe(0, text);
+        text.ShouldEndWith("ok\n");
+        foreach (string word in words)
+        {
+            text.ShouldContain(word);
+        }
+    }
+}
