@@ -96,6 +96,9 @@ public enum Errno
     /// <summary>EBADFD: the descriptor is of another kind.</summary>
     WrongDescriptor = 77,
 
+    /// <summary>EILSEQ: not a sequence that can be; of a probe, not the first byte of an instruction.</summary>
+    IllegalSequence = 84,
+
     /// <summary>EMSGSIZE: the buffer is too small; the needed size is stored.</summary>
     MessageTooLong = 90,
 

@@ -35,6 +35,19 @@ public static class Leftovers
             .Where(probe => !kept.Contains(probe.Group) && IsDead(files, probe.Group))
             .GroupBy(static probe => probe.Group, static probe => probe.Name, StringComparer.Ordinal))
         {
+            if (SwitchHolders.Groups(files, $"{tracing}/kprobe_events") is var holders && holders.Contains(group.Key, StringComparer.Ordinal)
+                && holders.All(holder => IsDead(files, holder)))
+            {
+                Errno error = files.Write(SwitchHolders.Path, "1");
+                done.Add(error == Errno.Success
+                    ? $"switched the kernel's optimization of probes on again (/{SwitchHolders.Path}), which a recorder that was killed had switched off"
+                    : $"the kernel's optimization of probes cannot be switched on again (/{SwitchHolders.Path}): {MachineChanges.Describe(error)}");
+                if (error != Errno.Success)
+                {
+                    continue;
+                }
+            }
+
             int removed = 0;
             foreach (string name in group)
             {

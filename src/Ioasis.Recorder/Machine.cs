@@ -29,7 +29,7 @@ internal static class Machine
     {
         yield return Line($"recording {FormatVersion}");
         yield return Line($"tool {version}");
-        yield return Line($"kernel {files.TryRead("proc/sys/kernel/osrelease") ?? "?"} {Architecture()} {files.TryRead("proc/sys/kernel/version")}");
+        yield return Line($"kernel {files.TryRead("proc/sys/kernel/osrelease") ?? "?"} {files.Architecture} {files.TryRead("proc/sys/kernel/version")}");
         yield return Line($"command-line {CommandLine(files.TryRead("proc/cmdline") ?? "")}");
         yield return Line($"clock {plan.Clock}");
         yield return Line(string.Create(CultureInfo.InvariantCulture, $"started {now.UtcDateTime:yyyy-MM-ddTHH:mm:ssZ}"));

@@ -18,6 +18,10 @@ internal sealed class MachineChanges(TracingFiles files)
     /// <summary>Optional steps that this kernel refused, with its error.</summary>
     public IReadOnlyList<(RecordingStep Step, Errno Error)> Skipped => _skipped;
 
+    /// <summary>Probes that stand at the entry of a function that is traced there, for they could not be set behind that.</summary>
+    public IEnumerable<RecordingStep> AtTracedEntries =>
+        _made.Where(static step => step.OtherPlace is not null && step.Alternatives.Contains(step.Text, StringComparer.Ordinal));
+
     /// <summary>Makes changes.</summary>
     /// <exception cref="RecorderException">One failed; those before it are still made.</exception>
     public void Apply(IEnumerable<RecordingStep> steps)
@@ -35,7 +39,7 @@ internal sealed class MachineChanges(TracingFiles files)
             {
                 _made.Push(done);
             }
-            else if (step.IsOptional && IsRefusal(error))
+            else if (step.IsOptional && (IsRefusal(error) || step.Kind == RecordingStepKind.HoldSwitch))
             {
                 _skipped.Add((step, error));
             }
@@ -89,21 +93,33 @@ internal sealed class MachineChanges(TracingFiles files)
         Errno.InvalidArgument => "the kernel does not take it (EINVAL)",
         Errno.NoSpace => "no space left (ENOSPC)",
         Errno.ReadOnly => "read-only (EROFS)",
+        Errno.IllegalSequence => "no instruction begins there (EILSEQ)",
         Errno.IoError => "input/output error, or one that has no name here (EIO)",
         _ => error.ToString(),
     };
 
     // What a kernel says that does not know a function, an argument or a file; anything else is a failure.
     private static bool IsRefusal(Errno error) =>
-        error is Errno.InvalidArgument or Errno.NoEntry or Errno.IoError or Errno.NoDevice or Errno.ArgumentTooBig or Errno.OutOfDomain;
+        error is Errno.InvalidArgument or Errno.NoEntry or Errno.IoError or Errno.NoDevice or Errno.ArgumentTooBig or Errno.OutOfDomain or Errno.IllegalSequence;
 
     private Errno Do(RecordingStep step, out RecordingStep done)
     {
         done = step;
-        Errno error = step.Kind == RecordingStepKind.MakeFolder ? files.MakeFolder(step.Path) : files.Write(step.Path, step.Text);
+        Errno error = step.Kind switch
+        {
+            RecordingStepKind.MakeFolder => files.MakeFolder(step.Path),
+            RecordingStepKind.HoldSwitch => Hold(step),
+            _ => files.Write(step.Path, step.Text),
+        };
+        if (error == Errno.IllegalSequence && step.OtherPlace is { } other)
+        {
+            done = step with { Text = other };
+            error = files.Write(step.Path, other);
+        }
+
         foreach (string alternative in step.Alternatives)
         {
-            if (error is not (Errno.InvalidArgument or Errno.OutOfMemory))
+            if (error is not (Errno.InvalidArgument or Errno.OutOfMemory or Errno.IllegalSequence))
             {
                 break;
             }
@@ -115,7 +131,38 @@ internal sealed class MachineChanges(TracingFiles files)
         return error;
     }
 
-    private Errno Undo(RecordingStep step) => step.Kind == RecordingStepKind.MakeFolder
-        ? files.RemoveFolder(step.Path)
-        : files.Write(step.Path, step.Undo!);
+    private Errno Undo(RecordingStep step) => step.Kind switch
+    {
+        RecordingStepKind.MakeFolder => files.RemoveFolder(step.Path),
+        RecordingStepKind.HoldSwitch => Release(step),
+        _ => files.Write(step.Path, step.Undo!),
+    };
+
+    // The probe that says so comes first and goes last: whenever the recorder dies, what is changed can be told.
+    private Errno Hold(RecordingStep step)
+    {
+        (string list, string probe, string undo) = step.Holder!.Value;
+        Errno error = files.Write(list, probe);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = files.Write(step.Path, step.Text);
+        if (error != Errno.Success)
+        {
+            _ = files.Write(list, undo);
+        }
+
+        return error;
+    }
+
+    private Errno Release(RecordingStep step)
+    {
+        (string list, _, string undo) = step.Holder!.Value;
+        Errno error = SwitchHolders.Groups(files, list).Any(group => !undo.StartsWith($"-:{group}/", StringComparison.Ordinal))
+            ? Errno.Success
+            : files.Write(step.Path, step.Undo!);
+        return error == Errno.Success ? files.Write(list, undo) : error;
+    }
 }

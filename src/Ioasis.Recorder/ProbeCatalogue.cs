@@ -34,8 +34,8 @@ internal static class ProbeCatalogue
     /// <summary>Unmaps: the domain that each is for.</summary>
     public static IReadOnlyList<Probe> Unmaps { get; } =
     [
-        new("ioasis_unmap", "iommu_unmap", $"{Domain} iova=$arg2:x64 size=$arg3:x64", "the domain of an unmap"),
-        new("ioasis_unmap_fast", "iommu_unmap_fast", $"{Domain} iova=$arg2:x64 size=$arg3:x64", "the domain of an unmap"),
+        new("ioasis_unmap", "iommu_unmap", $"{Domain} iova=$arg2:x64 size=$arg3:x64", "the domain of an unmap") { Nests = true },
+        new("ioasis_unmap_fast", "iommu_unmap_fast", $"{Domain} iova=$arg2:x64 size=$arg3:x64", "the domain of an unmap") { Nests = true },
     ];
 
     /// <summary>Domains: what is attached to one, and when its address is free for another.</summary>
@@ -68,23 +68,23 @@ internal static class ProbeCatalogue
         {
             "map_page", "map_phys", "map_sg", "map_resource", "unmap_page", "unmap_phys", "unmap_sg", "unmap_resource",
             "alloc", "alloc_noncontiguous", "free", "free_noncontiguous",
-        }.Select(static name => new Probe($"ioasis_dma_{name}", $"iommu_dma_{name}", FirstIsDevice, "which device of a group maps")),
+        }.Select(static name => new Probe($"ioasis_dma_{name}", $"iommu_dma_{name}", FirstIsDevice, "which device of a group maps") { Nests = true }),
     ];
 
     /// <summary>The DMA API's two steps, reserve IOVAs and link pages to them, which have no trace event of their own.</summary>
     public static IReadOnlyList<Probe> DmaLink { get; } =
     [
-        new("ioasis_dma_iova_link", "dma_iova_link", FirstIsDevice, "which device links pages"),
-        new("ioasis_dma_iova_unlink", "dma_iova_unlink", FirstIsDevice, "which device unlinks pages"),
-        new("ioasis_dma_iova_destroy", "dma_iova_destroy", FirstIsDevice, "which device unlinks pages"),
+        new("ioasis_dma_iova_link", "dma_iova_link", FirstIsDevice, "which device links pages") { Nests = true },
+        new("ioasis_dma_iova_unlink", "dma_iova_unlink", FirstIsDevice, "which device unlinks pages") { Nests = true },
+        new("ioasis_dma_iova_destroy", "dma_iova_destroy", FirstIsDevice, "which device unlinks pages") { Nests = true },
     ];
 
     /// <summary>What maps into a device's domain without the DMA API.</summary>
     public static IReadOnlyList<Probe> Other { get; } =
     [
-        new("ioasis_other_prepare_msi", "iommu_dma_prepare_msi", "", "maps of interrupt doorbells"),
-        new("ioasis_other_sw_msi", "iommu_dma_sw_msi", "", "maps of interrupt doorbells"),
-        new("ioasis_other_direct", "iommu_create_device_direct_mappings", "", "maps of direct regions"),
+        new("ioasis_other_prepare_msi", "iommu_dma_prepare_msi", "", "maps of interrupt doorbells") { Nests = true },
+        new("ioasis_other_sw_msi", "iommu_dma_sw_msi", "", "maps of interrupt doorbells") { Nests = true },
+        new("ioasis_other_direct", "iommu_create_device_direct_mappings", "", "maps of direct regions") { Nests = true },
     ];
 
     /// <summary>
@@ -104,10 +104,10 @@ internal static class ProbeCatalogue
             .Select(static probe => probe.Function);
 
     private static Probe Map(string name, string function) =>
-        new(name, function, $"{Domain} iova=$arg2:x64 paddr=$arg3:x64 size=$arg4:x64", "the domain of a map");
+        new(name, function, $"{Domain} iova=$arg2:x64 paddr=$arg3:x64 size=$arg4:x64", "the domain of a map") { Nests = true };
 
     private static Probe ListMap(string name, string function) =>
-        new(name, function, $"{Domain} iova=$arg2:x64", "the domain of the maps of a list");
+        new(name, function, $"{Domain} iova=$arg2:x64", "the domain of the maps of a list") { Nests = true };
 
     private static Probe AttachBy(string name, string function) =>
         new(name, function, $"{Domain} {SecondIsDevice}", "which device a domain is attached to");

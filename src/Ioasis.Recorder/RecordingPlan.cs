@@ -11,6 +11,10 @@ public sealed class RecordingPlan
 {
     private const int LeastBufferKib = 256;
 
+    // x86: the tracer's call at a function's begin, and the landing pad for indirect branches (endbr64) before it on kernels that have it.
+    private const int X86CallBytes = 5;
+    private const int X86BranchTargetBytes = 4;
+
     private readonly List<RecordingStep> _setup = [];
     private readonly List<RecordingStep> _start = [];
     private readonly List<string> _notes = [];
@@ -164,8 +168,9 @@ public sealed class RecordingPlan
             return;
         }
 
-        var symbols = KernelSymbols.Find(files, ProbeCatalogue.Functions());
-        string architecture = Machine.Architecture();
+        var symbols = KernelSymbols.Find(files, Session.Tracing, ProbeCatalogue.Functions());
+        string architecture = files.Architecture;
+        AddSwitch(files, symbols, architecture);
         List<Probe> early = [.. ProbeCatalogue.Domains.Where(probe => symbols.Has(probe.Function))];
         Probe[] attach = symbols.Has(ProbeCatalogue.Attach.Function)
             ? [ProbeCatalogue.Attach]
@@ -225,12 +230,46 @@ public sealed class RecordingPlan
     {
         string place = symbols.ProbeName(probe.Function)!;
         _functions.Add($"{probe.Event} p {probe.Function}");
-        return new(RecordingStepKind.AddProbe, Session.ProbeList, probe.Definition(Session.ProbeGroup, place), probe.Why)
+        Probe atEntry = probe.WithStack(architecture);
+        Probe? registers = atEntry.WithRegisters(architecture);
+        string entry = atEntry.Definition(Session.ProbeGroup, place);
+        string[] others = registers is null ? [] : [registers.Definition(Session.ProbeGroup, place)];
+        RecordingStep step = new(RecordingStepKind.AddProbe, Session.ProbeList, entry, probe.Why)
         {
             Undo = $"-:{Session.ProbeGroup}/{probe.Event}",
-            Alternatives = probe.WithRegisters(architecture) is { } other ? [other.Definition(Session.ProbeGroup, place)] : [],
+            Alternatives = others,
             IsOptional = true,
         };
+        return registers is null || !StandsBehindCall(symbols, architecture, probe.Function) ? step : step with
+        {
+            Text = registers.Definition(Session.ProbeGroup, $"{place}+{X86CallBytes}"),
+            OtherPlace = registers.Definition(Session.ProbeGroup, $"{place}+{X86BranchTargetBytes + X86CallBytes}"),
+            Alternatives = [entry, .. others],
+        };
+    }
+
+    // At the tracer's call the kernel serves a probe with interrupts on, and what an interrupt does meanwhile passes every probe by.
+    // Behind it there is a breakpoint, served with interrupts off, and the registers are still the caller's. Other architectures have
+    // a breakpoint at the entry itself.
+    private static bool StandsBehindCall(KernelSymbols symbols, string architecture, string function) =>
+        architecture is "x86_64" && symbols.IsTraced(function);
+
+    private void AddSwitch(TracingFiles files, KernelSymbols symbols, string architecture)
+    {
+        string? standIn = ProbeCatalogue.Functions().FirstOrDefault(function => symbols.Has(function) && StandsBehindCall(symbols, architecture, function));
+        if (standIn is null || files.TryRead(SwitchHolders.Path) is not { } now
+            || !(now.Trim() is "1" || SwitchHolders.Groups(files, Session.ProbeList).Count > 0))
+        {
+            return;
+        }
+
+        string name = $"{Session.ProbeGroup}/{SwitchHolders.Event}";
+        _setup.Add(new(RecordingStepKind.HoldSwitch, SwitchHolders.Path, "0", "probes stay breakpoints, which no interrupt comes into")
+        {
+            Undo = "1",
+            Holder = (Session.ProbeList, $"p:{name} {symbols.ProbeName(standIn)}", $"-:{name}"),
+            IsOptional = true,
+        });
     }
 
     private RecordingStep Enable(Probe probe) =>

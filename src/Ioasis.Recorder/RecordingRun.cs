@@ -103,6 +103,17 @@ public sealed class RecordingRun
             _notes.Add($"a probe could not be set ({MachineChanges.Describe(error)}): {step.Text}");
         }
 
+        if (_changes.Skipped.FirstOrDefault(static skipped => skipped.Step.Kind == RecordingStepKind.HoldSwitch) is { Step: { } hold } held)
+        {
+            _notes.Add($"/{hold.Path} could not be set to 0 ({MachineChanges.Describe(held.Error)}): a probe may be passed by in an interrupt");
+        }
+
+        string[] atEntries = [.. _changes.AtTracedEntries.Select(static step => step.Undo![(step.Undo!.IndexOf('/', StringComparison.Ordinal) + 1)..])];
+        if (atEntries.Length > 0)
+        {
+            _notes.Add($"the kernel takes these probes only where an interrupt may come into them, which then passes the others by: {string.Join(", ", atEntries)}");
+        }
+
         HashSet<string> set = [.. ProbeEvents()];
         bool hasProbes = ProbeCatalogue.Maps.Any(probe => set.Contains(probe.Event)) && ProbeCatalogue.Unmaps.Any(probe => set.Contains(probe.Event));
         if (!hasProbes && !_options.Anyway && !_plan.Events.Any(static name => name.StartsWith("dma:", StringComparison.Ordinal)))

@@ -16,6 +16,9 @@ public class TracingFiles(string root = "/") : Sysfs(root)
     /// <summary>Whether this process may trace: its effective user is root.</summary>
     public virtual bool IsRoot => Environment.IsPrivilegedProcess;
 
+    /// <summary>The machine's architecture as Linux names it.</summary>
+    public virtual string Architecture => Machine.Architecture();
+
     /// <summary>Makes one folder; in tracefs that is an instance.</summary>
     /// <returns>Success, or the kernel's error; <see cref="Errno.Exists"/> if it is there.</returns>
     public virtual Errno MakeFolder(string path) => LibC.Result(LibC.MakeFolder(At(path), 0x1f8));

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.IO.Compression;
 
 namespace Ioasis.Lab.Recordings.Tests;
@@ -19,11 +18,10 @@ public sealed class RecorderTests
         FreshRecording recording = FreshRecording.Of("--recorder ioasis " + machine, ".ioasis");
 
         recording.ShouldHold(accesses);
-        // The kernel leaves a probe out in an interrupt that comes while another one runs: 1 of some thousands, and it counts them.
-        long missed = MissedProbes(recording.Report.Inputs[0].Path);
-        missed.ShouldBeLessThan(20);
-        recording.Report.Attribution.MapsWithoutEvidence.ShouldBeLessThanOrEqualTo(missed);
-        recording.Report.Attribution.UnmapsWithoutEvidence.ShouldBeLessThanOrEqualTo(missed);
+        // Probes are breakpoints, which no interrupt comes into: none is missed, however slow the machine.
+        MissedProbes(recording.Report.Inputs[0].Path).ShouldBeEmpty();
+        recording.Report.Attribution.MapsWithoutEvidence.ShouldBe(0);
+        recording.Report.Attribution.UnmapsWithoutEvidence.ShouldBe(0);
 
         // The disks and both network cards, at least.
         int disks = machine.Split(' ').SkipWhile(static word => word != "--disk").ElementAt(1).Split(',').Length;
@@ -31,19 +29,10 @@ public sealed class RecorderTests
     }
 
     // "# ioasis missed probe=NAME hits=H misses=M", at the recording's end.
-    private static long MissedProbes(string path)
+    private static string[] MissedProbes(string path)
     {
         using StreamReader lines = new(new GZipStream(File.OpenRead(path), CompressionMode.Decompress));
-        long missed = 0;
-        while (lines.ReadLine() is { } line)
-        {
-            if (line.StartsWith("# ioasis missed ", StringComparison.Ordinal))
-            {
-                missed += long.Parse(line[(line.LastIndexOf('=') + 1)..], CultureInfo.InvariantCulture);
-            }
-        }
-
-        return missed;
+        return [.. lines.ReadToEnd().Split('\n').Where(static line => line.StartsWith("# ioasis missed ", StringComparison.Ordinal))];
     }
 
     private static TheoryData<string, int> MakeMachines()

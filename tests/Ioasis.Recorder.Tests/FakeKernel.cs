@@ -41,6 +41,8 @@ internal sealed class FakeKernel : TracingFiles, IDisposable
         Add("sys/class/iommu/dmar0/intel-iommu/cap", "d2008c22260206");
         AddProcess(Process, Start);
         Add($"{Tracing}/kprobe_events", "");
+        Add($"{Tracing}/available_filter_functions", string.Concat(SymbolsOf61.Select(static symbol => symbol[2..] + "\n")));
+        Add(SwitchHolders.Path, "1\n");
         Add($"{Tracing}/kprobe_profile", "");
         Add($"{Tracing}/trace_clock", "[local] global counter uptime perf mono mono_raw boot x86-tsc");
         Add($"{Tracing}/options/irq-info", "1");
@@ -72,6 +74,13 @@ internal sealed class FakeKernel : TracingFiles, IDisposable
     public bool Rooted { get; set; } = true;
 
     public override bool IsRoot => Rooted;
+
+    public override string Architecture => Processor;
+
+    public string Processor { get; set; } = "x86_64";
+
+    /// <summary>Decides what the kernel says to the place of a probe.</summary>
+    public Func<string, Errno> JudgePlace { get; set; } = static _ => Errno.Success;
 
     public TracingSession Session { get; } = new(Tracing, Process, Start);
 
@@ -108,12 +117,19 @@ internal sealed class FakeKernel : TracingFiles, IDisposable
         }
     }
 
-    /// <summary>Everything below tracefs, names and texts.</summary>
+    /// <summary>The list of probes.</summary>
+    public string[] Probes() => [.. Lines($"{Tracing}/kprobe_events")];
+
+    /// <summary>Whether the kernel may turn probes into jumps.</summary>
+    public bool IsOptimizing => TryRead(SwitchHolders.Path) is "1";
+
+    /// <summary>Everything below tracefs, names and texts, and the switch of the kernel's that is not there.</summary>
     public string[] State() =>
     [
         .. Directory.EnumerateFileSystemEntries(At(Tracing), "*", SearchOption.AllDirectories)
             .Order(StringComparer.Ordinal)
             .Select(path => Path.GetRelativePath(At(Tracing), path) + (File.Exists(path) ? $": {File.ReadAllText(path)}" : "")),
+        $"{SwitchHolders.Path}: {TryRead(SwitchHolders.Path)}",
     ];
 
     /// <summary>What is there and was not, and what was there and is not.</summary>
@@ -225,6 +241,11 @@ internal sealed class FakeKernel : TracingFiles, IDisposable
         string[] instances = [.. List($"{Tracing}/instances").Select(static instance => $"{Tracing}/instances/{instance}"), Tracing];
         if (text.StartsWith("p:", StringComparison.Ordinal))
         {
+            if (JudgePlace(text.Split(' ')[1]) is var error && error != Errno.Success)
+            {
+                return error;
+            }
+
             lines.Add(text);
             foreach (string instance in instances)
             {

@@ -61,8 +61,11 @@ public sealed class RecordCommandTests : IDisposable
         lines[0].ShouldStartWith($"mkdir {instance} ");
         lines[^1].ShouldBe($"rmdir {instance}");
         lines.ShouldContain(line => line.StartsWith(
-            $"echo 'p:{group}/ioasis_map iommu_map domain=$arg1:x64 type=+0($arg1):u32 iova=$arg2:x64 paddr=$arg3:x64 size=$arg4:x64' >> /sys/kernel/tracing/kprobe_events", StringComparison.Ordinal));
+            $"echo 'p:{group}/ioasis_map iommu_map+5 domain=%di:x64 type=+0(%di):u32 iova=%si:x64 paddr=%dx:x64 size=%cx:x64 sp=%sp:x64' >> /sys/kernel/tracing/kprobe_events", StringComparison.Ordinal));
         lines.ShouldContain($"echo '-:{group}/ioasis_map' >> /sys/kernel/tracing/kprobe_events");
+        lines.ShouldContain(line => line.StartsWith(
+            $"echo 'p:{group}/ioasis_optimized iommu_map' >> /sys/kernel/tracing/kprobe_events; echo 0 > /proc/sys/debug/kprobes-optimization", StringComparison.Ordinal));
+        lines.ShouldContain($"echo 1 > /proc/sys/debug/kprobes-optimization; echo '-:{group}/ioasis_optimized' >> /sys/kernel/tracing/kprobe_events");
         lines.ShouldContain(line => line.StartsWith($"echo 1 > {instance}/events/iommu/map/enable", StringComparison.Ordinal));
     }
 
@@ -126,14 +129,18 @@ public sealed class RecordCommandTests : IDisposable
         _kernel.Changes.ShouldNotContain(static change => change.Contains("dma_sync", StringComparison.Ordinal));
     }
 
-    [Fact]
-    public void A_kernel_that_does_not_know_arguments_by_number_gets_registers()
+    [Theory]
+    [InlineData("x86_64", "%di")]
+    [InlineData("aarch64", "%x0")]
+    [InlineData("riscv64", "%a0")]
+    public void A_kernel_that_does_not_know_arguments_by_number_gets_registers(string architecture, string first)
     {
+        _kernel.Processor = architecture;
+        _kernel.Remove($"{FakeKernel.Tracing}/available_filter_functions");
         _kernel.Refuse = static (_, change) => change.Contains("$arg", StringComparison.Ordinal) ? Errno.InvalidArgument : Errno.Success;
 
         Invoke("record", "-o", Path.Combine(_folder, "x"), "--duration", "0.1").ShouldBe(0);
 
-        string first = Machine.Architecture() switch { "x86_64" => "%di", "aarch64" => "%x0", _ => "%a0" };
         _kernel.Changes.ShouldContain(change => change.Contains($"ioasis_map iommu_map domain={first}:x64 type=+0({first}):u32", StringComparison.Ordinal));
     }
 

@@ -94,6 +94,54 @@ public sealed class SpaceTests
         Replay(text[..text.IndexOf("# ioasis end", StringComparison.Ordinal)]).Inputs[0].WasCutOff.ShouldBeTrue();
     }
 
+    [Fact]
+    public void A_breakpoint_in_an_interrupt_is_told_from_the_call_that_the_interrupt_came_to_by_the_stack()
+    {
+        // A breakpoint's event has the flags of a non-maskable interrupt wherever it is: Z. Two devices share domain 10, one has 20.
+        const string first = "domain=0xffff888100000010 type=11";
+        const string second = "domain=0xffff888100000020 type=11";
+        string text = "# ioasis recording 1\n# ioasis kernel 6.1.0 x86_64\n# ioasis group 3 type=DMA\n# ioasis device 0000:00:02.0 group=3\n"
+            + "# ioasis device 0000:00:02.1 group=3\n# ioasis group 4 type=DMA\n# ioasis device 0000:00:03.0 group=4\n"
+            + "# ioasis domain 0xffff888100000010 group=3 type=DMA default\n# ioasis domain 0xffff888100000020 group=4 type=DMA default\n"
+            + "# ioasis begin\n# tracer: nop\n"
+
+            // A map of the second function of the first group; into it comes an interrupt that maps the same IOVA for another device.
+            + Break(1.00, "ioasis_dma_map_page: (f+0x5/0x90) dev=\"0000:00:02.1\" sp=0xffffc90000013f00")
+            + Break(1.01, $"ioasis_map: (f+0x5/0x90) {first} iova=0xfffff000 paddr=0x10000 size=0x1000 sp=0xffffc90000013e80")
+            + Break(1.02, "ioasis_dma_map_page: (f+0x5/0x90) dev=\"0000:00:03.0\" sp=0xffffc90000550f00")
+            + Break(1.03, $"ioasis_map: (f+0x5/0x90) {second} iova=0xfffff000 paddr=0x20000 size=0x1000 sp=0xffffc90000550e80")
+            + Trace.MapLine("a-1", 0, 1.04, 0xfffff000, 0x1000, 0x20000)
+            + Trace.MapLine("a-1", 0, 1.05, 0xfffff000, 0x1000, 0x10000)
+
+            // A list, and an interrupt on the same stack between its two maps.
+            + Break(1.10, "ioasis_dma_map_sg: (f+0x5/0x90) dev=\"0000:00:02.0\" sp=0xffffc90000013f00")
+            + Break(1.11, $"ioasis_map_sg_atomic: (f+0x5/0x90) {first} iova=0xffff0000 sp=0xffffc90000013e80")
+            + Trace.MapLine("a-1", 0, 1.12, 0xffff0000, 0x1000, 0x30000)
+            + Break(1.13, "ioasis_dma_unmap_page: (f+0x5/0x90) dev=\"0000:00:03.0\" sp=0xffffc90000013900")
+            + Break(1.14, $"ioasis_unmap_fast: (f+0x5/0x90) {second} iova=0xfffff000 size=0x1000 sp=0xffffc90000013880")
+            + Trace.UnmapLine("a-1", 0, 1.15, 0xfffff000, 0x1000)
+            + Trace.MapLine("a-1", 0, 1.16, 0xffff1000, 0x2000, 0x50000)
+
+            // After both, the first function unmaps what it has, and a map past the DMA API is the group's, not the last caller's.
+            + Break(1.20, "ioasis_dma_unmap_sg: (f+0x5/0x90) dev=\"0000:00:02.0\" sp=0xffffc90000013f10")
+            + Break(1.21, $"ioasis_unmap_fast: (f+0x5/0x90) {first} iova=0xffff0000 size=0x3000 sp=0xffffc90000013e90")
+            + Trace.UnmapLine("a-1", 0, 1.22, 0xffff0000, 0x3000)
+            + Break(1.30, "ioasis_dma_unmap_page: (f+0x5/0x90) dev=\"0000:00:02.1\" sp=0xffffc90000013f00")
+            + Break(1.31, $"ioasis_unmap_fast: (f+0x5/0x90) {first} iova=0xfffff000 size=0x1000 sp=0xffffc90000013e80")
+            + Trace.UnmapLine("a-1", 0, 1.32, 0xfffff000, 0x1000)
+            + Break(1.40, $"ioasis_map: (f+0x5/0x90) domain=0xffff888100000010 type=1 iova=0x1000 paddr=0x60000 size=0x1000 sp=0xffffc90000013d80")
+            + Trace.MapLine("a-1", 0, 1.41, 0x1000, 0x1000, 0x60000)
+            + "# ioasis end reason=command events=22 status=0\n";
+
+        ReplayReport report = Replay(text);
+
+        report.Devices.Select(d => $"{d.Name} +{d.Maps} -{d.Unmaps}").ShouldBe(
+            ["0000:00:02.0 +3 -1", "0000:00:02.1 +1 -1", "0000:00:03.0 +1 -1"], ignoreOrder: true);
+        report.Attribution.Ways.ShouldBe([new("probe", 5, 3)]);
+    }
+
+    private static string Break(double time, string text) => Line("a-1", time, text).Replace(" ..... ", " d.Z1. ", StringComparison.Ordinal);
+
     private static ReplayReport Replay(string text)
     {
         KernelTrace trace = Recordings.Parse(text).Trace!;

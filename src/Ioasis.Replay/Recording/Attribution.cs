@@ -75,8 +75,8 @@ internal sealed partial class Attribution(KernelTrace trace, AttributionRule rul
     /// <summary>A map.</summary>
     public void Map(TaskState task, in KernelEvent e, MappingEvent map)
     {
-        ulong domain = e.Domain != 0 ? e.Domain : task.Of(e.Context).MapDomainOf(e.Address, e.Length);
-        if (!TryOwn(task, e, domain, ref map) && !TryProbe(task.Links, ref map, Evidence.IovaLink))
+        ulong domain = DomainOf(task, e, unmap: false, out int underWay);
+        if (!TryOwn(e, domain, underWay, ref map) && !TryProbe(task.Links, ref map, Evidence.IovaLink))
         {
             Wait(task.Maps, e.Context, domain);
         }
@@ -87,8 +87,8 @@ internal sealed partial class Attribution(KernelTrace trace, AttributionRule rul
     /// <summary>An unmap.</summary>
     public void Unmap(TaskState task, in KernelEvent e, MappingEvent unmap)
     {
-        ulong domain = e.Domain != 0 ? e.Domain : task.Of(e.Context).UnmapDomainOf(e.Address, e.Length);
-        if (!TryOwn(task, e, domain, ref unmap) && !TryProbe(task.Destroys, ref unmap, Evidence.IovaDestroy))
+        ulong domain = DomainOf(task, e, unmap: true, out int underWay);
+        if (!TryOwn(e, domain, underWay, ref unmap) && !TryProbe(task.Destroys, ref unmap, Evidence.IovaDestroy))
         {
             bool announced = TryAnnounced(task, e.Context, ref unmap);
             Wait(task.Unmaps, e.Context, domain, announced);
@@ -283,7 +283,7 @@ internal sealed partial class Attribution(KernelTrace trace, AttributionRule rul
     }
 
     /// <summary>What the event itself names, or what a probe before it does.</summary>
-    private bool TryOwn(TaskState task, in KernelEvent e, ulong domain, ref MappingEvent m)
+    private bool TryOwn(in KernelEvent e, ulong domain, int underWay, ref MappingEvent m)
     {
         if (!e.Device.IsEmpty)
         {
@@ -292,13 +292,27 @@ internal sealed partial class Attribution(KernelTrace trace, AttributionRule rul
             return true;
         }
 
-        if (domain != 0 && _domains.TryFind(domain, task.Of(e.Context).DmaDevice, out m.Device))
+        if (domain != 0 && _domains.TryFind(domain, underWay, out m.Device))
         {
             m.Evidence = Evidence.Domain;
             return true;
         }
 
         return false;
+    }
+
+    /// <summary>The domain that the event or a probe before it names, or 0; and the device of the DMA call that it is in, or -1.</summary>
+    private static ulong DomainOf(TaskState task, in KernelEvent e, bool unmap, out int underWay)
+    {
+        if (e.Domain == 0 && task.Calls.TryTake(unmap, e.Address, e.Length, out ulong domain, out underWay))
+        {
+            return domain;
+        }
+
+        ref ContextState context = ref task.Of(e.Context);
+        underWay = context.DmaDevice;
+        return e.Domain != 0 ? e.Domain
+            : unmap ? context.UnmapDomainOf(e.Address, e.Length) : context.MapDomainOf(e.Address, e.Length);
     }
 
     private void Own(in Pending pending, int device, Evidence evidence)

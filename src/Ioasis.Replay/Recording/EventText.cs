@@ -312,6 +312,10 @@ internal sealed partial class EventText
                     TryAddress(ref number, hexadecimal: true, out e.Domain);
                     break;
 
+                case 2 when key.SequenceEqual("sp"u8):
+                    TryAddress(ref number, hexadecimal: true, out e.Stack);
+                    break;
+
                 case 4 when key.SequenceEqual("type"u8):
                     e.DomainType = number.TryDecimal(out ulong type) && type < 256 ? (int)type : -1;
                     break;

@@ -205,6 +205,9 @@ internal ref struct KernelEvent
     /// <summary>The type of that domain (the kernel's bits), or -1.</summary>
     public int DomainType;
 
+    /// <summary>The stack pointer at a probe, or 0.</summary>
+    public ulong Stack;
+
     /// <summary>A scatter list's IOVA ranges as far as they were traced.</summary>
     public ReadOnlySpan<(ulong Address, ulong Length)> Ranges;
 

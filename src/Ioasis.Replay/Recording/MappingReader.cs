@@ -260,9 +260,17 @@ internal sealed class MappingReader
                 return;
         }
 
-        ref Attribution.ContextState context = ref _attribution.TaskOf(e).Of(e.Context);
         const int dmaApi = 2;
-        if (e.DomainType >= 0 && (e.DomainType & dmaApi) == 0)
+        bool isForDmaApi = e.DomainType < 0 || (e.DomainType & dmaApi) != 0;
+        Attribution.TaskState task = _attribution.TaskOf(e);
+        if (e.Stack != 0)
+        {
+            NestedProbe(task.Calls, e, isForDmaApi);
+            return;
+        }
+
+        ref Attribution.ContextState context = ref task.Of(e.Context);
+        if (!isForDmaApi)
         {
             // VFIO and iommufd map for their users, whatever DMA the task did before.
             context.DmaDevice = -1;
@@ -288,6 +296,33 @@ internal sealed class MappingReader
 
             case KernelEventKind.ProbeOther:
                 context.DmaDevice = -1;
+                break;
+        }
+    }
+
+    // A probe that says where on the stack it is.
+    private void NestedProbe(ProbedCalls calls, in KernelEvent e, bool isForDmaApi)
+    {
+        switch (e.Kind)
+        {
+            case KernelEventKind.ProbeMap:
+                calls.BeginMap(e.Stack, e.Domain, isForDmaApi, e.Address, Math.Max(e.Length, 1));
+                break;
+
+            case KernelEventKind.ProbeMapList:
+                calls.BeginMap(e.Stack, e.Domain, isForDmaApi, e.Address, 0);
+                break;
+
+            case KernelEventKind.ProbeUnmap:
+                calls.BeginUnmap(e.Stack, e.Domain, isForDmaApi, e.Address, e.Length);
+                break;
+
+            case KernelEventKind.ProbeDma:
+                calls.BeginDma(e.Stack, e.Device.IsEmpty ? -1 : CountDevice(e.Device));
+                break;
+
+            case KernelEventKind.ProbeOther:
+                calls.BeginDma(e.Stack, -1);
                 break;
         }
     }

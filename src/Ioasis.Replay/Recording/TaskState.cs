@@ -34,6 +34,9 @@ internal sealed partial class Attribution
         /// <summary>The announcement that the latest unmap took.</summary>
         public Announcement? Given { get; set; }
 
+        /// <summary>The calls that probes saw begin, where they say where on the stack.</summary>
+        public ProbedCalls Calls { get; } = new();
+
         /// <summary>What probes told in a context: an interrupt has a state of its own.</summary>
         public ref ContextState Of(ExecutionContextKind context) => ref _contexts[(int)context];
     }
