@@ -1,9 +1,10 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
-using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;

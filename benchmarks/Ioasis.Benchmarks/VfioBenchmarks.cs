@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Client;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 using Ioasis.Uapi;

@@ -55,6 +55,9 @@ public abstract class IommuInstance
     /// </summary>
     public virtual string? ReasonToRefuse(DeviceId id) => null;
 
+    /// <summary>What the driver has in use and did, as far as every kind of IOMMU has it.</summary>
+    public virtual IommuUsage Usage => default;
+
     /// <summary>Makes the driver know a device. Until it is attached to something else, every DMA of it faults.</summary>
     protected internal abstract Errno ProbeDevice(IommuDevice device);
 
@@ -178,6 +181,14 @@ public abstract class IommuInstance
     /// <summary>The IOVA ranges of a device that are not free to map.</summary>
     protected internal abstract IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device);
 }
+
+/// <summary>What the driver of an IOMMU has in use and did.</summary>
+/// <param name="AddressSpaces">Numbers by which the IOMMU's caches tell address spaces apart, that domains have.</param>
+/// <param name="Invalidations">Commands that made it, or devices, forget something.</param>
+/// <param name="TranslationInvalidations">Of those, the ones about translations of domains that are not the second stage of a guest.</param>
+/// <param name="PageResponses">Groups of page requests answered.</param>
+public readonly record struct IommuUsage(
+    int AddressSpaces, long Invalidations, long TranslationInvalidations, long PageResponses);
 
 /// <summary>Why a region is reserved (Linux: <c>enum iommu_resv_type</c>).</summary>
 public enum ReservedRegionKind

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -10,7 +11,7 @@ public sealed class EmbeddedEndpoint
     private readonly EmbeddedPlatform _platform;
 
     internal EmbeddedEndpoint(
-        EmbeddedPlatform platform, IommuDevice device, string devicePath, IDmaPort port, EmbeddedAts? ats = null)
+        EmbeddedPlatform platform, IommuDevice device, string devicePath, IDmaPort port, EndpointAts? ats = null)
     {
         _platform = platform;
         Device = device;
@@ -26,8 +27,16 @@ public sealed class EmbeddedEndpoint
     /// <summary>With which its requests come to the IOMMU: another's where a bridge on the way puts its own in place.</summary>
     public DeviceId RequesterId { get; internal init; }
 
-    /// <summary>Whether devices of the platform can reach this process's own memory by physical address.</summary>
-    internal bool ReachesProcess => _platform.Options.UserMemory is null;
+    /// <summary>What a device model in this place knows of the machine.</summary>
+    public DeviceConnection Connection => new(Id, Port)
+    {
+        RequesterId = RequesterId,
+        Ats = Ats,
+        HostMemory = _platform.Options.UserMemory is null ? new(ProcessUserMemory.WindowStart) : null,
+    };
+
+    /// <summary>The IOMMU before it.</summary>
+    public EmbeddedIommu Iommu { get; internal init; } = null!;
 
     /// <summary>The device as the core knows it.</summary>
     public IommuDevice Device { get; }
@@ -45,7 +54,7 @@ public sealed class EmbeddedEndpoint
     /// The device's own cache of translations, with page requests; null without ATS. What it does not use stays unused: the
     /// port remains for untranslated requests.
     /// </summary>
-    public EmbeddedAts? Ats { get; }
+    public EndpointAts? Ats { get; }
 
     /// <summary>Reads memory as the device.</summary>
     public DmaStatus Read(Iova address, Span<byte> destination) => Port.Read(new DmaRequest(RequesterId, address), destination);
@@ -53,6 +62,14 @@ public sealed class EmbeddedEndpoint
     /// <summary>Writes memory as the device.</summary>
     public DmaStatus Write(Iova address, ReadOnlySpan<byte> source) =>
         Port.Write(new DmaRequest(RequesterId, address, DmaFlags.Write), source);
+
+    /// <summary>Puts an accelerator in this place. It is told of the life of the device's PASIDs.</summary>
+    public Accelerator AddAccelerator(AcceleratorOptions? options = null)
+    {
+        Accelerator accelerator = new(Connection, options);
+        Device.PasidDevice = new DevicePasids(accelerator);
+        return accelerator;
+    }
 
     /// <summary>
     /// Opens the device for a driver of its own in this process, one that maps buffers without choosing addresses. Its group then
@@ -85,6 +102,9 @@ public sealed record EmbeddedEndpointOptions
 
     /// <summary>The group that it shares, or null for one of its own.</summary>
     public int? GroupId { get; init; }
+
+    /// <summary>Which of the platform's IOMMUs is before it, from 0.</summary>
+    public int Iommu { get; init; }
 
     /// <summary>PASID bits that it can send, 0 to 20.</summary>
     public int PasidBits { get; init; }

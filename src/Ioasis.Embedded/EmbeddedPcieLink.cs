@@ -1,36 +1,36 @@
 using System.Collections.Concurrent;
+using Ioasis.Devices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Embedded;
 
 /// <summary>The link between the IOMMU and the endpoints that speak ATS. A device that is gone answers nothing.</summary>
-internal sealed class EmbeddedPcieLink(InterruptController interrupts) : IPcieLink
+internal sealed class EmbeddedPcieLink(InterruptController interrupts) : IPcieLink, IPcieAtsPort
 {
-    private readonly ConcurrentDictionary<DeviceId, EmbeddedAts> _devices = new();
+    private readonly ConcurrentDictionary<DeviceId, EndpointAts> _devices = new();
 
-    public RiscVIommu? Iommu { get; set; }
+    public IPcieAtsPort? Iommu { get; set; }
 
-    public void Add(DeviceId id, EmbeddedAts device) => _devices[id] = device;
+    public void Add(DeviceId id, EndpointAts device) => _devices[id] = device;
 
     public void Remove(DeviceId id) => _devices.TryRemove(id, out _);
 
     public void SendInvalidationRequest(in PcieMessage message)
     {
-        if (_devices.TryGetValue(message.Device, out EmbeddedAts? device))
+        if (_devices.TryGetValue(message.Device, out EndpointAts? device))
         {
             device.Invalidate(message);
         }
         else
         {
-            HandleInvalidationTimeout(message.Tag);
+            HandleInvalidationTimeout(1u << message.Tag);
         }
     }
 
     public void SendPageRequestGroupResponse(in PcieMessage message)
     {
-        if (_devices.TryGetValue(message.Device, out EmbeddedAts? device))
+        if (_devices.TryGetValue(message.Device, out EndpointAts? device))
         {
             device.TakeResponse(message);
         }
@@ -43,7 +43,7 @@ internal sealed class EmbeddedPcieLink(InterruptController interrupts) : IPcieLi
         interrupts.RunAlways();
     }
 
-    public void HandleInvalidationCompletion(in PcieMessage message) => Iommu!.HandleInvalidationCompletion(message);
+    public bool HandleInvalidationCompletion(in PcieMessage message) => Iommu!.HandleInvalidationCompletion(message);
 
-    public void HandleInvalidationTimeout(byte tag) => Iommu!.HandleInvalidationTimeout(1u << tag);
+    public void HandleInvalidationTimeout(uint tags) => Iommu!.HandleInvalidationTimeout(tags);
 }

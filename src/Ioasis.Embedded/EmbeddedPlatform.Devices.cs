@@ -1,3 +1,4 @@
+using Ioasis.Devices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -15,12 +16,13 @@ public sealed partial class EmbeddedPlatform
     /// <param name="id">The requester ID, free so far.</param>
     /// <param name="options">Properties that are the platform's.</param>
     /// <exception cref="InvalidOperationException">The core or the driver refused.</exception>
-    public EmbeddedEndpoint AddDevice(EmbeddedPciDevice device, DeviceId id, EmbeddedEndpointOptions? options = null)
+    public EmbeddedEndpoint AddDevice(PciDevice device, DeviceId id, EmbeddedEndpointOptions? options = null)
     {
-        Errno error = TryAddDevice(device, id, options ?? new(), out EmbeddedEndpoint? endpoint);
+        options ??= new();
+        Errno error = TryAddDevice(device, id, options, out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
-            : throw Refused(id, error);
+            : throw Refused(id, IommuOf(options), error);
     }
 
     /// <summary>Adds a PCI device. Its DMA faults until a client attaches it and makes it a bus master.</summary>
@@ -29,7 +31,7 @@ public sealed partial class EmbeddedPlatform
     /// <see cref="Errno.Exists"/> for a name that is taken; or the driver's error.
     /// </returns>
     public Errno TryAddDevice(
-        EmbeddedPciDevice device, DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
+        PciDevice device, DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(options);
@@ -50,7 +52,11 @@ public sealed partial class EmbeddedPlatform
         Errno error = TryAdd(id, properties, device.Backend, out endpoint);
         if (error == Errno.Success)
         {
-            device.Connect(endpoint!);
+            device.Connect(endpoint!.Connection);
+            if (device.PasidUser is { } user)
+            {
+                endpoint.Device.PasidDevice = new DevicePasids(user);
+            }
         }
 
         return error;

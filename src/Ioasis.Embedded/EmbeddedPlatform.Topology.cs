@@ -30,6 +30,7 @@ public sealed partial class EmbeddedPlatform
         foreach (IReadOnlyList<PcieFunction> members in PcieGroups.Compute(topology))
         {
             int? group = null;
+            EmbeddedIommu? iommu = null;
             HashSet<DeviceId> aliases = [];
             foreach (PcieFunction function in members)
             {
@@ -42,6 +43,7 @@ public sealed partial class EmbeddedPlatform
                 });
                 endpoints.Add(function.Id, endpoint);
                 group = endpoint.Device.Group.Id;
+                iommu = endpoint.Iommu;
                 aliases.UnionWith(topology.RequesterIds(function));
             }
 
@@ -49,10 +51,10 @@ public sealed partial class EmbeddedPlatform
             foreach (DeviceId alias in aliases.Where(alias => !topology.TryGet(alias, out _)).OrderBy(static alias => alias.Value))
             {
                 string name = string.Create(CultureInfo.InvariantCulture, $"{alias}-alias");
-                Errno error = Subsystem.TryAddDevice(Driver, alias, name, group, new(), out _);
+                Errno error = Subsystem.TryAddDevice(iommu!.Driver, alias, name, group, new(), out _);
                 if (error != Errno.Success)
                 {
-                    throw Refused(alias, error);
+                    throw Refused(alias, iommu, error);
                 }
             }
 

@@ -1,18 +1,17 @@
 using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
-using Ioasis.RiscV.Hardware;
 using Ioasis.Uapi;
 using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Embedded;
 
 /// <summary>
-/// A whole machine in this process: physical memory, a RISC-V IOMMU with its driver, the core, the kernel side of the ABI,
-/// and as many devices as one adds. It composes and does nothing of its own: what a client does goes through
+/// A whole machine in this process: physical memory, IOMMUs with their drivers, the core, the kernel side of the ABI, and as
+/// many devices as one adds. It composes and does nothing of its own: what a client does goes through
 /// <see cref="Kernel"/>, what a device does through <see cref="EmbeddedEndpoint.Port"/>.
 /// </summary>
 /// <example>
@@ -34,17 +33,15 @@ public sealed partial class EmbeddedPlatform : IDisposable
 {
     private readonly SparsePhysicalMemory _ownMemory;
     private readonly RangePageAllocator _pages;
-    private readonly InterruptController _interrupts = new();
+    private readonly List<EmbeddedIommu> _iommus = [];
     private readonly FaultRecorder _faults;
     private readonly IoasisKernel _kernel;
-    private readonly InterruptingPort _port;
-    private readonly EmbeddedPcieLink _link;
     private bool _disposed;
 
-    /// <summary>Builds the machine and starts its driver.</summary>
+    /// <summary>Builds the machine and starts its drivers.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="PlatformNotSupportedException">This process's memory shall be mapped, and it is not on Linux.</exception>
-    /// <exception cref="InvalidOperationException">The driver does not take the IOMMU; the log says why.</exception>
+    /// <exception cref="InvalidOperationException">A driver does not take its IOMMU; the log says why.</exception>
     public EmbeddedPlatform(EmbeddedPlatformOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -56,50 +53,32 @@ public sealed partial class EmbeddedPlatform : IDisposable
             throw new ArgumentException("This process's memory needs 56 bits of physical address.", nameof(options));
         }
 
+        if (options.Iommus.Count == 0)
+        {
+            throw new ArgumentException("A platform needs an IOMMU.", nameof(options));
+        }
+
         _faults = new(options.FaultCapacity);
         _ownMemory = new(options.PhysicalBits, options.PagedMemoryLimit);
         PhysicalMemory = options.UserMemory is null ? new PlatformMemory(_ownMemory) : _ownMemory;
         PhysicalMemory = options.PhysicalMemory?.Invoke(PhysicalMemory) ?? PhysicalMemory;
         _pages = new(PhysicalMemory, options.TableMemory);
-        _link = new(_interrupts);
         DmaPages = new RangePageAllocator(PhysicalMemory, options.DmaMemory);
-        Hardware = new(
-            options.Hardware with
-            {
-                Caching = options.Caching,
-                IotlbEntries = options.IotlbEntries,
-                IotlbWays = options.IotlbWays,
-                DdtCacheEntries = options.DdtCacheEntries,
-                PdtCacheEntries = options.PdtCacheEntries,
-                CollectStatistics = options.CollectStatistics,
-            },
-            PhysicalMemory,
-            _interrupts,
-            link: options.Link?.Invoke(_link) ?? _link);
-        _link.Iommu = Hardware;
-
         DriverMemory = options.DriverMemory?.Invoke(PhysicalMemory) ?? PhysicalMemory;
-        Errno error = RiscVIommuInstance.TryProbe(
-            options.DriverRegisters?.Invoke(Hardware) ?? Hardware,
-            DriverMemory,
-            _pages,
-            options.Driver with
-            {
-                PreferredMode = options.Mode,
-                FaultSink = _faults,
-                TimeProvider = options.TimeProvider,
-                Logger = options.LoggerFactory.CreateLogger<RiscVIommuInstance>(),
-            },
-            out RiscVIommuInstance? driver);
-        if (error != Errno.Success)
+        try
         {
+            for (int i = 0; i < options.Iommus.Count; i++)
+            {
+                _iommus.Add(options.Iommus[i].Build(new(i, options, PhysicalMemory, DriverMemory, _pages, _faults)));
+            }
+        }
+        catch
+        {
+            _iommus.ForEach(static iommu => iommu.Dispose());
             _ownMemory.Dispose();
-            throw new InvalidOperationException($"The driver does not take the IOMMU: {error}.");
+            throw;
         }
 
-        Driver = driver!;
-        _interrupts.Handler = Driver.HandleInterrupt;
-        _port = new(Hardware, _interrupts);
         _kernel = new(
             userMemory,
             new()
@@ -126,11 +105,14 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>Who has which PASID.</summary>
     public PasidAllocator Pasids => _kernel.Pasids;
 
-    /// <summary>The IOMMU.</summary>
-    public RiscVIommu Hardware { get; }
+    /// <summary>The IOMMUs, in the order of <see cref="EmbeddedPlatformOptions.Iommus"/>.</summary>
+    public IReadOnlyList<EmbeddedIommu> Iommus => _iommus;
 
-    /// <summary>Its driver.</summary>
-    public RiscVIommuInstance Driver { get; }
+    /// <summary>The first IOMMU.</summary>
+    public EmbeddedIommu Iommu => _iommus[0];
+
+    /// <summary>The driver of the first IOMMU, as the core knows it.</summary>
+    public IommuInstance Driver => _iommus[0].Driver;
 
     /// <summary>The core.</summary>
     public IommuSubsystem Subsystem { get; } = new();
@@ -153,15 +135,15 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>What the kernel holds for its client.</summary>
     public KernelAudit Audit => _kernel.Audit;
 
-    /// <summary>Lets the driver look at everything that the IOMMU has for it, as the platform's interrupts do by themselves.</summary>
-    public void HandleInterrupts() => _interrupts.RunAlways();
+    /// <summary>Lets the drivers look at everything that the IOMMUs have for them, as the platform's interrupts do by themselves.</summary>
+    public void HandleInterrupts() => _iommus.ForEach(static iommu => iommu.HandleInterrupts());
 
     /// <summary>Faults so far.</summary>
     public long FaultCount
     {
         get
         {
-            _interrupts.Run();
+            RunInterrupts();
             return _faults.Total;
         }
     }
@@ -173,12 +155,14 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <param name="id">The requester ID, free so far.</param>
     /// <param name="options">Properties.</param>
     /// <exception cref="InvalidOperationException">The core or the driver refused.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such IOMMU.</exception>
     public EmbeddedEndpoint AddEndpoint(DeviceId id, EmbeddedEndpointOptions? options = null)
     {
-        Errno error = TryAddEndpoint(id, options ?? new(), out EmbeddedEndpoint? endpoint);
+        options ??= new();
+        Errno error = TryAddEndpoint(id, options, out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
-            : throw Refused(id, error);
+            : throw Refused(id, IommuOf(options), error);
     }
 
     /// <summary>Adds a device. Its DMA faults until a client attaches it.</summary>
@@ -188,14 +172,27 @@ public sealed partial class EmbeddedPlatform : IDisposable
         return TryAdd(id, options, null, out endpoint);
     }
 
-    private InvalidOperationException Refused(DeviceId id, Errno error) =>
-        new($"Device {id} cannot be added: {Driver.ReasonToRefuse(id) ?? error.ToString()}.");
+    private static InvalidOperationException Refused(DeviceId id, EmbeddedIommu iommu, Errno error) =>
+        new($"Device {id} cannot be added: {iommu.Driver.ReasonToRefuse(id) ?? error.ToString()}.");
+
+    private EmbeddedIommu IommuOf(EmbeddedEndpointOptions options) => options.Iommu >= 0 && options.Iommu < _iommus.Count
+        ? _iommus[options.Iommu]
+        : throw new ArgumentOutOfRangeException(nameof(options), options.Iommu, $"The platform has {_iommus.Count} IOMMUs.");
+
+    private void RunInterrupts()
+    {
+        foreach (EmbeddedIommu iommu in _iommus)
+        {
+            iommu.Interrupts.Run();
+        }
+    }
 
     private Errno TryAdd(
         DeviceId id, EmbeddedEndpointOptions options, IVfioDeviceBackend? backend, out EmbeddedEndpoint? endpoint)
     {
         ArgumentNullException.ThrowIfNull(options);
         endpoint = null;
+        EmbeddedIommu iommu = IommuOf(options);
         string name = options.Name ?? id.ToString();
         IommuDeviceOptions properties = new()
         {
@@ -206,17 +203,21 @@ public sealed partial class EmbeddedPlatform : IDisposable
             IsUntrusted = options.IsUntrusted,
             ReservedRegions = options.ReservedRegions,
         };
-        Errno error = Subsystem.TryAddDevice(Driver, id, name, options.GroupId, properties, out IommuDevice? device);
+        Errno error = Subsystem.TryAddDevice(iommu.Driver, id, name, options.GroupId, properties, out IommuDevice? device);
         if (error == Errno.Success)
         {
-            EmbeddedAts? ats = null;
-            if (properties.Ats && Driver.Capabilities.Ats)
+            EndpointAts? ats = null;
+            if (properties.Ats && iommu.Driver.Capabilities.Ats)
             {
-                ats = new(_link, _port, id, properties.PageRequests && Driver.Capabilities.PageRequests);
-                _link.Add(id, ats);
+                ats = new(iommu.Link, iommu.DevicePort, id, properties.PageRequests && iommu.Driver.Capabilities.PageRequests);
+                iommu.Link.Add(id, ats);
             }
 
-            endpoint = new(this, device!, _kernel.AddDevice(device!, backend), _port, ats) { RequesterId = options.RequesterId ?? id };
+            endpoint = new(this, device!, _kernel.AddDevice(device!, backend), iommu.DevicePort, ats)
+            {
+                RequesterId = options.RequesterId ?? id,
+                Iommu = iommu,
+            };
         }
 
         return error;
@@ -231,7 +232,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         if (error == Errno.Success)
         {
             Subsystem.RemoveDevice(endpoint.Device);
-            _link.Remove(endpoint.Id);
+            endpoint.Iommu.Link.Remove(endpoint.Id);
         }
 
         return error;
@@ -240,7 +241,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>Takes the oldest fault record; everything that was done before is in it.</summary>
     public bool TryDequeueFault(out IommuFault fault)
     {
-        _interrupts.Run();
+        RunInterrupts();
         return _faults.TryDequeue(out fault);
     }
 
@@ -259,10 +260,10 @@ public sealed partial class EmbeddedPlatform : IDisposable
     {
         _kernel.Poll();
         PollDmaDomains();
-        _interrupts.Run();
+        RunInterrupts();
     }
 
-    /// <summary>Closes every descriptor, stops the driver and frees the memory. No device may do DMA any more.</summary>
+    /// <summary>Closes every descriptor, stops the drivers and frees the memory. No device may do DMA any more.</summary>
     public void Dispose()
     {
         if (_disposed)
@@ -273,7 +274,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         _disposed = true;
         _kernel.CloseAll();
         DisposeDmaDomains();
-        Driver.Dispose();
+        _iommus.ForEach(static iommu => iommu.Dispose());
         _ownMemory.Dispose();
     }
 }

@@ -2,7 +2,6 @@ using Ioasis.Core;
 using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -12,32 +11,20 @@ namespace Ioasis.Embedded;
 /// <summary>What an <see cref="EmbeddedPlatform"/> is made of. The defaults give a full-featured IOMMU for this process.</summary>
 public sealed record EmbeddedPlatformOptions
 {
-    /// <summary>The paging mode of new page tables.</summary>
-    public PagingMode Mode { get; init; } = PagingMode.Sv48;
+    /// <summary>The IOMMUs: one of RISC-V if nothing else is said. At least one; they may be of different kinds.</summary>
+    public IReadOnlyList<IommuSlot> Iommus { get; init; } = [new RiscVIommuSlot()];
 
-    /// <summary>What the IOMMU caches.</summary>
+    /// <summary>What the IOMMUs cache.</summary>
     public CachingMode Caching { get; init; } = CachingMode.Realistic;
 
-    /// <summary>Entries of the IOTLB in <see cref="CachingMode.Realistic"/>.</summary>
+    /// <summary>Entries of each IOTLB in <see cref="CachingMode.Realistic"/>.</summary>
     public int IotlbEntries { get; init; } = 1024;
 
     /// <summary>Ways of a set of the IOTLB.</summary>
     public int IotlbWays { get; init; } = 16;
 
-    /// <summary>Device contexts that the IOMMU caches.</summary>
-    public int DdtCacheEntries { get; init; } = 256;
-
-    /// <summary>Process contexts that the IOMMU caches.</summary>
-    public int PdtCacheEntries { get; init; } = 1024;
-
-    /// <summary>Whether the IOMMU counts what it does.</summary>
+    /// <summary>Whether the IOMMUs count what they do.</summary>
     public bool CollectStatistics { get; init; }
-
-    /// <summary>Everything else of the IOMMU; the properties above replace its own.</summary>
-    public RiscVIommuOptions Hardware { get; init; } = new();
-
-    /// <summary>Everything else of the driver; <see cref="Mode"/>, clock, log and fault sink replace its own.</summary>
-    public RiscVDriverOptions Driver { get; init; } = new();
 
     /// <summary>
     /// The memory that clients map; null for this process's own, which needs Linux. <see cref="IdentityUserMemory"/> makes the
@@ -93,9 +80,9 @@ public sealed record EmbeddedPlatformOptions
     /// </summary>
     public Func<IPhysicalMemory, IPhysicalMemory>? DriverMemory { get; init; }
 
-    /// <summary>Makes of the IOMMU's registers what the driver sees of them; null for the registers themselves.</summary>
+    /// <summary>Makes of an IOMMU's registers what its driver sees of them; null for the registers themselves.</summary>
     public Func<IRegisterWindow, IRegisterWindow>? DriverRegisters { get; init; }
 
-    /// <summary>Makes of the link to the devices what the IOMMU sees of it; null for the link itself.</summary>
+    /// <summary>Makes of the link to the devices what an IOMMU sees of it; null for the link itself.</summary>
     public Func<IPcieLink, IPcieLink>? Link { get; init; }
 }

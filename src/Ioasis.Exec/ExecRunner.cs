@@ -1,5 +1,6 @@
 using System.Collections;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
@@ -11,7 +12,7 @@ namespace Ioasis.Exec;
 /// <param name="Id">Where it is.</param>
 /// <param name="Device">What it is; on no platform yet.</param>
 /// <param name="Options">Properties that are the machine's.</param>
-public sealed record ExecDevice(DeviceId Id, EmbeddedPciDevice Device, EmbeddedEndpointOptions Options);
+public sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointOptions Options);
 
 /// <summary>What <see cref="ExecRunner"/> runs, and on which machine.</summary>
 public sealed record ExecOptions

@@ -295,6 +295,9 @@ public sealed partial class IoasisKernel : IKernelAbi
 
     internal void Forget(KernelProcess process) => _processes.TryRemove(process, out _);
 
+    internal VfioDeviceNode? FindNode(IVfioDeviceBackend device) =>
+        _devices.Values.FirstOrDefault(node => ReferenceEquals(node.Backend, device));
+
     internal VfioDeviceNode? FindNode(IommuDevice device) => _devices.Values.FirstOrDefault(node => node.Device == device);
 
     internal bool HasGroup(IommufdFile owner, IommuGroup group) =>

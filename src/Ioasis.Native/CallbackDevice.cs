@@ -1,10 +1,10 @@
-using Ioasis.Embedded;
+using Ioasis.Devices;
 
 namespace Ioasis.Native;
 
 /// <summary>A device whose registers are the caller's functions.</summary>
 internal sealed unsafe class CallbackDevice(PciDeviceDescription description, DeviceOps ops, nint context)
-    : EmbeddedPciDevice(description)
+    : PciDevice(description)
 {
     private int _ended;
 

@@ -1,12 +1,16 @@
-using System.Globalization;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 
 namespace Ioasis.Native;
 
 /// <summary>Where a device of a caller is to be, and how it is called.</summary>
-internal readonly record struct DevicePlace(DeviceId? Id, string? Name, int? Group, int PasidBits)
+internal readonly record struct DevicePlace(DeviceId? Id, string? Name, int? Group, int PasidBits, int Iommu = 0)
 {
+    /// <summary>Reads it from what a text says of the machine.</summary>
+    public static DevicePlace Of(DeviceLocation location, int pasidBits = 0) =>
+        new(location.Address, location.Name, location.Group, pasidBits, location.Iommu);
+
     /// <summary>Reads it from the options of a device in C.</summary>
     public static Failure? Read(in DeviceOptions options, out DevicePlace place)
     {
@@ -47,7 +51,7 @@ internal static class DeviceAdding
 {
     /// <summary>Adds a function, or a device without registers.</summary>
     public static Failure? Add(
-        NativePlatform platform, in DevicePlace place, EmbeddedPciDevice? function, out NativeDevice? device, Action? end)
+        NativePlatform platform, in DevicePlace place, PciDevice? function, out NativeDevice? device, Action? end)
     {
         device = null;
         lock (platform.DeviceLock)
@@ -58,7 +62,12 @@ internal static class DeviceAdding
                 return new(Errno.Exists, $"address {id} is taken");
             }
 
-            EmbeddedEndpointOptions options = new() { Name = place.Name, GroupId = place.Group, PasidBits = place.PasidBits };
+            if (place.Iommu >= platform.Machine.Iommus.Count)
+            {
+                return new(Errno.InvalidArgument, $"iommu is {place.Iommu}: the platform has {platform.Machine.Iommus.Count}");
+            }
+
+            EmbeddedEndpointOptions options = new() { Name = place.Name, GroupId = place.Group, PasidBits = place.PasidBits, Iommu = place.Iommu };
             NativeDevice added = new(platform, function, end);
             added.Handle = HandleTable.Add(added);
             if (function is CallbackDevice callbacks)
@@ -92,58 +101,60 @@ internal static class DeviceAdding
     public static Failure? Add(NativePlatform platform, string text, out NativeDevice? device)
     {
         device = null;
-        string[] parts = text.Split(',');
-        if (parts[0] is not ("edu" or "dma"))
+        if (Kinds.TryCreate(text, out PciDevice? made, out DeviceLocation location) is { } wrong)
         {
-            return new(Errno.InvalidArgument, $"there is no device \"{parts[0]}\": edu and dma are known");
+            return new(Errno.InvalidArgument, wrong.TrimEnd('.'));
         }
 
-        bool isBare = string.Equals(parts[0], "dma", StringComparison.Ordinal);
-        DevicePlace place = default;
-        foreach (string part in parts.AsSpan(1))
+        if (location.Name is { Length: 0 or > MostName } name)
         {
-            int equals = part.IndexOf('=', StringComparison.Ordinal);
-            string key = equals < 0 ? part : part[..equals];
-            string value = equals < 0 ? "" : part[(equals + 1)..];
-            switch (key)
-            {
-                case "addr" when DeviceId.TryParse(value, out DeviceId id):
-                    place = place with { Id = id };
-                    break;
-                case "addr":
-                    return new(Errno.InvalidArgument, $"addr is \"{value}\": [DDDD:]BB:DD.F in hexadecimal digits is expected");
-                case "name" when value.Length is > 0 and < 64:
-                    place = place with { Name = value };
-                    break;
-                case "name":
-                    return new(Errno.InvalidArgument, $"name is \"{value}\": 1 to 63 bytes are expected");
-                case "group" when TryNumber(value, int.MaxValue, out int group):
-                    place = place with { Group = group };
-                    break;
-                case "group":
-                    return new(Errno.InvalidArgument, $"group is \"{value}\": the number of a group that is there is expected");
-                case "pasid-bits" when isBare && TryNumber(value, 20, out int bits):
-                    place = place with { PasidBits = bits };
-                    break;
-                case "pasid-bits" when isBare:
-                    return new(Errno.InvalidArgument, $"pasid-bits is \"{value}\": 0 to 20 is expected");
-                default:
-                    return new(Errno.InvalidArgument, $"\"{parts[0]}\" has no key \"{key}\": addr, name, group{(isBare ? " and pasid-bits" : "")} are known");
-            }
+            made!.Dispose();
+            return new(Errno.InvalidArgument, $"name is \"{name}\": 1 to {MostName} bytes are expected");
         }
 
-        EduDevice? edu = isBare ? null : new();
-        Failure? failure = Add(platform, place, edu, out device, edu is null ? null : edu.Dispose);
-        if (failure is not null)
+        // What only does DMA, by calls of this library, has no registers.
+        BareDevice? bare = made as BareDevice;
+        Failure? failure = Add(
+            platform, DevicePlace.Of(location, bare?.PasidBits ?? 0), bare is null ? made : null, out device, bare is null ? made!.Dispose : null);
+        if (failure is not null || bare is not null)
         {
-            edu?.Dispose();
+            made!.Dispose();
         }
 
         return failure;
     }
 
-    private static bool TryNumber(string text, int most, out int value) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value) && value <= most;
+    /// <summary>The kinds that a text can name: the library's own, and one without registers.</summary>
+    public static DeviceKinds Kinds { get; } = MakeKinds();
+
+    private const int MostName = 63;
+
+    private static DeviceKinds MakeKinds()
+    {
+        DeviceKinds kinds = DeviceKinds.CreateDefault();
+        kinds.Add(new(
+            "dma",
+            "a device without registers, whose DMA is its caller's",
+            [new("pasid-bits", "bits of PASID that it can send, 0 to 20")],
+            static settings => new BareDevice((int)settings.Number("pasid-bits", 0, 0, 20))));
+        return kinds;
+    }
+
+    // Stands for a place without a model, while its text is read.
+    private sealed class BareDevice(int pasidBits) : PciDevice(new() { VendorId = 0, DeviceId = 0 })
+    {
+        public int PasidBits => pasidBits;
+
+        protected override ulong ReadRegister(int bar, ulong offset, int size) => 0;
+
+        protected override void WriteRegister(int bar, ulong offset, int size, ulong value)
+        {
+        }
+
+        protected override void OnReset()
+        {
+        }
+    }
 
     private static DeviceId FindFree(NativePlatform platform)
     {

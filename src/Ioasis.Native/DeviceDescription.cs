@@ -1,5 +1,5 @@
 using System.Numerics;
-using Ioasis.Embedded;
+using Ioasis.Devices;
 using Ioasis.Primitives;
 
 namespace Ioasis.Native;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 using Ioasis.Uapi;

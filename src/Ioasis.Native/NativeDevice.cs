@@ -1,3 +1,4 @@
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -5,7 +6,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Native;
 
 /// <summary>A device of a machine as the library's caller holds it.</summary>
-internal sealed class NativeDevice(NativePlatform platform, EmbeddedPciDevice? function, Action? end)
+internal sealed class NativeDevice(NativePlatform platform, PciDevice? function, Action? end)
 {
     private Action? _end = end;
 
@@ -16,7 +17,7 @@ internal sealed class NativeDevice(NativePlatform platform, EmbeddedPciDevice? f
     public EmbeddedEndpoint Endpoint { get; set; } = null!;
 
     /// <summary>Its registers and interrupts; null for a device that only does DMA.</summary>
-    public EmbeddedPciDevice? Function => function;
+    public PciDevice? Function => function;
 
     /// <summary>Its handle.</summary>
     public nint Handle { get; set; }

@@ -1,7 +1,8 @@
 using Ioasis.Embedded;
+using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.Replay;
 
@@ -21,8 +22,11 @@ public enum CheckLevel
 /// <summary>How a recording is replayed.</summary>
 public sealed record ReplayOptions
 {
-    /// <summary>The paging mode.</summary>
-    public PagingMode Mode { get; init; } = PagingMode.Sv57;
+    /// <summary>The IOMMU that the devices are behind.</summary>
+    public IommuSlot Iommu { get; init; } = new RiscVIommuSlot();
+
+    /// <summary>The format of the page tables, one of <see cref="IommuSlot.Formats"/>.</summary>
+    public PageTableFormat Tables { get; init; } = PageTableFormat.Of<Sv57>();
 
     /// <summary>Entries of the IOTLB, 1 or more.</summary>
     public int IotlbEntries { get; init; } = 64;

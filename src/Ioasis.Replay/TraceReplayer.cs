@@ -1,11 +1,11 @@
 using System.Diagnostics;
+using Ioasis.PageTables;
 using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Engine;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.Replay;
 
@@ -117,16 +117,16 @@ public static class TraceReplayer
         options ??= new();
         Stopwatch watch = Stopwatch.StartNew();
         progress?.Report(new("planning", 0));
-        (MappingPlan plan, ScheduledDma[] accesses) = LearnedTrace.Learn(log, LastIova(options.Mode));
+        (MappingPlan plan, ScheduledDma[] accesses) = LearnedTrace.Learn(log, LastIova(options.Tables));
         return Replay(
             new(new WholeFeed(plan.Trace, parseTime), plan.Options) { Placed = plan, Log = log, Accesses = accesses, Learned = true },
             options, parseTime, watch, progress, cancellationToken);
     }
 
-    private static PlanOptions PlanningOf(ReplayOptions options) => new() { Rest = options.RestDevice, LastIova = LastIova(options.Mode) };
+    private static PlanOptions PlanningOf(ReplayOptions options) => new() { Rest = options.RestDevice, LastIova = LastIova(options.Tables) };
 
-    /// <summary>The last IOVA that a first stage of a mode translates without sign extension (RISC-V privileged specification, 12.3 to 12.6).</summary>
-    private static ulong LastIova(PagingMode mode) => (1ul << ((int)mode - 1)) - 1;
+    /// <summary>The last IOVA that tables of a format translate.</summary>
+    private static ulong LastIova(PageTableFormat format) => (1ul << format.ApertureBits) - 1;
 
     private static ReplayReport Replay(
         ReplayCase replay, ReplayOptions options, TimeSpan parseTime, Stopwatch watch, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)

@@ -100,6 +100,16 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         GscidsInUse = _gscids.InUse,
     };
 
+    /// <inheritdoc/>
+    public override IommuUsage Usage
+    {
+        get
+        {
+            RiscVDriverStatistics all = Statistics;
+            return new(all.PscidsInUse + all.GscidsInUse, all.Invalidations, all.FirstStageInvalidations, all.PageResponses);
+        }
+    }
+
     internal Capabilities Hardware => _capabilities;
 
     internal RiscVDriverOptions Options => _options;

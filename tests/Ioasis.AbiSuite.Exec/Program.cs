@@ -1,8 +1,8 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Exec;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
 
 // Runs a program, as `ioasis exec` does, on a machine with the topology of the one that was recorded: IOVAs below 2^39 but for x86's
 // MSI window, leaves of 4 KiB, 2 MiB and 1 GiB, two edu devices at 0000:00:01.0 and 0000:00:02.0. Says what was left of it.
@@ -18,13 +18,14 @@ ExecOptions options = new()
     Devices = [new(DeviceId.FromPci(0, 0, 1, 0), first, endpoint), new(DeviceId.FromPci(0, 0, 2, 0), second, endpoint)],
     Machine = new()
     {
-        Mode = PagingMode.Sv48,
-        Driver = new()
-        {
-            UseNapot = false,
-            LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30),
-            MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
-        },
+        Iommus =
+        [
+            new RiscVIommuSlot
+            {
+                MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
+                Driver = new() { UseNapot = false, LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30) },
+            },
+        ],
     },
 };
 if (ExecRunner.Run(options, out ExecResult? result) is { } problem)

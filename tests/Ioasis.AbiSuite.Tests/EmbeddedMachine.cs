@@ -1,7 +1,7 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.AbiSuite.Tests;
 
@@ -21,13 +21,14 @@ internal sealed class EmbeddedMachine : IDisposable
     {
         Platform = new(new()
         {
-            Mode = PagingMode.Sv48,
-            Driver = new()
-            {
-                UseNapot = false,
-                LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30),
-                MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
-            },
+            Iommus =
+            [
+                new RiscVIommuSlot
+                {
+                    MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
+                    Driver = new() { UseNapot = false, LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30) },
+                },
+            ],
         });
         EmbeddedEndpoint first = Add(_firstEdu, 1);
         EmbeddedEndpoint second = Add(_secondEdu, 2);

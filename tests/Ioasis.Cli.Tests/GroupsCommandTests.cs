@@ -94,8 +94,12 @@ public class GroupsCommandTests
     [InlineData("", "not a mapping")]
     [InlineData("functions: [", ":2: ")]
     [InlineData("iommu: {}\n", ":1: 'functions' must be a list")]
-    [InlineData("functions: []\niomu: {}\n", ":2: 'iomu' is not known here (functions, iommu)")]
+    [InlineData("functions: []\niomu: {}\n", ":2: 'iomu' is not known here (functions, iommu, iommus)")]
     [InlineData("iommu: { mode: sv40 }\nfunctions: []\n", ":1: 'mode' must be one of sv39, sv48, sv57")]
+    [InlineData("iommu: { kind: none }\nfunctions: []\n", ":1: 'kind' must be one of riscv")]
+    [InlineData("iommu: {}\niommus:\n  - {}\nfunctions: []\n", ":1: 'iommu' is for a machine with one")]
+    [InlineData("iommus:\n  - {}\n  - { name: iommu0 }\nfunctions: []\n", ":3: there are two IOMMUs with the name iommu0")]
+    [InlineData("iommus:\n  - {}\n  - {}\nfunctions:\n  - { id: \"00:01.0\", iommu: iommu2 }\n", ":5: there is no IOMMU iommu2, but iommu0, iommu1")]
     [InlineData("functions:\n  - { id: 7 }\n", ":2: needs 'id'")]
     [InlineData("functions:\n  - { id: \"00:01.0\", kind: root-port }\n", ":2: a root-port needs 'bus'")]
     [InlineData("functions:\n  - { id: \"00:01.0\", bus: 3 }\n", ":2: 'bus' is for bridges and ports")]
@@ -112,6 +116,28 @@ public class GroupsCommandTests
         run.Error.ShouldContain(says);
         run.Error.ShouldContain("machine.yaml");
         run.Out.ShouldBeEmpty();
+    }
+
+    [Fact]
+    public void A_machine_has_several_IOMMUs_and_each_function_is_behind_one()
+    {
+        using TemporaryFolder folder = new();
+        string file = folder.Write("machine.yaml", """
+            iommus:
+              - { name: left, mode: sv39 }
+              - { name: right, kind: riscv, msi-window: 0xfee00000-0xfeefffff }
+            functions:
+              - { id: "00:01.0", kind: integrated-endpoint }
+              - { id: "00:02.0", kind: integrated-endpoint, iommu: right }
+              - { id: "00:03.0", kind: integrated-endpoint, iommu: right }
+            """);
+        CliRun run = CliRun.Of("groups", "--platform", file, "--iommu", "riscv", "--json");
+        run.Status.ShouldBe(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        JsonElement[] iommus = [.. json.RootElement.GetProperty("iommus").EnumerateArray()];
+        iommus.Select(one => (one.GetProperty("name").GetString(), one.GetProperty("deviceCount").GetInt32())).ShouldBe([("left", 1), ("right", 2)]);
+        run.Out.ShouldContain("sv39");
+        json.RootElement.GetProperty("groups").GetArrayLength().ShouldBe(3);
     }
 
     [Fact]

@@ -14,7 +14,7 @@ public sealed partial class StrangerTests
     [InlineData("vfio_dma_mapping_mmio_test", 15, 0)]
     public void The_kernels_own_tests_of_VFIO_pass(string program, int passed, int skipped)
     {
-        Run run = Programs.Execute(Path.Combine(Fetch("selftests"), program), "0000:00:01.0");
+        Run run = Programs.ExecuteOn(["--device", "edu,reset=on"], Path.Combine(Fetch("selftests"), program), "0000:00:01.0");
         Match totals = Totals().Match(run.Ended.Output);
         totals.Success.ShouldBeTrue(run.Ended.Describe());
 

@@ -68,7 +68,7 @@ public sealed class EndToEndTests
     [MemberData(nameof(Machines))]
     public void Dma_reaches_exactly_the_mapped_page_and_faults_after_the_unmap(PagingMode mode, CachingMode caching)
     {
-        using Machine machine = new(new() { Mode = mode, Caching = caching });
+        using Machine machine = new(new() { Iommus = [new RiscVIommuSlot { Driver = new() { PreferredMode = mode } }], Caching = caching });
         ulong buffer = Allocate(3 * 4096);
         At(buffer, 3 * 4096).Fill(0x55);
         Iova iova = new(0x1234_5000);
@@ -101,7 +101,7 @@ public sealed class EndToEndTests
     {
         using Machine machine = new(new()
         {
-            Mode = mode,
+            Iommus = [new RiscVIommuSlot { Driver = new() { PreferredMode = mode } }],
             Caching = caching,
             UserMemory = new IdentityUserMemory(),
         });

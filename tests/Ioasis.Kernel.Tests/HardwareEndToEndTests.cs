@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ioasis.Client;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.Platform;
@@ -145,7 +146,7 @@ public sealed class HardwareEndToEndTests
         using FaultQueue queue = machine.Iommu.AllocateFaultQueue();
         using HardwarePageTable table = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, queue);
         _ = machine.Device.Attach(table);
-        EmbeddedAts ats = machine.Endpoint.Ats.ShouldNotBeNull();
+        EndpointAts ats = machine.Endpoint.Ats.ShouldNotBeNull();
         Thread pager = new(() =>
         {
             queue.Wait(30_000).ShouldBeTrue();

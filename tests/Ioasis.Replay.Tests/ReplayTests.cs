@@ -1,10 +1,11 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Replay.DmaLogs;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Driver;
 using Ioasis.Testing;
 
 namespace Ioasis.Replay.Tests;
@@ -18,15 +19,15 @@ public sealed class ReplayTests
 
     [Theory]
     [Trait("Requirement", "S3.4")]
-    [InlineData(X86, PagingMode.Sv57, false, false, CheckLevel.Sampled)]
-    [InlineData(X86, PagingMode.Sv39, true, false, CheckLevel.All)]
-    [InlineData(X86, PagingMode.Sv57, true, true, CheckLevel.Sampled)]
-    [InlineData(RiscV, PagingMode.Sv39, false, true, CheckLevel.Sampled)]
-    [InlineData(RiscV, PagingMode.Sv48, true, false, CheckLevel.Sampled)]
-    [InlineData(RiscV, PagingMode.Sv57, true, false, CheckLevel.All)]
-    public void A_whole_recording_ends_without_a_mismatch(string name, PagingMode mode, bool hostile, bool lazy, CheckLevel check)
+    [InlineData(X86, "Sv57", false, false, CheckLevel.Sampled)]
+    [InlineData(X86, "Sv39", true, false, CheckLevel.All)]
+    [InlineData(X86, "Sv57", true, true, CheckLevel.Sampled)]
+    [InlineData(RiscV, "Sv39", false, true, CheckLevel.Sampled)]
+    [InlineData(RiscV, "Sv48", true, false, CheckLevel.Sampled)]
+    [InlineData(RiscV, "Sv57", true, false, CheckLevel.All)]
+    public void A_whole_recording_ends_without_a_mismatch(string name, string tables, bool hostile, bool lazy, CheckLevel check)
     {
-        ReplayReport report = Run(name, null, new() { Mode = mode, Hostile = hostile, LazyInvalidation = lazy, Check = check });
+        ReplayReport report = Run(name, null, new() { Tables = FormatOf(tables), Hostile = hostile, LazyInvalidation = lazy, Check = check });
 
         report.Checks.MismatchCount.ShouldBe(0, Describe(report));
         report.Passed.ShouldBeTrue();
@@ -42,11 +43,11 @@ public sealed class ReplayTests
     }
 
     [Theory]
-    [InlineData(false, PagingMode.Sv57)]
-    [InlineData(true, PagingMode.Sv39)]
-    public void Every_logged_dma_of_the_riscv_run_reaches_its_page(bool hostile, PagingMode mode)
+    [InlineData(false, "Sv57")]
+    [InlineData(true, "Sv39")]
+    public void Every_logged_dma_of_the_riscv_run_reaches_its_page(bool hostile, string tables)
     {
-        ReplayReport report = Run(RiscV, RiscVLog, new() { Hostile = hostile, Mode = mode, RecordSeries = false });
+        ReplayReport report = Run(RiscV, RiscVLog, new() { Hostile = hostile, Tables = FormatOf(tables), RecordSeries = false });
 
         report.Checks.MismatchCount.ShouldBe(0, Describe(report));
         Check(report, "logged DMA reaches its page").ShouldBe(292147);
@@ -253,7 +254,7 @@ public sealed class ReplayTests
         {
             ReplayReport report = TraceReplayer.Run(
                 Recordings.Parse(trace.ToString()).Trace!, null,
-                new() { Hostile = true, LazyInvalidation = lazy, Check = CheckLevel.All, Mode = PagingMode.Sv39 },
+                new() { Hostile = true, LazyInvalidation = lazy, Check = CheckLevel.All, Tables = PageTableFormat.Of<Sv39>() },
                 cancellationToken: TestContext.Current.CancellationToken);
 
             report.Checks.MismatchCount.ShouldBe(0, Describe(report));
@@ -354,4 +355,7 @@ public sealed class ReplayTests
     {
         public void Report(ReplayProgress value) => action(value);
     }
+
+    private static PageTableFormat FormatOf(string name) =>
+        PageTableFormat.TryFind(name, out PageTableFormat? format) ? format : throw new ArgumentException(name, nameof(name));
 }

@@ -13,7 +13,7 @@ public sealed partial class NeutralityTests
     public static TheoryData<string> Neutral { get; } =
     [
         "Ioasis.Primitives", "Ioasis.Platform", "Ioasis.PageTables", "Ioasis.Core", "Ioasis.Kernel", "Ioasis.Client", "Ioasis.Uapi",
-        "Ioasis.Embedded",
+        "Ioasis.Devices",
     ];
 
     [Theory]
@@ -47,24 +47,13 @@ public sealed partial class NeutralityTests
     [InlineData("IntelligentName", false)]
     public void The_words_are_found_as_words(string name, bool isFound) => Architectures().IsMatch(name).ShouldBe(isFound);
 
-    // What stands for one architecture in a place of its own: formats of page tables, structures of the ABI, and the machines that
-    // Ioasis.Embedded composes; of that one, only the framework and the models of devices are shared.
+    // What stands for one architecture in a place of its own: formats of page tables and structures of the ABI.
     private static Func<string, string, bool> IsShared(string project) => project switch
     {
         "Ioasis.PageTables" => static (space, _) => space != "Ioasis.PageTables.Formats",
         "Ioasis.Uapi" => static (_, type) => !OfOneArchitecture().IsMatch(type),
-        "Ioasis.Embedded" => (_, type) => TypesOf(project, "Devices").Contains(type.Split('`')[0]),
         _ => static (_, _) => true,
     };
-
-    // The types that stand in the files of one folder of a project.
-    private static HashSet<string> TypesOf(string project, string folder) => Repository.SourceFiles(project)
-        .Where(path => path.Contains($"/{folder}/", StringComparison.Ordinal))
-        .SelectMany(File.ReadLines)
-        .Select(static line => Declarations().Match(line))
-        .Where(static match => match.Success)
-        .Select(static match => match.Groups["name"].Value)
-        .ToHashSet(StringComparer.Ordinal);
 
     private static IEnumerable<string> NamesIn(string project, Func<string, string, bool> isShared)
     {
@@ -131,7 +120,4 @@ public sealed partial class NeutralityTests
 
     [GeneratedRegex("(RiscV|Vtd)", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
     private static partial Regex OfOneArchitecture();
-
-    [GeneratedRegex("^(?:public|internal)[a-z ]* (class|struct|interface|enum|record) (?<name>[A-Za-z]+)", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture)]
-    private static partial Regex Declarations();
 }

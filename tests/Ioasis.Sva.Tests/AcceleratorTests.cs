@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -213,7 +214,7 @@ public class AcceleratorTests
     {
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
         UserProcess other = new("other", bench.Rig.NewProcess());
-        using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
+        using SvaBinding others = bench.Rig.Bind(bench.Endpoint, other.AddressSpace);
         bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 2, Base, 8192), other).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Step().ShouldBeTrue();
@@ -230,7 +231,7 @@ public class AcceleratorTests
         UserProcess heir = new("heir", bench.Rig.NewProcess());
         bench.Rig.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = bench.Binding.Pasid }, out Ioasid reused).ShouldBe(Errno.Success);
         reused.Free().ShouldBe(Errno.Success);
-        using SvaBinding fresh = bench.Rig.Bind(bench.Accelerator.Endpoint, heir.AddressSpace);
+        using SvaBinding fresh = bench.Rig.Bind(bench.Endpoint, heir.AddressSpace);
         bench.Submit(new(AcceleratorOperation.None, Blocking, Record), heir).ShouldBe(DeferrableWriteResult.Accepted);
     }
 
@@ -239,7 +240,7 @@ public class AcceleratorTests
     {
         using Bench bench = new(dispatch: PageRequestDispatch.Manual);
         UserProcess other = new("other", bench.Rig.NewProcess());
-        using SvaBinding others = bench.Rig.Bind(bench.Accelerator.Endpoint, other.AddressSpace);
+        using SvaBinding others = bench.Rig.Bind(bench.Endpoint, other.AddressSpace);
         other.AddressSpace.Write(Base, new byte[8192]).ShouldBe(Errno.Success);
         other.AddressSpace.Write(Record, [0]).ShouldBe(Errno.Success);
         bench.Submit(new(AcceleratorOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(DeferrableWriteResult.Accepted);
@@ -308,12 +309,15 @@ public class AcceleratorTests
         public Bench(int queueSize = 64, PageRequestDispatch dispatch = PageRequestDispatch.Inline, ulong pages = 16, bool pageRequests = true)
         {
             Rig = new(dispatch: dispatch);
-            Accelerator = new(Rig.AddDevice(pageRequests: pageRequests), new() { QueueSize = queueSize });
+            Endpoint = Rig.AddDevice(pageRequests: pageRequests);
+            Accelerator = Endpoint.AddAccelerator(new() { QueueSize = queueSize });
             Process = new("process", Rig.NewProcess(pages));
-            Binding = Rig.Bind(Accelerator.Endpoint, Process.AddressSpace);
+            Binding = Rig.Bind(Endpoint, Process.AddressSpace);
         }
 
         public SvaRig Rig { get; }
+
+        public EmbeddedEndpoint Endpoint { get; }
 
         public Accelerator Accelerator { get; }
 

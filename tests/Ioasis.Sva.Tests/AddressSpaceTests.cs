@@ -1,6 +1,7 @@
 using FsCheck;
 using FsCheck.Fluent;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.PageTables;
 using Ioasis.Platform;
@@ -61,7 +62,7 @@ public class AddressSpaceTests
         rig.Frames.Count.ShouldBe(frames - 1);
         device.Ats.Knows(binding.Pasid, Base).ShouldBeFalse();
         SvaRig.DeviceWrite(device, binding.Pasid, Base, 1).ShouldBeFalse();
-        rig.Platform.Hardware.Translate(
+        rig.Platform.Iommu.Port.Translate(
             new(device.Id, new(Base), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, binding.Pasid), out DmaTranslation stale);
         stale.Status.ShouldNotBe(DmaStatus.Success);
     }

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -235,7 +236,7 @@ public class BindTests
             // A bind that succeeded leaves the process its PASID.
             bool hasPasid = SvaManager.GetPasid(state.Process) != Pasid.Invalid;
             state.Rig.Allocator.Audit.Live.ShouldBe(hasPasid ? 1 : 0);
-            state.Rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(state.Other is null ? 0 : 1);
+            state.Rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(state.Other is null ? 0 : 1);
             if (state.Other is { } other)
             {
                 SvaRig.DeviceWrite(state.OtherDevice!, other.Pasid, SvaRig.Base, 1).ShouldBeTrue();
@@ -279,12 +280,12 @@ public class BindTests
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding[] bindings = [rig.Bind(rig.AddDevice(), mm), rig.Bind(rig.AddDevice(), mm)];
         mm.Write(SvaRig.Base, [1]).ShouldBe(Errno.Success);
-        rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(1);
-        long before = rig.Platform.Driver.Statistics.FirstStageInvalidations;
+        rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(1);
+        long before = rig.Platform.Driver.Usage.TranslationInvalidations;
         mm.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
-        (rig.Platform.Driver.Statistics.FirstStageInvalidations - before).ShouldBe(1);
+        (rig.Platform.Driver.Usage.TranslationInvalidations - before).ShouldBe(1);
         bindings.ShouldAllBe(binding => binding.Unbind() == Errno.Success);
-        rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(0);
     }
 
     [Fact]
@@ -325,7 +326,7 @@ public class BindTests
         mm.Exit().ShouldBe(Errno.Success);
         binding.Unbind().ShouldBe(Errno.Success);
         rig.Allocator.Audit.Live.ShouldBe(0);
-        rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(0);
         rig.Pages.AllocatedBytes.ShouldBe(0);
     }
 
@@ -335,7 +336,7 @@ public class BindTests
     {
         Type[] permitted = [typeof(Pasid), typeof(GuestPasid), typeof(PasidRegister), typeof(bool)];
         int seen = 0;
-        foreach (Type type in new[] { typeof(IommuDevice), typeof(DmaRequest), typeof(EmbeddedAts), typeof(RiscVDriverOptions) }.SelectMany(
+        foreach (Type type in new[] { typeof(IommuDevice), typeof(DmaRequest), typeof(EndpointAts), typeof(RiscVDriverOptions) }.SelectMany(
             static type => type.Assembly.GetExportedTypes()))
         {
             IEnumerable<(string? Name, Type Type)> members = type.GetMethods().SelectMany(static method => method.GetParameters())

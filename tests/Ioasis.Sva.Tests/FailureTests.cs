@@ -1,8 +1,9 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
-using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -42,7 +43,7 @@ public class FailureTests
                 state.Memory.Exit().ShouldBe(Errno.Success);
                 state.Rig.Allocator.Audit.Live.ShouldBe(0);
                 state.Rig.Allocator.Audit.Parked.ShouldBe(0);
-                state.Rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+                state.Rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(0);
                 state.Rig.Pages.AllocatedBytes.ShouldBe(0);
             },
             Errno.IoError);
@@ -100,11 +101,12 @@ public class FailureTests
     public void Commands_of_any_bytes_end_and_harm_nobody()
     {
         using SvaRig rig = new();
-        using Accelerator accelerator = new(rig.AddDevice());
+        EmbeddedEndpoint endpoint = rig.AddDevice();
+        using Accelerator accelerator = endpoint.AddAccelerator();
         DemandPagedAddressSpace mm = rig.NewProcess();
-        using SvaBinding binding = rig.Bind(accelerator.Endpoint, mm);
+        using SvaBinding binding = rig.Bind(endpoint, mm);
         DemandPagedAddressSpace bystander = rig.NewProcess();
-        using SvaBinding others = rig.Bind(accelerator.Endpoint, bystander);
+        using SvaBinding others = rig.Bind(endpoint, bystander);
         bystander.Write(SvaRig.Base, "untouched"u8).ShouldBe(Errno.Success);
         Random random = new(1);
         byte[] command = new byte[64];
@@ -126,7 +128,7 @@ public class FailureTests
         }
 
         accelerator.Pending.ShouldBe(0);
-        accelerator.Endpoint.Ats!.PendingCount.ShouldBe(0);
+        endpoint.Ats!.PendingCount.ShouldBe(0);
         SvaRig.Get(bystander, SvaRig.Base, 9).ShouldBe("untouched"u8.ToArray());
         mm.Exit().ShouldBe(Errno.Success);
         bystander.Exit().ShouldBe(Errno.Success);

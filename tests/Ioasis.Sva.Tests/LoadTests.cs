@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -18,8 +19,8 @@ public class LoadTests
     public void Random_operations_under_load_leave_nothing_behind()
     {
         using SvaRig rig = new(dispatch: PageRequestDispatch.Worker);
-        EmbeddedEndpoint[] devices = [rig.AddDevice(), rig.AddDevice(pasidBits: 8)];
-        using Accelerator accelerator = new(rig.AddDevice(), new() { QueueSize = 32 });
+        EmbeddedEndpoint[] devices = [rig.AddDevice(), rig.AddDevice(pasidBits: 8), rig.AddDevice()];
+        using Accelerator accelerator = devices[2].AddAccelerator(new() { QueueSize = 32 });
         accelerator.Start(1);
         UserProcess?[] slots = new UserProcess?[Slots];
         Lock[] locks = [.. Enumerable.Range(0, Slots).Select(static _ => new Lock())];
@@ -45,7 +46,7 @@ public class LoadTests
         SpinWait.SpinUntil(() => accelerator.Pending == 0, TimeSpan.FromSeconds(20)).ShouldBeTrue();
         PasidAudit audit = rig.Allocator.Audit;
         (audit.Live, audit.Parked, audit.Numbers).ShouldBe((0, 0, 0));
-        rig.Platform.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        rig.Platform.Driver.Usage.AddressSpaces.ShouldBe(0);
         SpinWait.SpinUntil(() => rig.Platform.Driver.PageRequests.Statistics.Waiting == 0, TimeSpan.FromSeconds(20)).ShouldBeTrue();
         rig.Pages.AllocatedBytes.ShouldBe(0);
         rig.Frames.SwappedCount.ShouldBe(0);
@@ -72,7 +73,7 @@ public class LoadTests
             switch (random.Next(12))
             {
                 case 0 when held.Count < 20:
-                    EmbeddedEndpoint device = random.Next(3) is var which and < 2 ? devices[which] : accelerator.Endpoint;
+                    EmbeddedEndpoint device = devices[random.Next(devices.Length)];
                     Errno error = random.Next(4) == 0
                         ? rig.Manager.BindPrivate(device.Device, process.AddressSpace, null, out SvaBinding? binding)
                         : rig.Manager.Bind(device.Device, process.AddressSpace, null, out binding);

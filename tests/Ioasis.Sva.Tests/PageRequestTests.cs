@@ -1,6 +1,7 @@
 using FsCheck;
 using FsCheck.Fluent;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -58,7 +59,7 @@ public class PageRequestTests
 
         PageRequestStatistics statistics = rig.Platform.Driver.PageRequests.Statistics;
         (statistics.Answered, statistics.Groups, statistics.Waiting).ShouldBe((4, 4, 0));
-        rig.Platform.Driver.Statistics.PageResponses.ShouldBe(4);
+        rig.Platform.Driver.Usage.PageResponses.ShouldBe(4);
     }
 
     [Fact]
@@ -207,7 +208,7 @@ public class PageRequestTests
         device.Ats!.SendStopMarker(s_pasid);
         PageRequestStatistics statistics = rig.Platform.Driver.PageRequests.Statistics;
         (statistics.StopMarkers, statistics.DroppedPartials, statistics.Waiting, statistics.Groups).ShouldBe((1, 1, 1, 0));
-        rig.Platform.Driver.Statistics.PageResponses.ShouldBe(0);
+        rig.Platform.Driver.Usage.PageResponses.ShouldBe(0);
         handler.Groups.ShouldBeEmpty();
     }
 
@@ -220,11 +221,11 @@ public class PageRequestTests
         PcieMessage Message(int index, bool last) => new(
             PcieMessageCode.PageRequest, (ushort)device.Id.Value, 0, s_pasid,
             0x1000 | PageRequestPayload.ReadBit | ((ulong)index << PageRequestPayload.GroupShift) | (last ? PageRequestPayload.LastBit : 0));
-        int size = 1 << rig.Platform.Options.Driver.PageRequestQueueSizeLog2;
-        rig.Platform.Hardware.HandlePageRequest(Message(300, last: false));
+        int size = 1 << ((RiscVIommuSlot)rig.Platform.Options.Iommus[0]).Driver.PageRequestQueueSizeLog2;
+        rig.Platform.Iommu.Messages.HandlePageRequest(Message(300, last: false));
         for (int i = 0; i < size + 10; i++)
         {
-            rig.Platform.Hardware.HandlePageRequest(Message(i % 256, last: true));
+            rig.Platform.Iommu.Messages.HandlePageRequest(Message(i % 256, last: true));
         }
 
         _ = rig.Platform.FaultCount;

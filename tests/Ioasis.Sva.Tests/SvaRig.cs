@@ -1,8 +1,9 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
-using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -25,7 +26,7 @@ internal sealed class SvaRig : IDisposable
             Caching = CachingMode.Hostile,
             UserMemory = new IdentityUserMemory(),
             PhysicalBits = 46,
-            Hardware = new() { Capabilities = capabilities },
+            Iommus = [new RiscVIommuSlot { Hardware = new() { Capabilities = capabilities } }],
             Link = inner => Link = new(inner, this),
         });
         Platform.Driver.PageRequests.Options = new() { Dispatch = dispatch };
@@ -93,7 +94,7 @@ internal sealed class SvaRig : IDisposable
     public void QueuePageRequest(EmbeddedEndpoint device, Pasid pasid, ulong address, Access access, int index, bool isLast)
     {
         DeviceId id = device.Device.Id;
-        Platform.Hardware.HandlePageRequest(new(
+        Platform.Iommu.Messages.HandlePageRequest(new(
             PcieMessageCode.PageRequest,
             (ushort)id.Value,
             (byte)id.Segment,
@@ -180,7 +181,7 @@ internal sealed class SvaRig : IDisposable
         {
             if (IsSilent)
             {
-                rig.Platform.Hardware.HandleInvalidationTimeout(1u << message.Tag);
+                rig.Platform.Iommu.Messages.HandleInvalidationTimeout(1u << message.Tag);
             }
             else
             {

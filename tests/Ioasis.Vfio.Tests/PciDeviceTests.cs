@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ioasis.Client;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -368,7 +369,7 @@ public sealed class PciDeviceTests
         Reset().ShouldBe(-(int)Errno.InvalidArgument);
 
         EmbeddedEndpoint sibling = rig.Platform.AddDevice(other, DeviceId.FromPci(0, 1, 4, 0));
-        EmbeddedPciDevice.PlaceBehindOneBridge(device, other);
+        PciDevice.PlaceBehindOneBridge(device, other);
         byte[] small = new byte[20];
         Info(small).ShouldBe(-(int)Errno.NoSpace);
         MemoryMarshal.Read<VfioPciHotResetInfo>(small).Count.ShouldBe(2u);
@@ -397,7 +398,7 @@ public sealed class PciDeviceTests
         TestPciDevice other = new();
         EmbeddedEndpoint a = platform.AddDevice(device, DeviceId.FromPci(0, 1, 1, 0));
         EmbeddedEndpoint b = platform.AddDevice(other, DeviceId.FromPci(0, 1, 2, 0));
-        EmbeddedPciDevice.PlaceBehindOneBridge(device, other);
+        PciDevice.PlaceBehindOneBridge(device, other);
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice first = VfioDevice.Open(platform.Kernel, a.DevicePath);
         using VfioDevice second = VfioDevice.Open(platform.Kernel, b.DevicePath);

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ioasis.Client;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -9,7 +10,7 @@ namespace Ioasis.Vfio.Tests;
 /// <summary>An embedded platform with a device that a client has open through its group, and calls as bytes.</summary>
 internal sealed class PciRig : IDisposable
 {
-    public PciRig(EmbeddedPciDevice device, DeviceId? id = null)
+    public PciRig(PciDevice device, DeviceId? id = null)
     {
         Platform = new(new() { UserMemory = null });
         Endpoint = Platform.AddDevice(device, id ?? DeviceId.FromPci(0, 1, 2, 3));

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.Platform;
@@ -111,7 +112,7 @@ public sealed class PeerToPeerTests
     public void The_memory_is_taken_back_when_the_device_loses_it(string ending)
     {
         using Pair pair = new();
-        EmbeddedPciDevice.PlaceBehindOneBridge(pair.OwnerDevice);
+        PciDevice.PlaceBehindOneBridge(pair.OwnerDevice);
         using VfioDmaBuffer buffer = pair.Export();
         Iova iova = pair.Map(buffer, 0, Size);
         Iova second = pair.Map(buffer, 0x1000, 0x1000);

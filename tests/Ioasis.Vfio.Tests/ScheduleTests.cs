@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Kernel.Tests;
 using Ioasis.Primitives;
 using Ioasis.Testing;
@@ -241,11 +242,11 @@ public sealed class ScheduleTests
     }
 
     /// <summary>Counters of a device, without descriptors.</summary>
-    private sealed class CountedEvents : Kernel.IVfioEventSource, Kernel.IVfioEvent
+    private sealed class CountedEvents : Uapi.IVfioEventSource, Uapi.IVfioEvent
     {
         public int Signals { get; private set; }
 
-        public Errno TryGetEvent(int descriptor, out Kernel.IVfioEvent? counter)
+        public Errno TryGetEvent(int descriptor, out Uapi.IVfioEvent? counter)
         {
             counter = this;
             return Errno.Success;

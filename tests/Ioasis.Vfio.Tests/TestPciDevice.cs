@@ -1,3 +1,4 @@
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -5,7 +6,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Vfio.Tests;
 
 /// <summary>A PCI Express device with everything: registers that remember their accesses, memory, I/O, MSI, MSI-X, PASIDs.</summary>
-internal sealed class TestPciDevice(bool canReset = true) : EmbeddedPciDevice(new()
+internal sealed class TestPciDevice(bool canReset = true) : PciDevice(new()
 {
     VendorId = 0x1af4,
     DeviceId = 0x4321,

@@ -5,7 +5,6 @@ using Ioasis.Embedded;
 using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.Benchmarks.Api;
 
@@ -35,7 +34,7 @@ public class MapBenchmarks
     [GlobalSetup]
     public unsafe void Setup()
     {
-        _platform = new(new() { Mode = PagingMode.Sv48, UserMemory = ProcessMemory ? null : new IdentityUserMemory() });
+        _platform = new(new() { UserMemory = ProcessMemory ? null : new IdentityUserMemory() });
         EmbeddedEndpoint endpoint = _platform.AddEndpoint(new(8));
         _iommu = IommuFd.Open(_platform.Kernel);
         _device = VfioDevice.Open(_platform.Kernel, endpoint.DevicePath);
@@ -104,7 +103,7 @@ public class LargeMapBenchmarks
     public unsafe void Setup()
     {
         _table = new(PageTableFormat.Of<Sv48>(), !LargePages);
-        _platform = new(new() { Mode = PagingMode.Sv48, UserMemory = ProcessMemory ? null : new IdentityUserMemory() });
+        _platform = new(new() { UserMemory = ProcessMemory ? null : new IdentityUserMemory() });
         _memory = ProcessMemory
             ? (ulong)System.Runtime.InteropServices.NativeMemory.AlignedAlloc((nuint)Gibibyte, (nuint)Gibibyte)
             : Gibibyte;

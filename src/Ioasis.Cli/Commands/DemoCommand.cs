@@ -15,13 +15,21 @@ internal static class DemoCommand
             DefaultValueFactory = _ => 1,
         };
         Option<bool> quick = new("--quick") { Description = "A short story." };
+        Option<string> iommu = IommuOption.Create("The IOMMU that the accelerator is behind.");
         Command sva = new(
             "sva",
             "Two guests with quotas, processes that share their addresses with an accelerator, one of them killed in the middle.")
         {
-            seed, quick,
+            seed, quick, iommu,
         };
-        sva.SetAction(parsed => Run(environment, new() { Seed = parsed.GetValue(seed), Quick = parsed.GetValue(quick) }));
+        sva.SetAction(parsed => Run(
+            environment,
+            new()
+            {
+                Seed = parsed.GetValue(seed),
+                Quick = parsed.GetValue(quick),
+                Iommu = IommuOption.SlotOf(parsed.GetRequiredValue(iommu)),
+            }));
         return new("demo", "Shows what the system does, and checks it.") { sva };
     }
 

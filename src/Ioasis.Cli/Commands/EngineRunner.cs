@@ -1,7 +1,8 @@
+using Ioasis.Embedded;
+using Ioasis.PageTables;
 using Ioasis.Replay;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.Cli.Commands;
 
@@ -12,9 +13,11 @@ internal static class EngineRunner
     /// <exception cref="TraceInputException">The input cannot be replayed.</exception>
     public static ReplayReport Run(RunRequest request, Action<string, double>? progress)
     {
+        IommuSlot slot = IommuOption.SlotOf(request.Iommu);
         ReplayOptions options = new()
         {
-            Mode = request.Mode switch { "sv39" => PagingMode.Sv39, "sv48" => PagingMode.Sv48, _ => PagingMode.Sv57 },
+            Iommu = slot,
+            Tables = PageTableFormat.TryFind(request.Mode, out PageTableFormat? tables) ? tables : slot.Formats[0],
             IotlbEntries = request.IotlbEntries,
             IotlbWays = request.IotlbWays,
             LazyInvalidation = request.Lazy,

@@ -24,6 +24,7 @@ internal static class GroupsCommand
             HelpName = "FILE",
             Description = "With embedded: the machine, in YAML. Without, an example.",
         };
+        Option<string> iommu = IommuOption.Create("With embedded: the IOMMUs of which the machine's file does not say the kind.");
         Option<bool> example = new("--print-example") { Description = "Print the example's platform file and stop." };
         Option<string?> sysfs = new("--root")
         {
@@ -33,7 +34,7 @@ internal static class GroupsCommand
         Option<bool> json = new("--json") { Description = "Write JSON." };
         Command command = new("groups", "Lists IOMMU groups: devices, reserved regions, usable IOVA ranges.")
         {
-            backend, platform, sysfs, json, example,
+            backend, platform, iommu, sysfs, json, example,
         };
         command.Validators.Add(result =>
         {
@@ -58,17 +59,17 @@ internal static class GroupsCommand
 
             GroupsReport report = parsed.GetValue(backend) is "linux"
                 ? LinuxGroups.Report(open(parsed.GetValue(sysfs) ?? "/"))
-                : Embedded(parsed.GetValue(platform));
+                : Embedded(parsed.GetValue(platform), parsed.GetRequiredValue(iommu));
             return Show(report, parsed.GetValue(json), environment);
         });
         return command;
     }
 
-    private static GroupsReport Embedded(string? path)
+    private static GroupsReport Embedded(string? path, string kind)
     {
         using TextReader text = path is null ? new StringReader(EmbeddedGroups.ExampleText) : File.OpenText(path);
         string name = path ?? "example";
-        return EmbeddedGroups.Report(PlatformFile.Parse(text, name), name);
+        return EmbeddedGroups.Report(PlatformFile.Parse(text, name, kind), name);
     }
 
     private static int Show(GroupsReport report, bool isJson, CliEnvironment environment)

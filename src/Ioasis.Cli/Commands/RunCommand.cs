@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Ioasis.Cli.Rendering;
+using Ioasis.Embedded;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Report;
 
@@ -43,7 +44,8 @@ internal static class RunCommand
         };
         Option<string?> dma = new("--dma") { HelpName = "LOG", Description = "Device-side DMA log of the same run: replay each DMA of it at its place in time." };
         Option<string?> format = Choice("--format", "Format of FILE.", null, [.. TraceFormats.Names]);
-        Option<string?> mode = Choice("--mode", "Paging mode of the page tables.", "sv57", "sv39", "sv48", "sv57");
+        Option<string> iommu = IommuOption.Create("The IOMMU that the devices are behind.");
+        Option<string?> mode = Choice("--mode", "Paging mode of the page tables.", "sv57", ModesOf([.. IommuSlot.Kinds]));
         Option<Geometry?> iotlb = new("--iotlb")
         {
             HelpName = "N[xWAYS]",
@@ -67,7 +69,7 @@ internal static class RunCommand
 
         Command command = new("run", Description)
         {
-            file, dma, format, mode, iotlb, invalidation, hostile, check, seed, rest, tolerance, strictInput, json, html,
+            file, dma, format, iommu, mode, iotlb, invalidation, hostile, check, seed, rest, tolerance, strictInput, json, html,
         };
         command.Validators.Add(result =>
         {
@@ -81,6 +83,11 @@ internal static class RunCommand
                 result.AddError($"'{option.Value}' is no option of this command (a file of that name: ./{option.Value}).");
             }
 
+            if (result.GetValue(mode) is { } wanted && result.GetValue(iommu) is { } kind && !ModesOf(kind).Contains(wanted))
+            {
+                result.AddError($"--mode {wanted} is not for --iommu {kind}, but {string.Join(", ", ModesOf(kind))}.");
+            }
+
             if (result.GetValue(file) is "-" && result.GetValue(dma) is "-")
             {
                 result.AddError("Only one of FILE and --dma can be standard input.");
@@ -92,7 +99,8 @@ internal static class RunCommand
                 Path = parsed.GetRequiredValue(file),
                 DmaLogPath = parsed.GetValue(dma),
                 Format = parsed.GetValue(format),
-                Mode = parsed.GetValue(mode) ?? "sv57",
+                Iommu = parsed.GetValue(iommu) ?? IommuOption.Default,
+                Mode = parsed.GetValue(mode) ?? ModesOf(parsed.GetValue(iommu) ?? IommuOption.Default)[^1],
                 IotlbEntries = (parsed.GetValue(iotlb) ?? Geometry.Default).Entries,
                 IotlbWays = (parsed.GetValue(iotlb) ?? Geometry.Default).Ways,
                 Lazy = parsed.GetValue(invalidation) is "lazy",
@@ -151,6 +159,13 @@ internal static class RunCommand
 
         return report.Passed ? ExitStatus.Ok : ExitStatus.CheckFailed;
     }
+
+    // The paging modes of kinds of IOMMUs, as the command line names them, the largest last.
+    private static string[] ModesOf(params string[] kinds) =>
+    [
+        .. kinds.SelectMany(static kind => IommuOption.SlotOf(kind).Formats).Distinct().OrderBy(static format => format.ApertureBits)
+            .Select(static format => format.Name.ToLowerInvariant()),
+    ];
 
     private static Option<string?> Choice(string name, string description, string? @default, params string[] values)
     {

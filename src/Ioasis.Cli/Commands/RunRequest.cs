@@ -14,7 +14,10 @@ internal sealed record RunRequest
     /// <summary>Format of <see cref="Path"/>, or null to recognise it.</summary>
     public string? Format { get; init; }
 
-    /// <summary><c>sv39</c>, <c>sv48</c> or <c>sv57</c>.</summary>
+    /// <summary>The kind of IOMMU, as <c>riscv</c>.</summary>
+    public string Iommu { get; init; } = IommuOption.Default;
+
+    /// <summary>A format of page tables that the IOMMU walks, as <c>sv57</c>.</summary>
     public required string Mode { get; init; }
 
     /// <summary>Entries of each IOTLB.</summary>

@@ -1,9 +1,9 @@
 using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.PageTables;
-using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
@@ -18,6 +18,9 @@ internal sealed record SvaDemoOptions
 
     /// <summary>Less of everything.</summary>
     public bool Quick { get; init; }
+
+    /// <summary>The IOMMU.</summary>
+    public IommuSlot Iommu { get; init; } = new RiscVIommuSlot();
 
     /// <summary>Changes the machine before it is made.</summary>
     public Func<EmbeddedPlatformOptions, EmbeddedPlatformOptions> Machine { get; init; } = static options => options;
@@ -39,6 +42,7 @@ internal sealed class SvaDemo : IDisposable
     private readonly RangePageAllocator _pages;
     private readonly PageFrames _frames;
     private readonly PasidAllocator _allocator = new();
+    private readonly EmbeddedEndpoint _endpoint;
     private readonly Accelerator _accelerator;
     private readonly SvaGuest _red;
     private readonly SvaGuest _blue;
@@ -54,13 +58,16 @@ internal sealed class SvaDemo : IDisposable
         _out = output;
         _random = new(options.Seed);
         _platform = new(options.Machine(
-            new() { UserMemory = new IdentityUserMemory(), PhysicalBits = 46, Caching = CachingMode.Hostile }));
+            new()
+            {
+                Iommus = [options.Iommu], UserMemory = new IdentityUserMemory(), PhysicalBits = 46, Caching = CachingMode.Hostile,
+            }));
         _platform.Driver.PageRequests.Options = new() { Dispatch = PageRequestDispatch.Manual };
         _pages = new(_platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
         _frames = new(_platform.DriverMemory, _pages);
-        EmbeddedEndpoint endpoint = _platform.AddEndpoint(
+        _endpoint = _platform.AddEndpoint(
             DeviceId.FromPci(0, 0, 6, 0), new() { PasidBits = 20, PageRequests = true, PageResponsesNeedPasid = true });
-        _accelerator = new(endpoint, new() { QueueSize = 4 });
+        _accelerator = _endpoint.AddAccelerator(new() { QueueSize = 4 });
         _red = new("red", _allocator, 4);
         _blue = new("blue", _allocator, 2);
         _canary = NewMemory();
@@ -70,7 +77,7 @@ internal sealed class SvaDemo : IDisposable
     /// <returns>Whether every check held.</returns>
     public bool Run()
     {
-        Say("A RISC-V IOMMU whose caches never forget by themselves, and an accelerator with a shared work queue of 4.");
+        Say($"An IOMMU ({_platform.Iommu.Kind}) whose caches never forget by themselves, and an accelerator with a shared work queue of 4.");
         Say($"Guest red may have {_red.Set.Quota} PASIDs, guest blue {_blue.Set.Quota}. Processes work with their own addresses; seed {_options.Seed}.");
         Say("Every line that begins with ok was checked.");
         for (int i = 0; i < 3; i++)
@@ -126,7 +133,7 @@ internal sealed class SvaDemo : IDisposable
 
     private DemandPagedAddressSpace NewMemory()
     {
-        Errno error = DemandPagedAddressSpace.TryCreate(_frames, PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? memory);
+        Errno error = DemandPagedAddressSpace.TryCreate(_frames, _platform.Driver.Capabilities.ProcessFormats[0], out DemandPagedAddressSpace? memory);
         return error == Errno.Success ? memory! : throw new InvalidOperationException($"No memory for a process: {error}.");
     }
 
@@ -196,7 +203,7 @@ internal sealed class SvaDemo : IDisposable
         SvaGuest guest = worker.Guest;
         GuestPasid pasid = guest.LastExit ?? worker.Pasid;
         guest.LastExit = null;
-        Errno error = guest.Manager.Bind(_accelerator.Endpoint.Device, worker.Memory, worker, out SvaBinding? binding);
+        Errno error = guest.Manager.Bind(_endpoint.Device, worker.Memory, worker, out SvaBinding? binding);
         if (error != Errno.Success)
         {
             worker.IsRefused = true;
@@ -254,19 +261,19 @@ internal sealed class SvaDemo : IDisposable
         Ioasid ioasid = victim.Binding!.Ioasid;
         long aborted = _accelerator.Statistics.Aborted;
         int before = _frames.Count;
-        Say($"{victim.Process.Name} has PASID {ioasid.Pasid}; {_accelerator.Pending} jobs are with the device, {_accelerator.Endpoint.Ats!.PendingCount} pages asked for.");
+        Say($"{victim.Process.Name} has PASID {ioasid.Pasid}; {_accelerator.Pending} jobs are with the device, {_endpoint.Ats!.PendingCount} pages asked for.");
         Errno error = victim.Process.Exit();
         victim.IsDead = true;
         Check(error == Errno.Success, "the process ended: its DMA was stopped, its jobs dropped, its page requests answered");
-        Check(_platform.Driver.PageRequests.Statistics.Canceled > 0 && _accelerator.Endpoint.Ats.PendingCount == 0, "nothing that the device asked for is left without an answer");
+        Check(_platform.Driver.PageRequests.Statistics.Canceled > 0 && _endpoint.Ats.PendingCount == 0, "nothing that the device asked for is left without an answer");
         Check(_accelerator.Statistics.Aborted > aborted, $"{_accelerator.Statistics.Aborted - aborted} jobs were dropped without a completion record");
         GiveToCanary(before - _frames.Count);
         Check(ioasid.State == IoasidState.Parked, "its PASID is parked, because the monitor still holds it");
         Check(
             _red.Set.TryAllocate(new() { Policy = PasidPolicy.Fixed, First = ioasid.Pasid }, out _) == Errno.Exists,
             "so its number is given to nobody");
-        bool reaches = _accelerator.Endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Success;
-        _ = _accelerator.Endpoint.Ats.RequestPage(ioasid.Pasid, SvaWorker.Base, Access.Write, out PageTicket? ticket);
+        bool reaches = _endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Success;
+        _ = _endpoint.Ats.RequestPage(ioasid.Pasid, SvaWorker.Base, Access.Write, out PageTicket? ticket);
         Check(!reaches && ticket is { IsAnswered: true, IsSuccess: false }, "the device gets nowhere with the old PASID, neither by access nor by page request");
         Check(victim.Submit(_accelerator) == DeferrableWriteResult.VmExit, "and the guest's old PASID no longer reaches the device");
         Check(victim.Binding.Unbind() == Errno.Success && victim.Guest.Table.Unmap(victim.Pasid) is Errno.Success or Errno.NoEntry, "the monitor lets go");
@@ -303,7 +310,7 @@ internal sealed class SvaDemo : IDisposable
         _ = _canary.Exit();
         PasidAudit audit = _allocator.Audit;
         Check(audit is { Live: 0, Parked: 0 }, "no PASID is left");
-        Check(_platform.Driver.Statistics.PscidsInUse == 0, "no address space is left in the IOMMU");
+        Check(_platform.Driver.Usage.AddressSpaces == 0, "no address space is left in the IOMMU");
         Check(_pages.AllocatedBytes == 0 && _frames.SwappedCount == 0, "no page is left in memory or swap space");
         Check(_platform.Driver.PageRequests.Statistics.Waiting == 0, "no page request is left without an answer");
     }

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 

@@ -1,4 +1,4 @@
-using Ioasis.Embedded;
+using Ioasis.Devices;
 using Ioasis.Exec;
 using Ioasis.Primitives;
 
@@ -7,45 +7,54 @@ namespace Ioasis.Cli.Exec;
 /// <summary>Devices as the command line names them: <c>KIND[,key=value]...</c>.</summary>
 internal static class ExecDevices
 {
+    /// <summary>The kinds that there are.</summary>
+    public static DeviceKinds Kinds { get; } = DeviceKinds.CreateDefault();
+
     /// <summary>Makes the devices, each at a place of its own.</summary>
-    /// <returns>Null, or a sentence that names the word and the rule.</returns>
+    /// <returns>Null, or a sentence that names the word and the rule; then there are none.</returns>
     public static string? TryCreate(IReadOnlyList<string> texts, out List<ExecDevice> devices)
     {
+        List<(PciDevice Device, DeviceLocation Location)> made = [];
         devices = [];
         foreach (string text in texts)
         {
-            string[] words = text.Split(',');
-            if (words[0] is not "edu")
+            if (Kinds.TryCreate(text, out PciDevice? device, out DeviceLocation location) is { } error)
             {
-                return $"--device {text}: '{words[0]}' is no kind of device; there is edu.";
+                made.ForEach(static other => other.Device.Dispose());
+                return $"--device {text}: {error}";
             }
 
-            DeviceId? id = null;
-            foreach (string word in words.Skip(1))
-            {
-                if (!word.StartsWith("addr=", StringComparison.Ordinal) || !DeviceId.TryParse(word.AsSpan(5), out DeviceId parsed))
-                {
-                    return $"--device {text}: '{word}' is not addr=DDDD:BB:DD.F.";
-                }
-
-                id = parsed;
-            }
-
-            devices.Add(new(id ?? NextFree(devices), new EduDevice(new() { CanReset = true }), new()));
+            made.Add((device!, location));
         }
 
-        DeviceId? twice = devices.GroupBy(static device => device.Id).FirstOrDefault(static group => group.Count() > 1)?.Key;
-        return twice is null ? null : $"two devices are at {twice}.";
+        // Those that have a place first: the others go where they leave room.
+        HashSet<DeviceId> taken = [];
+        foreach ((_, DeviceLocation location) in made)
+        {
+            if (location.Address is { } address && !taken.Add(address))
+            {
+                made.ForEach(static other => other.Device.Dispose());
+                return $"two devices are at {address}.";
+            }
+        }
+
+        foreach ((PciDevice device, DeviceLocation location) in made)
+        {
+            DeviceId id = location.Address ?? NextFree(taken);
+            devices.Add(new(id, device, new() { GroupId = location.Group, Iommu = location.Iommu }));
+        }
+
+        return null;
     }
 
-    private static DeviceId NextFree(List<ExecDevice> devices)
+    private static DeviceId NextFree(HashSet<DeviceId> taken)
     {
         int slot = 1;
-        while (devices.Any(device => device.Id == DeviceId.FromPci(0, 0, slot, 0)))
+        while (!taken.Add(DeviceId.FromPci(0, slot / 32, slot % 32, 0)))
         {
             slot++;
         }
 
-        return DeviceId.FromPci(0, 0, slot, 0);
+        return DeviceId.FromPci(0, slot / 32, slot % 32, 0);
     }
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
@@ -33,15 +32,15 @@ internal static class EmbeddedGroups
 
         using EmbeddedPlatform platform = new(new()
         {
-            Mode = file.Mode,
-            Driver = new() { Name = file.Name, MsiWindow = file.MsiWindow },
+            Iommus = file.Iommus,
         });
         Dictionary<DeviceId, PlatformFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
-        foreach (DeviceId id in functions.Keys)
+        foreach ((DeviceId id, PlatformFunction function) in functions)
         {
-            if (platform.Driver.ReasonToRefuse(id) is { } reason)
+            IommuInstance iommu = platform.Iommus[function.Iommu].Driver;
+            if (iommu.ReasonToRefuse(id) is { } reason)
             {
-                throw new PlatformFileException($"{fileName}: {id} cannot be behind this IOMMU: {reason}.");
+                throw new PlatformFileException($"{fileName}: {id} cannot be behind {(platform.Iommus.Count == 1 ? "this IOMMU" : iommu.Name)}: {reason}.");
             }
         }
 
@@ -49,6 +48,7 @@ internal static class EmbeddedGroups
             topology!,
             properties: function => new()
             {
+                Iommu = functions[function.Id].Iommu,
                 PasidBits = functions[function.Id].PasidBits,
                 ReservedRegions = functions[function.Id].ReservedRegions,
             });
@@ -57,18 +57,14 @@ internal static class EmbeddedGroups
             .. endpoints.Values.GroupBy(static endpoint => endpoint.Device.Group).OrderBy(static group => group.Key.Id)
                 .Select(group => Row(platform, group.Key, [.. group.OrderBy(static endpoint => endpoint.Id.Value)], functions)),
         ];
-        IommuCapabilities capabilities = platform.Driver.Capabilities;
-        Dictionary<string, string> attributes = new(StringComparer.Ordinal)
-        {
-            ["mode"] = file.Mode.ToString().ToLowerInvariant(),
-            ["directory-levels"] = platform.Driver.DirectoryLevels.ToString(CultureInfo.InvariantCulture),
-            ["pasid-bits"] = capabilities.PasidBits.ToString(CultureInfo.InvariantCulture),
-            ["capabilities"] = string.Create(CultureInfo.InvariantCulture, $"0x{platform.Driver.CapabilitiesRegister:x}"),
-        };
         return new()
         {
             Backend = "embedded",
-            Iommus = [new(platform.Driver.Name, endpoints.Count, attributes)],
+            Iommus =
+            [
+                .. platform.Iommus.Select(iommu => new IommuRow(
+                    iommu.Name, endpoints.Values.Count(endpoint => endpoint.Iommu == iommu), iommu.Describe())),
+            ],
             Groups = groups,
         };
     }

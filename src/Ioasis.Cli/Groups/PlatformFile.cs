@@ -1,7 +1,7 @@
 using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Embedded;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Driver;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
@@ -15,30 +15,28 @@ internal sealed class PlatformFileException(string message) : IOException(messag
 /// <param name="Name">Its name, or null.</param>
 /// <param name="PasidBits">PASID bits that it can send.</param>
 /// <param name="ReservedRegions">IOVAs of it that are not free to map.</param>
+/// <param name="Iommu">Which IOMMU is before it, from 0.</param>
 internal sealed record PlatformFunction(
-    PcieFunction Function, string? Name, int PasidBits, IReadOnlyList<ReservedRegion> ReservedRegions);
+    PcieFunction Function, string? Name, int PasidBits, IReadOnlyList<ReservedRegion> ReservedRegions, int Iommu);
 
 /// <summary>
-/// A machine in a small YAML file: its IOMMU, and the functions of its PCI buses (docs/how-to.md). Every key is checked; what is
+/// A machine in a small YAML file: its IOMMUs, and the functions of its PCI buses (docs/how-to.md). Every key is checked; what is
 /// not known is an error, with its line.
 /// </summary>
 internal sealed record PlatformFile
 {
-    /// <summary>Name of the IOMMU.</summary>
-    public string Name { get; private init; } = "iommu0";
-
-    /// <summary>Paging mode of domains.</summary>
-    public PagingMode Mode { get; private init; } = PagingMode.Sv48;
-
-    /// <summary>Where devices send interrupts, if that is not translated.</summary>
-    public AddressRange? MsiWindow { get; private init; }
+    /// <summary>The IOMMUs, each with a name.</summary>
+    public IReadOnlyList<IommuSlot> Iommus { get; private init; } = [];
 
     /// <summary>The functions.</summary>
     public IReadOnlyList<PlatformFunction> Functions { get; private init; } = [];
 
     /// <summary>Reads a file's text.</summary>
     /// <exception cref="PlatformFileException">It is not one.</exception>
-    public static PlatformFile Parse(TextReader text, string fileName)
+    /// <param name="text">The text.</param>
+    /// <param name="fileName">What messages call it.</param>
+    /// <param name="usualKind">The kind of IOMMUs of which the file does not say it.</param>
+    public static PlatformFile Parse(TextReader text, string fileName, string usualKind)
     {
         YamlStream stream = [];
         try
@@ -56,27 +54,59 @@ internal sealed record PlatformFile
         }
 
         Section file = new(fileName, root);
-        PlatformFile made = new();
-        if (file.TrySection("iommu") is { } iommu)
+        List<IommuSlot> iommus = ReadIommus(file, usualKind);
+        PlatformFile made = new()
         {
-            made = made with
-            {
-                Name = iommu.TryText("name") ?? made.Name,
-                Mode = iommu.TryChoice("mode", Modes) ?? made.Mode,
-                MsiWindow = iommu.TryRange("msi-window"),
-            };
-            iommu.RefuseOthers();
-        }
-
-        made = made with { Functions = [.. file.List("functions").Select(ReadFunction)] };
+            Iommus = iommus, Functions = [.. file.List("functions").Select(section => ReadFunction(section, iommus))],
+        };
         file.RefuseOthers();
         return made;
     }
 
-    private static readonly Dictionary<string, PagingMode> Modes = new(StringComparer.Ordinal)
+    // One, as 'iommu', or several, as a list 'iommus'.
+    private static List<IommuSlot> ReadIommus(Section file, string usualKind)
     {
-        ["sv39"] = PagingMode.Sv39, ["sv48"] = PagingMode.Sv48, ["sv57"] = PagingMode.Sv57,
-    };
+        List<Section> sections = [.. file.List("iommus", isOptional: true)];
+        if (file.TrySection("iommu") is { } only)
+        {
+            if (sections.Count > 0)
+            {
+                throw only.Wrong("'iommu' is for a machine with one; this one has a list 'iommus'");
+            }
+
+            sections.Add(only);
+        }
+
+        List<IommuSlot> iommus = [];
+        foreach (Section section in sections)
+        {
+            string name = section.TryText("name") ?? string.Create(CultureInfo.InvariantCulture, $"iommu{iommus.Count}");
+            if (iommus.Exists(other => string.Equals(other.Name, name, StringComparison.Ordinal)))
+            {
+                throw section.Wrong($"there are two IOMMUs with the name {name}");
+            }
+
+            string kind = section.TryChoice("kind", IommuKinds) ?? usualKind;
+            _ = IommuSlot.TryCreate(kind, out IommuSlot? slot);
+            iommus.Add(slot! with
+            {
+                Name = name,
+                Format = section.TryChoice("mode", slot.Formats.OrderBy(static format => format.ApertureBits).ToDictionary(static format => format.Name.ToLowerInvariant(), StringComparer.Ordinal)),
+                MsiWindow = section.TryRange("msi-window"),
+            });
+            section.RefuseOthers();
+        }
+
+        if (iommus.Count == 0)
+        {
+            _ = IommuSlot.TryCreate(usualKind, out IommuSlot? slot);
+            iommus.Add(slot! with { Name = "iommu0" });
+        }
+
+        return iommus;
+    }
+
+    private static readonly Dictionary<string, string> IommuKinds = IommuSlot.Kinds.ToDictionary(static kind => kind, StringComparer.Ordinal);
 
     private static readonly Dictionary<string, PcieFunctionKind> Kinds = new(StringComparer.Ordinal)
     {
@@ -105,7 +135,7 @@ internal sealed record PlatformFile
     /// <summary>The file's word for a kind of function.</summary>
     public static string WordFor(PcieFunctionKind kind) => Kinds.First(pair => pair.Value == kind).Key;
 
-    private static PlatformFunction ReadFunction(Section section)
+    private static PlatformFunction ReadFunction(Section section, List<IommuSlot> iommus)
     {
         DeviceId id = section.DeviceId("id");
         PcieFunctionKind kind = section.TryChoice("kind", Kinds) ?? PcieFunctionKind.Endpoint;
@@ -135,7 +165,17 @@ internal sealed record PlatformFile
             region.RefuseOthers();
         }
 
-        PlatformFunction made = new(function, section.TryText("name"), section.TryNumber("pasid-bits", 20) ?? 0, regions);
+        int iommu = 0;
+        if (section.TryText("iommu") is { } iommuName)
+        {
+            iommu = iommus.FindIndex(one => string.Equals(one.Name, iommuName, StringComparison.Ordinal));
+            if (iommu < 0)
+            {
+                throw section.Wrong($"there is no IOMMU {iommuName}, but {string.Join(", ", iommus.Select(static one => one.Name))}");
+            }
+        }
+
+        PlatformFunction made = new(function, section.TryText("name"), section.TryNumber("pasid-bits", 20) ?? 0, regions, iommu);
         section.RefuseOthers();
         return made;
     }
@@ -156,6 +196,9 @@ internal sealed record PlatformFile
 
         public T? TryChoice<T>(string key, Dictionary<string, T> choices)
             where T : struct => TryText(key) is not { } text ? null : Choose(key, text, choices);
+
+        public T? TryChoice<T>(string key, Dictionary<string, T> choices, T? none = null)
+            where T : class => TryText(key) is not { } text ? none : Choose(key, text, choices);
 
         public T? TryChoice<T>(string key, Dictionary<string, T?> choices)
             where T : struct => TryText(key) is not { } text ? null : Choose(key, text, choices);

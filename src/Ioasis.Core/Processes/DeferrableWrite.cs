@@ -1,18 +1,8 @@
 using System.Buffers.Binary;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 
 namespace Ioasis.Core;
-
-/// <summary>
-/// The portal of a shared work queue: it takes a command of 64 bytes whole or asks to retry, which a deferrable memory write
-/// tells its sender at once.
-/// </summary>
-public interface ISharedWorkQueue
-{
-    /// <summary>Offers a command; bits 19:0 of its first four bytes are the PASID, bit 31 says privileged.</summary>
-    /// <returns>Whether it was accepted; if not, nothing has happened.</returns>
-    bool TryEnqueue(ReadOnlySpan<byte> command);
-}
 
 /// <summary>How a deferrable write ended.</summary>
 public enum DeferrableWriteResult
@@ -37,7 +27,7 @@ public enum DeferrableWriteResult
 public static class DeferrableWrite
 {
     /// <summary>Bytes of a command.</summary>
-    public const int CommandSize = 64;
+    public const int CommandSize = ISharedWorkQueue.CommandSize;
 
     private const uint PrivilegedBit = 1u << 31;
     private const uint ReservedBits = 0x7ff0_0000;

@@ -1,4 +1,4 @@
-using Ioasis.Embedded;
+using Ioasis.Devices;
 using Ioasis.Primitives;
 using System.Globalization;
 

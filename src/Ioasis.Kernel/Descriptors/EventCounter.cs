@@ -1,4 +1,5 @@
 using Ioasis.Platform;
+using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
 

@@ -1,4 +1,5 @@
 using Ioasis.Primitives;
+using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
 

@@ -98,7 +98,7 @@ internal static class VfioDeviceCalls
             return Errno.InvalidArgument;
         }
 
-        error = device.GetRegion((int)info.Index, out VfioRegion region);
+        error = device.GetRegion((int)info.Index, out DeviceRegion region);
         if (error != Errno.Success)
         {
             return error;
@@ -132,21 +132,24 @@ internal static class VfioDeviceCalls
         return ArgszArgument.Give(argument, info, VfioRegionInfo.MinimumSize);
     }
 
-    private static CapabilityChain? Describe(in VfioRegion region)
+    private static CapabilityChain? Describe(in DeviceRegion region)
     {
-        if (region.Size == 0 || (region.SparseAreas is null && !region.MsiXMappable))
+        // A region that can be mapped whole needs no list of parts.
+        IReadOnlyList<VfioSparseArea>? parts = region.Areas is { } areas ? Join(areas) : null;
+        bool isWhole = parts is null || (parts.Count == 1 && parts[0].Offset == 0 && parts[0].Size >= region.Size);
+        if (region.Size == 0 || (isWhole && !region.MsiXMappable))
         {
             return null;
         }
 
         CapabilityChain chain = new(VfioRegionInfo.MinimumSize);
-        if (region.SparseAreas is { } areas)
+        if (!isWhole)
         {
-            byte[] body = new byte[8 + (areas.Count * Unsafe.SizeOf<VfioSparseArea>())];
-            MemoryMarshal.Write(body, (uint)areas.Count);
-            for (int i = 0; i < areas.Count; i++)
+            byte[] body = new byte[8 + (parts!.Count * Unsafe.SizeOf<VfioSparseArea>())];
+            MemoryMarshal.Write(body, (uint)parts.Count);
+            for (int i = 0; i < parts.Count; i++)
             {
-                MemoryMarshal.Write(body.AsSpan(8 + (i * Unsafe.SizeOf<VfioSparseArea>())), areas[i]);
+                MemoryMarshal.Write(body.AsSpan(8 + (i * Unsafe.SizeOf<VfioSparseArea>())), parts[i]);
             }
 
             chain.Add(VfioRegionInfo.SparseMmapCapability, 1, body);
@@ -158,6 +161,25 @@ internal static class VfioDeviceCalls
         }
 
         return chain;
+    }
+
+    // Neighbours are one part to whoever maps them.
+    private static List<VfioSparseArea> Join(IReadOnlyList<DeviceArea> areas)
+    {
+        List<VfioSparseArea> parts = [];
+        foreach (DeviceArea area in areas)
+        {
+            if (parts.Count > 0 && parts[^1].Offset + parts[^1].Size == area.Offset)
+            {
+                parts[^1] = parts[^1] with { Size = parts[^1].Size + area.Size };
+            }
+            else
+            {
+                parts.Add(new() { Offset = area.Offset, Size = area.Size });
+            }
+        }
+
+        return parts;
     }
 
     private static Errno GetIrqInfo(IVfioDeviceBackend device, Span<byte> argument)
@@ -174,7 +196,7 @@ internal static class VfioDeviceCalls
             return Errno.InvalidArgument;
         }
 
-        error = device.GetInterrupt((int)info.Index, out VfioInterrupt interrupt);
+        error = device.GetInterrupt((int)info.Index, out DeviceInterrupt interrupt);
         if (error != Errno.Success)
         {
             return error;
@@ -195,7 +217,7 @@ internal static class VfioDeviceCalls
 
         // An interrupt that is not there has no vectors, so nothing of it can be meant.
         uint vectors = set.Index < (uint)device.InterruptCount
-            && device.GetInterrupt((int)set.Index, out VfioInterrupt interrupt) == Errno.Success
+            && device.GetInterrupt((int)set.Index, out DeviceInterrupt interrupt) == Errno.Success
             ? interrupt.Count
             : 0;
         if (set.Argsz < VfioIrqSet.MinimumSize
@@ -348,14 +370,14 @@ internal sealed class BareDeviceBackend : IVfioDeviceBackend
     }
 
     /// <inheritdoc/>
-    public Errno GetRegion(int index, out VfioRegion region)
+    public Errno GetRegion(int index, out DeviceRegion region)
     {
         region = default;
         return Errno.InvalidArgument;
     }
 
     /// <inheritdoc/>
-    public Errno GetInterrupt(int index, out VfioInterrupt interrupt)
+    public Errno GetInterrupt(int index, out DeviceInterrupt interrupt)
     {
         interrupt = default;
         return Errno.InvalidArgument;

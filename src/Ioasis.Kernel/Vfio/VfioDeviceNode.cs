@@ -1,6 +1,7 @@
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
 

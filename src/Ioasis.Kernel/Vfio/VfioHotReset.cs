@@ -57,7 +57,8 @@ internal static class VfioHotReset
         for (int i = 0; i < members.Count; i++)
         {
             VfioResetMember member = members[i];
-            uint id = owner is null ? (uint)member.Device.Group.Id : Identify(kernel, member.Device, owner);
+            VfioDeviceNode? node = kernel.FindNode(member.Device);
+            uint id = owner is null ? (uint)(node?.Device.Group.Id ?? 0) : Identify(kernel, node, owner);
             if (owner is not null && id == VfioPciDependentDevice.NotOwned)
             {
                 info.Flags &= ~VfioHotResetFlags.DeviceIdOwned;
@@ -123,8 +124,8 @@ internal static class VfioHotReset
         {
             VfioDeviceNode? node = kernel.FindNode(member.Device);
             bool isOwned = owner is null
-                ? groups.Contains(member.Device.Group)
-                : Identify(kernel, member.Device, owner) != VfioPciDependentDevice.NotOwned;
+                ? node is not null && groups.Contains(node.Device.Group)
+                : Identify(kernel, node, owner) != VfioPciDependentDevice.NotOwned;
             if (node is null || !isOwned)
             {
                 return Errno.InvalidArgument;
@@ -141,14 +142,11 @@ internal static class VfioHotReset
         return Errno.Success;
     }
 
-    private static uint Identify(IoasisKernel kernel, IommuDevice device, IommufdFile owner)
-    {
-        VfioDeviceNode? node = kernel.FindNode(device);
-        return node is null ? VfioPciDependentDevice.NotOwned
+    private static uint Identify(IoasisKernel kernel, VfioDeviceNode? node, IommufdFile owner) =>
+        node is null ? VfioPciDependentDevice.NotOwned
             : node.TryGetBound(owner, out uint id) ? id
-            : kernel.HasGroup(owner, device.Group) ? VfioPciDependentDevice.Owned
+            : kernel.HasGroup(owner, node.Device.Group) ? VfioPciDependentDevice.Owned
             : VfioPciDependentDevice.NotOwned;
-    }
 
     private static Errno Collect(IoasisKernel kernel, ReadOnlySpan<byte> descriptors, int count, HashSet<IommuGroup> groups)
     {

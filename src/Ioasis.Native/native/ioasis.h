@@ -311,9 +311,10 @@ int ioasis_device_create(ioasis_platform *platform, const struct ioasis_device_o
                          const struct ioasis_device_ops *ops, void *context, ioasis_device **device);
 
 /*
- * Adds a device that the library has, from a text "KIND[,key=value]...": "edu,addr=00:04.0". The kind "dma" is a device without
- * registers, for ioasis_dma_read() and its like; "pasid-bits=20" lets it send PASIDs. Keys of all kinds: addr ("[DDDD:]BB:DD.F"; else
- * the next free one of bus 0), name (else its address), group (the number of a group to share).
+ * Adds a device that the library has, from a text "KIND[,key=value]...": "edu,addr=00:04.0"; the kinds and their keys are those of
+ * `ioasis exec --device`. One more kind, "dma", is a device without registers, for ioasis_dma_read() and its like; "pasid-bits=20"
+ * lets it send PASIDs. Keys of all kinds: addr ("[DDDD:]BB:DD.F"; else the next free one of bus 0), name (else its address), group (the
+ * number of a group to share), iommu (the number of the IOMMU before it, from 0).
  *
  * device   gets the handle; may be null
  *

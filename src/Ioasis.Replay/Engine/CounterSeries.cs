@@ -1,5 +1,5 @@
+using Ioasis.Embedded;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -14,7 +14,7 @@ internal sealed class CounterSeries(ReplayStack stack)
     /// <summary>Takes a sample.</summary>
     public void Sample(double seconds)
     {
-        IommuTotals totals = stack.Platform.Hardware.GetTotals();
+        IommuActivityTotals totals = stack.Platform.Iommu.GetTotals();
         _samples.Add((seconds, new(totals.Hits, totals.Misses, totals.Invalidations, totals.RemovedEntries, stack.TotalTableBytes())));
     }
 

@@ -1,6 +1,5 @@
-using Ioasis.Hardware;
+using Ioasis.Embedded;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Replay.Engine;
 
@@ -16,9 +15,9 @@ internal sealed class HardwareCounters
 {
     private readonly Dictionary<ulong, DeviceCounts> _devices = [];
 
-    private HardwareCounters(IommuStatistics statistics)
+    private HardwareCounters(IommuActivity activity)
     {
-        foreach (DeviceStatistics d in statistics.Devices)
+        foreach (DeviceActivity d in activity.Devices)
         {
             DeviceCounts counts = new(d.Hits, d.Misses, d.Evictions, d.WalkReads);
             _devices[d.Device.Value] = counts;
@@ -26,19 +25,19 @@ internal sealed class HardwareCounters
                 Total.Hits + counts.Hits, Total.Misses + counts.Misses, Total.Evictions + counts.Evictions, Total.WalkReads + counts.WalkReads);
         }
 
-        foreach (CommandStatistics command in statistics.Commands)
+        foreach (CommandActivity command in activity.Commands)
         {
             if (command.Executed == 0)
             {
                 continue;
             }
 
-            Commands.Add((Name(command.Kind), command.Executed, command.RemovedEntries));
+            Commands.Add((command.Name, command.Executed, command.RemovedEntries));
         }
 
-        foreach ((Ioasis.RiscV.Architecture.FaultCause cause, long count) in statistics.Faults)
+        foreach (FaultActivity fault in activity.Faults)
         {
-            Faults[(int)cause] = count;
+            Faults[fault.Cause] = fault.Count;
         }
     }
 
@@ -52,21 +51,8 @@ internal sealed class HardwareCounters
     public SortedDictionary<int, long> Faults { get; } = [];
 
     /// <summary>Takes a snapshot.</summary>
-    public static HardwareCounters Of(ReplayStack stack) => new(stack.Platform.Hardware.GetStatistics());
+    public static HardwareCounters Of(ReplayStack stack) => new(stack.Platform.Iommu.GetActivity());
 
     /// <summary>Counts of one device.</summary>
     public DeviceCounts Device(DeviceId id) => _devices.GetValueOrDefault(id.Value);
-
-    private static string Name(CommandKind kind) => kind switch
-    {
-        CommandKind.InvalidateFirstStage => "IOTINVAL.VMA",
-        CommandKind.InvalidateFirstStageAddress => "IOTINVAL.VMA address",
-        CommandKind.InvalidateSecondStage => "IOTINVAL.GVMA",
-        CommandKind.InvalidateSecondStageAddress => "IOTINVAL.GVMA address",
-        CommandKind.InvalidateDeviceDirectory => "IODIR.INVAL_DDT",
-        CommandKind.InvalidateProcessDirectory => "IODIR.INVAL_PDT",
-        CommandKind.Fence => "IOFENCE.C",
-        CommandKind.AtsInvalidate => "ATS.INVAL",
-        _ => "ATS.PRGR",
-    };
 }

@@ -33,7 +33,7 @@ internal sealed class ReplayStack : IDisposable
         _options = options;
         EmbeddedPlatformOptions platform = new()
         {
-            Mode = options.Mode,
+            Iommus = [options.Iommu with { Format = options.Tables }],
             Caching = options.Hostile ? CachingMode.Hostile : CachingMode.Realistic,
             IotlbEntries = options.IotlbEntries,
             IotlbWays = options.IotlbWays,
@@ -55,7 +55,7 @@ internal sealed class ReplayStack : IDisposable
     public int Devices => _endpoints.Count;
 
     /// <summary>What takes DMA: all devices are behind one IOMMU.</summary>
-    public IDmaPort Port => _endpoints.Count > 0 ? _endpoints[0].Port : Platform.Hardware;
+    public IDmaPort Port => _endpoints.Count > 0 ? _endpoints[0].Port : Platform.Iommu.Port;
 
     /// <summary>A device's address space.</summary>
     public IoAddressSpace Space(int device) => _spaces[device];

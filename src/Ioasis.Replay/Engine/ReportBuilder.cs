@@ -7,7 +7,6 @@ using Ioasis.Replay.Input;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
-using Ioasis.RiscV.Driver;
 
 namespace Ioasis.Replay.Engine;
 
@@ -97,12 +96,7 @@ internal sealed partial class ReportBuilder(
 
     private ReportOptions Options() => new()
     {
-        Mode = options.Mode switch
-        {
-            PagingMode.Sv39 => "sv39",
-            PagingMode.Sv48 => "sv48",
-            _ => "sv57",
-        },
+        Mode = options.Tables.Name.ToLowerInvariant(),
         Invalidation = options.LazyInvalidation ? "lazy" : "strict",
         Caching = options.Hostile ? "hostile" : "realistic",
         Check = options.Check switch

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.Platform;
@@ -30,7 +31,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
         byte* memory = _memory;
         using EmbeddedPlatform platform = new(new());
         EmbeddedEndpoint endpoint = platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { PasidBits = 20 });
-        using Accelerator accelerator = new(endpoint);
+        using Accelerator accelerator = endpoint.AddAccelerator();
 
         // The monitor: memory, the device, a quota of PASIDs, and the machine's descriptor.
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
@@ -216,7 +217,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
         EmbeddedEndpoint endpoint = platform.AddEndpoint(new(0x18), new() { PasidBits = 20, PageRequests = true });
         HostAddressSpace.TryCreate(platform, out HostAddressSpace? process).ShouldBe(Errno.Success);
         platform.ClientProcess = process;
-        using Accelerator accelerator = new(endpoint);
+        using Accelerator accelerator = endpoint.AddAccelerator();
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
         device.Bind(iommu);

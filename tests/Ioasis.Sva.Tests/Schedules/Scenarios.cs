@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -13,7 +14,7 @@ internal sealed class ExitAgainstDma : SvaScenario
 
     public ExitAgainstDma()
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        (EndpointAts ats, IommuDevice device) = AddDevice(1);
         DemandPagedAddressSpace mm = NewProcess();
         _binding = Bind(device, mm);
         Dma(ats, _binding.Pasid, Base).ShouldBeTrue();
@@ -48,7 +49,7 @@ internal sealed class ExitUnderDomain : SvaScenario
 
     public ExitUnderDomain()
     {
-        (EmbeddedAts ats, _device) = AddDevice(1);
+        (EndpointAts ats, _device) = AddDevice(1);
         DemandPagedAddressSpace mm = NewProcess();
         Driver.TryAllocateSvaDomain(_device, mm, out SvaDomain? domain).ShouldBe(Errno.Success);
         _domain = domain!;
@@ -78,7 +79,7 @@ internal sealed class BindAgainstExit : SvaScenario
 
     public BindAgainstExit(bool isPrivate)
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        (EndpointAts ats, IommuDevice device) = AddDevice(1);
         _mm = NewProcess();
         AddThread("bind", () =>
         {
@@ -110,7 +111,7 @@ internal sealed class TwoBindsAgainstExit : SvaScenario
     public TwoBindsAgainstExit()
     {
         DemandPagedAddressSpace mm = NewProcess();
-        (EmbeddedAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
+        (EndpointAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
         for (int i = 0; i < 2; i++)
         {
             int who = i;
@@ -134,7 +135,7 @@ internal sealed class UnbindAgainstExit : SvaScenario
 {
     public UnbindAgainstExit(bool isPrivate)
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        (EndpointAts ats, IommuDevice device) = AddDevice(1);
         DemandPagedAddressSpace mm = NewProcess();
         SvaBinding? binding = null;
         (isPrivate ? Manager.BindPrivate(device, mm, null, out binding) : Manager.Bind(device, mm, null, out binding))
@@ -159,7 +160,7 @@ internal sealed class UnbindAgainstPageResponse : SvaScenario
     public UnbindAgainstPageResponse()
         : base(dispatch: PageRequestDispatch.Manual)
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        (EndpointAts ats, IommuDevice device) = AddDevice(1);
         _mm = NewProcess();
         SvaBinding binding = Bind(device, _mm);
         AddThread("device", () =>
@@ -196,13 +197,13 @@ internal sealed class TwoFirstBinds : SvaScenario
     public TwoFirstBinds(bool sameDevice)
     {
         _mm = NewProcess();
-        (EmbeddedAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
+        (EndpointAts Ats, IommuDevice Device)[] devices = [AddDevice(1), AddDevice(2)];
         for (int i = 0; i < 2; i++)
         {
             int who = i;
             AddThread($"bind{i}", () =>
             {
-                (EmbeddedAts ats, IommuDevice device) = devices[sameDevice ? 0 : who];
+                (EndpointAts ats, IommuDevice device) = devices[sameDevice ? 0 : who];
                 Manager.Bind(device, _mm, null, out _bindings[who]).ShouldBe(Errno.Success);
                 Dma(ats, _bindings[who]!.Pasid, Base).ShouldBeTrue();
             });
@@ -231,7 +232,7 @@ internal sealed class ChangeAgainstDevice : SvaScenario
 
     public ChangeAgainstDevice(MemoryChange change)
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(1);
+        (EndpointAts ats, IommuDevice device) = AddDevice(1);
         _mm = NewProcess();
         _binding = Bind(device, _mm);
         Dma(ats, _binding.Pasid, Base).ShouldBeTrue();
@@ -298,9 +299,9 @@ internal sealed class ExitAgainstEnqcmd : SvaScenario
 
     public ExitAgainstEnqcmd()
     {
-        _accelerator = AddAccelerator(1);
+        (_accelerator, IommuDevice device) = AddAccelerator(1);
         UserProcess process = new("process", NewProcess());
-        _binding = Bind(_accelerator.Endpoint.Device, process.AddressSpace);
+        _binding = Bind(device, process.AddressSpace);
         AddThread("exit", () =>
         {
             process.Exit().ShouldBe(Errno.Success);

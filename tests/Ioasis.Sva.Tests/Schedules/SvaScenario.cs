@@ -1,9 +1,10 @@
 using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
-using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -92,21 +93,23 @@ internal abstract class SvaScenario : Scenario
     public override bool MaySwitch(InjectionKind kind, ulong detail) =>
         kind is not (InjectionKind.LockRelease or InjectionKind.RegisterRead or InjectionKind.MemoryRead);
 
-    protected (EmbeddedAts Ats, IommuDevice Device) AddDevice(uint id)
+    protected (EndpointAts Ats, IommuDevice Device) AddDevice(uint id)
     {
         Core.TryAddDevice(
             Driver, new(id), id.ToString(CultureInfo.InvariantCulture), null,
             new() { PasidBits = 8, Ats = true, PageRequests = true }, out IommuDevice? device).ShouldBe(Errno.Success);
-        EmbeddedAts ats = new(_link, new InterruptingPort(_model, _interrupts), new(id), pageRequests: true);
+        EndpointAts ats = new(_link, new InterruptingPort(_model, _interrupts), new(id), pageRequests: true);
         _link.Add(new(id), ats);
         return (ats, device!);
     }
 
     /// <summary>An accelerator on a device of its own.</summary>
-    protected Accelerator AddAccelerator(uint id)
+    protected (Accelerator Accelerator, IommuDevice Device) AddAccelerator(uint id)
     {
-        (EmbeddedAts ats, IommuDevice device) = AddDevice(id);
-        return new(new(null!, device, string.Empty, new InterruptingPort(_model, _interrupts), ats));
+        (EndpointAts ats, IommuDevice device) = AddDevice(id);
+        Accelerator accelerator = new(new(device.Id, new InterruptingPort(_model, _interrupts)) { Ats = ats });
+        device.PasidDevice = new DevicePasids(accelerator);
+        return (accelerator, device);
     }
 
     protected DemandPagedAddressSpace NewProcess(ulong pages = 2)
@@ -123,7 +126,7 @@ internal abstract class SvaScenario : Scenario
     }
 
     /// <summary>A device's write; it asks for the page once if it is missing.</summary>
-    protected static bool Dma(EmbeddedAts ats, Pasid pasid, ulong address, byte value = 1)
+    protected static bool Dma(EndpointAts ats, Pasid pasid, ulong address, byte value = 1)
     {
         AtsStatus status = ats.Write(pasid, address, [value], out _);
         if (status == AtsStatus.PageMissing

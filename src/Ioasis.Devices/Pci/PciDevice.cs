@@ -1,31 +1,33 @@
-using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>
-/// A PCI device of the embedded platform: what all have in common. A derived class says what its registers do; here are the
+/// A model of a PCI device: what all have in common. A derived class says what its registers do; here are the
 /// configuration space, the base addresses, the interrupts on their way to the client, the bus mastering without which no DMA
 /// leaves it, and reset. It behaves as a device behind Linux' vfio-pci does (docs/abi.md).
 /// </summary>
 /// <remarks>Thread-safe; a derived class has its own state to guard.</remarks>
-public abstract class EmbeddedPciDevice
+public abstract class PciDevice : IDisposable
 {
     private readonly PciDeviceDescription _description;
     private readonly PciBar?[] _bars = new PciBar?[6];
-    private readonly PciBarMemory?[] _memories = new PciBarMemory?[6];
+    private readonly SharedPages?[] _memories = new SharedPages?[6];
+    private readonly SharedPages?[] _mapped = new SharedPages?[6];
+    private readonly Lock _watchLock = new();
+    private RegisterWatch? _watch;
     private readonly IoLock _powerLock = new();
     private PciConfigSpace _config;
-    private EmbeddedEndpoint? _endpoint;
+    private DeviceConnection? _connection;
     private bool _lowPower;
     private IVfioEvent? _wakeup;
 
     /// <summary>Makes a device that is on no platform yet.</summary>
     /// <param name="description">What it is.</param>
     /// <exception cref="ArgumentException">The description does not fit together.</exception>
-    protected EmbeddedPciDevice(PciDeviceDescription description)
+    protected PciDevice(PciDeviceDescription description)
     {
         ArgumentNullException.ThrowIfNull(description);
         if (description.FindFault() is { } fault)
@@ -39,7 +41,7 @@ public abstract class EmbeddedPciDevice
         foreach (PciBar bar in description.Bars)
         {
             _bars[bar.Register] = bar;
-            _memories[bar.Register] = bar.IsMemory ? new((int)bar.Size) : null;
+            _memories[bar.Register] = bar.IsMemory ? SharedPages.Create(bar.Size) : null;
         }
 
         Backend = new PciDeviceBackend(this);
@@ -48,9 +50,8 @@ public abstract class EmbeddedPciDevice
     /// <summary>What it is.</summary>
     public PciDeviceDescription Description => _description;
 
-    /// <summary>Where it is on its platform.</summary>
-    /// <exception cref="InvalidOperationException">It is on none.</exception>
-    public EmbeddedEndpoint Endpoint => _endpoint ?? throw new InvalidOperationException("The device is on no platform.");
+    /// <summary>Where its requests go; null while it is in no machine.</summary>
+    public DeviceConnection? Connection => _connection;
 
     /// <summary>Whether the client allows it to do DMA and to send messages ("bus master" of the command register).</summary>
     public bool IsBusMaster => (_config.CommandValue & PciConfigSpace.CommandMaster) != 0;
@@ -58,8 +59,14 @@ public abstract class EmbeddedPciDevice
     /// <summary>Whether message-signalled interrupts are enabled, so that the wire is not used.</summary>
     public bool UsesMessages => Interrupts.Kind is VfioPciInterrupt.Msi or VfioPciInterrupt.MsiX;
 
-    /// <summary>The device as VFIO sees it.</summary>
+    /// <summary>
+    /// The device as VFIO's callers see it: regions, interrupts, reset. What offers it to a program, to a virtual machine or over a
+    /// socket goes through this.
+    /// </summary>
     public IVfioDeviceBackend Backend { get; }
+
+    /// <summary>Its part in the life of PASIDs; null if its requests carry none of their own.</summary>
+    public virtual IPasidUser? PasidUser => null;
 
     internal PciInterrupts Interrupts { get; }
 
@@ -68,31 +75,69 @@ public abstract class EmbeddedPciDevice
     internal bool IsMemoryEnabled => (_config.CommandValue & PciConfigSpace.CommandMemory) != 0;
 
     /// <summary>The devices of its slot or bus, which can be reset together; null if nothing is between it and the root.</summary>
-    internal IReadOnlyList<EmbeddedPciDevice>? ResetGroup { get; private set; }
+    internal IReadOnlyList<PciDevice>? ResetGroup { get; private set; }
 
     /// <summary>
     /// Says that devices lie behind one bridge: only together can they be reset by it (VFIO_DEVICE_PCI_HOT_RESET).
     /// </summary>
     /// <param name="devices">All of them, on one platform.</param>
-    public static void PlaceBehindOneBridge(params IReadOnlyList<EmbeddedPciDevice> devices)
+    public static void PlaceBehindOneBridge(params IReadOnlyList<PciDevice> devices)
     {
         ArgumentNullException.ThrowIfNull(devices);
-        EmbeddedPciDevice[] all = [.. devices];
-        foreach (EmbeddedPciDevice device in all)
+        PciDevice[] all = [.. devices];
+        foreach (PciDevice device in all)
         {
             device.ResetGroup = all;
         }
     }
 
-    /// <summary>The platform's firmware gives its registers addresses.</summary>
-    internal void Assign(ReadOnlySpan<ulong> bases) => _config = new(_description, bases);
+    /// <summary>The machine's firmware gives its registers addresses. Before anybody opens it.</summary>
+    /// <param name="bases">One for each base address register of the description, in its order.</param>
+    public void Assign(ReadOnlySpan<ulong> bases) => _config = new(_description, bases);
 
-    /// <summary>The device is on a platform: its requests go to the IOMMU from now on.</summary>
-    internal void Connect(EmbeddedEndpoint endpoint) => _endpoint = endpoint;
+    /// <summary>The device is in a machine: its requests go there from now on.</summary>
+    public void Connect(DeviceConnection connection)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        _connection = connection;
+    }
 
     internal PciBar? BarOf(int register) => _bars[register];
 
-    internal PciBarMemory? MemoryOf(int bar) => _memories[bar];
+    internal SharedPages? MemoryOf(int bar) => _memories[bar];
+
+    /// <summary>The pages by which a client maps registers; from now on the device looks at them.</summary>
+    internal SharedPages MapRegisters(int bar)
+    {
+        lock (_watchLock)
+        {
+            if (_mapped[bar] is { } present)
+            {
+                return present;
+            }
+
+            SharedPages pages = SharedPages.Create(_bars[bar]!.Size);
+            Volatile.Write(ref _mapped[bar], pages);
+            OnRegistersMapped(bar, new(pages));
+            _watch ??= new($"{GetType().Name} {_connection?.Id}", Look);
+            return pages;
+        }
+    }
+
+    /// <summary>Nobody has them mapped any more.</summary>
+    internal void UnmapRegisters()
+    {
+        RegisterWatch? watch;
+        lock (_watchLock)
+        {
+            watch = _watch;
+            _watch = null;
+        }
+
+        // Not under the lock: a look that is under way may end with a call of its own.
+        watch?.End();
+        Array.Clear(_mapped);
+    }
 
     internal ulong CallRead(int bar, ulong offset, int size) => ReadRegister(bar, offset, size);
 
@@ -106,7 +151,7 @@ public abstract class EmbeddedPciDevice
             _wakeup = null;
         }
 
-        foreach (PciBarMemory? memory in _memories)
+        foreach (SharedPages? memory in _memories)
         {
             memory?.Clear();
         }
@@ -147,18 +192,46 @@ public abstract class EmbeddedPciDevice
     /// <summary>The device goes back to the state after power-up. Its memory is cleared already.</summary>
     protected abstract void OnReset();
 
+    /// <summary>The registers of a base address register as a client has them mapped; empty if none has.</summary>
+    protected MappedRegisters MappedRegistersOf(int bar) => new(Volatile.Read(ref _mapped[bar]));
+
+    /// <summary>A client maps registers: the device shows there what is to be read.</summary>
+    protected virtual void OnRegistersMapped(int bar, MappedRegisters registers)
+    {
+    }
+
+    /// <summary>
+    /// Looks at registers that a client has mapped and does what was written there. Called again and again by one thread while they are
+    /// mapped, memory space is enabled and the device is there. Must not throw.
+    /// </summary>
+    /// <returns>Whether there was something.</returns>
+    protected internal virtual bool LookAtRegisters(int bar, MappedRegisters registers) => false;
+
+    /// <summary>Ends what the device holds outside: threads, files. Nobody uses it any more.</summary>
+    public void Dispose()
+    {
+        UnmapRegisters();
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Ends what a derived class holds.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+
     /// <summary>Reads memory as the device.</summary>
     /// <returns>How it ended; <see cref="DmaStatus.UnsupportedRequest"/> if the device is no bus master.</returns>
     protected DmaStatus ReadMemory(Iova address, Span<byte> destination, Pasid pasid = default) =>
-        IsBusMaster && _endpoint is { } endpoint
-            ? endpoint.Port.Read(MakeRequest(endpoint, address, DmaFlags.None, pasid), destination)
+        IsBusMaster && _connection is { } connection
+            ? connection.Port.Read(MakeRequest(connection, address, DmaFlags.None, pasid), destination)
             : DmaStatus.UnsupportedRequest;
 
     /// <summary>Writes memory as the device.</summary>
     /// <returns>How it ended; <see cref="DmaStatus.UnsupportedRequest"/> if the device is no bus master.</returns>
     protected DmaStatus WriteMemory(Iova address, ReadOnlySpan<byte> source, Pasid pasid = default) =>
-        IsBusMaster && _endpoint is { } endpoint
-            ? endpoint.Port.Write(MakeRequest(endpoint, address, DmaFlags.Write, pasid), source)
+        IsBusMaster && _connection is { } connection
+            ? connection.Port.Write(MakeRequest(connection, address, DmaFlags.Write, pasid), source)
             : DmaStatus.UnsupportedRequest;
 
     /// <summary>Asserts or releases the wired interrupt.</summary>
@@ -188,8 +261,22 @@ public abstract class EmbeddedPciDevice
     /// <summary>Reports an uncorrectable error to the client (PCI Express only).</summary>
     protected void ReportError() => Interrupts.ReportError();
 
-    private static DmaRequest MakeRequest(EmbeddedEndpoint endpoint, Iova address, DmaFlags flags, Pasid pasid) =>
+    private bool Look()
+    {
+        bool found = false;
+        for (int bar = 0; bar < _mapped.Length && IsMemoryEnabled; bar++)
+        {
+            if (Volatile.Read(ref _mapped[bar]) is { } pages)
+            {
+                found |= LookAtRegisters(bar, new(pages));
+            }
+        }
+
+        return found;
+    }
+
+    private static DmaRequest MakeRequest(DeviceConnection connection, Iova address, DmaFlags flags, Pasid pasid) =>
         pasid.IsPresent
-            ? new(endpoint.RequesterId, address, flags | DmaFlags.PasidValid, DmaKind.Untranslated, pasid)
-            : new(endpoint.RequesterId, address, flags);
+            ? new(connection.RequesterId, address, flags | DmaFlags.PasidValid, DmaKind.Untranslated, pasid)
+            : new(connection.RequesterId, address, flags);
 }

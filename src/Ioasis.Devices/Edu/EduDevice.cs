@@ -1,7 +1,7 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>When an <see cref="EduDevice"/> finishes what it was told to do.</summary>
 public enum EduTiming
@@ -40,7 +40,7 @@ public sealed record EduDeviceOptions
 /// raised and acknowledged, and a DMA engine with 4096 bytes of its own. A driver that runs against the one runs against the
 /// other.
 /// </summary>
-public sealed class EduDevice : EmbeddedPciDevice, IDisposable
+public sealed class EduDevice : PciDevice
 {
     /// <summary>Interrupt status: a factorial is ready.</summary>
     public const uint FactorialInterrupt = 1;
@@ -95,6 +95,23 @@ public sealed class EduDevice : EmbeddedPciDevice, IDisposable
         }
     }
 
+    /// <summary>The kind, for devices by text.</summary>
+    public static DeviceKind Kind { get; } = new(
+        "edu",
+        "QEMU's educational device: a factorial, an interrupt, a DMA engine of 4096 bytes",
+        [
+            new("delay", "milliseconds that a computation or a transfer takes; 0 (as is) for at once"),
+            new("mask", "bits of an address that its DMA engine has; 0xfffffff as is"),
+            new("reset", "on or off: whether it can be reset by itself; off as is"),
+        ],
+        static settings => new EduDevice(new()
+        {
+            Timing = settings.Number("delay", 0) > 0 ? EduTiming.Timed : EduTiming.Immediate,
+            Delay = TimeSpan.FromMilliseconds(settings.Number("delay", 0, 0, 3_600_000)),
+            DmaMask = (ulong)settings.Number("mask", (1L << 28) - 1),
+            CanReset = settings.Switch("reset", false),
+        }));
+
     /// <summary>Transfers that the IOMMU refused, or that were not possible, since it was made.</summary>
     public long FailedTransfers { get; private set; }
 
@@ -104,13 +121,6 @@ public sealed class EduDevice : EmbeddedPciDevice, IDisposable
     {
         bool computed = FinishFactorial();
         return FinishDma() || computed;
-    }
-
-    /// <summary>Stops the timers.</summary>
-    public void Dispose()
-    {
-        _factorialTimer?.Dispose();
-        _dmaTimer?.Dispose();
     }
 
     /// <inheritdoc/>
@@ -211,6 +221,14 @@ public sealed class EduDevice : EmbeddedPciDevice, IDisposable
             Array.Clear(_buffer);
             SetInterruptLine(false);
         }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        base.Dispose(disposing);
+        _factorialTimer?.Dispose();
+        _dmaTimer?.Dispose();
     }
 
     private static uint Factorial(uint n)

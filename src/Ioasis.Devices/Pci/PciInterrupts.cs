@@ -1,10 +1,9 @@
 using System.Runtime.InteropServices;
-using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>
 /// A PCI device's interrupts on their way to a client's event counters, by vfio-pci's rules: one of wire, MSI and MSI-X at a
@@ -50,7 +49,7 @@ internal sealed partial class PciInterrupts(PciDeviceDescription description)
     }
 
     /// <summary>Describes a kind of interrupt.</summary>
-    public Errno Describe(int index, out VfioInterrupt interrupt)
+    public Errno Describe(int index, out DeviceInterrupt interrupt)
     {
         const VfioIrqInfoFlags Plain = VfioIrqInfoFlags.EventFd | VfioIrqInfoFlags.NoResize;
         interrupt = default;

@@ -1,10 +1,9 @@
 using System.Buffers.Binary;
 using System.Numerics;
-using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <content>The work on a descriptor: a piece at a time, so that it can wait for a page anywhere and go on from there.</content>
 public sealed partial class Accelerator
@@ -200,7 +199,7 @@ public sealed partial class Accelerator
     private bool TryAsk(WorkItem item, ulong address, Access access, out Progress progress)
     {
         progress = Progress.NeedsPage;
-        if (_endpoint.Ats is not { } ats || item.Attempts++ >= _options.FaultRetries)
+        if (_connection.Ats is not { } ats || item.Attempts++ >= _options.FaultRetries)
         {
             return false;
         }
@@ -320,25 +319,25 @@ public sealed partial class Accelerator
 
     private AtsStatus Read(Pasid pasid, ulong address, Span<byte> destination)
     {
-        if (_endpoint.Ats is { } ats)
+        if (_connection.Ats is { } ats)
         {
             return ats.Read(pasid, address, destination, out _);
         }
 
-        DmaRequest request = new(_endpoint.Id, new(address), DmaFlags.PasidValid, DmaKind.Untranslated, pasid);
-        return _endpoint.Port.Read(request, destination) == DmaStatus.Success ? AtsStatus.Success : AtsStatus.PageMissing;
+        DmaRequest request = new(_connection.Id, new(address), DmaFlags.PasidValid, DmaKind.Untranslated, pasid);
+        return _connection.Port.Read(request, destination) == DmaStatus.Success ? AtsStatus.Success : AtsStatus.PageMissing;
     }
 
     private AtsStatus Write(Pasid pasid, ulong address, ReadOnlySpan<byte> source)
     {
-        if (_endpoint.Ats is { } ats)
+        if (_connection.Ats is { } ats)
         {
             return ats.Write(pasid, address, source, out _);
         }
 
         DmaRequest request = new(
-            _endpoint.Id, new(address), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, pasid);
-        return _endpoint.Port.Write(request, source) == DmaStatus.Success ? AtsStatus.Success : AtsStatus.PageMissing;
+            _connection.Id, new(address), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, pasid);
+        return _connection.Port.Write(request, source) == DmaStatus.Success ? AtsStatus.Success : AtsStatus.PageMissing;
     }
 
     private static void FillPattern(Span<byte> piece, ulong pattern, uint offset)

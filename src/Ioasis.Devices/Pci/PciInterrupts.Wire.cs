@@ -1,10 +1,9 @@
 using System.Runtime.InteropServices;
-using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <content>The wired interrupt: masks, unmasks by hand and by counter, and firing.</content>
 internal sealed partial class PciInterrupts

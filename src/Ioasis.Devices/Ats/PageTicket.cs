@@ -1,4 +1,4 @@
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>How an access through the device's own cache ended.</summary>
 public enum AtsStatus

@@ -1,9 +1,8 @@
 using System.Buffers.Binary;
-using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>How an accelerator is built.</summary>
 public sealed record AcceleratorOptions
@@ -38,9 +37,9 @@ public readonly record struct AcceleratorStatistics(
 /// It runs either step by step (<see cref="Step"/>, deterministic) or on threads of its own (<see cref="Start"/>). When a PASID
 /// is stopped, its descriptors are dropped without a completion record; the step that is under way ends first.
 /// </remarks>
-public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDisposable
+public sealed partial class Accelerator : ISharedWorkQueue, IPasidUser, IDisposable
 {
-    private readonly EmbeddedEndpoint _endpoint;
+    private readonly DeviceConnection _connection;
     private readonly AcceleratorOptions _options;
     private readonly IoLock _lock = new();
     private readonly List<WorkItem> _items = [];
@@ -52,13 +51,12 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     private long _sequence;
     private volatile bool _ends;
 
-    /// <summary>Builds an accelerator behind an endpoint, and makes it known as the device's part in the life of PASIDs.</summary>
-    public Accelerator(EmbeddedEndpoint endpoint, AcceleratorOptions? options = null)
+    /// <summary>Builds an accelerator. The machine must tell it of the life of PASIDs (<see cref="IPasidUser"/>).</summary>
+    public Accelerator(DeviceConnection connection, AcceleratorOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(endpoint);
-        _endpoint = endpoint;
+        ArgumentNullException.ThrowIfNull(connection);
+        _connection = connection;
         _options = options ?? new();
-        endpoint.Device.PasidDevice = this;
     }
 
     private enum Place
@@ -72,8 +70,8 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public string Name => _options.Name;
 
-    /// <summary>The device that it is.</summary>
-    public EmbeddedEndpoint Endpoint => _endpoint;
+    /// <summary>Where it is.</summary>
+    public DeviceConnection Connection => _connection;
 
     /// <summary>What it did so far.</summary>
     public AcceleratorStatistics Statistics
@@ -102,7 +100,7 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     /// <inheritdoc/>
     public bool TryEnqueue(ReadOnlySpan<byte> command)
     {
-        if (command.Length != DeferrableWrite.CommandSize)
+        if (command.Length != AcceleratorDescriptor.Size)
         {
             return false;
         }
@@ -205,21 +203,21 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     }
 
     /// <inheritdoc/>
-    public void Begin(Ioasid ioasid)
+    public void BeginPasid(Pasid pasid)
     {
         using (_lock.Acquire())
         {
-            _ = _stopped.Remove(ioasid.Pasid.Value);
+            _ = _stopped.Remove(pasid.Value);
         }
     }
 
     /// <inheritdoc/>
-    public Errno Stop(Ioasid ioasid)
+    public Errno StopPasid(Pasid pasid)
     {
         using (_lock.Acquire())
         {
-            _ = _stopped.Add(ioasid.Pasid.Value);
-            foreach (WorkItem item in _items.FindAll(item => item.Pasid == ioasid.Pasid))
+            _ = _stopped.Add(pasid.Value);
+            foreach (WorkItem item in _items.FindAll(item => item.Pasid == pasid))
             {
                 item.IsAborted = true;
                 if (item.Place != Place.Running)
@@ -234,11 +232,11 @@ public sealed partial class Accelerator : ISharedWorkQueue, IPasidDevice, IDispo
     }
 
     /// <inheritdoc/>
-    public bool IsDrained(Ioasid ioasid, out string? holds)
+    public bool IsPasidDrained(Pasid pasid, out string? holds)
     {
         using (_lock.Acquire())
         {
-            int left = _items.Count(item => item.Pasid == ioasid.Pasid);
+            int left = _items.Count(item => item.Pasid == pasid);
             holds = left == 0 ? null : $"{left} descriptors that are being worked on";
             return left == 0;
         }

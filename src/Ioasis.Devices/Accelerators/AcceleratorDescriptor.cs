@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
-using Ioasis.Core;
+using Ioasis.Platform;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>What an accelerator can be asked to do. Numbers and places of the fields are those of Intel's DSA specification.</summary>
 public enum AcceleratorOperation : byte
@@ -73,7 +73,7 @@ public enum AcceleratorStatus : byte
     BadFlags = 0x11,
 }
 
-/// <summary>A command of 64 bytes. The PASID is put in on its way (<see cref="DeferrableWrite"/>).</summary>
+/// <summary>A command of 64 bytes. The PASID is put in on its way (<see cref="ISharedWorkQueue"/>).</summary>
 /// <param name="Operation">What to do.</param>
 /// <param name="Flags">How.</param>
 /// <param name="Completion">Where the completion record goes, 32-byte aligned.</param>
@@ -91,7 +91,7 @@ public readonly record struct AcceleratorDescriptor(
     uint Seed = 0)
 {
     /// <summary>Bytes of a descriptor.</summary>
-    public const int Size = DeferrableWrite.CommandSize;
+    public const int Size = ISharedWorkQueue.CommandSize;
 
     private const int KnownFlags =
         (int)(AcceleratorFlags.BlockOnFault | AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion);

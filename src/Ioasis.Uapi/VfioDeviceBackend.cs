@@ -1,11 +1,11 @@
 using Ioasis.Primitives;
-using Ioasis.Uapi;
+using Microsoft.Win32.SafeHandles;
 
-namespace Ioasis.Kernel;
+namespace Ioasis.Uapi;
 
 /// <summary>
 /// The seam between VFIO's descriptors and what a device is: registers, interrupts, reset. The kernel side checks the form
-/// of every call and hands the meaning over; it knows no bus. DMA is not part of it: that is the core's.
+/// of every call and hands the meaning over; it knows no bus. DMA is not part of it: the device does that of its own accord.
 /// </summary>
 /// <remarks>Thread-safe: calls may come at the same time. No call throws on what a client can send.</remarks>
 public interface IVfioDeviceBackend
@@ -31,11 +31,11 @@ public interface IVfioDeviceBackend
 
     /// <summary>Describes a region.</summary>
     /// <returns>Success, with size 0 for one that is not there; <see cref="Errno.InvalidArgument"/> for an unknown number.</returns>
-    Errno GetRegion(int index, out VfioRegion region);
+    Errno GetRegion(int index, out DeviceRegion region);
 
     /// <summary>Describes an interrupt.</summary>
     /// <returns>Success, with count 0 for one that is not there; <see cref="Errno.InvalidArgument"/> for an unknown number.</returns>
-    Errno GetInterrupt(int index, out VfioInterrupt interrupt);
+    Errno GetInterrupt(int index, out DeviceInterrupt interrupt);
 
     /// <summary>Reads from a region.</summary>
     /// <param name="index">Any number.</param>
@@ -58,6 +58,26 @@ public interface IVfioDeviceBackend
     /// <param name="address">Where it is; valid while the device's descriptor or a mapping of it exists.</param>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if there is nothing that can be mapped.</returns>
     Errno Map(int index, ulong offset, ulong length, out nint address);
+
+    /// <summary>
+    /// As <see cref="Map"/>, for another process: the memory file behind a part of a region. The file stays the device's: who keeps it
+    /// longer than the device is open duplicates it.
+    /// </summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">A multiple of the page size, below 2^40.</param>
+    /// <param name="length">A multiple of the page size, not 0.</param>
+    /// <param name="file">The memory file.</param>
+    /// <param name="fileOffset">Where in the file the part begins.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> if there is nothing that can be mapped; <see cref="Errno.NotSupported"/> if it can be
+    /// mapped in this process only.
+    /// </returns>
+    Errno MapFile(int index, ulong offset, ulong length, out SafeFileHandle? file, out long fileOffset)
+    {
+        file = null;
+        fileOffset = 0;
+        return Errno.NotSupported;
+    }
 
     /// <summary>Configures, masks or signals interrupts.</summary>
     /// <param name="set">The call, checked: the vectors exist, there is one kind of data.</param>
@@ -120,18 +140,43 @@ public interface IVfioDeviceBackend
 /// <summary>A region of a device.</summary>
 /// <param name="Size">Bytes; 0 if it is not there.</param>
 /// <param name="Flags">What can be done with it. Capabilities set their flag themselves.</param>
-/// <param name="SparseAreas">The parts that can be mapped, if that is not the whole.</param>
+/// <param name="Areas">The parts that can be mapped, by offset; null if none can.</param>
 /// <param name="MsiXMappable">The table of MSI-X lies in it and can be mapped.</param>
-public readonly record struct VfioRegion(
+public readonly record struct DeviceRegion(
     ulong Size,
     VfioRegionFlags Flags,
-    IReadOnlyList<VfioSparseArea>? SparseAreas = null,
+    IReadOnlyList<DeviceArea>? Areas = null,
     bool MsiXMappable = false);
+
+/// <summary>What a store to a mapped part of a region means.</summary>
+public enum DeviceAreaKind
+{
+    /// <summary>Plain memory: nobody needs to notice.</summary>
+    Memory,
+
+    /// <summary>
+    /// Of each register only the last value counts. The device looks at the shared pages by itself.
+    /// </summary>
+    Doorbells,
+
+    /// <summary>
+    /// Stores have effects. The device looks at the shared pages by itself, and sees each register that has changed since it looked
+    /// last; who wants every access exact lets them trap and uses <see cref="IVfioDeviceBackend.Read"/> and
+    /// <see cref="IVfioDeviceBackend.Write"/>.
+    /// </summary>
+    Registers,
+}
+
+/// <summary>A part of a region that can be mapped.</summary>
+/// <param name="Offset">Where it begins, a multiple of the page size.</param>
+/// <param name="Size">Bytes, a multiple of the page size.</param>
+/// <param name="Kind">What a store to it means.</param>
+public readonly record struct DeviceArea(ulong Offset, ulong Size, DeviceAreaKind Kind);
 
 /// <summary>A kind of interrupt of a device.</summary>
 /// <param name="Count">Vectors; 0 if it is not there.</param>
 /// <param name="Flags">What can be done with it.</param>
-public readonly record struct VfioInterrupt(uint Count, VfioIrqInfoFlags Flags);
+public readonly record struct DeviceInterrupt(uint Count, VfioIrqInfoFlags Flags);
 
 /// <summary>A write of a register.</summary>
 /// <param name="Region">The region.</param>
@@ -141,11 +186,11 @@ public readonly record struct VfioInterrupt(uint Count, VfioIrqInfoFlags Flags);
 public readonly record struct VfioIoEvent(int Region, ulong Offset, int Size, ulong Data);
 
 /// <summary>A device that is reset together with others.</summary>
-/// <param name="Device">The device as the core knows it.</param>
+/// <param name="Device">The device, as it was given to the kernel side.</param>
 /// <param name="Segment">Its segment.</param>
 /// <param name="Bus">Its bus.</param>
 /// <param name="DeviceFunction">Device in 7:3, function in 2:0.</param>
-public readonly record struct VfioResetMember(Core.IommuDevice Device, ushort Segment, byte Bus, byte DeviceFunction);
+public readonly record struct VfioResetMember(IVfioDeviceBackend Device, ushort Segment, byte Bus, byte DeviceFunction);
 
 /// <summary>A counter that a client gave for an interrupt. Outlives the descriptor that it came from.</summary>
 public interface IVfioEvent

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Numerics;
 using Ioasis.Platform;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>
 /// A configuration space as vfio-pci presents it to a client: base addresses can be sized and moved without effect, the

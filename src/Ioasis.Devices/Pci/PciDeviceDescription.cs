@@ -1,6 +1,8 @@
-namespace Ioasis.Embedded;
+using Ioasis.Uapi;
 
-/// <summary>What an <see cref="EmbeddedPciDevice"/> says of itself in its configuration space.</summary>
+namespace Ioasis.Devices;
+
+/// <summary>What an <see cref="PciDevice"/> says of itself in its configuration space.</summary>
 public sealed record PciDeviceDescription
 {
     /// <summary>Vendor ID.</summary>
@@ -62,13 +64,16 @@ public sealed record PciDeviceDescription
                 || (used & (registers << bar.Register)) != 0
                 || !isPower
                 || bar.Size < (bar.IsIo ? 4u : 16u)
-                || (!bar.Is64Bit && bar.Size > 1u << 31)
-                || bar.Size > int.MaxValue && bar.IsMemory)
+                || bar.Size > (bar.Is64Bit ? 1ul << 39 : 1ul << 31))
             {
                 return $"Base address register {bar.Register} of {bar.Size} bytes is not possible.";
             }
 
             used |= registers << bar.Register;
+            if (bar.Areas is { } areas && (bar.IsIo || bar.IsMemory || !AreInOrder(areas, bar.Size)))
+            {
+                return $"The parts of base address register {bar.Register} that can be mapped are not in order, or it is not of registers.";
+            }
         }
 
         if (MsiVectors is < 0 or > 32 || (MsiVectors & (MsiVectors - 1)) != 0)
@@ -98,6 +103,22 @@ public sealed record PciDeviceDescription
 
         return null;
     }
+
+    private static bool AreInOrder(IReadOnlyList<DeviceArea> areas, ulong size)
+    {
+        ulong end = 0;
+        foreach (DeviceArea area in areas)
+        {
+            if (((area.Offset | area.Size) & 4095) != 0 || area.Size == 0 || area.Offset < end || area.Offset > size || area.Size > size - area.Offset)
+            {
+                return false;
+            }
+
+            end = area.Offset + area.Size;
+        }
+
+        return true;
+    }
 }
 
 /// <summary>A base address register.</summary>
@@ -115,10 +136,15 @@ public sealed record PciBar(int Register, ulong Size)
     public bool IsIo { get; init; }
 
     /// <summary>
-    /// Whether it is plain memory: the platform keeps the bytes, and a client may map it. Registers, with which something
-    /// happens, cannot be mapped: nothing in a process would notice the access.
+    /// Whether it is plain memory: the framework keeps the bytes, and a client may map it.
     /// </summary>
     public bool IsMemory { get; init; }
+
+    /// <summary>
+    /// Registers that a client may map, by offset: the device looks at them by itself then (<see cref="PciDevice.LookAtRegisters"/>), for
+    /// nothing in a process notices a store. Null for none.
+    /// </summary>
+    public IReadOnlyList<DeviceArea>? Areas { get; init; }
 }
 
 /// <summary>MSI-X of a device.</summary>

@@ -1,11 +1,11 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
+using Microsoft.Win32.SafeHandles;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>A PCI device as VFIO sees it: regions by vfio-pci's numbers, accesses split as a processor's would be.</summary>
 internal sealed class PciDeviceBackend : IVfioDeviceBackend
@@ -13,10 +13,10 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     private const int PageSize = 4096;
     private const int LastFeature = 12;
 
-    private readonly EmbeddedPciDevice _device;
+    private readonly PciDevice _device;
     private readonly PciIoEvents _ioEvents;
 
-    public PciDeviceBackend(EmbeddedPciDevice device)
+    public PciDeviceBackend(PciDevice device)
     {
         _device = device;
         _ioEvents = new(this);
@@ -38,9 +38,8 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     public IReadOnlyList<VfioResetMember>? ResetMembers =>
         _device.ResetGroup?.Select(static member =>
         {
-            DeviceId id = member.Endpoint.Id;
-            return new VfioResetMember(
-                member.Endpoint.Device, id.Segment, (byte)id.Bus, (byte)id.Value);
+            DeviceId id = member.Connection?.Id ?? default;
+            return new VfioResetMember(member.Backend, id.Segment, (byte)id.Bus, (byte)id.Value);
         }).ToList();
 
     /// <inheritdoc/>
@@ -55,13 +54,14 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     public void Close()
     {
         _ioEvents.Close();
+        _device.UnmapRegisters();
         _device.Config.Close();
         _device.Interrupts.Close();
         _device.CallReset();
     }
 
     /// <inheritdoc/>
-    public Errno GetRegion(int index, out VfioRegion region)
+    public Errno GetRegion(int index, out DeviceRegion region)
     {
         const VfioRegionFlags Both = VfioRegionFlags.Read | VfioRegionFlags.Write;
         region = default;
@@ -74,10 +74,11 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
                 if (_device.BarOf(index) is { } bar)
                 {
                     bool canMap = bar.IsMemory && bar.Size >= PageSize;
+                    IReadOnlyList<DeviceArea>? areas = canMap ? [new(0, bar.Size, DeviceAreaKind.Memory)] : bar.Areas;
                     region = new(
                         bar.Size,
-                        canMap ? Both | VfioRegionFlags.Mmap : Both,
-                        null,
+                        areas is null ? Both : Both | VfioRegionFlags.Mmap,
+                        areas,
                         canMap && _device.Description.MsiX?.Bar == index);
                 }
 
@@ -90,7 +91,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     }
 
     /// <inheritdoc/>
-    public Errno GetInterrupt(int index, out VfioInterrupt interrupt) => _device.Interrupts.Describe(index, out interrupt);
+    public Errno GetInterrupt(int index, out DeviceInterrupt interrupt) => _device.Interrupts.Describe(index, out interrupt);
 
     /// <inheritdoc/>
     public Errno Read(int index, ulong offset, Span<byte> destination, out int count)
@@ -152,16 +153,27 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     public Errno Map(int index, ulong offset, ulong length, out nint address)
     {
         address = 0;
-        if (index > (int)VfioPciRegion.Bar5
-            || _device.BarOf(index) is not { IsMemory: true, Size: >= PageSize } bar
-            || offset > bar.Size
-            || length > bar.Size - offset)
+        if (FindPages(index, offset, length) is not { } pages)
         {
             return Errno.InvalidArgument;
         }
 
-        address = _device.MemoryOf(index)!.Address + (nint)offset;
+        address = pages.Address + (nint)offset;
         return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public Errno MapFile(int index, ulong offset, ulong length, out SafeFileHandle? file, out long fileOffset)
+    {
+        file = null;
+        fileOffset = (long)offset;
+        if (FindPages(index, offset, length) is not { } pages)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        file = pages.File;
+        return file is null ? Errno.NotSupported : Errno.Success;
     }
 
     /// <inheritdoc/>
@@ -194,13 +206,16 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     public Errno GetDmaMemory(int index, ulong offset, ulong length, out PhysicalAddress address)
     {
         address = default;
-        Errno error = Map(index, offset, length, out nint at);
-        if (error != Errno.Success || !_device.Endpoint.ReachesProcess)
+        nint at = 0;
+        Errno error = index <= (int)VfioPciRegion.Bar5 && _device.BarOf(index) is { IsMemory: true }
+            ? Map(index, offset, length, out at)
+            : Errno.InvalidArgument;
+        if (error != Errno.Success || _device.Connection?.HostMemory is not { } host)
         {
             return error != Errno.Success ? error : Errno.NotSupported;
         }
 
-        address = new(ProcessUserMemory.WindowStart + (ulong)at);
+        address = new(host.Value + (ulong)at);
         return Errno.Success;
     }
 
@@ -277,6 +292,34 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
 
     /// <inheritdoc/>
     public void RequestRelease() => _device.Interrupts.RequestRelease();
+
+    // What a client can map at a place: plain memory, or registers that the device looks at from then on.
+    private SharedPages? FindPages(int index, ulong offset, ulong length)
+    {
+        if (index > (int)VfioPciRegion.Bar5
+            || _device.BarOf(index) is not { } bar
+            || offset > bar.Size
+            || length > bar.Size - offset)
+        {
+            return null;
+        }
+
+        if (bar.IsMemory)
+        {
+            return bar.Size >= PageSize ? _device.MemoryOf(index) : null;
+        }
+
+        ulong end = offset;
+        foreach (DeviceArea area in bar.Areas ?? [])
+        {
+            if (area.Offset <= end && end < area.Offset + area.Size)
+            {
+                end = area.Offset + area.Size;
+            }
+        }
+
+        return end >= offset + length ? _device.MapRegisters(index) : null;
+    }
 
     // Nobody reaches the memory while it is cleared.
     private void ResetDevice()
@@ -369,7 +412,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
             else if (_device.MemoryOf(index) is { } memory)
             {
                 size = (int)Math.Min((ulong)destination.Length, left);
-                memory.Bytes.Slice((int)offset, size).CopyTo(destination);
+                memory.Slice(offset, size).CopyTo(destination);
             }
             else
             {
@@ -398,7 +441,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
             else if (_device.MemoryOf(index) is { } memory)
             {
                 size = (int)Math.Min((ulong)source.Length, left);
-                source[..size].CopyTo(memory.Bytes[(int)offset..]);
+                source[..size].CopyTo(memory.Slice(offset, size));
             }
             else
             {

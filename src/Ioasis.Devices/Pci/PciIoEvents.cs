@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
-using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Uapi;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>
 /// The registers of a device that are written when a counter is (<c>VFIO_DEVICE_IOEVENTFD</c>): what a hypervisor's doorbell

@@ -1,8 +1,7 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Architecture;
 
-namespace Ioasis.Embedded;
+namespace Ioasis.Devices;
 
 /// <summary>
 /// The side of an endpoint that speaks PCIe ATS and PRI: it caches translations until it is told to forget them, asks for pages
@@ -11,12 +10,12 @@ namespace Ioasis.Embedded;
 /// <remarks>
 /// An Invalidation Completion is sent only when every access has ended that may use what was invalidated, as PCIe asks.
 /// </remarks>
-public sealed class EmbeddedAts
+public sealed class EndpointAts
 {
     private const int Groups = 512;
     private const ulong PageMask = 4095;
 
-    private readonly EmbeddedPcieLink _link;
+    private readonly IPcieAtsPort _link;
     private readonly IDmaPort _port;
     private readonly DeviceId _id;
     private readonly IoLock _lock = new();
@@ -29,7 +28,12 @@ public sealed class EmbeddedAts
     private int _pendingCount;
     private bool _pagesDisabled;
 
-    internal EmbeddedAts(EmbeddedPcieLink link, IDmaPort port, DeviceId id, bool pageRequests)
+    /// <summary>Makes it.</summary>
+    /// <param name="link">Where its messages go.</param>
+    /// <param name="port">Where its requests go.</param>
+    /// <param name="id">The requester.</param>
+    /// <param name="pageRequests">Whether it may ask for pages.</param>
+    public EndpointAts(IPcieAtsPort link, IDmaPort port, DeviceId id, bool pageRequests)
     {
         _link = link;
         _port = port;
@@ -181,7 +185,7 @@ public sealed class EmbeddedAts
             _pendingCount = 0;
         }
 
-        forgotten.ForEach(static ticket => ticket.Answer((int)PageResponseCode.ResponseFailure));
+        forgotten.ForEach(static ticket => ticket.Answer(PcieAts.ResponseFailure));
     }
 
     /// <summary>Forgets the translations of a PASID of its own accord.</summary>
@@ -209,12 +213,12 @@ public sealed class EmbeddedAts
     }
 
     /// <summary>An Invalidation Request came.</summary>
-    internal void Invalidate(in PcieMessage message)
+    public void Invalidate(in PcieMessage message)
     {
         ulong page = message.Payload >> 12;
-        bool isRange = (message.Payload & AtsInvalidatePayload.RangeBit) != 0;
+        bool isRange = (message.Payload & PcieAts.RangeBit) != 0;
         int pagesLog2 = isRange ? System.Numerics.BitOperations.TrailingZeroCount(~page) + 1 : 0;
-        bool isGlobal = message.HasPasid && (message.Payload & AtsInvalidatePayload.GlobalBit) != 0;
+        bool isGlobal = message.HasPasid && (message.Payload & PcieAts.GlobalBit) != 0;
         uint pasid = message.HasPasid ? message.Pasid.Value : 0;
         using (_lock.Acquire())
         {
@@ -250,17 +254,17 @@ public sealed class EmbeddedAts
     }
 
     /// <summary>A Page Request Group Response came.</summary>
-    internal void TakeResponse(in PcieMessage message)
+    public void TakeResponse(in PcieMessage message)
     {
-        int index = (int)(message.Payload >> PageRequestPayload.ResponseGroupShift & PageRequestPayload.GroupMask);
-        int code = (int)(message.Payload >> PageRequestPayload.ResponseCodeShift & 0xf);
+        int index = (int)(message.Payload >> PcieAts.ResponseGroupShift & PcieAts.GroupMask);
+        int code = (int)(message.Payload >> PcieAts.ResponseCodeShift & 0xf);
         PageTicket? ticket;
         using (_lock.Acquire())
         {
             ticket = _pending[index];
             _pending[index] = null;
             _pendingCount -= ticket is null ? 0 : 1;
-            if (code == (int)PageResponseCode.ResponseFailure)
+            if (code == PcieAts.ResponseFailure)
             {
                 Volatile.Write(ref _pagesDisabled, true);
             }
@@ -353,22 +357,22 @@ public sealed class EmbeddedAts
     }
 
     private void Complete(in PcieMessage message) => _link.HandleInvalidationCompletion(new(
-        PcieMessageCode.InvalidationCompletion,
+        PcieAts.InvalidationCompletionCode,
         message.RequesterId,
         message.Segment,
         Pasid.Invalid,
         (1ul << 32) | (1ul << message.Tag)));
 
     private PcieMessage MakePageRequest(Pasid pasid, ulong address, Access access, int index, bool isLast) => new(
-        PcieMessageCode.PageRequest,
+        PcieAts.PageRequestCode,
         _id.RequesterId,
         _id.Segment,
         pasid.IsPresent ? pasid : Pasid.Invalid,
         (address & ~PageMask)
-            | ((access & Primitives.Access.Read) != 0 ? PageRequestPayload.ReadBit : 0)
-            | ((access & Primitives.Access.Write) != 0 ? PageRequestPayload.WriteBit : 0)
-            | (isLast ? PageRequestPayload.LastBit : 0)
-            | ((ulong)index << PageRequestPayload.GroupShift));
+            | ((access & Primitives.Access.Read) != 0 ? PcieAts.ReadBit : 0)
+            | ((access & Primitives.Access.Write) != 0 ? PcieAts.WriteBit : 0)
+            | (isLast ? PcieAts.LastBit : 0)
+            | ((ulong)index << PcieAts.GroupShift));
 
     private readonly record struct CachedPage(ulong Address, bool Reads, bool Writes)
     {

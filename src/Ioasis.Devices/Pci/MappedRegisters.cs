@@ -1,0 +1,62 @@
+using System.Buffers.Binary;
+
+namespace Ioasis.Devices;
+
+/// <summary>
+/// Registers of a device that a client has mapped, as the device sees them: it reads what was stored there and shows what is to
+/// be read. Accesses are single and ordered. A client may store anything at any time.
+/// </summary>
+public readonly unsafe struct MappedRegisters
+{
+    private readonly SharedPages? _pages;
+
+    internal MappedRegisters(SharedPages? pages) => _pages = pages;
+
+    /// <summary>Whether nobody has mapped them: accesses read 0 and write nothing.</summary>
+    public bool IsEmpty => _pages is null;
+
+    /// <summary>Reads 4 bytes.</summary>
+    /// <param name="offset">In the region, a multiple of 4.</param>
+    public uint Read32(uint offset)
+    {
+        uint value = IsInside(offset, 4) ? Volatile.Read(ref *(uint*)(_pages!.Address + (nint)offset)) : 0;
+        return BitConverter.IsLittleEndian ? value : BinaryPrimitives.ReverseEndianness(value);
+    }
+
+    /// <summary>Reads 8 bytes.</summary>
+    /// <param name="offset">In the region, a multiple of 8.</param>
+    public ulong Read64(uint offset)
+    {
+        ulong value = IsInside(offset, 8) ? Volatile.Read(ref *(ulong*)(_pages!.Address + (nint)offset)) : 0;
+        return BitConverter.IsLittleEndian ? value : BinaryPrimitives.ReverseEndianness(value);
+    }
+
+    /// <summary>Writes 4 bytes.</summary>
+    /// <param name="offset">In the region, a multiple of 4.</param>
+    /// <param name="value">The value.</param>
+    public void Write32(uint offset, uint value)
+    {
+        if (IsInside(offset, 4))
+        {
+            Volatile.Write(
+                ref *(uint*)(_pages!.Address + (nint)offset),
+                BitConverter.IsLittleEndian ? value : BinaryPrimitives.ReverseEndianness(value));
+        }
+    }
+
+    /// <summary>Writes 8 bytes.</summary>
+    /// <param name="offset">In the region, a multiple of 8.</param>
+    /// <param name="value">The value.</param>
+    public void Write64(uint offset, ulong value)
+    {
+        if (IsInside(offset, 8))
+        {
+            Volatile.Write(
+                ref *(ulong*)(_pages!.Address + (nint)offset),
+                BitConverter.IsLittleEndian ? value : BinaryPrimitives.ReverseEndianness(value));
+        }
+    }
+
+    private bool IsInside(uint offset, uint size) =>
+        _pages is { } pages && (offset & (size - 1)) == 0 && offset + (ulong)size <= pages.Size;
+}
