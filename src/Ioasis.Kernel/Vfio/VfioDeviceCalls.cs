@@ -135,7 +135,7 @@ internal static class VfioDeviceCalls
     private static CapabilityChain? Describe(in DeviceRegion region)
     {
         // A region that can be mapped whole needs no list of parts.
-        IReadOnlyList<VfioSparseArea>? parts = region.Areas is { } areas ? Join(areas) : null;
+        List<VfioSparseArea>? parts = region.Areas is { } areas ? Join(areas) : null;
         bool isWhole = parts is null || (parts.Count == 1 && parts[0].Offset == 0 && parts[0].Size >= region.Size);
         if (region.Size == 0 || (isWhole && !region.MsiXMappable))
         {
