@@ -1,5 +1,6 @@
 using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Primitives;
 
 namespace Ioasis.Embedded;
@@ -16,6 +17,7 @@ public sealed partial class EmbeddedPlatform
     /// <param name="properties">
     /// What a function can do beside; null for nothing. Group, requester and trust are the topology's to say.
     /// </param>
+    /// <param name="devices">The model of a device in the place of a function; null for none.</param>
     /// <returns>The functions, by their numbers.</returns>
     /// <exception cref="InvalidOperationException">
     /// The core or the driver refused a function, or the policy a group: those before it have been added.
@@ -23,7 +25,8 @@ public sealed partial class EmbeddedPlatform
     public IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> AddTopology(
         PcieTopology topology,
         DefaultDomainPolicy? policy = null,
-        Func<PcieFunction, EmbeddedEndpointOptions>? properties = null)
+        Func<PcieFunction, EmbeddedEndpointOptions>? properties = null,
+        Func<PcieFunction, PciDevice?>? devices = null)
     {
         ArgumentNullException.ThrowIfNull(topology);
         Dictionary<DeviceId, EmbeddedEndpoint> endpoints = [];
@@ -35,12 +38,15 @@ public sealed partial class EmbeddedPlatform
             foreach (PcieFunction function in members)
             {
                 EmbeddedEndpointOptions options = properties?.Invoke(function) ?? new();
-                EmbeddedEndpoint endpoint = AddEndpoint(function.Id, options with
+                options = options with
                 {
                     GroupId = group,
                     RequesterId = topology.RequesterId(function),
                     IsUntrusted = topology.IsUntrusted(function),
-                });
+                };
+                EmbeddedEndpoint endpoint = devices?.Invoke(function) is { } device
+                    ? AddDevice(device, function.Id, options)
+                    : AddEndpoint(function.Id, options);
                 endpoints.Add(function.Id, endpoint);
                 group = endpoint.Device.Group.Id;
                 iommu = endpoint.Iommu;

@@ -1,7 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using Ioasis.Embedded;
-using Ioasis.Hardware;
 using Ioasis.Primitives;
 
 namespace Ioasis.Native;
@@ -9,8 +7,6 @@ namespace Ioasis.Native;
 /// <content>The library and its platforms.</content>
 internal static unsafe partial class Exports
 {
-    private const int DefaultFaultCapacity = 65536;
-
     [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_errmsg")]
     private static nint ErrorMessage()
     {
@@ -48,14 +44,12 @@ internal static unsafe partial class Exports
                 return LastError.Set(Call, bad);
             }
 
-            EmbeddedPlatform machine = new(new()
+            if (MachineMaking.Make(wanted, out NativePlatform? made) is { } impossible)
             {
-                Caching = s_caching[wanted.Caching],
-                PinnedMemoryLimit = wanted.PinnedLimit == 0 ? null : (long)wanted.PinnedLimit,
-                FaultCapacity = wanted.FaultCapacity == 0 ? DefaultFaultCapacity : (int)wanted.FaultCapacity,
-            });
-            NativePlatform made = new(machine);
-            made.Handle = HandleTable.Add(made);
+                return LastError.Set(Call, impossible);
+            }
+
+            made!.Handle = HandleTable.Add(made);
             Unsafe.WriteUnaligned((void*)platform, made.Handle);
             return 0;
         }
@@ -69,14 +63,11 @@ internal static unsafe partial class Exports
         }
     }
 
-    // In the order of IOASIS_CACHING_…
-    private static readonly CachingMode[] s_caching = [CachingMode.Realistic, CachingMode.None, CachingMode.Hostile];
-
     private static Failure? CheckOptions(in PlatformOptions options)
     {
         string? text = options switch
         {
-            { Caching: var caching } when caching >= (uint)s_caching.Length => $"options.caching is {caching}: 0 to {s_caching.Length - 1} are possible",
+            { Caching: var caching } when caching >= (uint)MachineMaking.CachingModes => $"options.caching is {caching}: 0 to {MachineMaking.CachingModes - 1} are possible",
             { PinnedLimit: > long.MaxValue } => $"options.pinned_limit is {options.PinnedLimit}: at most 2^63 - 1 is possible",
             { FaultCapacity: > 1 << 24 } => $"options.fault_capacity is {options.FaultCapacity}: at most {1 << 24} is possible",
             { Reserved: not 0 } => $"options.reserved is {options.Reserved}: it must be 0",

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
@@ -40,6 +41,14 @@ internal sealed class NativePlatform(EmbeddedPlatform machine)
 
     /// <summary>Devices by name.</summary>
     public ConcurrentDictionary<string, NativeDevice> Devices => _devices;
+
+    /// <summary>Takes a device of the machine, before anybody has the platform.</summary>
+    public void Take(EmbeddedEndpoint endpoint, PciDevice? function)
+    {
+        NativeDevice device = new(this, function, function is null ? null : function.Dispose) { Endpoint = endpoint };
+        device.Handle = HandleTable.Add(device);
+        _devices[endpoint.Device.Name] = device;
+    }
 
     /// <summary>Begins a call; what it uses stays until the scope ends.</summary>
     public EpochReclaimer.Scope Enter() => _calls.Enter();

@@ -21,6 +21,9 @@ internal struct PlatformOptions : ISizedStructure
     public ulong PinnedLimit;
     public uint FaultCapacity;
     public uint Reserved;
+    public nint Machine;
+    public nint MachineFile;
+    public nint Iommu;
 
     public static int MinimumSize => 24;
 }

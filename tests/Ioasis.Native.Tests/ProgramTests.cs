@@ -42,6 +42,7 @@ public sealed class ProgramTests
     [InlineData("forks.c")]
     [InlineData("threads.c")]
     [InlineData("model.c")]
+    [InlineData("machines.c")]
     [InlineData("pasids.c")]
     [InlineData("unloading.c")]
     public void Every_claim_of_a_program_in_C_holds(string name) =>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Ioasis.Cli.Groups;
+using Ioasis.Machines;
 using Ioasis.Cli.Rendering;
 using Ioasis.Linux.Discovery;
 
@@ -69,7 +70,7 @@ internal static class GroupsCommand
     {
         using TextReader text = path is null ? new StringReader(EmbeddedGroups.ExampleText) : File.OpenText(path);
         string name = path ?? "example";
-        return EmbeddedGroups.Report(PlatformFile.Parse(text, name, kind), name);
+        return EmbeddedGroups.Report(MachineFile.Parse(text, name, kind));
     }
 
     private static int Show(GroupsReport report, bool isJson, CliEnvironment environment)

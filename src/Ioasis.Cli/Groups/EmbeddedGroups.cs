@@ -1,6 +1,7 @@
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
+using Ioasis.Machines;
 using Ioasis.Primitives;
 
 namespace Ioasis.Cli.Groups;
@@ -22,36 +23,15 @@ internal static class EmbeddedGroups
     }
 
     /// <summary>Builds the machine and asks it.</summary>
-    /// <exception cref="PlatformFileException">The functions do not make a machine.</exception>
-    public static GroupsReport Report(PlatformFile file, string fileName)
+    /// <exception cref="MachineFileException">The functions do not make a machine.</exception>
+    public static GroupsReport Report(MachineFile file)
     {
-        if (!PcieTopology.TryCreate(file.Functions.Select(static f => f.Function), out PcieTopology? topology, out string? error))
-        {
-            throw new PlatformFileException($"{fileName}: {error}");
-        }
-
         using EmbeddedPlatform platform = new(new()
         {
             Iommus = file.Iommus,
         });
-        Dictionary<DeviceId, PlatformFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
-        foreach ((DeviceId id, PlatformFunction function) in functions)
-        {
-            IommuInstance iommu = platform.Iommus[function.Iommu].Driver;
-            if (iommu.ReasonToRefuse(id) is { } reason)
-            {
-                throw new PlatformFileException($"{fileName}: {id} cannot be behind {(platform.Iommus.Count == 1 ? "this IOMMU" : iommu.Name)}: {reason}.");
-            }
-        }
-
-        IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = platform.AddTopology(
-            topology!,
-            properties: function => new()
-            {
-                Iommu = functions[function.Id].Iommu,
-                PasidBits = functions[function.Id].PasidBits,
-                ReservedRegions = functions[function.Id].ReservedRegions,
-            });
+        Dictionary<DeviceId, MachineFunction> functions = file.Functions.ToDictionary(static f => f.Function.Id);
+        IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> endpoints = file.AddTo(platform);
         GroupRow[] groups =
         [
             .. endpoints.Values.GroupBy(static endpoint => endpoint.Device.Group).OrderBy(static group => group.Key.Id)
@@ -70,7 +50,7 @@ internal static class EmbeddedGroups
     }
 
     private static GroupRow Row(
-        EmbeddedPlatform platform, IommuGroup group, EmbeddedEndpoint[] endpoints, Dictionary<DeviceId, PlatformFunction> functions) =>
+        EmbeddedPlatform platform, IommuGroup group, EmbeddedEndpoint[] endpoints, Dictionary<DeviceId, MachineFunction> functions) =>
         new()
         {
             Number = group.Id,
@@ -81,16 +61,16 @@ internal static class EmbeddedGroups
                 .. endpoints.SelectMany(static endpoint => endpoint.Device.GetReservedRegions()).Distinct()
                     .OrderBy(static region => region.Range)
                     .Select(static region => new RegionRow(
-                        new(region.Range.Start), new(region.Range.Last), PlatformFile.WordFor(region.Kind))),
+                        new(region.Range.Start), new(region.Range.Last), MachineFile.WordFor(region.Kind))),
             ],
             UsableRanges = [.. Usable(platform, endpoints).Select(RangeRow.Of)],
             KnowsLimit = true,
         };
 
-    private static DeviceRow Row(EmbeddedEndpoint endpoint, PlatformFunction function) => new()
+    private static DeviceRow Row(EmbeddedEndpoint endpoint, MachineFunction function) => new()
     {
         Name = endpoint.Id.ToString(),
-        Kind = function.Name is { } name ? $"{name} ({PlatformFile.WordFor(function.Function.Kind)})" : PlatformFile.WordFor(function.Function.Kind),
+        Kind = function.Name is { } name ? $"{name} ({MachineFile.WordFor(function.Function.Kind)})" : MachineFile.WordFor(function.Function.Kind),
         Path = function.Function.IsBridge ? null : endpoint.DevicePath,
         PasidBits = function.PasidBits == 0 ? null : function.PasidBits,
     };

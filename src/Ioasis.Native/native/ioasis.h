@@ -91,16 +91,22 @@ struct ioasis_platform_options {
     uint64_t pinned_limit;  /* bytes that may be mapped for devices at a time (RLIMIT_MEMLOCK); 0 for no limit */
     uint32_t fault_capacity; /* fault records kept until they are read; 0 for 65536 */
     uint32_t reserved;      /* 0 */
+    const char *machine;    /* the text of a machine file, which says what IOMMUs and devices there are; null for none */
+    const char *machine_file; /* the path of one; null for none, and then there is one IOMMU and no device */
+    const char *iommu;      /* the kind of IOMMUs of which nothing else is said, as `ioasis exec --iommu` takes it; null for "riscv" */
 };
 
 /*
- * Makes a machine with an IOMMU and no devices.
+ * Makes a machine: as its file says, or with one IOMMU and no devices. The file's form is in docs/how-to.md (`ioasis groups
+ * --print-example` prints one). Each function of it that is no bridge is a device for ioasis_device_find(), by its name or its address:
+ * with the model that its key "device" names, or one without registers, for ioasis_dma_read() and its like.
  *
  * options  null for the defaults
  * platform gets the handle; ioasis_platform_destroy() gives it back
  *
- * -EINVAL  an option is out of range
+ * -EINVAL  an option is out of range; or the machine's text is wrong, and ioasis_errmsg() names file, line and rule
  * -E2BIG   options has an unknown part that is not zero
+ * -ENOENT  there is no file machine_file (-EACCES, -EIO and the like: it cannot be read)
  * -ENOSYS  the system forbids a process to read its own memory by process_vm_readv(2)
  */
 int ioasis_platform_create(const struct ioasis_platform_options *options, ioasis_platform **platform);
