@@ -2,6 +2,7 @@ using System.Collections;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.Machines;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -18,9 +19,15 @@ public sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointO
 public sealed record ExecOptions
 {
     /// <summary>The program, found by <c>PATH</c>, and its arguments.</summary>
-    public required IReadOnlyList<string> Program { get; init; }
+    public IReadOnlyList<string> Program { get; init; } = [];
 
-    /// <summary>The devices, all at places of their own.</summary>
+    /// <summary>The machine's file; its IOMMUs must be those of <see cref="Machine"/>. Null for none.</summary>
+    public MachineFile? File { get; init; }
+
+    /// <summary>The models of devices in the places of the file's functions.</summary>
+    public IReadOnlyDictionary<DeviceId, PciDevice> FileDevices { get; init; } = new Dictionary<DeviceId, PciDevice>();
+
+    /// <summary>The devices beside those of the file, all at places of their own.</summary>
     public IReadOnlyList<ExecDevice> Devices { get; init; } = [];
 
     /// <summary>The machine; its clients' memory is the program's.</summary>
@@ -67,11 +74,19 @@ public static class ExecRunner
     private const int FaultsToKeep = 64;
 
     // Where the program's pages are in physical memory: 4 TiB, from 2^54 on.
-    private const ulong PagesStart = 1ul << 54;
-    private const int PagesGranules = 4096;
+    internal const ulong PagesStart = 1ul << 54;
+    internal const int PagesGranules = 4096;
 
     /// <summary>Ends this process by a signal, as it ended the program.</summary>
     public static void EndBySignal(int signal) => SignalEnd.Raise(signal);
+
+    /// <summary>Whether a machine for a program can be here.</summary>
+    /// <returns>Null, or a sentence that says what is missing.</returns>
+    internal static string? FindObstacle() =>
+        !OperatingSystem.IsLinux() || System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture
+            != System.Runtime.InteropServices.Architecture.X64
+            ? "exec needs Linux on x86-64."
+            : null;
 
     /// <summary>Runs a program to its end.</summary>
     /// <param name="options">What and on which machine.</param>
@@ -81,31 +96,26 @@ public static class ExecRunner
     {
         ArgumentNullException.ThrowIfNull(options);
         result = null;
-        if (!OperatingSystem.IsLinux() || System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture
-            != System.Runtime.InteropServices.Architecture.X64)
+        if (options.Program.Count == 0)
         {
-            return "exec needs Linux on x86-64.";
+            throw new ArgumentException("There is no program to run.", nameof(options));
+        }
+
+        if (FindObstacle() is { } obstacle)
+        {
+            return obstacle;
         }
 
         ProgramPages pages = new(PagesStart, PagesGranules);
         using EmbeddedPlatform platform = new(options.Machine with { PhysicalMemory = own => new MachineMemory(own, pages) });
-        List<ViewedDevice> viewed = [];
-        foreach (ExecDevice device in options.Devices)
+        string? problem = ViewedDevices.TryAdd(options, platform, out List<ViewedDevice> viewed);
+        if (problem is not null)
         {
-            Errno error = platform.TryAddDevice(device.Device, device.Id, device.Options, out EmbeddedEndpoint? endpoint);
-            if (error != Errno.Success)
-            {
-                return $"the device at {device.Id} cannot be added: {error}.";
-            }
-
-            byte[] config = new byte[device.Device.Description.IsExpress ? 4096 : 256];
-            _ = device.Device.Backend.Read((int)Uapi.VfioPciRegion.Config, 0, config, out _);
-            viewed.Add(new(
-                device.Id, device.Device.Description, config, endpoint!.Device.Group.Id, endpoint.DevicePath, endpoint.Device.Iommu.Name));
+            return problem;
         }
 
         using ViewTree tree = ViewTree.Create(viewed);
-        string? problem = Supervisor.TryCreate(tree, platform, pages, options.Logger, out Supervisor? supervisor);
+        problem = Supervisor.TryCreate(tree, platform, pages, options.Logger, out Supervisor? supervisor);
         if (problem is not null)
         {
             return problem;

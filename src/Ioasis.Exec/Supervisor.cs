@@ -14,48 +14,31 @@ internal sealed class Supervisor : IDisposable
 {
     private const int Listeners = 2;
 
-    private readonly PathCalls _paths;
-    private readonly IoctlCalls _ioctls;
     private readonly HandleTable _handles;
-    private readonly Processes _processes;
-    private readonly EventLoop _loop;
-    private readonly DevicePages _pages = new();
-    private readonly RegisterTraps _traps;
+    private readonly CallTable _calls;
     private readonly ILogger _logger;
     private readonly List<Thread> _threads = [];
     private NotificationSource? _source;
     private bool _mustPoll;
-    private long _calls;
+    private long _count;
 
     private Supervisor(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, ILogger logger)
     {
         _logger = logger;
         _handles = handles;
-        _loop = new();
-        _paths = new(tree);
-        _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory));
-        pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
-        _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
-        _traps = new(_processes, handles);
-        Tracer = new(_traps.CarryOut);
-        _traps.Tracer = Tracer;
-        handles.Mappings = () => platform.Audit.Areas;
-        handles.HandleClosed = handle =>
-        {
-            _processes.Forget(handle);
-            _pages.Forget(handle);
-        };
-        _loop.Add(handles.Inotify, handles.Drain);
+        _calls = new(tree, platform, pages, handles);
+        Tracer = new(_calls.Traps.CarryOut);
+        _calls.Traps.Watcher = Tracer.Attach;
     }
 
     /// <summary>Waits for the program.</summary>
     public Tracer Tracer { get; }
 
     /// <summary>Processes of the program that called, or executed another program.</summary>
-    public int ProcessCount => _processes.Total;
+    public int ProcessCount => _calls.Processes.Total;
 
     /// <summary>System calls that came here.</summary>
-    public long CallCount => Volatile.Read(ref _calls);
+    public long CallCount => Volatile.Read(ref _count);
 
     /// <summary>Mappings that the program left when it closed what they were in.</summary>
     public long LeftMapped => _handles.LeftMapped;
@@ -104,11 +87,7 @@ internal sealed class Supervisor : IDisposable
     public void Dispose()
     {
         WaitForEnd();
-        _loop.Dispose();
-        _handles.Dispose();
-        _processes.Dispose();
-        _handles.Holder.Exit();
-        _paths.Dispose();
+        _calls.Dispose();
         _source?.Dispose();
         Tracer.Dispose();
     }
@@ -141,7 +120,7 @@ internal sealed class Supervisor : IDisposable
                 continue;
             }
 
-            _ = Interlocked.Increment(ref _calls);
+            _ = Interlocked.Increment(ref _count);
             Answer answer;
             try
             {
@@ -164,51 +143,10 @@ internal sealed class Supervisor : IDisposable
         // Our own thread on its way to start the program.
         if (call.Number is CallNumber.Execute or CallNumber.ExecuteAt)
         {
-            _processes.OnExecute(call.Thread);
+            _calls.Processes.OnExecute(call.Thread);
             return Answer.Continue;
         }
 
-        _handles.Drain();
-        Caller caller = new(call, _source!, _processes, _handles);
-        int first = (int)call.Argument0;
-        return call.Number switch
-        {
-            CallNumber.Ioctl => _ioctls.Call(caller, first, (uint)call.Argument1, call.Argument2),
-            CallNumber.Read => FileCalls.TransferHere(caller, writes: false, first, call.Argument1, call.Argument2),
-            CallNumber.Write => FileCalls.TransferHere(caller, writes: true, first, call.Argument1, call.Argument2),
-            CallNumber.ReadAt => FileCalls.TransferAt(caller, writes: false, first, call.Argument1, call.Argument2, (long)call.Argument3),
-            CallNumber.WriteAt => FileCalls.TransferAt(caller, writes: true, first, call.Argument1, call.Argument2, (long)call.Argument3),
-            CallNumber.Map => FileCalls.Map(caller, _pages, _traps, (int)call.Argument4, call.Argument1, call.Argument5),
-            CallNumber.OpenAt => _paths.Open(caller, first, call.Argument1, call.Argument2),
-            CallNumber.Open => _paths.Open(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1),
-            CallNumber.OpenAt2 => OpenWithStructure(caller, call),
-            CallNumber.StatAt => _paths.Stat(caller, first, call.Argument1, call.Argument2, (int)call.Argument3),
-            CallNumber.FStat => _paths.Stat(caller, first, 0, call.Argument1, SystemCalls.AtEmptyPath),
-            CallNumber.Stat => _paths.Stat(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1, 0),
-            CallNumber.LStat =>
-                _paths.Stat(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1, SystemCalls.AtSymlinkNoFollow),
-            CallNumber.Statx =>
-                _paths.Statx(caller, first, call.Argument1, (int)call.Argument2, (uint)call.Argument3, call.Argument4),
-            CallNumber.Access => _paths.Access(caller, SystemCalls.AtFdCwd, call.Argument0, (int)call.Argument1),
-            CallNumber.AccessAt or CallNumber.AccessAt2 => _paths.Access(caller, first, call.Argument1, (int)call.Argument2),
-            CallNumber.ReadLink =>
-                _paths.ReadLink(caller, SystemCalls.AtFdCwd, call.Argument0, call.Argument1, (int)call.Argument2),
-            CallNumber.ChangeMode or CallNumber.ChangeOwner or CallNumber.ChangeLinkOwner =>
-                _paths.Touch(caller, SystemCalls.AtFdCwd, call.Argument0, Errno.Success),
-            CallNumber.ChangeModeAt or CallNumber.ChangeOwnerAt => _paths.Touch(caller, first, call.Argument1, Errno.Success),
-            CallNumber.GetAttribute or CallNumber.GetLinkAttribute or CallNumber.ListAttributes or CallNumber.ListLinkAttributes =>
-                _paths.Touch(caller, SystemCalls.AtFdCwd, call.Argument0, Errno.NotSupported),
-            CallNumber.ReadLinkAt => _paths.ReadLink(caller, first, call.Argument1, call.Argument2, (int)call.Argument3),
-            _ => Answer.Continue,
-        };
-    }
-
-    // The flags are the first word of struct open_how.
-    private Answer OpenWithStructure(in Caller caller, in Notification call)
-    {
-        ulong flags = 0;
-        return caller.Read(call.Argument2, System.Runtime.InteropServices.MemoryMarshal.AsBytes(new Span<ulong>(ref flags))) == sizeof(ulong)
-            ? _paths.Open(caller, (int)call.Argument0, call.Argument1, flags)
-            : Answer.Continue;
+        return _calls.Handle(call, _source!);
     }
 }

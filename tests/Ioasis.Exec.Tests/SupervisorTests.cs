@@ -57,11 +57,42 @@ public sealed class SupervisorTests
     }
 
     [Theory]
-    [InlineData("edu,addr=nowhere", "'addr=nowhere' is not addr=DDDD:BB:DD.F")]
-    [InlineData("toaster", "'toaster' is no kind of device")]
+    [InlineData("edu,addr=nowhere", "addr=nowhere: [DDDD:]BB:DD.F")]
+    [InlineData("toaster", "There is no device \"toaster\": edu")]
+    [InlineData("edu,iommu=1", "iommu=1: the machine has 1, from 0")]
     public void A_device_that_cannot_be_is_refused_in_words(string device, string words)
     {
         Run run = Programs.ExecuteOn(["--device", device], "true");
+        run.Ended.Status.ShouldBe(2);
+        run.Ended.Errors.ShouldContain(words);
+    }
+
+    [Fact]
+    public void A_machine_file_says_which_devices_there_are()
+    {
+        string file = Path.Combine(Programs.Sources, "machine.yaml");
+        File.WriteAllText(
+            file,
+            """
+            iommus: [ { name: first, mode: sv39 }, { name: second } ]
+            functions:
+              - { id: "00:01.0", kind: integrated-endpoint, name: card, device: edu, iommu: second }
+              - { id: "00:02.0", kind: root-port, bus: 1, acs: on }
+              - { id: "01:00.0", device: edu }
+            """);
+        _ = Programs.ExecuteOn(["--machine", file], Programs.Build("driver.c")).ShouldEnd(7);
+        Programs.ExecuteOn(["--machine", file, "--device", "edu"], "sh", "-c", "ls /sys/bus/pci/devices /sys/class/iommu").ShouldEnd(0).Ended.Output
+            .ShouldBe("/sys/bus/pci/devices:\n0000:00:01.0\n0000:00:03.0\n0000:01:00.0\n\n/sys/class/iommu:\nfirst\nsecond\n");
+    }
+
+    [Theory]
+    [InlineData("functions: [ { id: \"00:01.0\", device: toaster } ]", "machine.bad.yaml:1: 'device': There is no device \"toaster\"")]
+    [InlineData("colour: red", "machine.bad.yaml")]
+    public void A_machine_file_that_cannot_be_is_refused_with_its_line(string text, string words)
+    {
+        string file = Path.Combine(Programs.Sources, "machine.bad.yaml");
+        File.WriteAllText(file, text);
+        Run run = Programs.ExecuteOn(["--machine", file], "true");
         run.Ended.Status.ShouldBe(2);
         run.Ended.Errors.ShouldContain(words);
     }

@@ -7,15 +7,32 @@ namespace Ioasis.Cli.Commands;
 /// <summary><c>ioasis exec</c>: runs any program on a machine that has our IOMMU and devices.</summary>
 internal static class ExecCommand
 {
+    private const string Supervisor = "supervisor";
+    private const string Preload = "preload";
+
     /// <summary>Makes the command.</summary>
     public static Command Create(CliEnvironment environment)
     {
+        Option<string?> machine = new("--machine")
+        {
+            HelpName = "FILE",
+            Description = "The machine: its IOMMUs, its functions, and the models of devices in their places ('device: edu').",
+        };
         Option<string[]> device = new("--device")
         {
             HelpName = "KIND[,KEY=VALUE]...",
-            Description = "A device of the machine, bound to vfio-pci: edu. addr=0000:00:03.0 places it; else it goes to the next free slot.",
+            Description = $"A device of the machine, bound to vfio-pci: {string.Join(", ", ExecMachine.Kinds.All.Select(static kind => kind.Name))}. "
+                + "addr=0000:00:03.0 places it; else it goes to the next free slot.",
             AllowMultipleArgumentsPerToken = false,
         };
+        Option<string> iommu = IommuOption.Create("The kind of IOMMUs of which nothing else is said.");
+        Option<string> via = new("--via")
+        {
+            HelpName = "WAY",
+            Description = "supervisor: from outside, any program; preload: in its own process, faster, programs that are linked dynamically.",
+            DefaultValueFactory = static _ => Supervisor,
+        };
+        via.AcceptOnlyFromAmong(Supervisor, Preload);
         Option<string?> json = new("--json") { HelpName = "FILE", Description = "Write a summary at the end, as JSON." };
         Argument<string[]> program = new("PROGRAM")
         {
@@ -24,31 +41,37 @@ internal static class ExecCommand
         };
         Command command = new("exec", "Runs an unmodified program that finds our IOMMU and devices as those of its machine.")
         {
-            device, json, program,
+            machine, device, iommu, via, json, program,
         };
-        command.SetAction(parsed => Run(
-            parsed.GetValue(program)!, parsed.GetValue(device) ?? [], parsed.GetValue(json), environment));
+        command.SetAction(parsed =>
+        {
+            Request request = new(
+                parsed.GetValue(machine), parsed.GetValue(iommu)!, parsed.GetValue(device) ?? [], parsed.GetValue(json), parsed.GetValue(program)!);
+            return string.Equals(parsed.GetValue(via), Preload, StringComparison.Ordinal)
+                ? RunInProgram(request, environment)
+                : Run(request, environment);
+        });
         return command;
     }
 
-    private static int Run(string[] program, string[] devices, string? json, CliEnvironment environment)
+    private sealed record Request(string? Machine, string Iommu, string[] Devices, string? Json, string[] Program);
+
+    private static int Run(Request request, CliEnvironment environment)
     {
-        if (ExecDevices.TryCreate(devices, out List<ExecDevice> made) is { } error)
+        if (ExecMachine.TryRead(request.Machine, request.Iommu, request.Devices, out ExecOptions? options) is { } error)
         {
-            environment.Error.WriteLine($"ioasis: {error}");
-            return ExitStatus.BadInput;
+            return Refuse(error, environment);
         }
 
-        string? problem = ExecRunner.Run(new() { Program = program, Devices = made }, out ExecResult? result);
+        string? problem = ExecRunner.Run(options! with { Program = request.Program }, out ExecResult? result);
         if (problem is not null)
         {
-            environment.Error.WriteLine($"ioasis: {problem}");
-            return ExitStatus.BadInput;
+            return Refuse(problem, environment);
         }
 
-        if (json is not null)
+        if (request.Json is not null)
         {
-            using Stream stream = File.Create(json);
+            using Stream stream = File.Create(request.Json);
             ExecJson.Write(stream, result!);
         }
 
@@ -60,5 +83,24 @@ internal static class ExecCommand
         }
 
         return result.ExitStatus;
+    }
+
+    // This process becomes the program: nothing is left to count for it.
+    private static int RunInProgram(Request request, CliEnvironment environment)
+    {
+        if (request.Json is not null)
+        {
+            return Refuse("--json needs --via supervisor: by preload the machine ends with the program.", environment);
+        }
+
+        // What cannot be is said before the program runs.
+        string? error = ExecMachine.TryRead(request.Machine, request.Iommu, request.Devices, out _);
+        return Refuse(error ?? PreloadedProgram.Become(request.Machine, request.Iommu, request.Devices, request.Program), environment);
+    }
+
+    private static int Refuse(string error, CliEnvironment environment)
+    {
+        environment.Error.WriteLine($"ioasis: {error}");
+        return ExitStatus.BadInput;
     }
 }

@@ -5,7 +5,7 @@ namespace Ioasis.Exec;
 
 /// <summary>A call that waits for its answer, and what can be asked and done about the process that made it.</summary>
 internal readonly unsafe ref struct Caller(
-    in Notification notification, NotificationSource source, Processes processes, HandleTable handles)
+    in Notification notification, ICallSource source, Processes processes, HandleTable handles)
 {
     private readonly Notification _notification = notification;
 
@@ -29,20 +29,7 @@ internal readonly unsafe ref struct Caller(
 
     /// <summary>Finds what a descriptor of the process is.</summary>
     /// <returns>Whether there is such a descriptor.</returns>
-    public bool TryIdentify(int descriptor, out FileIdentity identity)
-    {
-        byte* stat = stackalloc byte[SystemCalls.SizeOfStat];
-        byte* path = stackalloc byte[64];
-        WriteDescriptorPath(path, descriptor);
-        identity = default;
-        if (descriptor < 0 || SystemCalls.Stat(SystemCalls.AtFdCwd, path, stat, 0) < 0)
-        {
-            return false;
-        }
-
-        identity = new(*(ulong*)stat, *(ulong*)(stat + 8));
-        return true;
-    }
+    public bool TryIdentify(int descriptor, out FileIdentity identity) => source.TryIdentify(Thread, descriptor, out identity);
 
     /// <summary>Finds the handle behind a descriptor of the process.</summary>
     public Handle? FindHandle(int descriptor) =>
@@ -83,24 +70,5 @@ internal readonly unsafe ref struct Caller(
     /// Gives the process a descriptor, and closes it here before the process goes on: only then is a close there the last one.
     /// </summary>
     /// <returns>The descriptor there, or <c>-errno</c>.</returns>
-    public nint Give(int descriptor, bool closeOnExec)
-    {
-        nint result = source.Give(_notification.Id, descriptor, closeOnExec);
-        _ = SystemCalls.Close(descriptor);
-        return result;
-    }
-
-    // "/proc/THREAD/fd/N", without an allocation: every call of ours begins with it.
-    private void WriteDescriptorPath(byte* path, int descriptor)
-    {
-        Span<byte> text = new(path, 64);
-        "/proc/"u8.CopyTo(text);
-        int length = 6;
-        _ = Thread.TryFormat(text[length..], out int digits, provider: CultureInfo.InvariantCulture);
-        length += digits;
-        "/fd/"u8.CopyTo(text[length..]);
-        length += 4;
-        _ = descriptor.TryFormat(text[length..], out digits, provider: CultureInfo.InvariantCulture);
-        text[length + digits] = 0;
-    }
+    public nint Give(int descriptor, bool closeOnExec) => source.Give(_notification.Id, descriptor, closeOnExec);
 }

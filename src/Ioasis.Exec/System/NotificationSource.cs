@@ -1,9 +1,28 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 
 namespace Ioasis.Exec;
 
+/// <summary>Where a call comes from, and what gets its answer.</summary>
+internal interface ICallSource
+{
+    /// <summary>Whether the caller still waits: what was read of its thread until now was read of that thread.</summary>
+    bool IsValid(ulong id);
+
+    /// <summary>
+    /// Gives the caller a descriptor, and closes it here before the caller goes on: only then is a close there the last one. An answer the
+    /// caller needs all the same.
+    /// </summary>
+    /// <returns>The descriptor there, or <c>-errno</c>.</returns>
+    nint Give(ulong id, int descriptor, bool closeOnExec);
+
+    /// <summary>What a descriptor of the caller is.</summary>
+    /// <returns>Whether there is such a descriptor.</returns>
+    bool TryIdentify(int thread, int descriptor, out FileIdentity identity);
+}
+
 /// <summary>The descriptor by which the kernel tells of system calls that a filter gave to us, and takes the answers. Thread-safe.</summary>
-internal sealed unsafe class NotificationSource(int fd) : IDisposable
+internal sealed unsafe class NotificationSource(int fd) : ICallSource, IDisposable
 {
     private const uint Receive = 0xc050_2100;
     private const uint Send = 0xc018_2101;
@@ -29,7 +48,7 @@ internal sealed unsafe class NotificationSource(int fd) : IDisposable
         return result;
     }
 
-    /// <summary>Whether the caller still waits: what was read of its thread until now was read of that thread.</summary>
+    /// <inheritdoc/>
     public bool IsValid(ulong id) => SystemCalls.Ioctl(fd, IsStillThere, &id) == 0;
 
     /// <summary>Answers.</summary>
@@ -53,8 +72,7 @@ internal sealed unsafe class NotificationSource(int fd) : IDisposable
         _ = SystemCalls.Ioctl(fd, Send, &response);
     }
 
-    /// <summary>Gives the caller a descriptor; an answer it needs all the same.</summary>
-    /// <returns>The descriptor there, or <c>-errno</c>.</returns>
+    /// <inheritdoc/>
     public nint Give(ulong id, int descriptor, bool closeOnExec)
     {
         Addition addition = new()
@@ -63,11 +81,43 @@ internal sealed unsafe class NotificationSource(int fd) : IDisposable
             Source = descriptor,
             NewFlags = closeOnExec ? (uint)SystemCalls.OpenCloseOnExec : 0,
         };
-        return SystemCalls.Ioctl(fd, AddDescriptor, &addition);
+        nint result = SystemCalls.Ioctl(fd, AddDescriptor, &addition);
+        _ = SystemCalls.Close(descriptor);
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public bool TryIdentify(int thread, int descriptor, out FileIdentity identity)
+    {
+        byte* stat = stackalloc byte[SystemCalls.SizeOfStat];
+        byte* path = stackalloc byte[64];
+        WriteDescriptorPath(path, thread, descriptor);
+        identity = default;
+        if (descriptor < 0 || SystemCalls.Stat(SystemCalls.AtFdCwd, path, stat, 0) < 0)
+        {
+            return false;
+        }
+
+        identity = new(*(ulong*)stat, *(ulong*)(stat + 8));
+        return true;
     }
 
     /// <inheritdoc/>
     public void Dispose() => _ = SystemCalls.Close(fd);
+
+    // "/proc/THREAD/fd/N", without an allocation: every call of ours begins with it.
+    private static void WriteDescriptorPath(byte* path, int thread, int descriptor)
+    {
+        Span<byte> text = new(path, 64);
+        "/proc/"u8.CopyTo(text);
+        int length = 6;
+        _ = thread.TryFormat(text[length..], out int digits, provider: CultureInfo.InvariantCulture);
+        length += digits;
+        "/fd/"u8.CopyTo(text[length..]);
+        length += 4;
+        _ = descriptor.TryFormat(text[length..], out digits, provider: CultureInfo.InvariantCulture);
+        text[length + digits] = 0;
+    }
 
     [StructLayout(LayoutKind.Explicit, Size = 24)]
     private struct Response

@@ -16,8 +16,8 @@ internal sealed class RegisterTraps(Processes processes, HandleTable handles)
     private const int LongestInstruction = 15;
     private const int PciBars = 6;
 
-    /// <summary>The accesses that stop threads; set before the program starts.</summary>
-    public Tracer? Tracer { get; set; }
+    /// <summary>Begins to take the accesses of a process that stop its threads; set before the program starts.</summary>
+    public Func<int, Errno>? Watcher { get; set; }
 
     /// <summary>Whether a region of a device can be mapped so: whole pages of a base address register in memory space.</summary>
     public static bool CanMap(KernelProcess kernel, int descriptor, ulong offset, ulong length)
@@ -42,7 +42,7 @@ internal sealed class RegisterTraps(Processes processes, HandleTable handles)
     }
 
     /// <summary>Begins to take the accesses of a process.</summary>
-    public Errno Watch(ProgramProcess process) => Tracer?.Attach(process.Id) ?? Errno.InvalidArgument;
+    public Errno Watch(ProgramProcess process) => Watcher?.Invoke(process.Id) ?? Errno.InvalidArgument;
 
     /// <summary>Makes an access that stopped a thread.</summary>
     public bool CarryOut(int thread, ulong address, ref Registers registers)

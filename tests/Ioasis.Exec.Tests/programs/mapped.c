@@ -98,8 +98,9 @@ int main(int argc, char **argv) {
   pthread_t threads[3];
   for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], 0, toggle, 0) == 0);
   for (int i = 0; i < 3; i++) CHECK(pthread_join(threads[i], 0) == 0);
-  int pid = fork(), status;
-  if (pid == 0) { toggle(0); _exit(6); }
+  /* By preload the machine is the parent's alone. */
+  int here = getenv("IOASIS_DEVICES") != NULL, pid = fork(), status;
+  if (pid == 0) { if (!here) toggle(0); _exit(6); }
   CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 6);
   signal(SIGUSR1, on_signal);
   for (int i = 0; i < 10; i++) raise(SIGUSR1);
