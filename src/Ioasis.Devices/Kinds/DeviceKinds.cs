@@ -16,6 +16,7 @@ public sealed class DeviceKinds
     {
         DeviceKinds kinds = new();
         kinds.Add(EduDevice.Kind);
+        kinds.Add(Nvme.NvmeKind.Kind);
         return kinds;
     }
 

@@ -69,14 +69,26 @@ internal sealed unsafe partial class SharedPages
             : throw new ArgumentOutOfRangeException(nameof(offset));
 
     /// <summary>Clears it.</summary>
-    public void Clear()
+    public void Clear() => Clear(0, Size);
+
+    /// <summary>Clears a part of it. Whole pages are given back where that can be.</summary>
+    public void Clear(ulong offset, ulong length)
     {
-        if (Size >= LeastToPunch && File is not null && MemoryAdvise(Address, (nuint)Size, AdviseRemove) == 0)
+        if (offset > Size || length > Size - offset)
         {
+            throw new ArgumentOutOfRangeException(nameof(offset));
+        }
+
+        ulong first = (offset + (PageSize - 1)) & ~(PageSize - 1);
+        ulong end = (offset + length) & ~(PageSize - 1);
+        if (length < LeastToPunch || File is null || MemoryAdvise(Address + (nint)first, (nuint)(end - first), AdviseRemove) != 0)
+        {
+            NativeMemory.Clear((void*)(Address + (nint)offset), (nuint)length);
             return;
         }
 
-        NativeMemory.Clear((void*)Address, (nuint)Size);
+        NativeMemory.Clear((void*)(Address + (nint)offset), (nuint)(first - offset));
+        NativeMemory.Clear((void*)(Address + (nint)end), (nuint)(offset + length - end));
     }
 
     [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8)]
