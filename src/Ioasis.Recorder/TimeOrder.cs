@@ -1,15 +1,18 @@
 using System.Buffers.Text;
+using System.Runtime.InteropServices;
 
 namespace Ioasis.Recorder;
 
 /// <summary>
 /// Puts the kernel's lines in the order of their times. The pipe takes from one CPU's buffer after the other, so a line may
 /// come after one that is later by as long as the reader was held up between them. Lines wait here until the trace has moved
-/// on by more than that. A line without a time stays behind the one before it.
+/// on by more than that. A line without a time stays behind the one before it, and so does one of the same CPU whose time is
+/// earlier: a buffer is in order, but the clock that an event can read anywhere, in a breakpoint too, may go back a little when the kernel sets it.
 /// </summary>
 internal sealed class TimeOrder
 {
     private readonly List<Line> _lines = [];
+    private readonly Dictionary<uint, long> _latestOfCpu = [];
 
     private byte[] _text = new byte[1 << 20];
     private int _length;
@@ -93,9 +96,11 @@ internal sealed class TimeOrder
     private void AddLine(int end)
     {
         ReadOnlySpan<byte> line = _text.AsSpan(_cut, end - _cut);
-        if (TryTime(line, out long time))
+        if (TryTime(line, out long time, out uint cpu))
         {
             Events++;
+            ref long latest = ref CollectionsMarshal.GetValueRefOrAddDefault(_latestOfCpu, cpu, out _);
+            latest = time = Math.Max(time, latest);
             _isOrdered &= time >= _newest;
             _last = time;
             _newest = Math.Max(_newest, time);
@@ -144,9 +149,10 @@ internal sealed class TimeOrder
     }
 
     //     kworker/u4:1-25      [001] .....    18.737056: map: …       A name may hold anything, also what looks like this.
-    internal static bool TryTime(ReadOnlySpan<byte> line, out long microseconds)
+    internal static bool TryTime(ReadOnlySpan<byte> line, out long microseconds, out uint cpu)
     {
         microseconds = 0;
+        cpu = 0;
         for (int start = 0; start < line.Length; start++)
         {
             int bracket = line[start..].IndexOf(" ["u8);
@@ -157,7 +163,7 @@ internal sealed class TimeOrder
 
             start += bracket + 1;
             ReadOnlySpan<byte> rest = line[(start + 1)..];
-            if (!Utf8Parser.TryParse(rest, out uint _, out int digits) || digits == 0 || rest.Length < digits + 2 || rest[digits] != (byte)']')
+            if (!Utf8Parser.TryParse(rest, out cpu, out int digits) || digits == 0 || rest.Length < digits + 2 || rest[digits] != (byte)']')
             {
                 continue;
             }

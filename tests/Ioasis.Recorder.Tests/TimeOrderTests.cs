@@ -7,6 +7,8 @@ namespace Ioasis.Recorder.Tests;
 
 public sealed class TimeOrderTests
 {
+    private const int Cpus = 3;
+
     [Theory]
     [InlineData("    kworker/u4:1-25      [001] .....    18.737056: map: IOMMU", 18_737_056)]
     [InlineData("          <idle>-0       [000] d.h1. 123456.000001: unmap: x", 123_456_000_001)]
@@ -14,7 +16,8 @@ public sealed class TimeOrderTests
     [InlineData("    kworker/u4:1-25      (   12) [001] .....    18.737056: map: IOMMU", 18_737_056)]
     public void A_line_has_the_time_that_it_prints(string line, long microseconds)
     {
-        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out long time).ShouldBeTrue();
+        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out long time, out uint cpu).ShouldBeTrue();
+        cpu.ShouldBe(line.Contains("[017]", StringComparison.Ordinal) ? 17u : line.Contains("[001]", StringComparison.Ordinal) ? 1u : 0u);
         time.ShouldBe(microseconds);
     }
 
@@ -24,10 +27,10 @@ public sealed class TimeOrderTests
     [InlineData(" [")]
     [InlineData("# ioasis begin")]
     public void What_is_no_event_has_none(string line) =>
-        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out _).ShouldBeFalse();
+        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out _, out _).ShouldBeFalse();
 
     [Fact]
-    public void Lines_within_the_window_come_out_in_the_order_of_their_times_however_the_text_is_cut() =>
+    public void Lines_within_the_window_come_out_in_the_order_of_their_times_and_those_of_a_CPU_in_their_own_however_the_text_is_cut() =>
         Prop.ForAll(
             Gen.Choose(0, 40).ListOf(30).Zip(Gen.Choose(1, 200)).ToArbitrary(),
             static pair =>
@@ -35,6 +38,8 @@ public sealed class TimeOrderTests
                 // Each line is late by at most 40 of a clock that goes on by 10 a line.
                 (IEnumerable<int> late, int cut) = pair;
                 string[] lines = [.. late.Select(static (by, i) => Line((i * 10) + 100 - by, i))];
+                long[] latest = new long[Cpus];
+                long[] times = [.. lines.Select((line, i) => latest[i % Cpus] = Math.Max(latest[i % Cpus], TimeOf(line)))];
                 byte[] text = Encoding.ASCII.GetBytes(string.Concat(lines));
                 TimeOrder order = new();
                 MemoryStream result = new();
@@ -47,14 +52,14 @@ public sealed class TimeOrderTests
                 order.Finish(result.Write);
                 order.Events.ShouldBe(lines.Length);
                 order.Waiting.ShouldBe(0);
-                Encoding.ASCII.GetString(result.ToArray()).ShouldBe(string.Concat(lines.OrderBy(static line => TimeOf(line))));
+                Encoding.ASCII.GetString(result.ToArray()).ShouldBe(string.Concat(lines.Select((line, i) => (line, times[i])).OrderBy(static pair => pair.Item2).Select(static pair => pair.line)));
             })
             .QuickCheckThrowOnFailure();
 
     [Fact]
     public void A_mark_of_lost_events_stays_behind_the_line_before_it()
     {
-        string[] lines = [Line(10, 0), Line(5, 1), "CPU:1 [LOST 3 EVENTS]\n", Line(7, 2)];
+        string[] lines = [Line(10, 0), Line(5, 1), "CPU:1 [LOST 3 EVENTS]\n", Line(7, 1)];
         TimeOrder order = new();
         MemoryStream result = new();
         order.Add(Encoding.ASCII.GetBytes(string.Concat(lines)));
@@ -62,6 +67,18 @@ public sealed class TimeOrderTests
 
         Encoding.ASCII.GetString(result.ToArray()).ShouldBe(lines[1] + lines[2] + lines[3] + lines[0]);
         order.Events.ShouldBe(3);
+    }
+
+    [Fact]
+    public void What_a_CPU_did_stays_in_its_order_when_its_clock_goes_back()
+    {
+        string[] lines = [Line(20, 0), Line(30, 1), Line(15, 0), Line(16, 0), Line(40, 0), Line(35, 1)];
+        TimeOrder order = new();
+        MemoryStream result = new();
+        order.Add(Encoding.ASCII.GetBytes(string.Concat(lines)));
+        order.Finish(result.Write);
+
+        Encoding.ASCII.GetString(result.ToArray()).ShouldBe(lines[0] + lines[2] + lines[3] + lines[1] + lines[5] + lines[4]);
     }
 
     [Fact]
@@ -78,11 +95,11 @@ public sealed class TimeOrderTests
     }
 
     private static string Line(int microseconds, int number) =>
-        string.Create(CultureInfo.InvariantCulture, $"  task-{number}  [000] ..... 1.{microseconds:d6}: map: n={number}\n");
+        string.Create(CultureInfo.InvariantCulture, $"  task-{number}  [{number % Cpus:d3}] ..... 1.{microseconds:d6}: map: n={number}\n");
 
     private static long TimeOf(string line)
     {
-        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out long time).ShouldBeTrue();
+        TimeOrder.TryTime(Encoding.ASCII.GetBytes(line), out long time, out _).ShouldBeTrue();
         return time;
     }
 }
