@@ -47,6 +47,28 @@ public sealed class TraceDatTests
 
     [Theory]
     [InlineData("trace-v6.dat")]
+    [InlineData("trace-v7-zlib.dat")]
+    public void A_pipe_is_copied_to_a_file_without_a_name_and_reads_as_the_file_does(string name)
+    {
+        byte[] bytes = File.ReadAllBytes(Recordings.Case(name));
+        using (InputSource source = InputSource.Wrap("-", new Pipe(bytes)))
+        {
+            source.Seekable.ShouldBeNull();
+            KernelTrace trace = RecordingReader.Read(source, null, TestContext.Current.CancellationToken).Trace!;
+            KernelTrace file = RecordingReader.Read(Recordings.Case(name), null, TestContext.Current.CancellationToken).Trace!;
+            trace.Mappings.ToArray().ShouldBe(file.Mappings.ToArray());
+        }
+
+        using InputSource again = InputSource.Wrap("-", new Pipe(bytes));
+        FileStream copy = (FileStream)again.OpenSeekable(new LineReader(again), TestContext.Current.CancellationToken);
+        byte[] copied = new byte[copy.Length];
+        copy.ReadExactly(copied);
+        copied.ShouldBe(bytes);
+        File.Exists(copy.Name).ShouldBeFalse();
+    }
+
+    [Theory]
+    [InlineData("trace-v6.dat")]
     [InlineData("trace-v7-none.dat")]
     [InlineData("trace-v7-zlib.dat")]
     [InlineData("trace-v7-zstd.dat")]
@@ -72,5 +94,33 @@ public sealed class TraceDatTests
                 e.Message.ShouldContain("made-up");
             }
         }
+    }
+
+    /// <summary>Bytes that come a few at a time and cannot be read twice.</summary>
+    private sealed class Pipe(byte[] bytes) : Stream
+    {
+        private readonly MemoryStream _bytes = new(bytes);
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override void Flush()
+        {
+        }
+
+        public override int Read(byte[] buffer, int offset, int count) => _bytes.Read(buffer, offset, Math.Min(count, 777));
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

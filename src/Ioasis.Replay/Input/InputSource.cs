@@ -24,6 +24,7 @@ public sealed class InputSource : IDisposable
     private static ReadOnlySpan<byte> XzMagic => [0xfd, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0];
 
     private readonly Stream _raw;
+    private FileStream? _copy;
 
     private InputSource(string path, Stream raw, Stream text, InputCompression compression)
     {
@@ -104,9 +105,15 @@ public sealed class InputSource : IDisposable
     /// <summary>The file itself where it can be read here and there: it is a file and not compressed. Otherwise null.</summary>
     internal Stream? Seekable => Compression == InputCompression.None && _raw.CanSeek ? _raw : null;
 
+    /// <summary>The file itself, or a temporary copy of all that <paramref name="lines"/>, which reads it, has not given out; it is the source's.</summary>
+    /// <exception cref="TraceInputException">It cannot be read, or the copy has no place.</exception>
+    internal Stream OpenSeekable(LineReader lines, CancellationToken cancellationToken) =>
+        Seekable ?? (_copy ??= TemporaryCopy.Of(lines, Path, cancellationToken));
+
     /// <summary>Closes it.</summary>
     public void Dispose()
     {
+        _copy?.Dispose();
         Text.Dispose();
         _raw.Dispose();
     }

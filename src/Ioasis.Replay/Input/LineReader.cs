@@ -92,16 +92,18 @@ internal sealed class LineReader
         return true;
     }
 
-    /// <summary>All that is left, in memory: for a file that has to be read here and there.</summary>
-    public MemoryStream ReadAll()
+    /// <summary>Copies all that is left, piece by piece.</summary>
+    /// <exception cref="TraceInputException">The stream cannot be read.</exception>
+    public void CopyTo(Stream target, CancellationToken cancellationToken)
     {
-        while (!_streamEnded)
+        do
         {
+            cancellationToken.ThrowIfCancellationRequested();
+            target.Write(_buffer.AsSpan(_start, _end - _start));
+            _start = _end = 0;
             Fill();
         }
-
-        MemoryStream all = new(_buffer, _start, _end - _start, writable: false);
-        return all;
+        while (!_streamEnded);
     }
 
     private void Fill()

@@ -59,7 +59,7 @@ public static class RecordingReader
         InputLog input = Begin(lines, source, options);
         return input.Format == TraceFormat.DmaLog
             ? new(DmaLogReader.Read(lines, input, cancellationToken))
-            : new LoadedRecording(KernelTraceReader.Read(Events(source, lines, input), options.Attribution, cancellationToken));
+            : new LoadedRecording(KernelTraceReader.Read(Events(source, lines, input, cancellationToken), options.Attribution, cancellationToken));
     }
 
     /// <summary>Begins to read a kernel trace piece by piece.</summary>
@@ -73,7 +73,7 @@ public static class RecordingReader
         log = () => DmaLogReader.Read(lines, input, cancellationToken);
         return input.Format == TraceFormat.DmaLog
             ? null
-            : new MappingReader(Events(source, lines, input), options.Attribution, cancellationToken);
+            : new MappingReader(Events(source, lines, input, cancellationToken), options.Attribution, cancellationToken);
     }
 
     private static InputLog Begin(LineReader lines, InputSource source, RecordingReadOptions options)
@@ -95,13 +95,13 @@ public static class RecordingReader
         return new(source.Path, source.Compression, format, options.StrictInput);
     }
 
-    private static KernelEventSource Events(InputSource source, LineReader lines, InputLog input)
+    private static KernelEventSource Events(InputSource source, LineReader lines, InputLog input, CancellationToken cancellationToken)
     {
         if (input.Format != TraceFormat.TraceDat)
         {
             return new TextEventSource(lines, input);
         }
 
-        return new DatEventSource(source.Seekable ?? lines.ReadAll(), input);
+        return new DatEventSource(source.OpenSeekable(lines, cancellationToken), input);
     }
 }

@@ -14,6 +14,7 @@ internal sealed class CpuRecords
     private readonly DatFile _file;
     private readonly CpuData _data;
     private byte[] _chunk = [];
+    private int _chunkLength;
     private int _page;
     private long _next;
     private long _end;
@@ -131,7 +132,7 @@ internal sealed class CpuRecords
     private bool TryPage()
     {
         _page += _file.PageSize;
-        if (_page + _file.PageSize > _chunk.Length)
+        if (_page + _file.PageSize > _chunkLength)
         {
             if (!TryChunk())
             {
@@ -178,23 +179,24 @@ internal sealed class CpuRecords
             }
 
             reader.Position = _next;
-            _chunk = reader.Block((ulong)(pages * _file.PageSize));
-            _next += _chunk.Length;
+            _chunkLength = reader.Block((ulong)(pages * _file.PageSize), ref _chunk).Length;
+            _next += _chunkLength;
             return true;
         }
 
-        if (_chunks == 0)
+        while (_chunks > 0)
         {
-            return false;
+            _chunks--;
+            reader.Position = _next;
+            _chunkLength = _file.Compression.Decompress(reader, ref _chunk);
+            _next = reader.Position;
+            if (_chunkLength >= _file.PageSize)
+            {
+                return true;
+            }
         }
 
-        _chunks--;
-        reader.Position = _next;
-        uint packed = reader.U32();
-        uint whole = reader.U32();
-        _chunk = _file.Compression.Decompress(reader.Block(packed), whole);
-        _next += 8 + packed;
-        return _chunk.Length >= _file.PageSize || TryChunk();
+        return false;
     }
 
     private uint Word(int at) => DatReader.U32(_chunk.AsSpan(at), _file.Reader.BigEndian);

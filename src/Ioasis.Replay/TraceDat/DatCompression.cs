@@ -11,30 +11,53 @@ internal sealed partial class DatCompression(string path, string name)
 
     private static ReadOnlySpan<byte> ZstdMagic => [0x28, 0xb5, 0x2f, 0xfd];
 
-    /// <summary>Decompresses a block whose size is known.</summary>
-    public byte[] Decompress(byte[] block, uint size)
+    private byte[] _packed = [];
+    private byte[] _frame = [];
+
+    /// <summary>Decompresses the next block of a file, in front of which its sizes stand.</summary>
+    /// <param name="reader">Stands at the sizes; afterwards behind the block.</param>
+    public byte[] Decompress(DatReader reader)
     {
+        byte[] result = [];
+        _ = Decompress(reader, ref result);
+        return result;
+    }
+
+    /// <summary>Decompresses the next block into a buffer, which grows where it is too small.</summary>
+    /// <param name="reader">Stands at the sizes; afterwards behind the block.</param>
+    /// <param name="buffer">Gets what it holds, from its start.</param>
+    /// <returns>How many bytes that is.</returns>
+    public int Decompress(DatReader reader, ref byte[] buffer)
+    {
+        uint packed = reader.U32();
+        uint size = reader.U32();
         if (size > Most)
         {
             throw Damaged("has a block that is larger than a gibibyte");
         }
 
-        byte[] result = new byte[size];
+        Span<byte> block = reader.Block(packed, ref _packed);
+        if (buffer.Length < size)
+        {
+            buffer = new byte[size];
+        }
+
+        Span<byte> result = buffer.AsSpan(0, (int)size);
         try
         {
             switch (name)
             {
                 case "zlib":
-                    using (ZLibStream zlib = new(new MemoryStream(block), CompressionMode.Decompress))
+                    using (ZLibStream zlib = new(new MemoryStream(_packed, 0, block.Length), CompressionMode.Decompress))
                     {
                         zlib.ReadExactly(result);
                     }
 
-                    return result;
+                    return result.Length;
 
                 case "zstd":
                     Zstd(block, result);
-                    return result;
+                    return result.Length;
 
                 default:
                     throw new TraceInputException(
@@ -49,13 +72,21 @@ internal sealed partial class DatCompression(string path, string name)
     }
 
     // trace-cmd leaves the four bytes out that begin each frame.
-    private void Zstd(byte[] block, byte[] result)
+    private void Zstd(ReadOnlySpan<byte> block, Span<byte> result)
     {
-        byte[] frame = block.AsSpan().StartsWith(ZstdMagic) ? block : [.. ZstdMagic, .. block];
+        if (!block.StartsWith(ZstdMagic))
+        {
+            int length = ZstdMagic.Length + block.Length;
+            _frame = _frame.Length < length ? new byte[length] : _frame;
+            ZstdMagic.CopyTo(_frame);
+            block.CopyTo(_frame.AsSpan(ZstdMagic.Length));
+            block = _frame.AsSpan(0, length);
+        }
+
         nuint count;
         try
         {
-            count = ZSTD_decompress(result, (nuint)result.Length, frame, (nuint)frame.Length);
+            count = ZSTD_decompress(result, (nuint)result.Length, block, (nuint)block.Length);
         }
         catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
         {
@@ -77,5 +108,5 @@ internal sealed partial class DatCompression(string path, string name)
 
     [LibraryImport("libzstd.so.1")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nuint ZSTD_decompress(byte[] destination, nuint capacity, byte[] source, nuint size);
+    private static partial nuint ZSTD_decompress(Span<byte> destination, nuint capacity, ReadOnlySpan<byte> source, nuint size);
 }

@@ -180,9 +180,7 @@ internal sealed class DatFile
             return Memory(Reader.Block(size));
         }
 
-        uint packed = Reader.U32();
-        uint whole = Reader.U32();
-        return Memory(Compression.Decompress(Reader.Block(packed), whole));
+        return Memory(Compression.Decompress(Reader));
     }
 
     private void Option(ushort id, DatReader option)

@@ -73,12 +73,31 @@ internal sealed class DatReader(string path, Stream stream)
     /// <summary>Reads a block.</summary>
     public byte[] Block(ulong size)
     {
+        byte[] block = [];
+        _ = Block(size, ref block);
+        return block;
+    }
+
+    /// <summary>Reads a block into a buffer, which grows where it is too small.</summary>
+    /// <returns>The block.</returns>
+    public Span<byte> Block(ulong size, ref byte[] buffer)
+    {
         if (size > (ulong)(stream.Length - stream.Position))
         {
             throw Damaged("ends in the middle of a section");
         }
 
-        byte[] block = new byte[size];
+        if (size > (ulong)Array.MaxLength)
+        {
+            throw Damaged("has a section that is larger than two gibibytes");
+        }
+
+        if ((ulong)buffer.Length < size)
+        {
+            buffer = new byte[size];
+        }
+
+        Span<byte> block = buffer.AsSpan(0, (int)size);
         stream.ReadExactly(block);
         return block;
     }
