@@ -1,4 +1,5 @@
 using Ioasis.Replay.Input;
+using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Tests;
 
@@ -21,6 +22,20 @@ public sealed class NothingUnderstoodTests
         e.Message.ShouldContain(first);
         e.Message.ShouldContain(second);
         e.Line.ShouldBe(1);
+    }
+
+    [Theory]
+    [InlineData("KLUv/QRYaQAAKHNoLTEgICAgIFswMDBdKQ==", "zstd")]
+    [InlineData("QlpoOTFBWSZTWQ==", "bzip2")]
+    [InlineData("BCJNGGRApw==", "lz4")]
+    [InlineData("iUxaTwANChoK", "lzop")]
+    public void What_is_compressed_otherwise_is_told_with_the_program_that_reads_it(string bytes, string program)
+    {
+        using InputSource source = InputSource.Wrap("x", new MemoryStream(Convert.FromBase64String(bytes)));
+        TraceInputException e = Should.Throw<TraceInputException>(() => RecordingReader.Read(source, null, TestContext.Current.CancellationToken));
+
+        e.Error.ShouldBe(TraceInputError.NoDecoder);
+        e.Message.ShouldContain($"`{program} -dc FILE | ioasis run -`");
     }
 
     [Fact]

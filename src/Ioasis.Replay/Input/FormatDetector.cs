@@ -129,6 +129,14 @@ internal static class FormatDetector
             : KernelLine.KindOfOther(line);
     }
 
+    /// <summary>The program that decompresses a file that begins so; null for what is none of its files.</summary>
+    private static string? CompressorOf(ReadOnlySpan<byte> head) =>
+        head.StartsWith<byte>([0x28, 0xb5, 0x2f, 0xfd]) ? "zstd"
+        : head.Length > 4 && head.StartsWith("BZh"u8) && head[3] is >= (byte)'1' and <= (byte)'9' && head[4..].StartsWith<byte>([0x31, 0x41, 0x59]) ? "bzip2"
+        : head.StartsWith<byte>([0x04, 0x22, 0x4d, 0x18]) ? "lz4"
+        : head.StartsWith<byte>([0x89, (byte)'L', (byte)'Z', (byte)'O', 0]) ? "lzop"
+        : null;
+
     /// <summary>Refuses what is not text, with a hint for the binary files that the recorders write.</summary>
     /// <exception cref="TraceInputException">It is binary.</exception>
     public static void RejectBinary(ReadOnlySpan<byte> head, string path)
@@ -137,6 +145,13 @@ internal static class FormatDetector
         {
             throw new TraceInputException(
                 TraceInputError.Binary, path, null, "is perf's binary file; give the text that `perf script` prints");
+        }
+
+        if (CompressorOf(head) is { } compressor)
+        {
+            throw new TraceInputException(
+                TraceInputError.NoDecoder, path, null,
+                $"is compressed with {compressor}, and gzip and xz are known here: `{compressor} -dc FILE | ioasis run -` reads it");
         }
 
         int at = head.IndexOf((byte)0);
