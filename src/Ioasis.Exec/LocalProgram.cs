@@ -12,29 +12,24 @@ namespace Ioasis.Exec;
 public sealed class LocalProgram : IDisposable
 {
     private readonly EmbeddedPlatform _platform;
-    private readonly ViewTree _tree;
     private readonly CallTable _calls;
     private readonly LocalSource _source = new();
 
-    private LocalProgram(EmbeddedPlatform platform, ViewTree tree, CallTable calls)
+    private LocalProgram(EmbeddedPlatform platform, CallTable calls)
     {
         _platform = platform;
-        _tree = tree;
         _calls = calls;
 
         // Accesses that stop a thread are its own signal: nobody watches from outside.
         _calls.Traps.Watcher = static _ => Errno.Success;
     }
 
-    /// <summary>Where the files are that the program sees below <see cref="Prefixes"/>.</summary>
-    public string Root => _tree.Root;
-
-    /// <summary>The paths below which it sees them.</summary>
-    public IReadOnlyCollection<string> Prefixes => _tree.Prefixes;
-
     /// <summary>Builds the machine.</summary>
+    /// <param name="options">The machine.</param>
+    /// <param name="view">Where the files are by which the program sees it (<see cref="PreloadedProgram"/>).</param>
+    /// <param name="program">The machine in the process.</param>
     /// <returns>Null, or a sentence that says why it cannot be.</returns>
-    public static string? TryStart(ExecOptions options, out LocalProgram? program)
+    public static string? TryStart(ExecOptions options, string view, out LocalProgram? program)
     {
         ArgumentNullException.ThrowIfNull(options);
         program = null;
@@ -54,8 +49,8 @@ public sealed class LocalProgram : IDisposable
             return problem;
         }
 
-        ViewTree tree = ViewTree.Create(viewed);
-        program = new(platform, tree, new(tree, platform, pages, handles!));
+        ViewTree tree = ViewTree.Describe(view, viewed);
+        program = new(platform, new(tree, platform, pages, handles!));
         return null;
     }
 
@@ -99,13 +94,9 @@ public sealed class LocalProgram : IDisposable
         return true;
     }
 
-    /// <summary>Removes the files that the program sees: it ends, and may be in calls of other threads.</summary>
-    public void RemoveView() => _tree.Dispose();
-
     /// <inheritdoc/>
     public void Dispose()
     {
-        _tree.Dispose();
         _calls.Dispose();
         _platform.Dispose();
     }

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Runtime.InteropServices;
+using Ioasis.Embedded;
 
 namespace Ioasis.Exec;
 
@@ -29,6 +30,11 @@ public static unsafe partial class PreloadedProgram
             return $"{Library} is not there: ./native builds it; IOASIS_PRELOAD names it where it is elsewhere.";
         }
 
+        if (TryWriteView(machine, iommu, devices, out string? view) is { } problem)
+        {
+            return problem;
+        }
+
         Dictionary<string, string> environment = new(StringComparer.Ordinal);
         foreach (DictionaryEntry entry in Environment.GetEnvironmentVariables())
         {
@@ -36,11 +42,35 @@ public static unsafe partial class PreloadedProgram
         }
 
         environment["LD_PRELOAD"] = environment.TryGetValue("LD_PRELOAD", out string? others) && others.Length > 0 ? $"{library}:{others}" : library;
+        environment["IOASIS_VIEW"] = view!;
         environment["IOASIS_MACHINE"] = machine is null ? "" : Path.GetFullPath(machine);
         environment["IOASIS_IOMMU"] = iommu ?? "";
         environment["IOASIS_DEVICES"] = string.Join('\n', devices);
         int error = Execute(program, [.. environment.Select(static pair => $"{pair.Key}={pair.Value}")]);
+        Directory.Delete(view!, recursive: true);
         return $"{program[0]} cannot be run: {Marshal.GetPInvokeErrorMessage(error)}.";
+    }
+
+    // The files by which the program finds devices are there before it is, and stay for its children. For them the machine is built once here.
+    private static string? TryWriteView(string? machine, string? iommu, IReadOnlyList<string> devices, out string? view)
+    {
+        view = null;
+        string? problem = ExecMachine.TryRead(machine, iommu, devices, out ExecOptions? options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        using EmbeddedPlatform platform = new(options!.Machine);
+        problem = ViewedDevices.TryAdd(options, platform, out List<ViewedDevice> viewed);
+        if (problem is null)
+        {
+            ViewTree tree = ViewTree.Create(viewed);
+            tree.WriteListing();
+            view = tree.Root;
+        }
+
+        return problem;
     }
 
     // Beside the command, or where ./native puts it in the repository that the command was built in.

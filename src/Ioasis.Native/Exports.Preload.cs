@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
 using Ioasis.Exec;
 using Ioasis.Primitives;
 
@@ -19,7 +18,7 @@ internal static unsafe partial class Exports
     /// <summary>Builds the machine that the environment names.</summary>
     /// <returns>Null, or a text that says why it cannot be.</returns>
     [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_preload_start")]
-    private static nint StartProgram(nint view, nuint length)
+    private static nint StartProgram()
     {
         try
         {
@@ -34,10 +33,9 @@ internal static unsafe partial class Exports
                         NullIfEmpty(Environment.GetEnvironmentVariable("IOASIS_IOMMU")),
                         devices.Split('\n', StringSplitOptions.RemoveEmptyEntries),
                         out ExecOptions? options);
-                    problem ??= LocalProgram.TryStart(options!, out s_program);
+                    problem ??= LocalProgram.TryStart(options!, Environment.GetEnvironmentVariable("IOASIS_VIEW") ?? "", out s_program);
                 }
 
-                problem ??= PutView(new((void*)view, (int)length));
                 return problem is null ? 0 : Keep(problem);
             }
         }
@@ -78,35 +76,7 @@ internal static unsafe partial class Exports
         }
     }
 
-    /// <summary>The program ends: its view of devices goes. What the machine holds goes with the process.</summary>
-    [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_preload_end")]
-    private static void EndProgram()
-    {
-        try
-        {
-            s_program?.RemoveView();
-        }
-        catch (Exception)
-        {
-            // What could not be removed the next machine of this user removes.
-        }
-    }
-
     private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
-
-    // The view's root and the paths below which it is seen, each with a line end.
-    private static string? PutView(Span<byte> place)
-    {
-        byte[] text = Encoding.UTF8.GetBytes(string.Join('\n', s_program!.Prefixes.Prepend(s_program.Root)) + "\n");
-        if (text.Length >= place.Length)
-        {
-            return "the machine has too many devices for a program in its process.";
-        }
-
-        text.CopyTo(place);
-        place[text.Length] = 0;
-        return null;
-    }
 
     private static nint Keep(string text)
     {

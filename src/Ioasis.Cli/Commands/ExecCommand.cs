@@ -93,9 +93,7 @@ internal static class ExecCommand
             return Refuse("--json needs --via supervisor: by preload the machine ends with the program.", environment);
         }
 
-        // What cannot be is said before the program runs.
-        string? error = ExecMachine.TryRead(request.Machine, request.Iommu, request.Devices, out _);
-        return Refuse(error ?? PreloadedProgram.Become(request.Machine, request.Iommu, request.Devices, request.Program), environment);
+        return Refuse(PreloadedProgram.Become(request.Machine, request.Iommu, request.Devices, request.Program), environment);
     }
 
     private static int Refuse(string error, CliEnvironment environment)

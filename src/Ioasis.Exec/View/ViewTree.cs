@@ -32,7 +32,9 @@ internal sealed class ViewTree : IDisposable
         "/sys/devices/virtual/iommu", "/sys/module/vfio", "/sys/module/vfio_pci", "/sys/module/vfio_iommu_type1", "/sys/module/iommufd",
     };
 
-    private ViewTree(string root) => Root = root;
+    private readonly bool _writes;
+
+    private ViewTree(string root, bool writes) => (Root, _writes) = (root, writes);
 
     /// <summary>Where the tree is.</summary>
     public string Root { get; }
@@ -51,33 +53,50 @@ internal sealed class ViewTree : IDisposable
         RemoveAbandoned(parent);
         string name = string.Create(
             CultureInfo.InvariantCulture, $"ioasis-{Environment.ProcessId}-{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(4))}");
-        ViewTree tree = new(Path.Combine(parent, name));
+        ViewTree tree = new(Path.Combine(parent, name), writes: true);
         _ = Directory.CreateDirectory(tree.Root);
         try
         {
-            tree.AddNodes(devices);
-            tree.AddBus(devices);
-            foreach (ViewedDevice device in devices)
-            {
-                tree.AddDevice(device);
-            }
-
-            foreach (IGrouping<int, ViewedDevice> group in devices.GroupBy(static device => device.Group))
-            {
-                tree.AddGroup(group.Key, [.. group]);
-            }
-
-            foreach (IGrouping<string, ViewedDevice> iommu in devices.GroupBy(static device => device.Iommu, StringComparer.Ordinal))
-            {
-                tree.AddIommu(iommu.Key, [.. iommu]);
-            }
-
+            tree.Add(devices);
             return tree;
         }
         catch
         {
             tree.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Describes a tree that was written before, of the same devices.</summary>
+    public static ViewTree Describe(string root, IReadOnlyList<ViewedDevice> devices)
+    {
+        ViewTree tree = new(root, writes: false);
+        tree.Add(devices);
+        return tree;
+    }
+
+    /// <summary>Writes into the tree what it is: the prefixes, an empty line, and for each node its path, number and mode.</summary>
+    public void WriteListing() =>
+        Write("/.view", string.Concat(_prefixes.Select(static prefix => prefix + "\n")) + "\n" + string.Concat(_nodes.Values.Select(
+            static node => string.Create(CultureInfo.InvariantCulture, $"{node.Path} {node.Number} {node.Mode}\n"))));
+
+    private void Add(IReadOnlyList<ViewedDevice> devices)
+    {
+        AddNodes(devices);
+        AddBus(devices);
+        foreach (ViewedDevice device in devices)
+        {
+            AddDevice(device);
+        }
+
+        foreach (IGrouping<int, ViewedDevice> group in devices.GroupBy(static device => device.Group))
+        {
+            AddGroup(group.Key, [.. group]);
+        }
+
+        foreach (IGrouping<string, ViewedDevice> iommu in devices.GroupBy(static device => device.Iommu, StringComparer.Ordinal))
+        {
+            AddIommu(iommu.Key, [.. iommu]);
         }
     }
 
@@ -298,12 +317,23 @@ internal sealed class ViewTree : IDisposable
         return text.ToString();
     }
 
-    private void Folder(string path) => Directory.CreateDirectory(Root + path);
+    private void Folder(string path)
+    {
+        if (_writes)
+        {
+            _ = Directory.CreateDirectory(Root + path);
+        }
+    }
 
     private void Write(string path, string text) => WriteBytes(path, Encoding.UTF8.GetBytes(text));
 
     private void WriteBytes(string path, byte[] bytes)
     {
+        if (!_writes)
+        {
+            return;
+        }
+
         _ = Directory.CreateDirectory(Path.GetDirectoryName(Root + path)!);
         File.WriteAllBytes(Root + path, bytes);
     }
@@ -311,6 +341,11 @@ internal sealed class ViewTree : IDisposable
     // As sysfs has them: relative to the folder that the link is in.
     private void Link(string path, string target)
     {
+        if (!_writes)
+        {
+            return;
+        }
+
         string folder = Path.GetDirectoryName(path)!;
         _ = Directory.CreateDirectory(Root + folder);
         _ = File.CreateSymbolicLink(Root + path, Path.GetRelativePath(folder, target));

@@ -46,10 +46,9 @@ extern int ioasis_impl_translate(ioasis_device *, struct ioasis_translation *);
 extern int ioasis_impl_fault_next(ioasis_platform *, struct ioasis_fault *);
 extern int ioasis_impl_fault_describe(ioasis_platform *, const struct ioasis_fault *, char *, size_t);
 
-extern const char *ioasis_impl_preload_start(char *, size_t);
+extern const char *ioasis_impl_preload_start(void);
 extern int ioasis_impl_preload_call(int, const uint64_t *, int64_t *);
 extern int ioasis_impl_preload_access(uint64_t, uint64_t *);
-extern void ioasis_impl_preload_end(void);
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -159,13 +158,12 @@ CALL(int, fault_describe, (ioasis_platform *platform, const struct ioasis_fault 
      (platform, fault, text, length))
 
 /* For libioasis-preload.so alone (preload.c); errno is its affair. */
-extern const char *ioasis_preload_start(char *view, size_t length);
+extern const char *ioasis_preload_start(void);
 extern int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *result);
 extern int ioasis_preload_access(uint64_t address, uint64_t *registers);
-extern void ioasis_preload_end(void);
 
-EXPORT const char *ioasis_preload_start(char *view, size_t length) {
-    return may_enter() ? ioasis_impl_preload_start(view, length) : "this is a child of fork(): the machine belongs to the process that made it";
+EXPORT const char *ioasis_preload_start(void) {
+    return may_enter() ? ioasis_impl_preload_start() : "this is a child of fork(): the machine belongs to the process that made it";
 }
 
 EXPORT int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *result) {
@@ -178,8 +176,4 @@ EXPORT int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *r
 
 EXPORT int ioasis_preload_access(uint64_t address, uint64_t *registers) {
     return may_enter() && ioasis_impl_preload_access(address, registers);
-}
-
-EXPORT void ioasis_preload_end(void) {
-    if (may_enter()) ioasis_impl_preload_end();
 }
