@@ -179,8 +179,7 @@ public sealed partial class NvmeController
         _shadowDoorbells = command.Data1;
         _eventIndexes = command.Data2;
 
-        // The queues that are there, the admin queue excepted: it keeps its registers.
-        for (uint i = 1; i < _submission.Length; i++)
+        for (uint i = 0; i < _submission.Length; i++)
         {
             if (_submission[i] is { } submission && (8 * i) + 8 <= HostPageSize)
             {

@@ -57,6 +57,7 @@ public sealed partial class NvmeController
             else
             {
                 submission.Tail = value;
+                FollowRegister(queue, submission.Shadow, value);
                 MakeReady(submission);
             }
         }
@@ -67,6 +68,20 @@ public sealed partial class NvmeController
         else if (!TryMoveHead(completion, value))
         {
             RaiseEvent(NvmeEventType.Error, NvmeErrorEvent.InvalidDoorbellValue);
+        }
+        else
+        {
+            FollowRegister(queue, completion.Shadow, value);
+        }
+    }
+
+    // Memory and register are to agree, but drivers exist (Linux') that keep only those of I/O queues in memory: the admin queue's
+    // follows its register.
+    private void FollowRegister(uint queue, ulong shadow, uint value)
+    {
+        if (queue == 0 && shadow != 0)
+        {
+            _ = TryWriteWord(shadow, value);
         }
     }
 

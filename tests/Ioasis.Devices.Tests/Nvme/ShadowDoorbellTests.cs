@@ -57,6 +57,29 @@ public sealed class ShadowDoorbellTests : IDisposable
     }
 
     [Fact]
+    public void The_admin_queue_has_its_place_too_and_follows_its_registers()
+    {
+        _ = _host.Admin.Succeed(Configure);
+        ulong data = _host.Memory.Allocate(4096);
+
+        // By registers alone, as drivers do that keep only I/O queues in memory.
+        for (int i = 0; i < 40; i++)
+        {
+            _ = _host.Admin.Succeed(Command.Identify(1, 0, data));
+        }
+
+        (Get(_shadow, 0), Get(_shadow, 1)).ShouldBe((_host.Admin.Tail, _host.Admin.Head));
+
+        // By memory, with the register only where it is asked for.
+        Get(_events, 0).ShouldBe(_host.Admin.Tail);
+        _ = _host.Admin.Put(Command.Identify(1, 0, data));
+        _ = _host.Admin.Put(Command.Identify(1, 0, data));
+        Put(_shadow, 0, _host.Admin.Tail);
+        _host.Write32(NvmeRegisters.Doorbells, _host.Admin.Tail);
+        _host.Admin.Take().Count.ShouldBe(2);
+    }
+
+    [Fact]
     public void A_full_completion_queue_asks_for_its_head()
     {
         _ = _host.Admin.Succeed(Configure);
