@@ -172,7 +172,7 @@ public sealed class GoldenFigures
 
         ScheduledDma[] unexplained = [.. schedule.Accesses.Where(a => a.Class == DmaClass.Unexplained)];
         unexplained.Length.ShouldBe(2);
-        log.Accesses[unexplained[0].Access].Iova.ShouldBe(0xffe7ed42ul);
+        log.Accesses.Read()[unexplained[0].Access].Iova.ShouldBe(0xffe7ed42ul);
         Classes(schedule, trace).ShouldContain("0000:00:03.0 Live 60569, 0000:00:03.0 WithinTolerance 3599");
     }
 
@@ -180,11 +180,7 @@ public sealed class GoldenFigures
     public void Clocks_that_stay_apart_by_more_than_the_tolerance_are_tied_by_the_accesses_themselves()
     {
         KernelTrace trace = Recordings.Trace(RiscV);
-        DmaLog log = Recordings.Log(RiscVLog);
-        foreach (ref DmaAccess access in log.Accesses.AsSpan())
-        {
-            access.TimeNs -= 2_000_000;
-        }
+        DmaLog log = Recordings.Changed(Recordings.Log(RiscVLog), static (_, access) => access with { TimeNs = access.TimeNs - 2_000_000 });
 
         DmaSchedule schedule = DmaSchedule.Make(Planner.Make(trace), log, ClockTie.Align(trace, log), 1e-3);
 

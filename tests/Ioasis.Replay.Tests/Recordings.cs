@@ -25,4 +25,29 @@ internal static class Recordings
         using InputSource source = InputSource.Wrap("made-up", new MemoryStream(System.Text.Encoding.UTF8.GetBytes(text)));
         return RecordingReader.Read(source, options, TestContext.Current.CancellationToken);
     }
+
+    /// <summary>A log as another one, but for its accesses.</summary>
+    public static DmaLog Changed(DmaLog log, Func<int, DmaAccess, DmaAccess> change)
+    {
+        DmaLog changed = new(log.Input)
+        {
+            Marks = log.Marks,
+            Invalidations = log.Invalidations,
+            InvalidationKinds = log.InvalidationKinds,
+            DomainDevices = log.DomainDevices,
+            Faults = log.Faults,
+        };
+        for (int device = 0; device < log.Devices.Count; device++)
+        {
+            changed.Devices.Intern(log.Devices.Id(device));
+        }
+
+        int index = 0;
+        foreach (DmaAccess access in log.Accesses)
+        {
+            changed.Accesses.Add(change(index++, access));
+        }
+
+        return changed;
+    }
 }

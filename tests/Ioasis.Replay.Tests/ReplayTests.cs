@@ -288,13 +288,13 @@ public sealed class ReplayTests
     public void A_wrong_page_in_the_log_is_a_mismatch_with_its_line()
     {
         DmaLog log = Recordings.Log("riscv-faults.dma.log.gz");
-        int access = Array.FindIndex(log.Accesses, a => a.Outcome == DmaOutcome.Translated && a.Line > 1000);
-        log.Accesses[access].Physical += 0x10000;
+        int wrong = log.Accesses.First(static a => a.Outcome == DmaOutcome.Translated && a.Line > 1000).Line;
+        log = Recordings.Changed(log, (_, access) => access.Line == wrong ? access with { Physical = access.Physical + 0x10000 } : access);
         ReplayReport report = TraceReplayer.Run(
             Recordings.Trace("riscv-faults.ftrace.txt.gz"), log, cancellationToken: TestContext.Current.CancellationToken);
 
         Mismatch mismatch = report.Checks.FirstMismatches.ShouldHaveSingleItem();
-        mismatch.Line.ShouldBe(log.Accesses[access].Line);
+        mismatch.Line.ShouldBe(wrong);
         mismatch.Path.ShouldEndWith("riscv-faults.dma.log.gz");
         mismatch.Kind.ShouldBe("logged DMA reaches its page");
         report.DmaLog!.Classes.ShouldContain(new NamedCount("not explained by any mapping", 1));

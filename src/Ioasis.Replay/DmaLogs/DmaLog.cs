@@ -75,7 +75,11 @@ public enum InvalidationScope : byte
 /// <summary>What a device-side DMA log tells.</summary>
 public sealed class DmaLog
 {
-    internal DmaLog(InputLog input) => Input = input;
+    internal DmaLog(InputLog input)
+    {
+        Input = input;
+        Accesses = new(input.Path);
+    }
 
     /// <summary>How the reading went.</summary>
     public InputLog Input { get; }
@@ -84,7 +88,7 @@ public sealed class DmaLog
     public DeviceTable Devices { get; } = new();
 
     /// <summary>Accesses in the file's order.</summary>
-    public DmaAccess[] Accesses { get; internal set; } = [];
+    public DmaAccessList Accesses { get; }
 
     /// <summary>Times of the marks by number, in nanoseconds since the Unix epoch; of two with one number the later counts.</summary>
     public IReadOnlyDictionary<int, long> Marks { get; internal set; } = new Dictionary<int, long>();

@@ -13,7 +13,6 @@ internal sealed partial class DmaLogReader
 {
     private readonly InputLog _input;
     private readonly DmaLog _log;
-    private readonly List<DmaAccess> _accesses = new(1 << 14);
     private readonly Dictionary<int, long> _marks = [];
     private readonly List<LoggedInvalidation> _invalidations = [];
     private readonly List<string> _kinds = [];
@@ -75,14 +74,13 @@ internal sealed partial class DmaLogReader
             input.SetEvents(name, count);
         }
 
-        if (reader._accesses.Count == 0)
+        if (reader._log.Accesses.Length == 0)
         {
             throw input.NothingToReplay(
                 "no event tells of an access through an IOMMU (vtd_dmar_translate, amdvi_translation_result, riscv_iommu_dma, "
                 + "smmuv3_translate_success, virtio_iommu_translate_out, or a fault)");
         }
 
-        reader._log.Accesses = [.. reader._accesses];
         reader._log.Marks = reader._marks;
         reader._log.Invalidations = reader._invalidations;
         reader._log.InvalidationKinds = reader._kinds;
@@ -182,7 +180,7 @@ internal sealed partial class DmaLogReader
 
     private void Add(in DmaAccess access)
     {
-        _accesses.Add(access);
+        _log.Accesses.Add(access);
         if (access.Outcome == DmaOutcome.Faulted)
         {
             _log.Faults++;
@@ -199,7 +197,7 @@ internal sealed partial class DmaLogReader
             _kinds.Add(kind);
         }
 
-        _invalidations.Add(new(timeNs, index, _accesses.Count, scope, domain, address, sizeLog2));
+        _invalidations.Add(new(timeNs, index, _log.Accesses.Length, scope, domain, address, sizeLog2));
     }
 
     private struct PendingFault

@@ -27,6 +27,7 @@ internal sealed partial class ReplayEngine
     private readonly ReplayOptions _options;
     private readonly ReplayStack _stack;
     private readonly TraceClock _clock;
+    private readonly DmaAccessList.Reader? _logged;
     private readonly CheckLog _checks;
     private readonly CounterSeries _series;
     private readonly List<DeviceState> _devices = [];
@@ -42,6 +43,7 @@ internal sealed partial class ReplayEngine
     {
         _case = replay;
         _accesses = replay.Accesses;
+        _logged = replay.Log?.Accesses.Read();
         _options = options;
         _stack = stack;
         _clock = clock;
@@ -223,7 +225,7 @@ internal sealed partial class ReplayEngine
         for (; _nextAccess < _accesses.Length && _accesses[_nextAccess].AfterStep <= afterCall; _nextAccess++)
         {
             ref readonly ScheduledDma scheduled = ref _accesses[_nextAccess];
-            ref readonly DmaAccess access = ref _case.Log!.Accesses[scheduled.Access];
+            ref readonly DmaAccess access = ref _logged![scheduled.Access];
             DeviceState device = _devices[scheduled.Device];
             device.Classes[(int)scheduled.Class]++;
             bool write = access.Access == Access.Write;

@@ -306,6 +306,15 @@ internal sealed partial class ReportBuilder(
             }
         }
 
+        long[] byAccess = new long[(int)Access.Write + 1];
+        foreach (DmaAccess access in log.Accesses)
+        {
+            if (access.Access <= Access.Write)
+            {
+                byAccess[(int)access.Access]++;
+            }
+        }
+
         return new()
         {
             Dmas = log.Accesses.Length,
@@ -325,9 +334,9 @@ internal sealed partial class ReportBuilder(
             ByDevice = [.. devices.OrderBy(d => d.Device, StringComparer.Ordinal)],
             ByAccess =
             [
-                new("read", log.Accesses.LongCount(x => x.Access == Access.Read)),
-                new("write", log.Accesses.LongCount(x => x.Access == Access.Write)),
-                new("unknown", log.Accesses.LongCount(x => x.Access == Access.None)),
+                new("read", byAccess[(int)Access.Read]),
+                new("write", byAccess[(int)Access.Write]),
+                new("unknown", byAccess[(int)Access.None]),
             ],
         };
     }

@@ -1,8 +1,8 @@
 namespace Ioasis.Replay.Input;
 
 /// <summary>
-/// A file that holds what a pipe or a compressed file gave, for formats that must be read here and there. It has no name: it is gone with
-/// the process, however that ends.
+/// A file for what must be read here and there and need not be in memory: what a pipe or a compressed file gave, or the accesses of a long log. It has
+/// no name: it is gone with the process, however that ends.
 /// </summary>
 internal static class TemporaryCopy
 {
@@ -20,11 +20,10 @@ internal static class TemporaryCopy
     /// <exception cref="TraceInputException">The file cannot be made, or has no room.</exception>
     public static FileStream Of(LineReader lines, string path, CancellationToken cancellationToken)
     {
-        string folder = Folder();
         FileStream? file = null;
         try
         {
-            file = Create(folder);
+            file = Create();
             lines.CopyTo(file, cancellationToken);
             file.Position = 0;
             return file;
@@ -34,22 +33,26 @@ internal static class TemporaryCopy
             file?.Dispose();
             if (e is IOException or UnauthorizedAccessException)
             {
-                throw new TraceInputException(
-                    TraceInputError.CannotOpen,
-                    path,
-                    null,
-                    $"is a trace.dat that is compressed or comes from a pipe, and must be copied to a temporary file, for which {folder} is no place: {e.Message}"
-                    + " (the environment's TMPDIR names another folder; a trace.dat of its own, not compressed, is read where it lies)",
-                    e);
+                throw NoRoom(path, "is a trace.dat that is compressed or comes from a pipe, which", e);
             }
 
             throw;
         }
     }
 
-    private static FileStream Create(string folder)
+    /// <summary>An error in words: the file cannot be made or written.</summary>
+    /// <param name="path">The input.</param>
+    /// <param name="what">What of it goes to the file.</param>
+    /// <param name="inner">Why it does not.</param>
+    public static TraceInputException NoRoom(string path, string what, Exception inner) => new(
+        TraceInputError.CannotOpen, path, null,
+        $"{what} must go to a temporary file, for which {Folder()} is no place: {inner.Message} (the environment's TMPDIR names another folder)", inner);
+
+    /// <summary>Makes an empty file without a name.</summary>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public static FileStream Create()
     {
-        string name = Path.Combine(folder, $"ioasis-{Guid.NewGuid():N}");
+        string name = Path.Combine(Folder(), $"ioasis-{Guid.NewGuid():N}");
         FileStreamOptions options = new()
         {
             Mode = FileMode.CreateNew,

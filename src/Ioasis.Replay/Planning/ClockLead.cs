@@ -20,7 +20,7 @@ internal sealed class ClockLead
     /// <param name="most">Leads from here on, in seconds, are none.</param>
     public ClockLead(MappingHistory history, DmaLog log, int[] devices, ClockTie alignment, double most)
     {
-        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        foreach (DmaAccess access in log.Accesses)
         {
             double at = alignment.ToTraceSeconds(access.TimeNs);
             if (access.Outcome == DmaOutcome.Translated

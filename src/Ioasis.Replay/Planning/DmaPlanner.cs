@@ -75,7 +75,7 @@ public static class DmaPlanner
         }
 
         Dictionary<int, long> uses = [];
-        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        foreach (DmaAccess access in log.Accesses)
         {
             System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(uses, devices[access.Device], out _)++;
         }
@@ -93,6 +93,7 @@ public static class DmaPlanner
         Dictionary<(int Device, ulong Page), int> firstMapped = [];
         List<MappingEvent> result = [];
         HashSet<(int Device, ulong Page)> learned = [];
+        DmaAccessList.Reader accesses = log.Accesses.Read();
         foreach (ref readonly ScheduledDma scheduled in schedule.Accesses.AsSpan())
         {
             if (scheduled.Class != DmaClass.Unexplained || trace.AttachedDevices.Contains(scheduled.Device))
@@ -105,7 +106,7 @@ public static class DmaPlanner
                 FirstMaps(plan, firstMapped);
             }
 
-            ref readonly DmaAccess access = ref log.Accesses[scheduled.Access];
+            ref readonly DmaAccess access = ref accesses[scheduled.Access];
             (int, ulong) key = (scheduled.Device, access.Iova >> 12);
             if (learned.Contains(key)
                 || (firstMapped.TryGetValue(key, out int step) && step <= scheduled.AfterStep))

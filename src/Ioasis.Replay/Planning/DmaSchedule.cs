@@ -71,9 +71,10 @@ public sealed class DmaSchedule
         ScheduledDma[] result = new ScheduledDma[log.Accesses.Length];
         int position = 0;
         double before = double.NegativeInfinity;
+        DmaAccessList.Reader accesses = log.Accesses.Read();
         for (int i = 0; i < log.Accesses.Length; i++)
         {
-            ref readonly DmaAccess access = ref log.Accesses[i];
+            ref readonly DmaAccess access = ref accesses[i];
             double at = alignment.ToTraceSeconds(access.TimeNs);
             if (at < before)
             {

@@ -33,9 +33,10 @@ public static class LearnedTrace
         }
 
         int next = 0;
+        DmaAccessList.Reader accesses = log.Accesses.Read();
         for (int i = 0; i < log.Accesses.Length; i++)
         {
-            ref readonly DmaAccess access = ref log.Accesses[i];
+            ref readonly DmaAccess access = ref accesses[i];
             for (; next < log.Invalidations.Count && log.Invalidations[next].BeforeAccess <= i; next++)
             {
                 Invalidate(log.Invalidations[next], domains, devices, live, events, access);
@@ -138,6 +139,7 @@ public static class LearnedTrace
         }
 
         int next = 0;
+        DmaAccessList.Reader accesses = log.Accesses.Read();
         for (int i = 0; i <= log.Accesses.Length; i++)
         {
             for (; next < log.Invalidations.Count && log.Invalidations[next].BeforeAccess <= i; next++)
@@ -155,7 +157,7 @@ public static class LearnedTrace
 
             if (i < log.Accesses.Length)
             {
-                used[log.Accesses[i].Device].Add(log.Accesses[i].Iova & ~4095ul);
+                used[accesses[i].Device].Add(accesses[i].Iova & ~4095ul);
             }
         }
 
@@ -186,15 +188,16 @@ public static class LearnedTrace
         }
 
         ScheduledDma[] result = new ScheduledDma[log.Accesses.Length];
+        DmaAccessList.Reader accesses = log.Accesses.Read();
         for (int i = 0; i < result.Length; i++)
         {
             result[i] = new()
             {
                 Access = i,
                 AfterStep = afterEvent[i] < 0 ? -1 : lastStep[afterEvent[i]],
-                Device = devices[log.Accesses[i].Device],
-                SizeLog2 = Math.Max(log.Accesses[i].SizeLog2, (byte)12),
-                Class = log.Accesses[i].Outcome == DmaOutcome.Faulted ? DmaClass.RecordedFault : DmaClass.Live,
+                Device = devices[accesses[i].Device],
+                SizeLog2 = Math.Max(accesses[i].SizeLog2, (byte)12),
+                Class = accesses[i].Outcome == DmaOutcome.Faulted ? DmaClass.RecordedFault : DmaClass.Live,
             };
         }
 

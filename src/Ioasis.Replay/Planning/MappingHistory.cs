@@ -87,7 +87,7 @@ internal sealed class MappingHistory
     private void Index(DmaLog log, int[] devices)
     {
         Dictionary<int, HashSet<ulong>> pages = [];
-        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        foreach (DmaAccess access in log.Accesses)
         {
             int device = devices[access.Device];
             if (!pages.TryGetValue(device, out HashSet<ulong>? set))

@@ -28,7 +28,7 @@ internal static class UserVote
         lastUseNs = new long[users.Length];
         Array.Fill(lastUseNs, long.MinValue);
         int[] most = new int[trace.Mappings.Length];
-        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        foreach (DmaAccess access in log.Accesses)
         {
             if (access.Outcome != DmaOutcome.Translated || !byPage.TryGetValue(access.Iova >> 12, out List<int>? events))
             {
@@ -57,7 +57,7 @@ internal static class UserVote
     private static Dictionary<ulong, List<int>> EventsByPage(KernelTrace trace, DmaLog log)
     {
         HashSet<ulong> used = [];
-        foreach (ref readonly DmaAccess access in log.Accesses.AsSpan())
+        foreach (DmaAccess access in log.Accesses)
         {
             used.Add(access.Iova >> 12);
         }
