@@ -61,6 +61,9 @@ public sealed record ExecResult
     /// <summary>The first of these.</summary>
     public IReadOnlyList<IommuFault> FirstFaults { get; init; } = [];
 
+    /// <summary>What devices of <see cref="ExecOptions.Devices"/> did wrong on request.</summary>
+    public IReadOnlyList<(DeviceId Device, DeviceMisdeed Misdeed)> Misdeeds { get; init; } = [];
+
     /// <summary>What our kernel still held when the program was gone: nothing, unless something leaks.</summary>
     public Kernel.KernelAudit Audit { get; init; }
 
@@ -161,6 +164,14 @@ public static class ExecRunner
             LeftMapped = supervisor.LeftMapped,
             Faults = platform.FaultCount,
             FirstFaults = faults,
+            Misdeeds =
+            [
+                .. from device in options.Devices
+                   let wrong = device.Device as IMisbehavingDevice
+                   where wrong is not null
+                   from misdeed in wrong.Misdeeds
+                   select (device.Id, misdeed),
+            ],
             Audit = platform.Audit,
             PinnedGibibytes = pages.Used,
         };

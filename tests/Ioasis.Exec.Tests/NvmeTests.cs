@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using Ioasis.Testing;
 
 namespace Ioasis.Exec.Tests;
@@ -126,6 +127,8 @@ public sealed class NvmeTests : IDisposable
         run.Ended.Status.ShouldBe(1, run.Ended.Describe());
         run.Ended.Output.ShouldContain("read 4096/4096 bytes at offset 1044480", Case.Sensitive, run.Ended.Describe());
         run.Ended.Describe().ShouldContain("read failed");
+        JsonElement misdeed = run.Summary!.Value.GetProperty("misdeeds")[0];
+        misdeed.GetProperty("what").GetString().ShouldNotBeNull().ShouldEndWith("failed with 0x281");
     }
 
     [Fact]

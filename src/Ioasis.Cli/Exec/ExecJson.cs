@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.Text.Json;
 using Ioasis.Core;
+using Ioasis.Devices;
 using Ioasis.Exec;
+using Ioasis.Primitives;
 
 namespace Ioasis.Cli.Exec;
 
@@ -34,6 +36,17 @@ internal static class ExecJson
             json.WriteString("iova", string.Create(CultureInfo.InvariantCulture, $"0x{fault.Iova.Value:x}"));
             json.WriteString("access", fault.Access.ToString().ToLowerInvariant());
             json.WriteString("reason", fault.Reason.ToString());
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteStartArray("misdeeds");
+        foreach ((DeviceId device, DeviceMisdeed misdeed) in result.Misdeeds)
+        {
+            json.WriteStartObject();
+            json.WriteString("device", device.ToString());
+            json.WriteNumber("command", misdeed.Number);
+            json.WriteString("what", misdeed.What);
             json.WriteEndObject();
         }
 

@@ -1,7 +1,7 @@
 namespace Ioasis.Devices.Nvme;
 
 /// <content>Misbehaviour on request (<see cref="NvmeMisbehaviour"/>). Everything is under the lock.</content>
-public sealed partial class NvmeController
+public sealed partial class NvmeController : IMisbehavingDevice
 {
     private const int MisdeedLimit = 4096;
     private const int StaleLimit = 16;
@@ -10,8 +10,8 @@ public sealed partial class NvmeController
     private readonly Misbehaver? _misbehaviour;
     private bool _isHung;
 
-    /// <summary>What it did wrong on request, the first 4096 of it.</summary>
-    public IReadOnlyList<NvmeMisdeed> Misdeeds
+    /// <summary>What it did wrong on request, by I/O commands: the first 4096 of it.</summary>
+    public IReadOnlyList<DeviceMisdeed> Misdeeds
     {
         get
         {
@@ -233,7 +233,7 @@ public sealed partial class NvmeController
 
         public NvmeMisbehaviour Options => options;
 
-        public List<NvmeMisdeed> Misdeeds { get; } = [];
+        public List<DeviceMisdeed> Misdeeds { get; } = [];
 
         public List<CompletionEntry> Held { get; } = [];
 

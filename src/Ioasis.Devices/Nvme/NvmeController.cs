@@ -17,7 +17,7 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
 {
     private const uint PageSize = 4096;
     private const int LargestPage = 4;
-    private const int TimeoutUnits = 30;
+    private const int TimeoutUnits = 120;
 
     // What is posted beside writes of registers: answers to page requests or times that have come, for whoever has the lock.
     private const uint LookAtPending = 0xffff_fff0;

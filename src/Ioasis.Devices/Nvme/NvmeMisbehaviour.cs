@@ -11,11 +11,6 @@ public sealed record NvmeFailure(NvmeIoOpcode? Opcode, ulong? Block, NvmeStatus 
 /// <param name="Time">So long after it was fetched.</param>
 public sealed record NvmeDelay(NvmeIoOpcode? Opcode, TimeSpan Time);
 
-/// <summary>Something wrong that a controller did on request.</summary>
-/// <param name="Number">It happened at this I/O command, counted from 1.</param>
-/// <param name="What">What, for people.</param>
-public sealed record NvmeMisdeed(long Number, string What);
-
 /// <summary>
 /// How a controller misbehaves, for those who test drivers. What is left to chance follows from <see cref="Seed"/> and the commands
 /// alone: the same commands meet the same. Percentages are 0 to 100.
