@@ -96,6 +96,18 @@ public sealed partial class PreloadTests
         status.ShouldBe(0, text);
     }
 
+    [Fact]
+    public void QEMUs_own_NVMe_driver_finds_the_disk()
+    {
+        ExternalProgram fetched = ExternalProgram.Run("lab/fetch", TimeSpan.FromMinutes(10), null, "qemu-img");
+        Assert.SkipWhen(fetched.LacksSomething, fetched.Describe());
+        fetched.Status.ShouldBe(0, fetched.Describe());
+        (int status, string text) = ExecuteOn(
+            ["--device", "nvme,addr=00:03.0,size=64M"], fetched.Output.Trim(), "info", "nvme://0000:00:03.0/1");
+        status.ShouldBe(0, text);
+        text.ShouldContain("64 MiB (67108864 bytes)");
+    }
+
     private static (int Status, string Text) Execute(params string[] program) => ExecuteOn(["--device", "edu"], program);
 
     private static (int Status, string Text) ExecuteOn(string[] options, params string[] program)
