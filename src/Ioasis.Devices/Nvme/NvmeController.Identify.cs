@@ -91,7 +91,7 @@ public sealed partial class NvmeController
 
         // SGLs without alignment, bit buckets, metadata at any byte, longer than the data, a list for the metadata.
         Put32(data, 536, 1 | (1 << 16) | (1 << 17) | (1 << 18) | (1 << 19));
-        PutText(data.Slice(768, 256), $"nqn.2024-01.org.ioasis:nvme:{_options.Serial}", '\0');
+        PutText(data.Slice(768, 256), $"nqn.2014-08.org.nvmexpress:uuid:{new Guid(_namespaces[0].Uuid, bigEndian: true):D}", '\0');
         Put16(data, 2048, 2500);
         Put32(data, 2052, 16);
         Put32(data, 2056, 4);

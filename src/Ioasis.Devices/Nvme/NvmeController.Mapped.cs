@@ -149,9 +149,10 @@ public sealed partial class NvmeController
             return;
         }
 
-        for (uint offset = NvmeRegisters.InterruptMaskSet; offset < RegisterEnd; offset += 4)
+        // What is gone from the bus reads as ones, what never changes too.
+        for (uint offset = _isGone ? 0 : NvmeRegisters.InterruptMaskSet; offset < RegisterEnd; offset += 4)
         {
-            uint value = offset is NvmeRegisters.InterruptMaskClear ? 0 : ReadWord(offset);
+            uint value = _isGone ? uint.MaxValue : offset is NvmeRegisters.InterruptMaskClear ? 0 : ReadWord(offset);
             if (value != _shown[offset / 4])
             {
                 Volatile.Write(ref _shown[offset / 4], value);

@@ -60,7 +60,7 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
         _submission = new SubmissionQueue?[options.Queues + 1];
         _completion = new CompletionQueue?[options.Queues + 1];
         _transfer = new(this);
-        _metadataTransfer = new(this);
+        _metadataTransfer = new(this, NvmeStatus.MetadataSglLengthInvalid);
         _namespaces = OpenNamespaces(options.Namespaces, options.Serial);
         _features = new(this);
         _misbehaviour = options.Misbehaviour is { } wrong ? new(wrong) : null;

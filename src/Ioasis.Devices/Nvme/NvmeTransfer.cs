@@ -19,7 +19,7 @@ internal interface INvmeBus
 /// needed, and moves bytes. Neighbouring pages go in one access. Used again for the next command; under the controller's lock.
 /// </summary>
 /// <remarks>Base specification 2.0, sections 4.1.1 (PRP) and 4.1.2 (SGL).</remarks>
-internal sealed class NvmeTransfer(INvmeBus bus)
+internal sealed class NvmeTransfer(INvmeBus bus, NvmeStatus tooShort = NvmeStatus.DataSglLengthInvalid)
 {
     private const int DescriptorSize = 16;
 
@@ -305,7 +305,7 @@ internal sealed class NvmeTransfer(INvmeBus bus)
         {
             if (_listLeft == 0)
             {
-                return NvmeStatus.DataSglLengthInvalid | NvmeStatus.DoNotRetry;
+                return tooShort | NvmeStatus.DoNotRetry;
             }
 
             int bytes = (int)Math.Min(_listLeft, ListBytes);

@@ -55,7 +55,7 @@ public sealed class IdentifyTests : IDisposable
         (data[520] & (1 << 5)).ShouldBe(0);
         (data[520] & 0b1101_1111).ShouldBe(0b1101_1111);
         (Get32(data, 536) & 3).ShouldBe(1u);
-        Encoding.ASCII.GetString(data.Slice(768, 256)).TrimEnd('\0').ShouldStartWith("nqn.");
+        Encoding.ASCII.GetString(data.Slice(768, 256)).TrimEnd('\0').ShouldStartWith("nqn.2014-08.org.nvmexpress:uuid:");
     }
 
     [Fact]

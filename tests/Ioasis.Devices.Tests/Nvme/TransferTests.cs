@@ -225,6 +225,9 @@ public sealed class TransferTests : IDisposable
         _ = _queue.Succeed(read with { Flags = 0x40, Data2 = 2048, Metadata = metadata + 201 });
         _host.Memory[metadata + 201, 32].SequenceEqual(written).ShouldBeTrue();
 
+        PutDescriptor(list, metadata, 31);
+        _queue.Refuse(NvmeStatus.MetadataSglLengthInvalid, read with { Flags = 0x80, Data2 = 2048, Metadata = list });
+
         // Zeroes are zeroes in the metadata too.
         _ = _queue.Succeed(Command.Blocks(NvmeIoOpcode.WriteZeroes, 5, 4, space: 2));
         _ = _queue.Succeed(read);
