@@ -249,8 +249,8 @@ public sealed class RecordingPlan
     }
 
     // At the tracer's call the kernel serves a probe with interrupts on, and what an interrupt does meanwhile passes every probe by.
-    // Behind it there is a breakpoint, served with interrupts off, and the registers are still the caller's. Other architectures have
-    // a breakpoint at the entry itself.
+    // Behind it there is a breakpoint, served with interrupts off, and the registers are still the caller's. arm64 has
+    // a breakpoint at the entry itself; on the others that have such calls the probe stands on it, and what is missed is counted.
     private static bool StandsBehindCall(KernelSymbols symbols, string architecture, string function) =>
         architecture is "x86_64" && symbols.IsTraced(function);
 
