@@ -3,7 +3,8 @@
 //!
 //!     rustc --edition 2021 -L DIR dma.rs && LD_LIBRARY_PATH=DIR ./dma
 
-use std::ffi::{c_char, c_int, c_ulong, c_void, CStr, CString};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_char, c_int, c_ulong, c_void};
 
 #[repr(C)]
 pub struct Platform([u8; 0]);
