@@ -4,16 +4,18 @@ namespace Ioasis.Devices.Nvme;
 
 /// <content>
 /// Registers that a client has mapped: stores to them are found by looking. Of a doorbell only the last value counts, so nothing is
-/// lost; of the other registers a store that changes nothing does nothing. INTMC shows 0, so that a store to it is seen.
+/// lost; it is taken by an exchange for a value that no driver stores, for with shadow doorbells the same value may come twice. Of the
+/// other registers a store that changes nothing does nothing. INTMC shows 0, so that a store to it is seen.
 /// </content>
 public sealed partial class NvmeController
 {
     private const uint RegisterEnd = 0x40;
     private const int DoorbellsAtATime = 64;
+    private const uint NoStore = uint.MaxValue;
 
     // What each word showed when it was looked at or written here last: a word that differs was stored by the client.
     private readonly uint[] _shown = new uint[RegisterEnd / 4];
-    private uint[] _shownDoorbells = [];
+    private int _doorbells;
     private uint _strayDoorbell;
 
     /// <inheritdoc/>
@@ -26,7 +28,12 @@ public sealed partial class NvmeController
 
         using (_lock.Acquire())
         {
-            _shownDoorbells = new uint[2 * _submission.Length];
+            for (uint i = 0; i < 2 * _submission.Length; i++)
+            {
+                registers.Write32(NvmeRegisters.Doorbells + (4 * i), NoStore);
+            }
+
+            _doorbells = 2 * _submission.Length;
             registers.Write64(NvmeRegisters.Capabilities, _capabilities);
             registers.Write32(NvmeRegisters.Version, NvmeRegisters.Version20);
             registers.Write32(NvmeRegisters.ReadyTimeouts, TimeoutUnits);
@@ -69,20 +76,20 @@ public sealed partial class NvmeController
             }
         }
 
-        for (uint i = 0; i < _shownDoorbells.Length; i++)
+        for (uint i = 0; i < _doorbells; i++)
         {
             bool isThere = (i & 1) == 0 ? _submission[i / 2] is not null : _completion[i / 2] is not null;
-            if (isThere && DoorbellDiffers(registers, i))
+            if (isThere && IsRung(registers, i))
             {
                 return true;
             }
         }
 
         // Doorbells of queues that do not exist, a few at a time: to ring one is an error that is told.
-        for (int i = 0; i < DoorbellsAtATime && _shownDoorbells.Length > 0; i++)
+        for (int i = 0; i < DoorbellsAtATime && _doorbells > 0; i++)
         {
-            _strayDoorbell = (_strayDoorbell + 1) % (uint)_shownDoorbells.Length;
-            if (DoorbellDiffers(registers, _strayDoorbell))
+            _strayDoorbell = (_strayDoorbell + 1) % (uint)_doorbells;
+            if (IsRung(registers, _strayDoorbell))
             {
                 return true;
             }
@@ -91,8 +98,8 @@ public sealed partial class NvmeController
         return false;
     }
 
-    private bool DoorbellDiffers(MappedRegisters registers, uint index) =>
-        registers.Read32(NvmeRegisters.Doorbells + (4 * index)) != Volatile.Read(ref _shownDoorbells[index]);
+    private static bool IsRung(MappedRegisters registers, uint index) =>
+        registers.Read32(NvmeRegisters.Doorbells + (4 * index)) != NoStore;
 
     // The configuration is read first and takes effect last: what a driver stored before it is there then.
     private void TakeRegisters(MappedRegisters registers)
@@ -119,27 +126,18 @@ public sealed partial class NvmeController
 
     private void TakeDoorbells(MappedRegisters registers)
     {
-        uint[] shown = _shownDoorbells;
-        for (uint i = 0; i < shown.Length; i++)
+        for (uint i = 0; i < _doorbells; i++)
         {
-            uint value = registers.Read32(NvmeRegisters.Doorbells + (4 * i));
-            if (value != shown[i])
+            if (IsRung(registers, i))
             {
-                Volatile.Write(ref shown[i], value);
-                RingDoorbell(i, value & 0xffff);
+                RingDoorbell(i, registers.Exchange32(NvmeRegisters.Doorbells + (4 * i), NoStore) & 0xffff);
             }
         }
     }
 
-    // A queue begins with doorbells of 0, whatever was stored there for the one before.
-    private void ForgetMappedDoorbell(uint index)
-    {
-        if (index < _shownDoorbells.Length)
-        {
-            MappedRegistersOf(0).Write32(NvmeRegisters.Doorbells + (4 * index), 0);
-            Volatile.Write(ref _shownDoorbells[index], 0);
-        }
-    }
+    // What was stored before there was a queue is not the queue's.
+    private void ForgetMappedDoorbell(uint index) =>
+        MappedRegistersOf(0).Write32(NvmeRegisters.Doorbells + (4 * index), NoStore);
 
     // Shows what has changed here. What the client has stored in the meantime is not overwritten unless it is a register of its own.
     private void Publish(MappedRegisters registers)

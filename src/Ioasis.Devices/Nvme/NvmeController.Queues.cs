@@ -65,13 +65,18 @@ public sealed partial class NvmeController
         {
             RaiseEvent(NvmeEventType.Error, NvmeErrorEvent.InvalidDoorbellRegister);
         }
-        else if (!TryMoveHead(completion, value))
+        else if (TryMoveHead(completion, value))
+        {
+            FollowRegister(queue, completion.Shadow, value);
+        }
+        else if (completion.Shadow == 0)
         {
             RaiseEvent(NvmeEventType.Error, NvmeErrorEvent.InvalidDoorbellValue);
         }
         else
         {
-            FollowRegister(queue, completion.Shadow, value);
+            // Memory may have told of a newer head than this register.
+            _ = ReadShadow(completion);
         }
     }
 

@@ -68,6 +68,55 @@ public sealed unsafe class MappedTests : IDisposable
     }
 
     [Fact]
+    public void A_doorbell_that_is_stored_twice_with_the_same_value_rings_twice()
+    {
+        ulong submission = _host.Memory.Allocate(4096);
+        ulong completion = _host.Memory.Allocate(4096);
+        ulong shadow = _host.Memory.Allocate(4096);
+        ulong events = _host.Memory.Allocate(4096);
+        ulong data = _host.Memory.Allocate(4096);
+        Enable(submission, completion);
+        uint done = 0;
+        void Put(Command command)
+        {
+            command.WriteTo(_host.Memory[submission + (done % 32 * 64), 64], (ushort)done);
+            done++;
+        }
+
+        void WaitForAll()
+        {
+            uint last = done - 1;
+            ulong at = completion + (last % 32 * 16) + 14;
+            SpinWait.SpinUntil(() => (Volatile.Read(ref _host.Memory[at, 2][0]) & 1) == (last / 32 % 2 == 0 ? 1 : 0), s_limit).ShouldBeTrue();
+            BinaryPrimitives.WriteUInt32LittleEndian(_host.Memory[shadow + 4, 4], done % 32);
+            Store(NvmeRegisters.Doorbells + 4, done % 32);
+        }
+
+        Put(new(NvmeAdminOpcode.DoorbellBufferConfig) { Data1 = shadow, Data2 = events });
+        Store(NvmeRegisters.Doorbells, 1);
+        WaitForAll();
+        Put(Command.Identify(1, 0, data));
+        Store(NvmeRegisters.Doorbells, 2);
+        WaitForAll();
+
+        // Once around by memory, which the controller looks at whenever the other doorbell rings; then the register with the value that it had.
+        for (int i = 0; i < 31; i++)
+        {
+            Put(Command.Identify(1, 0, data));
+        }
+
+        BinaryPrimitives.WriteUInt32LittleEndian(_host.Memory[shadow, 4], 1);
+        Store(NvmeRegisters.Doorbells, 1);
+        WaitForAll();
+        Put(Command.Identify(1, 0, data));
+        BinaryPrimitives.WriteUInt32LittleEndian(_host.Memory[shadow, 4], 2);
+        Store(NvmeRegisters.Doorbells, 2);
+        WaitForAll();
+        Store(NvmeRegisters.Doorbells, 2);
+        SpinWait.SpinUntil(() => Load(NvmeRegisters.Doorbells) == uint.MaxValue, s_limit).ShouldBeTrue();
+    }
+
+    [Fact]
     public void Masks_read_back_and_writes_through_the_descriptor_show_in_the_mapping()
     {
         Store(NvmeRegisters.InterruptMaskSet, 5);
