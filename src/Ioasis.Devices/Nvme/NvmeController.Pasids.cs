@@ -7,7 +7,7 @@ namespace Ioasis.Devices.Nvme;
 public sealed partial class NvmeController : IPasidUser
 {
     /// <inheritdoc/>
-    public override IPasidUser? PasidUser => _options.Pasid != 0 ? this : null;
+    public override IPasidUser? PasidUser => _options.Pasid.IsPresent ? this : null;
 
     /// <inheritdoc/>
     string IPasidUser.Name => $"NVMe controller {Connection?.Id}";

@@ -48,7 +48,7 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
         : base(Describe(options ??= new()))
     {
         _options = options;
-        _pasid = options.Pasid != 0 ? new(options.Pasid) : default;
+        _pasid = options.Pasid;
         _capabilities = (ulong)(options.QueueEntries - 1)
             | NvmeRegisters.ContiguousQueues
             | ((ulong)TimeoutUnits << NvmeRegisters.TimeoutShift)

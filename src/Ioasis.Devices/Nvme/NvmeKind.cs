@@ -60,7 +60,7 @@ public static class NvmeKind
             ShadowDoorbells = settings.Switch("shadow", true),
             PciId = ((ushort)settings.Number("vendor", 0x1b36, 0, 0xffff), (ushort)settings.Number("device", 0x0010, 0, 0xffff)),
             PasidBits = (int)settings.Number("pasid-bits", settings.Has("pasid") ? 20 : 0, 0, 20),
-            Pasid = (uint)settings.Number("pasid", 0, 0, (1 << 20) - 1),
+            Pasid = new((uint)settings.Number("pasid", 0, 0, (1 << 20) - 1)),
             Ats = settings.Switch("ats", false) || settings.Switch("pri", false),
             PageRequests = settings.Switch("pri", false),
             Misbehaviour = NvmeMisbehaviourText.Read(settings),

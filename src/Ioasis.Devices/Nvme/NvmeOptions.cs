@@ -1,3 +1,5 @@
+using Ioasis.Primitives;
+
 namespace Ioasis.Devices.Nvme;
 
 /// <summary>How a controller's interrupts can be signalled.</summary>
@@ -51,7 +53,7 @@ public sealed record NvmeOptions
     public int PasidBits { get; init; }
 
     /// <summary>The PASID that its requests carry; 0 for none. With <see cref="PasidBits"/>.</summary>
-    public uint Pasid { get; init; }
+    public Pasid Pasid { get; init; }
 
     /// <summary>Whether it translates addresses itself (PCIe ATS).</summary>
     public bool Ats { get; init; }
@@ -77,7 +79,7 @@ public sealed record NvmeOptions
         Require(MaxTransferLog2 is >= 0 and <= 16, $"{MaxTransferLog2} as log2 of the largest transfer: 0 to 16 are possible.");
         Require(Vectors is >= 0 and <= 2048, $"{Vectors} vectors: 1 to 2048 are possible.");
         Require(Interrupts != 0, "It must be able to interrupt somehow.");
-        Require(Pasid == 0 || PasidBits > 0 && Pasid < 1u << PasidBits, $"PASID {Pasid} needs more than {PasidBits} bits.");
+        Require(!Pasid.IsPresent || PasidBits > 0 && Pasid.Value < 1u << PasidBits, $"PASID {Pasid} needs more than {PasidBits} bits.");
     }
 
     private static void Require(bool holds, string rule)

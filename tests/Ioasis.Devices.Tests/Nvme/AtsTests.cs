@@ -20,7 +20,7 @@ public sealed class AtsTests : IDisposable
             Ats = true,
             PageRequests = true,
             PasidBits = 20,
-            Pasid = 5,
+            Pasid = new(5),
         });
         EndpointAts ats = new(_link, _link, DeviceId.FromPci(0, 0, 1, 0), pageRequests: true);
         _host = new(controller, port: _link, ats: ats);
