@@ -19,13 +19,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_open";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -57,14 +52,14 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_close";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
 
-            using EpochReclaimer.Scope scope = platform.Enter();
-            int result = platform.IsEnded ? NoPlatform(Call, handle) : platform.Kernel.Close(fd);
-            return result >= 0 || platform.IsEnded ? result : (int)LastError.SetDescriptor(Call, fd, result);
+            int result = platform.Kernel.Close(fd);
+            return result >= 0 ? result : (int)LastError.SetDescriptor(Call, fd, result);
         }
         catch (Exception e)
         {
@@ -78,14 +73,14 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_dup";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
 
-            using EpochReclaimer.Scope scope = platform.Enter();
-            int result = platform.IsEnded ? NoPlatform(Call, handle) : platform.Kernel.Dup(fd);
-            return result >= 0 || platform.IsEnded ? result : (int)LastError.SetDescriptor(Call, fd, result);
+            int result = platform.Kernel.Dup(fd);
+            return result >= 0 ? result : (int)LastError.SetDescriptor(Call, fd, result);
         }
         catch (Exception e)
         {
@@ -99,13 +94,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_ioctl";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -177,13 +167,8 @@ internal static unsafe partial class Exports
     {
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(call, handle);
             }
@@ -247,13 +232,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_mmap";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -297,13 +277,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_munmap";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -325,13 +300,8 @@ internal static unsafe partial class Exports
         const int MostDescriptors = 1 << 20;
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -362,13 +332,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_eventfd";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -393,13 +358,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_memfd";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }

@@ -16,13 +16,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_create";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -67,13 +62,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_add";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -113,13 +103,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_find";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -213,13 +198,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_get_info";
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(Call, handle);
             }
@@ -255,13 +235,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_signal";
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(Call, handle);
             }
@@ -298,13 +273,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_device_set_line";
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(Call, handle);
             }
@@ -336,13 +306,8 @@ internal static unsafe partial class Exports
         const int Largest = 4096;
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(call, handle);
             }

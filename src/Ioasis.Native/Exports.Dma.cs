@@ -20,13 +20,8 @@ internal static unsafe partial class Exports
     {
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(call, handle);
             }
@@ -62,13 +57,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_translate";
         try
         {
-            if (HandleTable.Find(handle) is not NativeDevice device)
-            {
-                return NoDevice(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = device.Platform.Enter();
-            if (device.Platform.IsEnded)
+            using CallScope<NativeDevice> scope = new(handle);
+            if (scope.Target is not { } device)
             {
                 return NoDevice(Call, handle);
             }

@@ -15,13 +15,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_fault_next";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -72,13 +67,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_fault_describe";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }

@@ -112,13 +112,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_platform_stats";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }
@@ -143,13 +138,8 @@ internal static unsafe partial class Exports
         const string Call = "ioasis_platform_poll";
         try
         {
-            if (HandleTable.Find(handle) is not NativePlatform platform)
-            {
-                return NoPlatform(Call, handle);
-            }
-
-            using EpochReclaimer.Scope scope = platform.Enter();
-            if (platform.IsEnded)
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
             {
                 return NoPlatform(Call, handle);
             }

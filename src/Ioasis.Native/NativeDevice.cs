@@ -6,7 +6,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Native;
 
 /// <summary>A device of a machine as the library's caller holds it.</summary>
-internal sealed class NativeDevice(NativePlatform platform, PciDevice? function, Action? end)
+internal sealed class NativeDevice(NativePlatform platform, PciDevice? function, Action? end) : IPlatformMember
 {
     private Action? _end = end;
 

@@ -11,7 +11,7 @@ namespace Ioasis.Native;
 /// A machine of the library's caller, with what the C interface adds to it: names of devices, counters, and an end that waits for
 /// the calls that are under way.
 /// </summary>
-internal sealed class NativePlatform(EmbeddedPlatform machine)
+internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
 {
     private readonly KernelProcess _process = machine.CreateProcess(new() { PinnedMemoryLimit = machine.Options.PinnedMemoryLimit });
     private readonly EpochReclaimer _calls = new();
@@ -26,6 +26,9 @@ internal sealed class NativePlatform(EmbeddedPlatform machine)
 
     /// <summary>The machine.</summary>
     public EmbeddedPlatform Machine => machine;
+
+    /// <inheritdoc/>
+    NativePlatform IPlatformMember.Platform => this;
 
     /// <summary>What system calls go to.</summary>
     public IKernelAbi Kernel => _process;
