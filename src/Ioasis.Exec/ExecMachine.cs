@@ -111,12 +111,13 @@ public static class ExecMachine
 
     private static DeviceId NextFree(HashSet<DeviceId> taken)
     {
-        int slot = 1;
-        while (!taken.Add(DeviceId.FromPci(0, slot / 32, slot % 32, 0)))
+        for (int slot = 1; ; slot++)
         {
-            slot++;
+            DeviceId id = DeviceId.FromPci(0, slot / 32, slot % 32, 0);
+            if (taken.Add(id))
+            {
+                return id;
+            }
         }
-
-        return DeviceId.FromPci(0, slot / 32, slot % 32, 0);
     }
 }

@@ -94,19 +94,15 @@ public sealed partial class NvmeController
     private NvmeResult ExecuteRead(in NvmeCommand command, NvmeNamespace space, ulong first, uint count)
     {
         NvmeStatus status = BeginBlocks(command, space, count, NvmeDirection.ToHost);
+        status = status == NvmeStatus.Success ? CheckReadable(space, first, count) : status;
         if (status != NvmeStatus.Success)
         {
             return status;
         }
 
-        if (space.BadBlocks.Touches(first, first + count))
-        {
-            return NvmeStatus.UnrecoveredReadError | NvmeStatus.DoNotRetry;
-        }
-
         for (uint done = 0; done < count;)
         {
-            uint blocks = Math.Min(count - done, (uint)(ChunkSize / (space.BlockSize + space.MetadataSize)));
+            uint blocks = PieceOf(space, count - done);
             if (!TryGetBlocks(space, first + done, (int)blocks, _chunk, out ReadOnlySpan<byte> data))
             {
                 return NvmeStatus.UnrecoveredReadError;
@@ -144,7 +140,7 @@ public sealed partial class NvmeController
 
         for (uint done = 0; done < count;)
         {
-            uint blocks = Math.Min(count - done, (uint)(ChunkSize / (space.BlockSize + space.MetadataSize)));
+            uint blocks = PieceOf(space, count - done);
             status = TakeBlocks(command, space, first + done, (int)blocks);
             if (status != NvmeStatus.Success)
             {
@@ -163,19 +159,15 @@ public sealed partial class NvmeController
     private NvmeResult ExecuteCompare(in NvmeCommand command, NvmeNamespace space, ulong first, uint count)
     {
         NvmeStatus status = BeginBlocks(command, space, count, NvmeDirection.FromHost);
+        status = status == NvmeStatus.Success ? CheckReadable(space, first, count) : status;
         if (status != NvmeStatus.Success)
         {
             return status;
         }
 
-        if (space.BadBlocks.Touches(first, first + count))
-        {
-            return NvmeStatus.UnrecoveredReadError | NvmeStatus.DoNotRetry;
-        }
-
         for (uint done = 0; done < count;)
         {
-            uint blocks = Math.Min(count - done, (uint)(ChunkSize / (space.BlockSize + space.MetadataSize)));
+            uint blocks = PieceOf(space, count - done);
             if (!TryGetBlocks(space, first + done, (int)blocks, _chunk, out ReadOnlySpan<byte> data))
             {
                 return NvmeStatus.UnrecoveredReadError;
@@ -225,14 +217,15 @@ public sealed partial class NvmeController
 
     private NvmeResult ExecuteVerify(NvmeNamespace space, ulong first, uint count)
     {
-        if (space.BadBlocks.Touches(first, first + count))
+        NvmeStatus status = CheckReadable(space, first, count);
+        if (status != NvmeStatus.Success)
         {
-            return NvmeStatus.UnrecoveredReadError | NvmeStatus.DoNotRetry;
+            return status;
         }
 
         for (uint done = 0; done < count;)
         {
-            uint blocks = Math.Min(count - done, (uint)(ChunkSize / space.BlockSize));
+            uint blocks = PieceOf(space, count - done);
             if (!space.Data.Read((long)(first + done) * space.BlockSize, _chunk.AsSpan(0, (int)blocks * space.BlockSize)))
             {
                 return NvmeStatus.UnrecoveredReadError;
@@ -332,6 +325,13 @@ public sealed partial class NvmeController
 
         return NvmeStatus.Success;
     }
+
+    // How many blocks go through the buffers at once.
+    private static uint PieceOf(NvmeNamespace space, uint left) =>
+        Math.Min(left, (uint)(ChunkSize / (space.BlockSize + space.MetadataSize)));
+
+    private static NvmeStatus CheckReadable(NvmeNamespace space, ulong first, uint count) =>
+        space.BadBlocks.Touches(first, first + count) ? NvmeStatus.UnrecoveredReadError | NvmeStatus.DoNotRetry : NvmeStatus.Success;
 
     private static bool HasSeparateMetadata(in NvmeCommand command, NvmeNamespace space) =>
         space.MetadataSize > 0 && !space.IsExtended && (command.MetadataPointer != 0 || command.DataKind != 0);
