@@ -50,30 +50,6 @@ internal static unsafe partial class CallerMemory
         }
     }
 
-    /// <summary>Copies from the caller's memory.</summary>
-    public static Errno Read(nint address, Span<byte> destination)
-    {
-        fixed (byte* local = destination)
-        {
-            Vector here = new() { Start = (nint)local, Length = (nuint)destination.Length };
-            Vector there = new() { Start = address, Length = (nuint)destination.Length };
-            return destination.Length == 0
-                || ProcessVmRead(Environment.ProcessId, &here, 1, &there, 1, 0) == destination.Length ? Errno.Success : Errno.BadAddress;
-        }
-    }
-
-    /// <summary>Copies to the caller's memory.</summary>
-    public static Errno Write(nint address, ReadOnlySpan<byte> source)
-    {
-        fixed (byte* local = source)
-        {
-            Vector here = new() { Start = (nint)local, Length = (nuint)source.Length };
-            Vector there = new() { Start = address, Length = (nuint)source.Length };
-            return source.Length == 0
-                || ProcessVmWrite(Environment.ProcessId, &here, 1, &there, 1, 0) == source.Length ? Errno.Success : Errno.BadAddress;
-        }
-    }
-
     /// <summary>Reads a string.</summary>
     /// <param name="address">Where it is.</param>
     /// <param name="limit">Bytes that it may have.</param>
@@ -141,24 +117,10 @@ internal static unsafe partial class CallerMemory
         public static readonly nint SignalMask = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 14 : 135;
     }
 
-    private struct Vector
-    {
-        public nint Start;
-        public nuint Length;
-    }
-
     [LibraryImport("libc", EntryPoint = "syscall")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     [SuppressGCTransition]
     private static partial nint SystemCall(nint number, nint first, nint second, nint third, nint fourth, nint fifth, nint sixth);
-
-    [LibraryImport("libc", EntryPoint = "process_vm_readv")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint ProcessVmRead(int process, Vector* local, nuint locals, Vector* remote, nuint remotes, nuint flags);
-
-    [LibraryImport("libc", EntryPoint = "process_vm_writev")]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static partial nint ProcessVmWrite(int process, Vector* local, nuint locals, Vector* remote, nuint remotes, nuint flags);
 
     [LibraryImport("libc", EntryPoint = "pthread_self")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

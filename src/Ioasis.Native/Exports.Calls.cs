@@ -122,7 +122,7 @@ internal static unsafe partial class Exports
                 return result >= 0 ? result : LastError.SetIoctl(fd, request, result, structure);
             }
 
-            return IoctlCopied(platform.Kernel, fd, request, argument);
+            return IoctlCopied(platform, fd, request, argument);
         }
         catch (Exception e)
         {
@@ -131,16 +131,16 @@ internal static unsafe partial class Exports
     }
 
     // A structure that cannot be written is good for requests that only read it.
-    private static int IoctlCopied(IKernelAbi kernel, int fd, uint request, nint argument)
+    private static int IoctlCopied(NativePlatform platform, int fd, uint request, nint argument)
     {
         nuint length = CallerMemory.CountAccessible(argument, PathLimit, writable: false);
         byte[] copy = new byte[(int)length];
         ReadOnlySpan<byte> original = new((void*)argument, (int)length);
         original.CopyTo(copy);
-        int result = kernel.Ioctl(fd, request, copy.AsSpan());
+        int result = platform.Kernel.Ioctl(fd, request, copy.AsSpan());
         if (result >= 0 && !original.SequenceEqual(copy))
         {
-            result = -(int)CallerMemory.Write(argument, copy);
+            result = -(int)platform.Machine.ClientMemory.Write((ulong)argument, copy);
         }
 
         return result >= 0 ? result : LastError.SetIoctl(fd, request, result, copy);
@@ -181,7 +181,7 @@ internal static unsafe partial class Exports
             }
             else
             {
-                result = TransferCopied(platform.Kernel, fd, buffer, length, offset, isWrite, hasOffset);
+                result = TransferCopied(platform, fd, buffer, length, offset, isWrite, hasOffset);
             }
 
             return result >= 0 ? result : LastError.SetDescriptor(call, fd, result);
@@ -203,7 +203,7 @@ internal static unsafe partial class Exports
 
     // The buffer is not all there: the descriptor's own error comes first, as it would on Linux.
     private static nint TransferCopied(
-        IKernelAbi kernel, int fd, nint buffer, int length, ulong offset, bool isWrite, bool hasOffset)
+        NativePlatform platform, int fd, nint buffer, int length, ulong offset, bool isWrite, bool hasOffset)
     {
         length = Math.Min(length, 1 << 20);
         byte[] copy = ArrayPool<byte>.Shared.Rent(length);
@@ -213,12 +213,14 @@ internal static unsafe partial class Exports
             if (isWrite)
             {
                 // Nothing is written of what cannot be read; only whether the descriptor could is asked.
-                nint error = Transfer(kernel, fd, [], offset, isWrite, hasOffset);
+                nint error = Transfer(platform.Kernel, fd, [], offset, isWrite, hasOffset);
                 return error == -(int)Errno.BadDescriptor || error == -(int)Errno.IllegalSeek ? error : -(int)Errno.BadAddress;
             }
 
-            nint result = Transfer(kernel, fd, bytes, offset, isWrite, hasOffset);
-            return result > 0 && CallerMemory.Write(buffer, bytes[..(int)result]) != Errno.Success ? -(int)Errno.BadAddress : result;
+            nint result = Transfer(platform.Kernel, fd, bytes, offset, isWrite, hasOffset);
+            return result > 0 && platform.Machine.ClientMemory.Write((ulong)buffer, bytes[..(int)result]) != Errno.Success
+                ? -(int)Errno.BadAddress
+                : result;
         }
         finally
         {
