@@ -2,15 +2,17 @@ using System.Globalization;
 
 namespace Ioasis.TraceGenerator;
 
-/// <summary>The command: <c>EVENTS [-o FILE] [--devices N] [--live N] [--pages N] [--seed N]</c>.</summary>
+/// <summary>The command: <c>EVENTS [-o FILE] [--log FILE] [--accesses N] [--devices N] [--live N] [--pages N] [--seed N]</c>.</summary>
 internal static class GeneratorCommand
 {
     private const string Usage =
         """
         Writes a kernel trace (ftrace text) of any length, the same for the same arguments, for `ioasis run`.
-        usage: EVENTS [-o FILE] [--devices N] [--live N] [--pages N] [--seed N]
+        usage: EVENTS [-o FILE] [--log FILE [--accesses N]] [--devices N] [--live N] [--pages N] [--seed N]
           EVENTS      lines that are events; 4 are the life of a mapping
           -o FILE     where to; without it standard output
+          --log FILE  a log of QEMU's riscv-iommu beside it, for `ioasis run --dma`
+          --accesses  accesses in the log for each mapping [4]
           --devices   PCI devices, each with an IOVA space of its own [8]
           --live      mappings that live at one time, all devices together [4096]
           --pages     distinct physical pages [2097152]
@@ -20,6 +22,7 @@ internal static class GeneratorCommand
     public static int Run(string[] args, TextWriter errors)
     {
         string? file = null;
+        string? log = null;
         TraceShape shape = new();
         long? events = null;
         for (int i = 0; i < args.Length; i++)
@@ -28,6 +31,13 @@ internal static class GeneratorCommand
             if (args[i] is "-o" && value is not null)
             {
                 file = value;
+                i++;
+                continue;
+            }
+
+            if (args[i] is "--log" && value is not null)
+            {
+                log = value;
                 i++;
                 continue;
             }
@@ -41,6 +51,9 @@ internal static class GeneratorCommand
 
             switch (args[i])
             {
+                case "--accesses" when number is >= 1 and <= 1000:
+                    shape = shape with { Accesses = (int)number };
+                    break;
                 case "--devices" when number is >= 1 and <= 31:
                     shape = shape with { Devices = (int)number };
                     break;
@@ -74,7 +87,9 @@ internal static class GeneratorCommand
         }
 
         using Stream output = file is null ? Console.OpenStandardOutput() : File.Create(file);
-        new TraceWriter(output, shape).Write(count);
+        using Stream? beside = log is null ? null : File.Create(log);
+        using LogWriter? accesses = beside is null ? null : new(beside, shape.Accesses);
+        new TraceWriter(output, shape, accesses).Write(count);
         return 0;
     }
 }

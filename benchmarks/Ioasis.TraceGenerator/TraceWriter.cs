@@ -15,6 +15,9 @@ public sealed record TraceShape
     /// <summary>Distinct physical pages, all of which a long trace uses.</summary>
     public long Pages { get; init; } = 1 << 21;
 
+    /// <summary>Accesses in the log for each mapping.</summary>
+    public int Accesses { get; init; } = 4;
+
     /// <summary>Seed.</summary>
     public ulong Seed { get; init; } = 1;
 }
@@ -32,7 +35,11 @@ public sealed class TraceWriter
     private static readonly byte[][] s_tasks =
         [.. Enumerable.Range(0, Tasks).Select(static i => Encoding.ASCII.GetBytes($"{"worker/" + i,16}-{1000 + (i * 37),-6} "))];
 
+    // A mark stands in the trace and in the log each so many microseconds.
+    private const long MarkEvery = 100_000;
+
     private readonly Stream _output;
+    private readonly LogWriter? _log;
     private readonly TraceShape _shape;
     private readonly IovaSpace[] _spaces;
     private readonly byte[][] _names;
@@ -42,10 +49,16 @@ public sealed class TraceWriter
     private long _time = 13_248_201;
     private ulong _random;
     private long _nextPage;
+    private long _nextMark = 13_248_201;
+    private int _marks;
 
     /// <summary>Makes a writer of one trace.</summary>
-    public TraceWriter(Stream output, TraceShape shape)
+    /// <param name="output">Where to.</param>
+    /// <param name="shape">What it looks like.</param>
+    /// <param name="log">Gets the accesses; null for nobody.</param>
+    public TraceWriter(Stream output, TraceShape shape, LogWriter? log = null)
     {
+        _log = log;
         ArgumentNullException.ThrowIfNull(output);
         ArgumentNullException.ThrowIfNull(shape);
         _output = output;
@@ -68,6 +81,11 @@ public sealed class TraceWriter
         Put("   #P:4\n#\n#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n#              | |         |   |||||     |         |\n"u8);
         for (long pair = 0; pair < events / PairLines; pair++)
         {
+            if (_log is not null && _time >= _nextMark)
+            {
+                Mark();
+            }
+
             // Grows to the live set, then takes one away for each that comes.
             if (_live.Count < _shape.Live && (_live.Count < _shape.Live / 2 || (Next() & 1) == 0))
             {
@@ -79,7 +97,23 @@ public sealed class TraceWriter
             }
         }
 
+        if (_log is not null)
+        {
+            Mark();
+        }
+
         Flush();
+    }
+
+    // A note of the kernel's trace that is written to a test device at the same moment (examples/traces/README.md).
+    private void Mark()
+    {
+        Begin(0, 0, interrupt: false);
+        Put("tracing_mark_write: mark "u8);
+        PutDecimal(++_marks, 0);
+        Put(": tick\n"u8);
+        _log!.Mark(_time, _marks);
+        _nextMark = _time + MarkEvery;
     }
 
     private void Map()
@@ -117,6 +151,7 @@ public sealed class TraceWriter
         Put(" phys_addr="u8);
         PutHex(m.Physical, 1);
         Put(" attrs=\n"u8);
+        _log?.Accesses(_time, _names[device], m.Iova, m.Physical, 1ul << log2);
     }
 
     private void Unmap()
@@ -140,6 +175,7 @@ public sealed class TraceWriter
         Begin(task, task & 3, interrupt);
         Dma("dma_unmap_phys: "u8, m);
         Put(" attrs=\n"u8);
+        _log?.Invalidation(_time, m.Device + 1, m.Iova);
     }
 
     // The columns of ftrace: task, CPU, flags, time.

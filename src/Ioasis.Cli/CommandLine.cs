@@ -59,8 +59,11 @@ internal static class CommandLine
         RootCommand root = new("Ioasis: an operating system's I/O address space (IOMMU) subsystem, in user space.")
         {
             RunCommand.Create(environment, replay),
+            StudyCommand.Create(environment),
             RecordCommand.Create(environment, openTracing),
+            ExplainCommand.Create(environment),
             ExecCommand.Create(environment),
+            ServeCommand.Create(environment),
             ConformCommand.Create(),
             DemoCommand.Create(environment),
             GroupsCommand.Create(environment, openSysfs),
@@ -91,19 +94,22 @@ internal static class CommandLine
         return ExitStatus.BadInput;
     }
 
-    /// <summary>The help of <c>run</c> and <c>record</c> shows what one can do with it, not only which options there are.</summary>
+    /// <summary>The help of <c>run</c>, <c>study</c> and <c>record</c> shows what one can do with it, not only which options there are.</summary>
     private sealed class HelpWithExamples(HelpAction plain) : SynchronousCommandLineAction
     {
         public override int Invoke(ParseResult parseResult)
         {
             int status = plain.Invoke(parseResult);
-            if (parseResult.CommandResult.Command.Name is "run")
+            string? examples = parseResult.CommandResult.Command.Name switch
             {
-                parseResult.InvocationConfiguration.Output.WriteLine(RunCommand.Examples);
-            }
-            else if (parseResult.CommandResult.Command.Name is "record")
+                "run" => RunCommand.Examples,
+                "study" => StudyCommand.Examples,
+                "record" => RecordCommand.Examples,
+                _ => null,
+            };
+            if (examples is not null)
             {
-                parseResult.InvocationConfiguration.Output.WriteLine(RecordCommand.Examples);
+                parseResult.InvocationConfiguration.Output.WriteLine(examples);
             }
 
             return status;

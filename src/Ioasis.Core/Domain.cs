@@ -215,4 +215,10 @@ public readonly record struct PagingDomainOptions
 
     /// <summary>The domain will be attached to PASIDs.</summary>
     public bool Pasid { get; init; }
+
+    /// <summary>Which layout <see cref="Data"/> has; 0 for nothing. Only what <see cref="IommuInstance.TakesPagingData"/> takes.</summary>
+    public uint DataType { get; init; }
+
+    /// <summary>What the user wants of the table beside, in the driver's layout.</summary>
+    public ReadOnlyMemory<byte> Data { get; init; }
 }

@@ -68,6 +68,9 @@ public abstract class IommuInstance
     public abstract Errno TryAllocatePagingDomain(
         IommuDevice device, in PagingDomainOptions options, out PagingDomain? domain);
 
+    /// <summary>Whether the user can say more of a paging domain, in a layout of the driver's (<see cref="PagingDomainOptions.Data"/>).</summary>
+    public virtual bool TakesPagingData(uint type) => false;
+
     /// <summary>
     /// Allocates a domain of a guest's first stage on a second stage of the host. What is not the guest's to choose is refused,
     /// not ignored.

@@ -63,14 +63,6 @@ public sealed class EmbeddedEndpoint
     public DmaStatus Write(Iova address, ReadOnlySpan<byte> source) =>
         Port.Write(new DmaRequest(RequesterId, address, DmaFlags.Write), source);
 
-    /// <summary>Puts an accelerator in this place. It is told of the life of the device's PASIDs.</summary>
-    public Accelerator AddAccelerator(AcceleratorOptions? options = null)
-    {
-        Accelerator accelerator = new(Connection, options);
-        Device.PasidDevice = new DevicePasids(accelerator);
-        return accelerator;
-    }
-
     /// <summary>
     /// Opens the device for a driver of its own in this process, one that maps buffers without choosing addresses. Its group then
     /// has a default domain (<see cref="EmbeddedPlatformOptions.Dma"/>; strict if a device of it is not trusted), and clients cannot

@@ -85,6 +85,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
             {
                 PinnedMemoryLimit = options.PinnedMemoryLimit,
                 MemoryFiles = userMemory is ProcessUserMemory process ? new ProcessMemoryFiles(process) : null,
+                IommufdExtension = options.IommufdExtension,
                 LazyInvalidation = options.LazyInvalidation with { TimeProvider = options.TimeProvider },
                 Logger = options.LoggerFactory.CreateLogger<IoasisKernel>(),
             });

@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Hardware;
+using Ioasis.Kernel;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
@@ -17,8 +18,8 @@ public sealed record EmbeddedPlatformOptions
     /// <summary>What the IOMMUs cache.</summary>
     public CachingMode Caching { get; init; } = CachingMode.Realistic;
 
-    /// <summary>Entries of each IOTLB in <see cref="CachingMode.Realistic"/>.</summary>
-    public int IotlbEntries { get; init; } = 1024;
+    /// <summary>Entries of each IOTLB in <see cref="CachingMode.Realistic"/>: as is, for 16 MiB in pages of 4 KiB.</summary>
+    public int IotlbEntries { get; init; } = 4096;
 
     /// <summary>Ways of a set of the IOTLB.</summary>
     public int IotlbWays { get; init; } = 16;
@@ -64,6 +65,9 @@ public sealed record EmbeddedPlatformOptions
 
     /// <summary>The clock of everything.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
+    public IommufdExtension? IommufdExtension { get; init; }
 
     /// <summary>Where log lines go.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;

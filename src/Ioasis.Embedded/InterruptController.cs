@@ -11,6 +11,10 @@ internal sealed class InterruptController : IInterruptLines
 {
     private readonly IoLock _lock = new();
     private int _asserted;
+    private int _messages;
+
+    /// <summary>How many vectors have a handler that looks for work by itself: 0 and up.</summary>
+    public int Vectors { get; init; } = 1;
 
     /// <summary>What handles a vector.</summary>
     public Action<int>? Handler { get; set; }
@@ -28,10 +32,13 @@ internal sealed class InterruptController : IInterruptLines
         }
     }
 
-    /// <summary>Handles what is asserted. Costs one read if nothing is.</summary>
+    /// <summary>Takes an interrupt that came as a message: the handler runs once for it, or once for several.</summary>
+    public void Signal(int vector) => Interlocked.Or(ref _messages, 1 << vector);
+
+    /// <summary>Handles what is asserted or was signalled. Costs two reads if nothing is.</summary>
     public void Run()
     {
-        if (Volatile.Read(ref _asserted) != 0)
+        if ((Volatile.Read(ref _asserted) | Volatile.Read(ref _messages)) != 0)
         {
             RunAll();
         }
@@ -45,7 +52,10 @@ internal sealed class InterruptController : IInterruptLines
     {
         using (_lock.Acquire())
         {
-            Handler?.Invoke(0);
+            for (int vector = 0; vector < Vectors; vector++)
+            {
+                Handler?.Invoke(vector);
+            }
         }
 
         Run();
@@ -58,13 +68,16 @@ internal sealed class InterruptController : IInterruptLines
             // A level that its handler cannot lower must not hang us: every vector gets a bounded number of turns.
             for (int turn = 0; turn < 64; turn++)
             {
-                int asserted = Volatile.Read(ref _asserted);
-                if (asserted == 0)
+                int due = Interlocked.Exchange(ref _messages, 0) | Volatile.Read(ref _asserted);
+                if (due == 0)
                 {
                     return;
                 }
 
-                Handler?.Invoke(BitOperations.TrailingZeroCount(asserted));
+                for (; due != 0; due &= due - 1)
+                {
+                    Handler?.Invoke(BitOperations.TrailingZeroCount(due));
+                }
             }
         }
     }

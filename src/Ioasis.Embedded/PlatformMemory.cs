@@ -5,12 +5,12 @@ using Ioasis.Primitives;
 namespace Ioasis.Embedded;
 
 /// <summary>
-/// Physical memory of a platform whose client is this process: the platform's own memory below 2^55, and from there on the
-/// process's, which is reached through the operating system.
+/// Physical memory of a platform whose client is this process: the platform's own memory below 2^51, and from there on the
+/// process's.
 /// </summary>
 /// <remarks>
-/// An 8-byte exchange in the process's half excludes others of its kind, but not stores of the process itself: tables
-/// whose entries hardware updates belong into the lower half.
+/// Where the system has to help, an 8-byte exchange in the process's half excludes others of its kind, but not stores of the process itself:
+/// tables whose entries hardware updates belong into the lower half.
 /// </remarks>
 internal sealed class PlatformMemory(SparsePhysicalMemory own) : IPhysicalMemory
 {
@@ -79,6 +79,17 @@ internal sealed class PlatformMemory(SparsePhysicalMemory own) : IPhysicalMemory
         if (address.Value < ProcessUserMemory.WindowStart)
         {
             return own.CompareExchange64(address, expected, desired, out observed);
+        }
+
+        if ((address.Value & 7) != 0)
+        {
+            observed = 0;
+            return MemoryStatus.AccessFault;
+        }
+
+        if (ProcessMemory.TryCompareExchange(address.Value - ProcessUserMemory.WindowStart, expected, desired, out observed))
+        {
+            return MemoryStatus.Success;
         }
 
         lock (_exchangeLock)

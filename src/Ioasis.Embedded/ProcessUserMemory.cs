@@ -5,13 +5,13 @@ namespace Ioasis.Embedded;
 
 /// <summary>
 /// This process as a client: its pages are physical pages. The byte at address <c>a</c> has the physical address
-/// 2^55 + <c>a</c>, so that whatever is contiguous here is contiguous there. A page that goes away while it is mapped gives
+/// 2^51 + <c>a</c>, so that whatever is contiguous here is contiguous there. A page that goes away while it is mapped gives
 /// access faults to devices.
 /// </summary>
 internal sealed class ProcessUserMemory : IUserMemory
 {
     /// <summary>Physical address of address 0 of the process.</summary>
-    public const ulong WindowStart = 1ul << 55;
+    public const ulong WindowStart = 1ul << 51;
 
     private readonly ProcessMemory _memory = new();
     private long _pinned;

@@ -2,6 +2,7 @@ using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Machines;
 using Ioasis.Primitives;
+using Ioasis.VfioUser;
 
 namespace Ioasis.Exec;
 
@@ -9,22 +10,24 @@ namespace Ioasis.Exec;
 public static class ExecMachine
 {
     /// <summary>The kinds of devices that there are.</summary>
-    public static DeviceKinds Kinds { get; } = DeviceKinds.CreateDefault();
+    public static DeviceKinds Kinds { get; } = MakeKinds();
 
     /// <summary>Reads what a machine is to be, and makes its devices, each at a place of its own.</summary>
     /// <param name="file">A machine file; null for a machine with one IOMMU.</param>
-    /// <param name="iommu">The kind of IOMMUs of which nothing else is said; null for the usual one.</param>
+    /// <param name="iommu">The kind of IOMMUs of which nothing else is said, with options (<see cref="IommuSlot.TryParse"/>); null for the usual one.</param>
     /// <param name="devices">Devices beside those of the file.</param>
     /// <param name="options">The machine; the program is still to be said.</param>
+    /// <param name="kinds">The kinds of devices; null for <see cref="Kinds"/>.</param>
     /// <returns>Null, or a sentence that names the word and the rule; then there are no devices.</returns>
-    public static string? TryRead(string? file, string? iommu, IReadOnlyList<string> devices, out ExecOptions? options)
+    public static string? TryRead(string? file, string? iommu, IReadOnlyList<string> devices, out ExecOptions? options, DeviceKinds? kinds = null)
     {
         ArgumentNullException.ThrowIfNull(devices);
+        kinds ??= Kinds;
         options = null;
         IommuSlot? slot = null;
-        if (iommu is not null && !IommuSlot.TryCreate(iommu, out slot))
+        if (iommu is not null && !IommuSlot.TryParse(iommu, out slot, out string? wrong))
         {
-            return $"there is no IOMMU of kind {iommu}: {string.Join(", ", IommuSlot.Kinds)} are known.";
+            return $"{wrong}.";
         }
 
         MachineFile? machine = null;
@@ -34,8 +37,8 @@ public static class ExecMachine
             if (file is not null)
             {
                 using StreamReader text = File.OpenText(file);
-                machine = MachineFile.Parse(text, file, iommu);
-                models = machine.CreateDevices(Kinds);
+                machine = MachineFile.Parse(text, file, slot);
+                models = machine.CreateDevices(kinds);
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -43,7 +46,7 @@ public static class ExecMachine
             return e.Message;
         }
 
-        if (Create(devices, machine, out List<ExecDevice> made) is { } error)
+        if (Create(devices, machine, kinds, out List<ExecDevice> made) is { } error)
         {
             foreach (PciDevice model in models.Values)
             {
@@ -62,14 +65,21 @@ public static class ExecMachine
         return null;
     }
 
-    private static string? Create(IReadOnlyList<string> texts, MachineFile? machine, out List<ExecDevice> devices)
+    private static DeviceKinds MakeKinds()
+    {
+        DeviceKinds kinds = DeviceKinds.CreateDefault();
+        kinds.Add(RemoteDevice.Kind);
+        return kinds;
+    }
+
+    private static string? Create(IReadOnlyList<string> texts, MachineFile? machine, DeviceKinds kinds, out List<ExecDevice> devices)
     {
         List<(PciDevice Device, DeviceLocation Location)> made = [];
         devices = [];
         string? error = null;
         foreach (string text in texts)
         {
-            if (Kinds.TryCreate(text, out PciDevice? device, out DeviceLocation location) is { } wrong)
+            if (kinds.TryCreate(text, out PciDevice? device, out DeviceLocation location) is { } wrong)
             {
                 error = $"--device {text}: {wrong}";
                 break;
@@ -103,7 +113,7 @@ public static class ExecMachine
         foreach ((PciDevice device, DeviceLocation location) in made)
         {
             DeviceId id = location.Address ?? NextFree(taken);
-            devices.Add(new(id, device, new() { GroupId = location.Group, Iommu = location.Iommu }));
+            devices.Add(new(id, device, new() { GroupId = location.Group, Iommu = location.Iommu }) { Location = location });
         }
 
         return null;

@@ -2,6 +2,7 @@ using System.Collections;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.Exec.Sanitizing;
 using Ioasis.Machines;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
@@ -13,7 +14,11 @@ namespace Ioasis.Exec;
 /// <param name="Id">Where it is.</param>
 /// <param name="Device">What it is; on no platform yet.</param>
 /// <param name="Options">Properties that are the machine's.</param>
-public sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointOptions Options);
+public sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointOptions Options)
+{
+    /// <summary>What its text said of its place.</summary>
+    public DeviceLocation Location { get; init; } = new();
+}
 
 /// <summary>What <see cref="ExecRunner"/> runs, and on which machine.</summary>
 public sealed record ExecOptions
@@ -32,6 +37,9 @@ public sealed record ExecOptions
 
     /// <summary>The machine; its clients' memory is the program's.</summary>
     public EmbeddedPlatformOptions Machine { get; init; } = new();
+
+    /// <summary>What is reported of the program's DMA; null for nothing.</summary>
+    public SanitizeOptions? Sanitize { get; init; }
 
     /// <summary>Where log lines go.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
@@ -61,6 +69,15 @@ public sealed record ExecResult
     /// <summary>The first of these.</summary>
     public IReadOnlyList<IommuFault> FirstFaults { get; init; } = [];
 
+    /// <summary>DMA to memory that the program had given to a device and then unmapped, replaced or left: it reached nothing.</summary>
+    public long StaleDma { get; init; }
+
+    /// <summary>The first of these.</summary>
+    public IReadOnlyList<StaleDma> FirstStaleDma { get; init; } = [];
+
+    /// <summary>What the program did wrong with DMA, the worst first; null if nobody looked (<see cref="ExecOptions.Sanitize"/>).</summary>
+    public IReadOnlyList<DmaReport>? Mistakes { get; init; }
+
     /// <summary>What devices of <see cref="ExecOptions.Devices"/> did wrong on request.</summary>
     public IReadOnlyList<(DeviceId Device, DeviceMisdeed Misdeed)> Misdeeds { get; init; } = [];
 
@@ -76,9 +93,10 @@ public static class ExecRunner
 {
     private const int FaultsToKeep = 64;
 
-    // Where the program's pages are in physical memory: 4 TiB, from 2^54 on.
-    internal const ulong PagesStart = 1ul << 54;
-    internal const int PagesGranules = 4096;
+    // Where the program's pages are in physical memory: 64 TiB, from 2^50 on: within the 52 bits that every kind of IOMMU reaches. A gibibyte whose
+    // pages were replaced while they were mapped takes a place for each time.
+    internal const ulong PagesStart = 1ul << 50;
+    internal const int PagesGranules = 65536;
 
     /// <summary>Ends this process by a signal, as it ended the program.</summary>
     public static void EndBySignal(int signal) => SignalEnd.Raise(signal);
@@ -118,7 +136,8 @@ public static class ExecRunner
         }
 
         using ViewTree tree = ViewTree.Create(viewed);
-        problem = Supervisor.TryCreate(tree, platform, pages, options.Logger, out Supervisor? supervisor);
+        DmaSanitizer? sanitizer = options.Sanitize is { } sanitize ? new(platform, pages, sanitize) : null;
+        problem = Supervisor.TryCreate(tree, platform, pages, sanitizer, options.Logger, out Supervisor? supervisor);
         if (problem is not null)
         {
             return problem;
@@ -140,6 +159,7 @@ public static class ExecRunner
                 return problem;
             }
 
+            sanitizer?.Program = process;
             status = supervisor.Tracer.Run(process);
             supervisor.WaitForEnd();
         }
@@ -148,7 +168,8 @@ public static class ExecRunner
             supervisor!.Dispose();
         }
 
-        List<IommuFault> faults = [];
+        IReadOnlyList<DmaReport>? mistakes = sanitizer?.Finish();
+        List<IommuFault> faults = [.. sanitizer?.Faults ?? []];
         while (faults.Count < FaultsToKeep && platform.TryDequeueFault(out IommuFault fault))
         {
             faults.Add(fault);
@@ -164,6 +185,9 @@ public static class ExecRunner
             LeftMapped = supervisor.LeftMapped,
             Faults = platform.FaultCount,
             FirstFaults = faults,
+            StaleDma = pages.StaleCount,
+            FirstStaleDma = pages.FirstStale,
+            Mistakes = mistakes,
             Misdeeds =
             [
                 .. from device in options.Devices

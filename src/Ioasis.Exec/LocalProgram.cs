@@ -80,12 +80,13 @@ public sealed class LocalProgram : IDisposable
     /// <summary>Makes an access of mapped registers that stopped the calling thread.</summary>
     /// <param name="address">What it accessed.</param>
     /// <param name="registers">Its registers in the order of <c>struct user_regs_struct</c>; afterwards as the instruction leaves them.</param>
+    /// <param name="vectors">Its vector registers, as XSAVE has them in a signal's frame; afterwards as the instruction leaves them.</param>
     /// <returns>Whether it was one.</returns>
-    public bool TryAccess(ulong address, Span<ulong> registers)
+    public bool TryAccess(ulong address, Span<ulong> registers, Span<byte> vectors)
     {
         Registers own = default;
         registers.CopyTo(own);
-        if (!_calls.Traps.CarryOut((int)SystemCalls.GetThread(), address, ref own))
+        if (!_calls.Traps.CarryOut((int)SystemCalls.GetThread(), address, ref own, vectors))
         {
             return false;
         }

@@ -127,6 +127,22 @@ internal sealed class Processes : IDisposable
         }
     }
 
+    /// <summary>
+    /// Finds the process of a thread that waits, if it has called before; one that did not is not made for this. What may execute another program
+    /// is still the one that it was.
+    /// </summary>
+    public ProgramProcess? FindKnown(int thread)
+    {
+        if (_threads.TryGetValue(thread, out Known known) && (SystemCalls.Poll(known.PidFd, In, 0) & In) == 0)
+        {
+            return known.Process;
+        }
+
+        return !_processes.TryGetValue(FindProcessOf(thread), out ProgramProcess? process) ? null
+            : process.MayHaveExecuted || Find(thread, out ProgramProcess? found) != Errno.Success ? process
+            : found;
+    }
+
     /// <summary>A thread asks for another program in its process.</summary>
     public void OnExecute(int thread)
     {

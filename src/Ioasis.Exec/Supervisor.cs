@@ -1,4 +1,5 @@
 using Ioasis.Embedded;
+using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
@@ -16,17 +17,20 @@ internal sealed class Supervisor : IDisposable
 
     private readonly HandleTable _handles;
     private readonly CallTable _calls;
+    private readonly CallsUnderWay _underWay = new();
+    private readonly DmaSanitizer? _sanitizer;
     private readonly ILogger _logger;
     private readonly List<Thread> _threads = [];
     private NotificationSource? _source;
     private bool _mustPoll;
     private long _count;
 
-    private Supervisor(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, ILogger logger)
+    private Supervisor(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, DmaSanitizer? sanitizer, ILogger logger)
     {
+        _sanitizer = sanitizer;
         _logger = logger;
         _handles = handles;
-        _calls = new(tree, platform, pages, handles);
+        _calls = new(tree, platform, pages, handles, sanitizer);
         Tracer = new(_calls.Traps.CarryOut);
         _calls.Traps.Watcher = Tracer.Attach;
     }
@@ -46,14 +50,14 @@ internal sealed class Supervisor : IDisposable
     /// <summary>Makes a supervisor.</summary>
     /// <returns>Null, or a sentence that says what is missing.</returns>
     public static string? TryCreate(
-        ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, ILogger logger, out Supervisor? supervisor)
+        ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, DmaSanitizer? sanitizer, ILogger logger, out Supervisor? supervisor)
     {
         supervisor = null;
         KernelProcess holder = platform.CreateProcess(new());
         string? error = HandleTable.TryCreate(holder, out HandleTable? handles);
         if (error is null)
         {
-            supervisor = new(tree, platform, pages, handles!, logger);
+            supervisor = new(tree, platform, pages, handles!, sanitizer, logger);
         }
 
         return error;
@@ -121,6 +125,15 @@ internal sealed class Supervisor : IDisposable
             }
 
             _ = Interlocked.Increment(ref _count);
+
+            // Our own thread too comes here on its way to the program and to its end: nothing that it may hold is needed for this answer.
+            if (_calls.IsOfNoInterest(notification))
+            {
+                _ = source.TryReply(notification.Id, Answer.Continue);
+                continue;
+            }
+
+            _underWay.Begin(notification.Id);
             Answer answer;
             try
             {
@@ -134,12 +147,21 @@ internal sealed class Supervisor : IDisposable
                 answer = Answer.Of(Errno.IoError);
             }
 
-            source.Reply(notification.Id, answer);
+            _underWay.End(notification.Id, isCallerGone: !source.TryReply(notification.Id, answer));
         }
     }
 
     private Answer Handle(in Notification call)
     {
+        if (_sanitizer is { } sanitizer)
+        {
+            sanitizer.Drain();
+            if (sanitizer.EndIfOver(call.Thread))
+            {
+                return Answer.Of(Errno.Interrupted);
+            }
+        }
+
         // Our own thread on its way to start the program.
         if (call.Number is CallNumber.Execute or CallNumber.ExecuteAt)
         {
@@ -147,6 +169,16 @@ internal sealed class Supervisor : IDisposable
             return Answer.Continue;
         }
 
-        return _calls.Handle(call, _source!);
+        while (true)
+        {
+            long deaths = _underWay.Deaths;
+            Answer answer = _calls.Handle(call, _source!);
+
+            // A process that is dead holds nothing: its parent may have been told of its end already.
+            if (!answer.IsError(Errno.Busy) || !_underWay.WaitForDead(call.Id, deaths, _source!))
+            {
+                return answer;
+            }
+        }
     }
 }

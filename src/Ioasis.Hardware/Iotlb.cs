@@ -122,6 +122,45 @@ internal sealed unsafe class Iotlb
         return false;
     }
 
+    /// <summary>How far an access goes on in memory behind its first page: through pages that are cached, permitted and contiguous.</summary>
+    /// <param name="space">Whose IOVAs they are.</param>
+    /// <param name="permission">The bit of a value that permits the access.</param>
+    /// <param name="range">IOVAs with any bit of the mask after adding the bias are not translated.</param>
+    /// <param name="iova">The access's first byte.</param>
+    /// <param name="address">Where it is in memory.</param>
+    /// <param name="length">Bytes up to the end of the first page.</param>
+    /// <param name="most">Bytes that are wanted at most, from <paramref name="length"/> on.</param>
+    /// <returns>How many bytes lie in one piece of memory; what is not plain is left to the caller.</returns>
+    public int ExtendRun(
+        TranslationSpace space, int permission, (ulong Bias, ulong Mask) range, ulong iova, ulong address, int length, int most)
+    {
+        while (length < most)
+        {
+            ulong next = iova + (ulong)length;
+            if (((next + range.Bias) & range.Mask) != 0)
+            {
+                break;
+            }
+
+            ulong value = FindPage(space, next);
+            int sizeLog2 = 12;
+            if ((value == 0 && !TryFind(space, next, out value, out sizeLog2)) || (value >> permission & 1) == 0)
+            {
+                break;
+            }
+
+            ulong offset = (1ul << sizeLog2) - 1;
+            if (((value & AddressMask & ~offset) | (next & offset)) != address + (ulong)length)
+            {
+                break;
+            }
+
+            length += (int)Math.Min((ulong)(most - length), offset - (next & offset) + 1);
+        }
+
+        return length;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private int SetOf(ulong page, int tag) => (int)(((uint)page ^ ((uint)tag * TagSpread)) & _setMask);
 

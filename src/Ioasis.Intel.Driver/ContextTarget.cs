@@ -47,7 +47,8 @@ internal readonly record struct ContextTarget(
     /// <summary>A first stage.</summary>
     public static ContextTarget ForFirstStage(PhysicalAddress root, int levels, Bond bond, AtsBond? ats) => new(
         PasidTranslationType.FirstStage,
-        TypeBits(PasidTranslationType.FirstStage),
+        TypeBits(PasidTranslationType.FirstStage)
+            | ((bond.Iommu.Options.Quirks & VtdQuirks.FirstStageHasWidth) != 0 ? LevelBits(levels) : 0),
         bond.DomainId | bond.Iommu.PageWalkSnoopBit | bond.Iommu.PageSnoopBit,
         root.Value | (levels == 5 ? 1ul << PasidTableEntry.Word2PagingModeShift : 0),
         bond, ats);

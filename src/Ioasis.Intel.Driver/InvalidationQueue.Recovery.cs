@@ -77,7 +77,7 @@ internal sealed partial class InvalidationQueue
             DropDeviceInvalidations(head, (ushort)(record >> InvalidationQueueErrorRecord.TimeoutSourceShift));
         }
 
-        if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(status, head, plain || isDevice))
+        if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(status, plain || isDevice))
         {
             GiveUp();
         }
@@ -97,15 +97,14 @@ internal sealed partial class InvalidationQueue
     // A head that lies outside of what is queued counts as no progress.
     private ulong HeadPosition()
     {
-        ulong offset = _registers.Read64(RegisterOffset.InvalidationQueueHead) & Architecture.InvalidationQueue.OffsetMask;
-        ulong moved = ((offset >> (_isWide ? 5 : 4)) - Slot(_completed)) & _mask;
+        ulong moved = (SlotAt(_registers.Read64(RegisterOffset.InvalidationQueueHead)) - Slot(_completed)) & _mask;
         return moved > _tail - _completed ? _completed : _completed + moved;
     }
 
     // Off, on (which puts the head to 0), and everything since the last completed wait again.
-    private bool Restart(uint status, ulong head, bool plain)
+    private bool Restart(uint status, bool plain)
     {
-        if (!Drain(status, head) || !TurnOff() || !TurnOn())
+        if (!Drain(status) || !TurnOff() || !TurnOn())
         {
             return false;
         }
@@ -137,12 +136,14 @@ internal sealed partial class InvalidationQueue
     }
 
     // What did not run yet becomes nothing, so that the queue runs empty when the error is cleared: the text does not say what becomes of
-    // a queue that is turned off with descriptors in it. If it does not run empty, turning it off is what is left.
-    private bool Drain(uint status, ulong head)
+    // a queue that is turned off with descriptors in it, and some do not turn off then (QEMU). If it does not run empty, turning it off is
+    // what is left. What the hardware has is told by its registers: a queue that was given up has forgotten.
+    private bool Drain(uint status)
     {
-        for (ulong position = head; position != _tail; position++)
+        ulong tail = _registers.Read64(RegisterOffset.InvalidationQueueTail) & Architecture.InvalidationQueue.OffsetMask;
+        for (uint slot = SlotAt(_registers.Read64(RegisterOffset.InvalidationQueueHead)); slot != SlotAt(tail); slot = (slot + 1) & _mask)
         {
-            if (!Store(Slot(position), QueueDescriptor.Nothing))
+            if (!Store(slot, QueueDescriptor.Nothing))
             {
                 return false;
             }
@@ -151,12 +152,16 @@ internal sealed partial class InvalidationQueue
         if ((status & ErrorBits) != 0)
         {
             _registers.Write32(RegisterOffset.FaultStatus, status & ErrorBits);
-            ulong end = (ulong)Slot(_tail) << (_isWide ? 5 : 4);
-            _ = _hardware.WaitFor64(RegisterOffset.InvalidationQueueHead, Architecture.InvalidationQueue.OffsetMask, end, out _);
+
+            // Some go on only when they are told of descriptors (QEMU); to others it says nothing new.
+            _registers.Write64(RegisterOffset.InvalidationQueueTail, tail);
+            _ = _hardware.WaitFor64(RegisterOffset.InvalidationQueueHead, Architecture.InvalidationQueue.OffsetMask, tail, out _);
         }
 
         return true;
     }
+
+    private uint SlotAt(ulong offset) => (uint)((offset & Architecture.InvalidationQueue.OffsetMask) >> (_isWide ? 5 : 4)) & _mask;
 
     private bool StoreEverything(ref uint slot) =>
         Store(slot++, QueueDescriptor.AllContexts)
@@ -216,7 +221,7 @@ internal sealed partial class InvalidationQueue
         _failedAt = _hardware.Time.GetTimestamp();
         _attempts = 0;
         _completedAtRecovery = ulong.MaxValue;
-        if (!Drain(ReadStatus(), HeadPosition()) || !TurnOff() || !TurnOn())
+        if (!Drain(ReadStatus()) || !TurnOff() || !TurnOn())
         {
             return false;
         }

@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Intel.Architecture;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -27,7 +28,7 @@ public readonly record struct VtdMessage(PhysicalAddress Address, uint Data);
 public sealed record VtdDriverOptions
 {
     /// <summary>Where messages go by default: the interrupt controller of processor 0.</summary>
-    private const ulong DefaultMessageAddress = 0xfee0_0000;
+    private const ulong DefaultMessageAddress = InterruptAddress.First;
 
     /// <summary>A name for people and log lines.</summary>
     public string Name { get; init; } = "vtd";
@@ -93,6 +94,9 @@ public sealed record VtdDriverOptions
 
     /// <summary>As <see cref="LeafSizes"/>, for domains made for dirty tracking: what a leaf covers is dirty as a whole.</summary>
     public ulong DirtyTrackingLeafSizes { get; init; } = ulong.MaxValue;
+
+    /// <summary>What the IOMMU does other than the specification asks.</summary>
+    public VtdQuirks Quirks { get; init; }
 
     /// <summary>Fault records that are logged in one second; more are counted and reported to the sink, but not logged (S4.16).</summary>
     public int FaultLogsPerSecond { get; init; } = 10;

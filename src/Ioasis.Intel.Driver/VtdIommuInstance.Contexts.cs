@@ -170,11 +170,15 @@ public sealed partial class VtdIommuInstance
     }
 
     // Sections 6.5.2.1 to 6.5.2.4, by what the entry was before the change.
-    private Errno Invalidate(in EntryPlace place, in ContextTarget old) => _queue!.SubmitAndWait(
-    [
-        IsScalable ? QueueDescriptor.PasidEntry(old.DomainId, place.Pasid) : QueueDescriptor.Context(place.State.SourceId, old.DomainId),
-        FlushOf(old, place.Pasid),
-    ]);
+    private Errno Invalidate(in EntryPlace place, in ContextTarget old)
+    {
+        QueueDescriptor entry = IsScalable
+            ? QueueDescriptor.PasidEntry(old.DomainId, place.Pasid)
+            : QueueDescriptor.Context(place.State.SourceId, old.DomainId);
+        return IsScalable && old.Type == PasidTranslationType.PassThrough && (_options.Quirks & VtdQuirks.PassThroughStays) != 0
+            ? _queue!.SubmitAndWait([QueueDescriptor.Context(place.State.SourceId, 0), entry, FlushOf(old, place.Pasid)])
+            : _queue!.SubmitAndWait([entry, FlushOf(old, place.Pasid)]);
+    }
 
     // What was translated through a target.
     private QueueDescriptor FlushOf(in ContextTarget target, uint pasid) => target.Type == PasidTranslationType.FirstStage

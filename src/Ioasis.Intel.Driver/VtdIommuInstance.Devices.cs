@@ -16,7 +16,7 @@ namespace Ioasis.Intel.Driver;
 public sealed partial class VtdIommuInstance
 {
     // The interrupt address range: stores to it are interrupts, whatever tables say (section 3.15).
-    private static readonly AddressRange s_interruptRange = new(0xfee0_0000, 0xfeef_ffff);
+    private static readonly AddressRange s_interruptRange = new(InterruptAddress.First, InterruptAddress.Last);
 
     /// <inheritdoc/>
     /// <remarks>A unit serves devices of one PCI segment (section 3.3).</remarks>

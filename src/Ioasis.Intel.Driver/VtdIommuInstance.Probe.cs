@@ -131,6 +131,7 @@ public sealed partial class VtdIommuInstance
         InvalidationLimit = Math.Min(_options.InvalidationLimit, _queue!.BatchLimit);
         _faults = new(_hardware, _capability, _options, FindDevice);
         error = _domainIds.TryAllocate(out _passThroughId, out _);
+        _hasPassThroughId = error == Errno.Success;
         if (error == Errno.Success && Capabilities.PageRequests)
         {
             error = PageRequestQueue.TryCreate(

@@ -35,6 +35,7 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
     private FaultRecords? _faults;
     private PageRequestQueue? _pageRequests;
     private uint _passThroughId;
+    private bool _hasPassThroughId;
     private bool _disposed;
     private bool _isShutDown;
 
@@ -89,6 +90,22 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
         PageRequests = _pageRequests?.Records ?? 0,
         DomainIdsInUse = _domainIds.InUse,
     };
+
+    /// <inheritdoc/>
+    /// <remarks>The domain-ID of all that passes unchanged is no address space.</remarks>
+    public override IommuUsage Usage
+    {
+        get
+        {
+            VtdDriverStatistics all = Statistics;
+            long translations = all.DomainInvalidations + all.FirstStageInvalidations;
+            return new(
+                all.DomainIdsInUse - (_hasPassThroughId ? 1 : 0),
+                translations + all.ContextInvalidations + all.PasidInvalidations + all.DeviceInvalidations,
+                translations,
+                all.PageResponses);
+        }
+    }
 
     internal Capability Hardware => _capability;
 

@@ -11,6 +11,9 @@ public sealed partial class VtdIommu
 {
     private const int PageShift = 12;
 
+    // Bytes that are accessed between two looks of an invalidation wait.
+    private const int LongestRun = 1 << 16;
+
     // Which bit of a TranslationValue permits a request, by DmaFlags; 63, which is never set, for what the slow path has to look at.
     private static ReadOnlySpan<byte> PermissionOf =>
     [
@@ -24,7 +27,7 @@ public sealed partial class VtdIommu
     /// <inheritdoc/>
     public void Translate(in DmaRequest request, out DmaTranslation translation)
     {
-        // The hit of all hits: a page of 4 KiB. Not one call, so that nothing has to be saved. No entry of that size is ever
+        // The most frequent case: a hit on a page of 4 KiB. No call is made, so that no register has to be saved. No entry of that size is ever
         // filled for a request without PASID to the interrupt range.
         ulong iova = request.Address.Value;
         ulong key = request.Device.Value ^ _segmentBits;
@@ -125,27 +128,33 @@ public sealed partial class VtdIommu
     /// <inheritdoc/>
     public DmaStatus Read(in DmaRequest request, Span<byte> destination)
     {
-        // A read of 0 bytes is translated too (section 3.14).
         DmaRequest piece = request with { Flags = request.Flags & ~DmaFlags.Write };
-        bool isZeroLength = destination.Length == 0;
         do
         {
-            int length = PieceLength(piece.Address, destination.Length);
             ReaderSlot slot = ReaderSlot.Current;
             slot.Enter(_place);
-            bool translated = TryTranslateInside(piece, isZeroLength, out Request inner, out Route route, out ulong address);
-            MemoryStatus access = translated && length > 0 ? _memory.Read(new(address), destination[..length]) : MemoryStatus.Success;
-            slot.Exit();
-            DmaStatus status = translated ? StatusOf(access)
-                : route == Route.InterruptRange && isZeroLength ? DmaStatus.Success
-                : Conclude(ref inner, route).Status;
+            int length = TranslateRun(ref piece, destination.Length, out ulong address);
+            DmaStatus status;
+            if (length > 0)
+            {
+                MemoryStatus access = _memory.Read(new(address), destination[..length]);
+                slot.Exit();
+                status = StatusOf(access);
+            }
+            else
+            {
+                slot.Exit();
+                length = PieceLength(piece.Address, destination.Length);
+                status = ReadPiece(piece, destination[..length]);
+                piece = piece with { Address = piece.Address + (ulong)length };
+            }
+
             if (status != DmaStatus.Success)
             {
                 return status;
             }
 
             destination = destination[length..];
-            piece = piece with { Address = piece.Address + (ulong)length };
         }
         while (destination.Length > 0);
 
@@ -159,22 +168,22 @@ public sealed partial class VtdIommu
         bool isDoubleword = source.Length == 4 && (request.Address.Value & 3) == 0;
         while (source.Length > 0)
         {
-            int length = PieceLength(piece.Address, source.Length);
             ReaderSlot slot = ReaderSlot.Current;
             slot.Enter(_place);
-            bool translated = TryTranslateInside(piece, isZeroLength: false, out Request inner, out Route route, out ulong address);
+            int length = TranslateRun(ref piece, source.Length, out ulong address);
             DmaStatus status;
-            if (!translated && route == Route.InterruptRange && isDoubleword)
+            if (length > 0)
             {
-                status = DeliverInterrupt(ref inner, source, out bool report, out uint index);
+                MemoryStatus access = _memory.Write(new(address), source[..length]);
                 slot.Exit();
-                RecordInterrupt(inner, report, index);
+                status = StatusOf(access);
             }
             else
             {
-                MemoryStatus access = translated ? _memory.Write(new(address), source[..length]) : MemoryStatus.Success;
                 slot.Exit();
-                status = translated ? StatusOf(access) : Conclude(ref inner, route).Status;
+                length = PieceLength(piece.Address, source.Length);
+                status = WritePiece(piece, source[..length], isDoubleword);
+                piece = piece with { Address = piece.Address + (ulong)length };
             }
 
             if (status != DmaStatus.Success)
@@ -183,10 +192,84 @@ public sealed partial class VtdIommu
             }
 
             source = source[length..];
-            piece = piece with { Address = piece.Address + (ulong)length };
         }
 
         return DmaStatus.Success;
+    }
+
+    // Inside an access: as many of the bytes as lie in pages that are cached, permitted and contiguous, each page translated once. What is
+    // found moves the request on; 0 for a first page that has to be looked at by itself, and for no bytes.
+    private int TranslateRun(ref DmaRequest dma, int most, out ulong address)
+    {
+        address = 0;
+        if (most == 0 || !TryTranslateCached(dma, out address, out _))
+        {
+            return 0;
+        }
+
+        _ = Injection.Hit(InjectionKind.MemoryRead);
+        most = Math.Min(most, LongestRun);
+        int length = PieceLength(dma.Address, most);
+        length = length < most ? ExtendRun(dma, length, most, address) : length;
+        dma = dma with { Address = dma.Address + (ulong)length };
+        return length;
+    }
+
+    // The pages behind the first, whose context is the same. What is not plain is left for the next run.
+    private int ExtendRun(in DmaRequest dma, int length, int most, ulong address)
+    {
+        uint flags = (uint)dma.Flags;
+        bool hasPasid = (flags & (uint)DmaFlags.PasidValid) != 0;
+        int permission = PermissionOf[(int)(flags & 63)];
+        ulong key = dma.Device.Value ^ _segmentBits;
+        key = hasPasid ? Request.KeyOf(key, dma.Pasid.Value) : key;
+        if (permission == 63 || _caches.Find(key) is not { Counters: null, IsPassThrough: false, Space: { } space } context || _iotlb is not { } iotlb)
+        {
+            return length;
+        }
+
+        // Without PASID the interrupt range is none of memory.
+        ulong iova = dma.Address.Value;
+        if (!hasPasid && iova < InterruptAddress.First)
+        {
+            most = (int)Math.Min((ulong)most, InterruptAddress.First - iova);
+        }
+
+        return iotlb.ExtendRun(space, permission, (context.RangeBias, context.RangeMask), dma.Address.Value, address, length, most);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DmaStatus ReadPiece(in DmaRequest piece, Span<byte> destination)
+    {
+        // A read of 0 bytes is translated too (section 3.14).
+        bool isZeroLength = destination.Length == 0;
+        ReaderSlot slot = ReaderSlot.Current;
+        slot.Enter(_place);
+        bool translated = TryTranslateInside(piece, isZeroLength, out Request inner, out Route route, out ulong address);
+        MemoryStatus access = translated && !isZeroLength ? _memory.Read(new(address), destination) : MemoryStatus.Success;
+        slot.Exit();
+        return translated ? StatusOf(access)
+            : route == Route.InterruptRange && isZeroLength ? DmaStatus.Success
+            : Conclude(ref inner, route).Status;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DmaStatus WritePiece(in DmaRequest piece, ReadOnlySpan<byte> source, bool isDoubleword)
+    {
+        ReaderSlot slot = ReaderSlot.Current;
+        slot.Enter(_place);
+        bool translated = TryTranslateInside(piece, isZeroLength: false, out Request inner, out Route route, out ulong address);
+        if (!translated && route == Route.InterruptRange && isDoubleword)
+        {
+            DmaStatus status = DeliverInterrupt(ref inner, source, out bool report, out uint index);
+            slot.Exit();
+            RecordInterrupt(inner, report, index);
+            return status;
+        }
+
+        MemoryStatus access = translated ? _memory.Write(new(address), source) : MemoryStatus.Success;
+        slot.Exit();
+        return translated ? StatusOf(access) : Conclude(ref inner, route).Status;
     }
 
     /// <summary>

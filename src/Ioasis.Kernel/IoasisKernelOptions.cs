@@ -28,6 +28,9 @@ public sealed record IoasisKernelOptions
     /// <summary>The quota that the user's sets are charged to, of the same allocator; null for the root.</summary>
     public PasidQuota? PasidAccount { get; init; }
 
+    /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
+    public IommufdExtension? IommufdExtension { get; init; }
+
     /// <summary>Where log lines go.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 }

@@ -36,11 +36,11 @@ public sealed record MachineFile
     /// <exception cref="MachineFileException">It is not one, or the functions do not make a machine.</exception>
     /// <param name="text">The text.</param>
     /// <param name="fileName">What messages call it.</param>
-    /// <param name="usualKind">The kind of IOMMUs of which the file does not say it; null for the usual one.</param>
-    public static MachineFile Parse(TextReader text, string fileName, string? usualKind = null)
+    /// <param name="usual">What IOMMUs are of which the file does not say the kind; null for the usual kind.</param>
+    public static MachineFile Parse(TextReader text, string fileName, IommuSlot? usual = null)
     {
         ArgumentNullException.ThrowIfNull(text);
-        usualKind ??= IommuSlot.Kinds.First();
+        usual ??= new RiscVIommuSlot();
         YamlStream stream = Load(ReadAll(text, fileName), fileName);
         if (stream.Documents is not [{ RootNode: YamlMappingNode root }])
         {
@@ -48,7 +48,7 @@ public sealed record MachineFile
         }
 
         Section file = new(fileName, root);
-        List<IommuSlot> iommus = ReadIommus(file, usualKind);
+        List<IommuSlot> iommus = ReadIommus(file, usual);
         List<MachineFunction> functions = [.. file.List("functions").Select(section => ReadFunction(section, iommus))];
         file.RefuseOthers();
         return PcieTopology.TryCreate(functions.Select(static function => function.Function), out PcieTopology? topology, out string? error)
@@ -182,7 +182,7 @@ public sealed record MachineFile
     }
 
     // One, as 'iommu', or several, as a list 'iommus'.
-    private static List<IommuSlot> ReadIommus(Section file, string usualKind)
+    private static List<IommuSlot> ReadIommus(Section file, IommuSlot usual)
     {
         List<Section> sections = [.. file.List("iommus", isOptional: true)];
         if (file.TrySection("iommu") is { } only)
@@ -204,27 +204,37 @@ public sealed record MachineFile
                 throw section.Wrong($"there are two IOMMUs with the name {name}");
             }
 
-            string kind = section.TryChoice("kind", IommuKinds) ?? usualKind;
-            _ = IommuSlot.TryCreate(kind, out IommuSlot? slot);
-            iommus.Add(slot! with
-            {
-                Name = name,
-                Format = section.TryChoice("mode", slot.Formats.OrderBy(static format => format.ApertureBits).ToDictionary(static format => format.Name.ToLowerInvariant(), StringComparer.Ordinal)),
-                MsiWindow = section.TryRange("msi-window"),
-            });
+            iommus.Add(ReadIommu(section, name, usual));
             section.RefuseOthers();
         }
 
         if (iommus.Count == 0)
         {
-            _ = IommuSlot.TryCreate(usualKind, out IommuSlot? slot);
-            iommus.Add(slot! with { Name = "iommu0" });
+            iommus.Add(usual with { Name = "iommu0" });
         }
 
         return iommus;
     }
 
-    private static readonly Dictionary<string, string> IommuKinds = IommuSlot.Kinds.ToDictionary(static kind => kind, StringComparer.Ordinal);
+    private static IommuSlot ReadIommu(Section section, string name, IommuSlot usual)
+    {
+        IommuSlot? slot = usual;
+        if (section.TryText("kind") is { } kind && !IommuSlot.TryParse(kind, out slot, out string? error))
+        {
+            throw section.WrongValue("kind", $"'kind': {error}");
+        }
+
+        slot = slot! with { Name = name, MsiWindow = section.TryRange("msi-window") };
+        foreach (IommuSlotOption option in slot.Options)
+        {
+            if (section.TryText(option.Name) is { } value && slot.Set(option.Name, value, out slot) is { } wrong)
+            {
+                throw section.WrongValue(option.Name, wrong);
+            }
+        }
+
+        return slot.FindConflict() is { } conflict ? throw section.Wrong(conflict) : slot;
+    }
 
     private static readonly Dictionary<string, PcieFunctionKind> Kinds = new(StringComparer.Ordinal)
     {

@@ -100,6 +100,9 @@ internal sealed class Section(string file, YamlMappingNode node)
             ? value
             : throw WrongAt(Find(key)!, $"'{key}' must be one of {string.Join(", ", choices.Keys)}");
 
+    /// <summary>A file that is wrong in a key's value.</summary>
+    public MachineFileException WrongValue(string key, string what) => WrongAt(Find(key)!, what);
+
     private YamlNode? Find(string key)
     {
         _asked.Add(key);

@@ -64,11 +64,11 @@ internal static unsafe partial class Exports
     /// <summary>Makes an access of registers.</summary>
     /// <returns>1 if it was one.</returns>
     [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_preload_access")]
-    private static int AccessRegisters(ulong address, ulong* registers)
+    private static int AccessRegisters(ulong address, ulong* registers, byte* vectors, nint size)
     {
         try
         {
-            return s_program!.TryAccess(address, new(registers, Registers)) ? 1 : 0;
+            return s_program!.TryAccess(address, new(registers, Registers), new(vectors, (int)size)) ? 1 : 0;
         }
         catch (Exception)
         {

@@ -12,7 +12,7 @@ internal static class MachineMaking
     private const int DefaultFaultCapacity = 65536;
     private const int MostText = (1 << 20) + 1;
     private const int MostPath = 4096;
-    private const int MostKind = 64;
+    private const int MostKind = 1024;
 
     // In the order of IOASIS_CACHING_…
     private static readonly CachingMode[] s_caching = [CachingMode.Realistic, CachingMode.None, CachingMode.Hostile];
@@ -26,7 +26,7 @@ internal static class MachineMaking
     {
         platform = null;
         MachineFile? file = null;
-        Failure? failure = ReadKind(wanted.Iommu, out IommuSlot? usual) ?? ReadMachine(wanted, usual!.Kind, out file);
+        Failure? failure = ReadKind(wanted.Iommu, out IommuSlot? usual) ?? ReadMachine(wanted, usual!, out file);
         if (failure is not null)
         {
             return failure;
@@ -78,12 +78,12 @@ internal static class MachineMaking
             return Failure.BadAddress("options.iommu", text);
         }
 
-        return IommuSlot.TryCreate(kind, out slot)
+        return IommuSlot.TryParse(kind, out slot, out string? error)
             ? null
-            : new(Errno.InvalidArgument, $"options.iommu is \"{kind}\": {string.Join(", ", IommuSlot.Kinds)} are possible");
+            : new(Errno.InvalidArgument, $"options.iommu is \"{kind}\": {error}");
     }
 
-    private static Failure? ReadMachine(in PlatformOptions wanted, string usualKind, out MachineFile? machine)
+    private static Failure? ReadMachine(in PlatformOptions wanted, IommuSlot usual, out MachineFile? machine)
     {
         machine = null;
         if (wanted.Machine != 0 && wanted.MachineFile != 0)
@@ -103,7 +103,7 @@ internal static class MachineMaking
                         : new(Errno.InvalidArgument, $"options.machine is longer than {MostText - 1} bytes");
                 }
 
-                machine = MachineFile.Parse(new StringReader(text), "options.machine", usualKind);
+                machine = MachineFile.Parse(new StringReader(text), "options.machine", usual);
             }
             else if (wanted.MachineFile != 0)
             {
@@ -113,7 +113,7 @@ internal static class MachineMaking
                 }
 
                 using StreamReader text = File.OpenText(path);
-                machine = MachineFile.Parse(text, path, usualKind);
+                machine = MachineFile.Parse(text, path, usual);
             }
 
             return null;

@@ -13,12 +13,7 @@ public abstract class PageTableFormat
     }
 
     /// <summary>The formats that there are. Others can be used all the same, by <see cref="Of{TFormat}"/>.</summary>
-    public static IReadOnlyList<PageTableFormat> All { get; } =
-    [
-        Of<Sv32>(), Of<Sv39>(), Of<Sv48>(), Of<Sv57>(), Of<Sv32x4>(), Of<Sv39x4>(), Of<Sv48x4>(), Of<Sv57x4>(),
-        Of<X64Level4>(), Of<X64Level5>(),
-        Of<VtdStage2Level3>(), Of<VtdStage2Level4>(), Of<VtdStage2Level5>(),
-    ];
+    public static IReadOnlyList<PageTableFormat> All => KnownFormats.All;
 
     /// <summary>A name for people, which no other format has.</summary>
     public abstract string Name { get; }

@@ -1,6 +1,5 @@
 using Ioasis.Embedded;
 using Ioasis.PageTables;
-using Ioasis.PageTables.Formats;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 
@@ -22,11 +21,14 @@ public enum CheckLevel
 /// <summary>How a recording is replayed.</summary>
 public sealed record ReplayOptions
 {
-    /// <summary>The IOMMU that the devices are behind.</summary>
-    public IommuSlot Iommu { get; init; } = new RiscVIommuSlot();
+    /// <summary>
+    /// The IOMMU that the devices are behind; null for one as the recorded machine had: VT-d for a recording that says it is of x86, else RISC-V,
+    /// or the first kind that has <see cref="Tables"/>.
+    /// </summary>
+    public IommuSlot? Iommu { get; init; }
 
-    /// <summary>The format of the page tables, one of <see cref="IommuSlot.Formats"/>.</summary>
-    public PageTableFormat Tables { get; init; } = PageTableFormat.Of<Sv57>();
+    /// <summary>The format of the page tables, one of <see cref="IommuSlot.Formats"/>; null for the slot's own, or the one with the most IOVAs.</summary>
+    public PageTableFormat? Tables { get; init; }
 
     /// <summary>Entries of the IOTLB, 1 or more.</summary>
     public int IotlbEntries { get; init; } = 64;

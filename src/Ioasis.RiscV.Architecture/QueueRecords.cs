@@ -128,9 +128,29 @@ public enum TransactionType
     MessageRequest = 9,
 }
 
-/// <summary>Which faults <c>DC.tc.DTF</c> leaves reported (section 3.2).</summary>
+/// <summary>Names of causes, and which of them <c>DC.tc.DTF</c> leaves reported (section 3.2).</summary>
 public static class FaultCauses
 {
+    /// <summary>The usual name of a fault of a device's request; null for other causes.</summary>
+    public static string? NameOf(FaultCause cause) => cause switch
+    {
+        FaultCause.InstructionAccessFault => "instruction access fault",
+        FaultCause.ReadAccessFault => "read access fault",
+        FaultCause.WriteAccessFault => "write access fault",
+        FaultCause.InstructionPageFault => "instruction page fault",
+        FaultCause.ReadPageFault => "read page fault",
+        FaultCause.WritePageFault => "write page fault",
+        FaultCause.InstructionGuestPageFault => "instruction guest page fault",
+        FaultCause.ReadGuestPageFault => "read guest page fault",
+        FaultCause.WriteGuestPageFault => "write guest page fault",
+        FaultCause.AllInboundDisallowed => "all inbound transactions disallowed",
+        FaultCause.DdtEntryLoadAccessFault => "DDT entry load access fault",
+        FaultCause.DdtEntryNotValid => "DDT entry not valid",
+        FaultCause.DdtEntryMisconfigured => "DDT entry misconfigured",
+        FaultCause.TransactionTypeDisallowed => "transaction type disallowed",
+        _ => null,
+    };
+
     /// <summary>Whether a fault is reported even if DTF is 1.</summary>
     public static bool IsReportedWithDtf(this FaultCause cause) => cause is FaultCause.AllInboundDisallowed
         or FaultCause.DdtEntryLoadAccessFault or FaultCause.DdtEntryNotValid or FaultCause.DdtEntryMisconfigured

@@ -10,7 +10,8 @@ namespace Ioasis.RiscV.Driver;
 /// may have completed, timed out or been aborted, so that everything since the last fence that completed goes in again.
 /// First as it was; when that stops without progress, invalidations of everything take the place of the commands; when that
 /// stops too, the batches are lost and their waiters get an error. Where only a device did not answer, its invalidations are
-/// dropped instead, and who asked for them is told. Nothing is ever taken for completed.
+/// dropped instead, and who asked for them is told: a device has as many attempts of its own, however often the queue stopped for
+/// something else. Nothing is ever taken for completed.
 /// </content>
 internal sealed unsafe partial class CommandQueue
 {
@@ -18,6 +19,7 @@ internal sealed unsafe partial class CommandQueue
 
     private ulong _completedAtRecovery = ulong.MaxValue;
     private int _attempts;
+    private int _deviceAttempts;
     private long _recoveries;
     private long _failures;
     private long _failedAt;
@@ -34,23 +36,22 @@ internal sealed unsafe partial class CommandQueue
         {
             _completedAtRecovery = _at.Completed;
             _attempts = 0;
+            _deviceAttempts = 0;
         }
 
-        _attempts++;
         Command culprit = _at.Head == _at.Tail ? default : _copy[(uint)_at.Head & _mask];
         _logger.LogError(
             "{Name}: command queue stopped ({Why}) at {Opcode} {Low:x16} {High:x16}; attempt {Attempt}, {Count} commands since the last fence",
-            _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts, _at.Tail - _at.Completed);
+            _name, Describe(csr), culprit.Opcode, culprit.Low, culprit.High, _attempts + _deviceAttempts + 1, _at.Tail - _at.Completed);
 
-        bool plain = _attempts <= PlainAttempts;
-        bool isDevice = (csr & ErrorBits) == QueueCsr.CommandTimeoutBit;
-        if (isDevice && !plain)
+        // A time-out that no invalidation of a device explains is the queue's own.
+        bool isDevice = (csr & ErrorBits) == QueueCsr.CommandTimeoutBit && IsDevicesFault();
+        if (!isDevice)
         {
-            // The head is at the fence that noticed; the batches up to it had all the time that there is.
-            DropDeviceInvalidations(_at.Head + 1);
+            _attempts++;
         }
 
-        if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(plain || isDevice))
+        if (_attempts > PlainAttempts + 1 || !Restart(isDevice || _attempts <= PlainAttempts))
         {
             GiveUp();
         }
@@ -59,6 +60,9 @@ internal sealed unsafe partial class CommandQueue
             _ = Interlocked.Increment(ref _recoveries);
         }
     }
+
+    // The head is at the fence that noticed; after the attempts that a device has, the batches up to it had all the time that there is.
+    private bool IsDevicesFault() => ++_deviceAttempts <= PlainAttempts || DropDeviceInvalidations(_at.Head + 1);
 
     private static string Describe(uint csr) =>
         (csr & QueueCsr.MemoryFaultBit) != 0 ? "CQMF: a memory access of the queue faulted"
@@ -108,16 +112,18 @@ internal sealed unsafe partial class CommandQueue
         return true;
     }
 
-    // Puts fences in the place of ATS invalidations, and marks the batches that they were in.
-    private void DropDeviceInvalidations(ulong end)
+    // Puts fences in the place of ATS invalidations, and marks the batches that they were in. False if there are none.
+    private bool DropDeviceInvalidations(ulong end)
     {
         bool any = false;
+        bool isDropped = false;
         for (ulong position = _at.Completed; position != end && position != _at.Tail; position++)
         {
             ref Command command = ref _copy[(uint)position & _mask];
             if (command.Opcode == CommandOpcode.Ats && command.Function == CommandFunction.AtsInval)
             {
                 any = true;
+                isDropped = true;
                 command = Command.Fence();
             }
             else if (command.Opcode == CommandOpcode.Iofence)
@@ -130,6 +136,8 @@ internal sealed unsafe partial class CommandQueue
                 any = false;
             }
         }
+
+        return isDropped;
     }
 
     private void GiveUp()
@@ -161,6 +169,7 @@ internal sealed unsafe partial class CommandQueue
 
         _failedAt = _hardware.Time.GetTimestamp();
         _attempts = 0;
+        _deviceAttempts = 0;
         _completedAtRecovery = ulong.MaxValue;
         if (!TurnOff() || !TurnOn())
         {

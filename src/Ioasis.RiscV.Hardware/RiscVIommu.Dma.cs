@@ -11,13 +11,16 @@ public sealed partial class RiscVIommu
 {
     private const int PageShift = 12;
 
+    // Bytes that are accessed between two looks of a fence.
+    private const int LongestRun = 1 << 16;
+
     // A device_id has 24 bits (section 2.1).
     private const uint MaxDeviceId = 0xff_ffff;
 
     /// <inheritdoc/>
     public void Translate(in DmaRequest request, out DmaTranslation translation)
     {
-        // The hit of all hits: a page of 4 KiB in ordinary memory. Not one call, so that nothing has to be saved.
+        // The most frequent case: a hit on a page of 4 KiB in ordinary memory. No call is made, so that no register has to be saved.
         ulong iova = request.Address.Value;
         ulong key = request.Device.Value;
         uint flags = (uint)request.Flags;
@@ -41,7 +44,7 @@ public sealed partial class RiscVIommu
             }
         }
 
-        TranslateOtherwise(request, out translation);
+        TranslateOtherThanPageHit(request, out translation);
     }
 
     // The key of a context for a request with a PASID. What is too wide must not look like one.
@@ -51,7 +54,7 @@ public sealed partial class RiscVIommu
         : request.Device.Value | ((ulong)(request.Pasid.Value & Pasid.MaxValue) << 24) | TranslationContext.HasProcessBit;
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private void TranslateOtherwise(in DmaRequest request, out DmaTranslation translation)
+    private void TranslateOtherThanPageHit(in DmaRequest request, out DmaTranslation translation)
     {
         if (TryTranslateFast(request, out ulong address, out ulong value, out int sizeLog2))
         {
@@ -64,7 +67,7 @@ public sealed partial class RiscVIommu
             return;
         }
 
-        TranslateSlowly(request, out translation);
+        TranslateByWalk(request, out translation);
     }
 
     // Which bit of an IotlbValue permits a request, by DmaFlags; 63, which is never set, for what the slow path has to look at.
@@ -136,7 +139,7 @@ public sealed partial class RiscVIommu
         return true;
     }
 
-    private void TranslateSlowly(in DmaRequest dma, out DmaTranslation translation)
+    private void TranslateByWalk(in DmaRequest dma, out DmaTranslation translation)
     {
         EnterAccess(out ReaderSlot? slot);
         if (TryWalkFast(dma, out translation, out TranslationContext? faulting))
@@ -182,21 +185,21 @@ public sealed partial class RiscVIommu
         DmaRequest piece = request with { Flags = request.Flags & ~DmaFlags.Write };
         while (destination.Length > 0)
         {
-            int length = PieceLength(piece.Address, destination.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+            int length = TranslateRun(ref piece, destination.Length, out ulong address);
             DmaStatus status;
-            if (file is null)
+            if (length > 0)
             {
-                MemoryStatus access = translated ? _memory.Read(new(address), destination[..length]) : MemoryStatus.AccessFault;
+                MemoryStatus access = _memory.Read(new(address), destination[..length]);
                 ExitAccess(slot);
-                status = EndAccess(inner, translated, access);
+                status = EndAccess(access);
             }
             else
             {
-                status = ReadResident(inner, destination[..length]);
                 ExitAccess(slot);
-                status = EndResident(inner, status, noticeOf: null);
+                length = PieceLength(piece.Address, destination.Length);
+                status = ReadPiece(piece, destination[..length]);
+                piece = piece with { Address = piece.Address + (ulong)length };
             }
 
             if (status != DmaStatus.Success)
@@ -205,7 +208,6 @@ public sealed partial class RiscVIommu
             }
 
             destination = destination[length..];
-            piece = piece with { Address = piece.Address + (ulong)length };
         }
 
         return DmaStatus.Success;
@@ -217,21 +219,21 @@ public sealed partial class RiscVIommu
         DmaRequest piece = request with { Flags = request.Flags | DmaFlags.Write };
         while (source.Length > 0)
         {
-            int length = PieceLength(piece.Address, source.Length);
             EnterAccess(out ReaderSlot? slot);
-            bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+            int length = TranslateRun(ref piece, source.Length, out ulong address);
             DmaStatus status;
-            if (file is null)
+            if (length > 0)
             {
-                MemoryStatus access = translated ? _memory.Write(new(address), source[..length]) : MemoryStatus.AccessFault;
+                MemoryStatus access = _memory.Write(new(address), source[..length]);
                 ExitAccess(slot);
-                status = EndAccess(inner, translated, access);
+                status = EndAccess(access);
             }
             else
             {
-                status = WriteResident(ref inner, file, source[..length], out bool notify);
                 ExitAccess(slot);
-                status = EndResident(inner, status, notify ? file : null);
+                length = PieceLength(piece.Address, source.Length);
+                status = WritePiece(piece, source[..length]);
+                piece = piece with { Address = piece.Address + (ulong)length };
             }
 
             if (status != DmaStatus.Success)
@@ -240,10 +242,74 @@ public sealed partial class RiscVIommu
             }
 
             source = source[length..];
-            piece = piece with { Address = piece.Address + (ulong)length };
         }
 
         return DmaStatus.Success;
+    }
+
+    // Inside an access: as many of the bytes as lie in pages that are cached, permitted and contiguous, each page translated once. What is
+    // found moves the request on; 0 for a first page that has to be looked at by itself.
+    private int TranslateRun(ref DmaRequest dma, int most, out ulong address)
+    {
+        if (!TryTranslateFast(dma, out address, out _, out _))
+        {
+            return 0;
+        }
+
+        _ = Injection.Hit(InjectionKind.MemoryRead);
+        most = Math.Min(most, LongestRun);
+        int length = PieceLength(dma.Address, most);
+        length = length < most ? ExtendRun(dma, length, most, address) : length;
+        dma = dma with { Address = dma.Address + (ulong)length };
+        return length;
+    }
+
+    // The pages behind the first, whose context is the same. What is not plain is left for the next run.
+    private int ExtendRun(in DmaRequest dma, int length, int most, ulong address)
+    {
+        uint flags = (uint)dma.Flags;
+        int permission = PermissionOf[(int)(flags & 63)];
+        ulong key = (flags & (uint)DmaFlags.PasidValid) != 0 ? KeyOf(dma) : dma.Device.Value;
+        if (permission == 63 || FindContext(key) is not { Counters: null, Space: { } space } context || _iotlb is not { } iotlb)
+        {
+            return length;
+        }
+
+        return iotlb.ExtendRun(space, permission, (context.RangeBias, context.RangeMask), dma.Address.Value, address, length, most);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DmaStatus ReadPiece(in DmaRequest piece, Span<byte> destination)
+    {
+        EnterAccess(out ReaderSlot? slot);
+        bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+        if (file is null)
+        {
+            MemoryStatus access = translated ? _memory.Read(new(address), destination) : MemoryStatus.AccessFault;
+            ExitAccess(slot);
+            return EndAccess(inner, translated, access);
+        }
+
+        DmaStatus status = ReadResident(inner, destination);
+        ExitAccess(slot);
+        return EndResident(inner, status, noticeOf: null);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private DmaStatus WritePiece(in DmaRequest piece, ReadOnlySpan<byte> source)
+    {
+        EnterAccess(out ReaderSlot? slot);
+        bool translated = TranslateInside(piece, out Request inner, out ulong address, out MrifTarget? file);
+        if (file is null)
+        {
+            MemoryStatus access = translated ? _memory.Write(new(address), source) : MemoryStatus.AccessFault;
+            ExitAccess(slot);
+            return EndAccess(inner, translated, access);
+        }
+
+        DmaStatus status = WriteResident(ref inner, file, source, out bool notify);
+        ExitAccess(slot);
+        return EndResident(inner, status, notify ? file : null);
     }
 
     private static int PieceLength(Iova address, int left) =>
@@ -270,13 +336,11 @@ public sealed partial class RiscVIommu
         return translated;
     }
 
-    private DmaStatus EndAccess(in Request request, bool translated, MemoryStatus access)
-    {
-        if (!translated)
-        {
-            return Conclude(request, default, translated: false).Status;
-        }
+    private DmaStatus EndAccess(in Request request, bool translated, MemoryStatus access) =>
+        translated ? EndAccess(access) : Conclude(request, default, translated: false).Status;
 
+    private DmaStatus EndAccess(MemoryStatus access)
+    {
         RaiseOverflow();
         return access == MemoryStatus.Success ? DmaStatus.Success : DmaStatus.CompleterAbort;
     }

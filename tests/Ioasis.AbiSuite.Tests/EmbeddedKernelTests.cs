@@ -1,18 +1,23 @@
+using Ioasis.Embedded;
+
 namespace Ioasis.AbiSuite.Tests;
 
 /// <summary>Every case of the suite on the embedded kernel, note by note against what Linux 7.2 answered.</summary>
 public sealed class EmbeddedKernelTests
 {
-    /// <summary>Cases with the requirement that each shows.</summary>
-    public static IEnumerable<TheoryDataRow<string>> Cases { get; } =
-        [.. EmbeddedMachine.Cases.Select(static @case => new TheoryDataRow<string>(@case.Name).WithTrait("Requirement", @case.Requirement))];
+    /// <summary>Cases with the requirement that each shows, on each kind of IOMMU.</summary>
+    public static IEnumerable<TheoryDataRow<string, string>> Cases { get; } =
+    [
+        .. EmbeddedMachine.Cases.SelectMany(static @case => IommuSlot.Kinds.Select(
+            iommu => new TheoryDataRow<string, string>(@case.Name, iommu).WithTrait("Requirement", @case.Requirement))),
+    ];
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void The_embedded_kernel_answers_as_Linux_does(string name)
+    public void The_embedded_kernel_answers_as_Linux_does(string name, string iommu)
     {
         AbiCase @case = SuiteRunner.Cases.Single(candidate => string.Equals(candidate.Name, name, StringComparison.Ordinal));
-        using EmbeddedMachine machine = new();
+        using EmbeddedMachine machine = new(iommu);
         CaseRecord found = SuiteRunner.Run(@case, machine.Target);
         machine.Platform.Audit.ShouldBe(default);
         found.Notes.ShouldNotBeEmpty();

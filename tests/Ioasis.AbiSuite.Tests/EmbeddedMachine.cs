@@ -1,6 +1,8 @@
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.PageTables;
+using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
 
 namespace Ioasis.AbiSuite.Tests;
@@ -17,19 +19,10 @@ internal sealed class EmbeddedMachine : IDisposable
     private readonly EduDevice _firstEdu = new();
     private readonly EduDevice _secondEdu = new();
 
-    public EmbeddedMachine()
+    /// <summary>Makes it with an IOMMU of a kind.</summary>
+    public EmbeddedMachine(string iommu = RiscVIommuSlot.KindName)
     {
-        Platform = new(new()
-        {
-            Iommus =
-            [
-                new RiscVIommuSlot
-                {
-                    MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
-                    Driver = new() { UseNapot = false, LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30) },
-                },
-            ],
-        });
+        Platform = new(new() { Iommus = [SlotOf(iommu)] });
         EmbeddedEndpoint first = Add(_firstEdu, 1);
         EmbeddedEndpoint second = Add(_secondEdu, 2);
         Target = new(Platform.Kernel)
@@ -57,6 +50,17 @@ internal sealed class EmbeddedMachine : IDisposable
         _firstEdu.Dispose();
         _secondEdu.Dispose();
     }
+
+    // The recorded machine is one of VT-d, with second stages of 3 levels.
+    private static IommuSlot SlotOf(string iommu) => iommu switch
+    {
+        VtdIommuSlot.KindName => new VtdIommuSlot { Format = PageTableFormat.Of<VtdStage2Level3>() },
+        _ => new RiscVIommuSlot
+        {
+            MsiWindow = new AddressRange(0xfee0_0000, 0xfeef_ffff),
+            Driver = new() { UseNapot = false, LeafSizes = (1ul << 12) | (1ul << 21) | (1ul << 30) },
+        },
+    };
 
     private EmbeddedEndpoint Add(EduDevice edu, byte slot) => Platform.AddDevice(
         edu,

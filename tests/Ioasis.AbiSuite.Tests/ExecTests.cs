@@ -37,7 +37,7 @@ public sealed class ExecTests
     {
         string output = MakeOutput("exec.txt");
         ExternalProgram run = ExternalProgram.Run(
-            "dotnet", TimeSpan.FromMinutes(10), null, [Built("Ioasis.AbiSuite.Exec"), .. Guest(output)]);
+            "dotnet", TimeSpan.FromMinutes(10), null, [Built("Ioasis.AbiSuite.Exec"), .. SuiteOn(output)]);
         run.Status.ShouldBe(0, run.Describe());
         run.Errors.ShouldContain("nothing is left");
         Compare(output);
@@ -52,14 +52,13 @@ public sealed class ExecTests
         string output = MakeOutput("preload.txt");
         string machine = Path.Combine(AppContext.BaseDirectory, "preload.yaml");
         File.WriteAllText(machine, Machine);
-        string tool = Path.Combine(ExternalProgram.RepositoryRoot, "src", "Ioasis.Cli", "bin", s_configuration, "net10.0", "ioasis.dll");
         ExternalProgram run = ExternalProgram.Run(
-            "dotnet", TimeSpan.FromMinutes(10), null, [tool, "exec", "--via", "preload", "--machine", machine, "--", .. Guest(output)]);
+            "dotnet", TimeSpan.FromMinutes(10), null, [ExternalProgram.IoasisCommand, "exec", "--via", "preload", "--machine", machine, "--", .. SuiteOn(output)]);
         run.Status.ShouldBe(0, run.Describe());
         Compare(output, static found => found.Replace(PageSizes, RecordedPageSizes, StringComparison.Ordinal));
     }
 
-    private static string[] Guest(string output) =>
+    private static string[] SuiteOn(string output) =>
         ["dotnet", Built("Ioasis.AbiSuite.Guest"), "0000:00:01.0", "0000:00:02.0", "--output", output];
 
     private static string MakeOutput(string name)

@@ -5,17 +5,48 @@ namespace Ioasis.AbiSuite.Tests;
 /// <summary>Linux in QEMU, with the suite as its only program (lab/linux-guest, docs/lab.md).</summary>
 internal static class Guest
 {
+    private static readonly string s_folder = Path.Combine(ExternalProgram.RepositoryRoot, "artifacts", "linux-guest");
+    private static readonly Lazy<string> s_suite = new(Publish);
+
     /// <summary>Boots a kernel and gives what the suite recorded there, or skips the test with what was missing.</summary>
     /// <param name="kernel">Image of a kernel with everything built in, or null for Debian's.</param>
     public static string[] Run(string? kernel = null)
     {
-        string folder = Path.Combine(ExternalProgram.RepositoryRoot, "artifacts", "linux-guest");
-        string suite = Path.Combine(folder, "suite");
-        string records = Path.Combine(folder, kernel is null ? "debian.txt" : "iommufd.txt");
+        string records = Path.Combine(s_folder, kernel is null ? "debian.txt" : "iommufd.txt");
+        Require("lab/linux-guest/run", TimeSpan.FromMinutes(25), new() { ["IOASIS_GUEST_KERNEL"] = kernel ?? "" }, s_suite.Value, records);
+        return File.ReadAllLines(records);
+    }
+
+    /// <summary>
+    /// Boots Debian's kernel in a QEMU under <c>ioasis exec</c> that gives the guest two devices of ours by its <c>vfio-pci</c>, and
+    /// gives what the suite recorded there.
+    /// </summary>
+    /// <param name="devices">QEMU's options for the devices.</param>
+    /// <param name="run">The command, which ended well.</param>
+    public static string[] RunOnOurDevices(string devices, out ExecRun run)
+    {
+        string records = Path.Combine(s_folder, $"passed-through-{Guid.NewGuid():N}.txt");
+        run = ExecRun.Of(
+            ["--device", "edu", "--device", "edu"],
+            TimeSpan.FromMinutes(25),
+            new Dictionary<string, string>(StringComparer.Ordinal) { ["IOASIS_GUEST_DEVICES"] = devices },
+            "lab/linux-guest/run",
+            s_suite.Value,
+            records);
+        Require("ioasis exec", run.Ended);
+        string[] lines = File.ReadAllLines(records);
+        File.Delete(records);
+        File.Delete(records + ".console");
+        return lines;
+    }
+
+    private static string Publish()
+    {
+        string suite = Path.Combine(s_folder, "suite");
         Require(
             "dotnet",
             TimeSpan.FromMinutes(15),
-            null,
+            [],
             "publish",
             "tests/Ioasis.AbiSuite.Guest",
             "--runtime",
@@ -27,23 +58,26 @@ internal static class Guest
             "--verbosity",
             "quiet",
             "--artifacts-path",
-            Path.Combine(folder, "build"),
+            Path.Combine(s_folder, "build"),
             "--output",
             suite);
-        Require("lab/linux-guest/run", TimeSpan.FromMinutes(25), kernel, suite, records);
-        return File.ReadAllLines(records);
+        return suite;
     }
 
     /// <summary>The kernel with iommufd, built once.</summary>
-    public static string BuildKernel() => Require("lab/linux-guest/build-kernel", TimeSpan.FromMinutes(60), null).Trim();
+    public static string BuildKernel() => Require("lab/linux-guest/build-kernel", TimeSpan.FromMinutes(60), []).Trim();
 
     // What cannot be had here is a skip with its reason; with CI=true nothing may be missing.
-    private static string Require(string program, TimeSpan limit, string? kernel, params string[] arguments)
+    private static string Require(string program, TimeSpan limit, Dictionary<string, string> environment, params string[] arguments)
     {
-        Dictionary<string, string> environment = new(StringComparer.Ordinal) { ["IOASIS_GUEST_KERNEL"] = kernel ?? string.Empty };
         ExternalProgram ended = ExternalProgram.Run(program, limit, environment, arguments);
+        Require(program, ended);
+        return ended.Output;
+    }
+
+    private static void Require(string program, ExternalProgram ended)
+    {
         Assert.SkipWhen(ended.LacksSomething, $"{program}: {ended.Describe()}");
         Assert.True(ended.Status == 0, $"{program}: {ended.Describe()}");
-        return ended.Output;
     }
 }

@@ -1,3 +1,6 @@
+using System.Text.Json;
+using Ioasis.Testing;
+
 namespace Ioasis.AbiSuite.Tests;
 
 /// <summary>The same suite on Linux itself: the recording that the embedded kernel is held to is what Linux says today.</summary>
@@ -29,6 +32,34 @@ public sealed class LinuxTests
     {
         bool isDebian = string.Equals(kernel, Debian, StringComparison.Ordinal);
         string[] lines = Guest.Run(isDebian ? null : Guest.BuildKernel());
+        Compare(lines, isDebian);
+
+        // The topology that the embedded platform of these tests copies.
+        lines.Where(static line => line.StartsWith("reserved: ", StringComparison.Ordinal))
+            .Select(static line => string.Join(' ', line.Split(' ')[2..]))
+            .ShouldBe(Enumerable.Repeat("0x00000000fee00000 0x00000000feefffff msi", 2));
+    }
+
+    /// <summary>
+    /// A program of the guest drives devices of ours: by the guest's VFIO and IOMMU, QEMU's <c>vfio-pci</c> and our kernel side. Their registers,
+    /// interrupts, DMA and faults are there as those of QEMU's own devices are.
+    /// </summary>
+    [Theory]
+    [InlineData("-device vfio-pci,host=0000:00:01.0 -device vfio-pci,host=0000:00:02.0")]
+    [InlineData("-object iommufd,id=i0 -device vfio-pci,host=0000:00:01.0,iommufd=i0 -device vfio-pci,host=0000:00:02.0,iommufd=i0")]
+    public void Our_devices_given_to_a_guest_by_QEMU_do_there_what_QEMUs_own_do(string devices)
+    {
+        Compare(Guest.RunOnOurDevices(devices, out ExecRun run), isDebian: true);
+
+        // What the guest had unmapped, and what it had mapped for reading: our IOMMU refused both.
+        JsonElement summary = run.Summary!.Value;
+        summary.GetProperty("faults").GetInt64().ShouldBeGreaterThan(0);
+        summary.GetProperty("firstFaults").EnumerateArray().ShouldAllBe(static fault => fault.GetProperty("access").GetString() == "write");
+        run.Left.ShouldBeEmpty();
+    }
+
+    private static void Compare(string[] lines, bool isDebian)
+    {
         IReadOnlyDictionary<string, CaseRecord> records = CaseRecord.Parse(lines);
         SuiteRunner.Cases
             .Where(@case => !isDebian || (@case.Needs & (CaseNeeds.Iommufd | CaseNeeds.DeviceNode | CaseNeeds.Compatibility)) == 0)
@@ -38,10 +69,5 @@ public sealed class LinuxTests
             .Select(static difference => difference.ToString())
             .Except(isDebian ? s_configuration : [], StringComparer.Ordinal)
             .ShouldBeEmpty();
-
-        // The topology that the embedded platform of these tests copies.
-        lines.Where(static line => line.StartsWith("reserved: ", StringComparison.Ordinal))
-            .Select(static line => string.Join(' ', line.Split(' ')[2..]))
-            .ShouldBe(Enumerable.Repeat("0x00000000fee00000 0x00000000feefffff msi", 2));
     }
 }

@@ -36,6 +36,12 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         "run examples/traces/riscv-strict.ftrace.txt.xz",
         "run there-is-no-such-file",
         "run --help",
+        "study examples/traces/riscv-middle.dma.log.gz",
+        $"study {Faults} --dma examples/traces/riscv-faults.dma.log.gz --json -",
+        $"study {Faults} examples/traces/x86-faults.ftrace.txt.gz --compare --simulate 32x2 --cost 1,2,3",
+        $"study {Faults} --html -",
+        "study --help",
+        "study there-is-no-such-file",
         "conform tests/Ioasis.RiscV.Hardware.Tests/vectors/commands.jsonl.gz --caching hostile",
         "demo sva --quick",
         "groups",
@@ -47,8 +53,14 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
         "bind 0000:00:02.0 --dry-run --root {empty}",
         "record --dry-run --root {empty}",
         "record --duration nonsense",
+        "explain --help",
+        "explain there-is-no-such-file",
+        "explain {faults} --memory {zeros}@0x4000 --registers {registers}",
+        "explain {faults} --memory {zeros}@0x4000 --registers {registers} --json -",
+        "explain {faults} --trace examples/traces/x86-disk.ftrace.txt --html -",
         "exec --help",
-        "exec --help",
+        "serve --help",
+        "serve --device edu",
     ];
 
     public void Dispose() => _folder.Dispose();
@@ -98,6 +110,9 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
     {
         "{machine}" => _folder.Write("machine.yaml", CliRun.Of("groups", "--print-example").Out),
         "{broken}" => _folder.Write("broken.yaml", "iommu: {name: x}\nfunctions: [{id: 00:01.0, colour: red}]\n"),
+        "{faults}" => _folder.Write("faults.txt", "[ 1.5] DMAR: [DMA Write NO_PASID] Request device [00:02.0] fault addr 0xffe00000 [fault reason 0x05] PTE Write access is not set\n"),
+        "{registers}" => _folder.Write("registers.json", "{\"rtaddr\": \"0x4000\"}"),
+        "{zeros}@0x4000" => _folder.Write("zeros.bin", new('\0', 8192)) + "@0x4000",
         "{empty}" => Directory.CreateDirectory(_folder.File("empty")).FullName,
         _ => argument,
     };

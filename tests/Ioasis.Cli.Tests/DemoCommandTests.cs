@@ -10,12 +10,15 @@ namespace Ioasis.Cli.Tests;
 public class DemoCommandTests
 {
     [Theory]
-    [InlineData("1")]
-    [InlineData("2")]
-    [InlineData("12345")]
-    public void The_story_holds_whatever_the_seed(string seed)
+    [InlineData("riscv", "1")]
+    [InlineData("riscv", "2")]
+    [InlineData("riscv", "12345")]
+    [InlineData("vtd", "1")]
+    [InlineData("vtd", "2")]
+    [InlineData("vtd,caching-mode", "12345")]
+    public void The_story_holds_whatever_the_seed_and_the_IOMMU(string iommu, string seed)
     {
-        CliRun run = CliRun.Of("demo", "sva", "--quick", "--seed", seed);
+        CliRun run = CliRun.Of("demo", "sva", "--quick", "--seed", seed, "--iommu", iommu);
         run.Status.ShouldBe(0, run.Out);
         run.Out.ShouldNotContain("FAIL");
         run.Out.ShouldContain("the monitor refuses, for the quota of guest blue is used up (NoSpace)");
@@ -23,6 +26,21 @@ public class DemoCommandTests
         run.Out.ShouldContain("now, after stop and drain, the PASID is free");
         run.Out.ShouldContain("checks hold.");
         run.Error.ShouldBeEmpty();
+    }
+
+    [Theory]
+    [InlineData("vtd,legacy", "PASIDs")]
+    [InlineData("vtd,pasid=off", "PASIDs")]
+    [InlineData("vtd,pri=off", "page requests")]
+    [InlineData("vtd,ats=off", "page requests")]
+    [InlineData("riscv,pasid=off", "PASIDs")]
+    [InlineData("riscv,ats=off", "page requests")]
+    public void An_IOMMU_that_cannot_share_addresses_is_refused(string iommu, string missing)
+    {
+        CliRun run = CliRun.Of("demo", "sva", "--quick", "--iommu", iommu);
+        run.Status.ShouldBe(2);
+        run.Error.ShouldContain($"this IOMMU has no {missing}");
+        run.Out.ShouldBeEmpty();
     }
 
     [Fact]

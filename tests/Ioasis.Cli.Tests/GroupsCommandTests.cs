@@ -96,7 +96,16 @@ public class GroupsCommandTests
     [InlineData("iommu: {}\n", ":1: 'functions' must be a list")]
     [InlineData("functions: []\niomu: {}\n", ":2: 'iomu' is not known here (functions, iommu, iommus)")]
     [InlineData("iommu: { mode: sv40 }\nfunctions: []\n", ":1: 'mode' must be one of sv39, sv48, sv57")]
-    [InlineData("iommu: { kind: none }\nfunctions: []\n", ":1: 'kind' must be one of riscv")]
+    [InlineData("iommu: { kind: none }\nfunctions: []\n", ":1: 'kind': there is no IOMMU of kind 'none', but riscv, vtd")]
+    [InlineData("iommu: { kind: \"vtd,levels=6\" }\nfunctions: []\n", ":1: 'kind': vtd: 'levels' must be one of 3, 4, 5, not '6'")]
+    [InlineData("iommu:\n  kind: vtd\n  levels: 6\nfunctions: []\n", ":3: 'levels' must be one of 3, 4, 5, not '6'")]
+    [InlineData("iommu: { kind: vtd, mode: sv39 }\nfunctions: []\n", ":1: 'mode' must be one of vtdstage2level3, ")]
+    [InlineData("iommu: { kind: vtd, legacy: on, mode: x64level4 }\nfunctions: []\n", ":1: there are no tables of mode x64level4 here, but vtdstage2level4")]
+    [InlineData("iommu: { kind: vtd, levels: 3, mode: x64level4 }\nfunctions: []\n", ":1: levels=3 and mode=x64level4 exclude each other")]
+    [InlineData("iommu: { kind: vtd, ats: off, pri: on }\nfunctions: []\n", ":1: pri=on and ats=off exclude each other: pri needs ats")]
+    [InlineData("iommu: { kind: vtd, msi-window: 0x1000-0x1fff }\nfunctions: []\n", ":1: the interrupt addresses of VT-d are ")]
+    [InlineData("iommu: { kind: vtd, napot: on }\nfunctions: []\n", ":1: 'napot' is not known here")]
+    [InlineData("iommu: { kind: riscv, legacy: on }\nfunctions: []\n", ":1: 'legacy' is not known here")]
     [InlineData("iommu: {}\niommus:\n  - {}\nfunctions: []\n", ":1: 'iommu' is for a machine with one")]
     [InlineData("iommus:\n  - {}\n  - { name: iommu0 }\nfunctions: []\n", ":3: there are two IOMMUs with the name iommu0")]
     [InlineData("iommus:\n  - {}\n  - {}\nfunctions:\n  - { id: \"00:01.0\", iommu: iommu2 }\n", ":5: there is no IOMMU iommu2, but iommu0, iommu1")]
@@ -125,7 +134,7 @@ public class GroupsCommandTests
         string file = folder.Write("machine.yaml", """
             iommus:
               - { name: left, mode: sv39 }
-              - { name: right, kind: riscv, msi-window: 0xfee00000-0xfeefffff }
+              - { name: right, kind: vtd, levels: 3, legacy: on, msi-window: 0xfee00000-0xfeefffff }
             functions:
               - { id: "00:01.0", kind: integrated-endpoint }
               - { id: "00:02.0", kind: integrated-endpoint, iommu: right }
@@ -137,7 +146,70 @@ public class GroupsCommandTests
         JsonElement[] iommus = [.. json.RootElement.GetProperty("iommus").EnumerateArray()];
         iommus.Select(one => (one.GetProperty("name").GetString(), one.GetProperty("deviceCount").GetInt32())).ShouldBe([("left", 1), ("right", 2)]);
         run.Out.ShouldContain("sv39");
+        run.Out.ShouldContain("legacy");
         json.RootElement.GetProperty("groups").GetArrayLength().ShouldBe(3);
+    }
+
+    [Theory]
+    [InlineData("vtd,levels=3", "scalable")]
+    [InlineData("vtd,legacy", "legacy")]
+    [InlineData("vtd,legacy=off,pasid=off,ats=off,nested=off,dirty=off,snoop=off,remap=off,caching-mode,segment=0", "scalable")]
+    [InlineData("vtd,mode=x64level5,caching=hostile", "scalable")]
+    [InlineData("riscv,levels=3,napot=off", "sv39")]
+    [InlineData("riscv,pasid=off,ats=off,nested=off,dirty=off,caching=none", "sv48")]
+    public void The_example_stands_behind_an_IOMMU_with_options(string iommu, string says)
+    {
+        CliRun run = CliRun.Of("groups", "--iommu", iommu, "--json");
+        run.Error.ShouldBeEmpty();
+        run.Status.ShouldBe(0);
+        run.Out.ShouldContain(says);
+    }
+
+    [Theory]
+    [InlineData("arm", "there is no IOMMU of kind 'arm', but riscv, vtd")]
+    [InlineData("", "there is no IOMMU of kind '', but riscv, vtd")]
+    [InlineData("vtd,", "vtd: there is no option ''")]
+    [InlineData("vtd,colour=red", "vtd: there is no option 'colour', but caching=none|realistic|hostile")]
+    [InlineData("vtd,levels", "vtd: 'levels' needs a value: levels=3|4|5")]
+    [InlineData("vtd,levels=9", "vtd: 'levels' must be one of 3, 4, 5, not '9'")]
+    [InlineData("vtd,levels=44", "vtd: 'levels' must be one of 3, 4, 5, not '44'")]
+    [InlineData("vtd,ats=off,pri=on", "vtd: pri=on and ats=off exclude each other: pri needs ats")]
+    [InlineData("vtd,pri,ats=off", "vtd: pri=on and ats=off exclude each other: pri needs ats")]
+    [InlineData("vtd,legacy,pasid=on", "vtd: pasid=on and legacy=on exclude each other: only scalable mode has it")]
+    [InlineData("vtd,mode=x64level4,legacy", "vtd: there are no tables of mode x64level4 here")]
+    [InlineData("vtd,snoop=perhaps", "vtd: 'snoop' must be one of on, off, not 'perhaps'")]
+    [InlineData("vtd,ats=off,ats=off", "vtd: 'ats' is there twice")]
+    [InlineData("vtd,segment=65536", "vtd: 'segment' must be one of 0…65535, not '65536'")]
+    [InlineData("riscv,caching=no", "riscv: 'caching' must be one of none, realistic, hostile, not 'no'")]
+    [InlineData("riscv,legacy", "riscv: there is no option 'legacy'")]
+    public void An_IOMMU_that_cannot_be_is_refused_with_the_value_and_the_rule(string iommu, string says)
+    {
+        CliRun run = CliRun.Of("groups", "--iommu", iommu);
+        run.Status.ShouldBe(2);
+        run.Error.ShouldContain(says);
+        run.Out.ShouldBeEmpty();
+    }
+
+    [Fact]
+    public void What_the_file_says_of_an_IOMMU_comes_before_what_the_command_line_says()
+    {
+        using TemporaryFolder folder = new();
+        string file = folder.Write("machine.yaml", """
+            iommus:
+              - { name: left }
+              - { name: middle, legacy: off }
+              - { name: right, kind: riscv }
+            functions:
+              - { id: "00:01.0", kind: integrated-endpoint }
+            """);
+        CliRun run = CliRun.Of("groups", "--platform", file, "--iommu", "vtd,legacy", "--json");
+        run.Status.ShouldBe(0, run.Error);
+        using var json = JsonDocument.Parse(run.Out);
+        string[] iommus = [.. json.RootElement.GetProperty("iommus").EnumerateArray().Select(static one => one.ToString())];
+        iommus.Length.ShouldBe(3);
+        iommus[0].ShouldContain("legacy");
+        iommus[1].ShouldContain("scalable");
+        iommus[2].ShouldContain("sv48");
     }
 
     [Fact]

@@ -63,6 +63,49 @@ public sealed class RunCommandTests : IDisposable
         shown.ShouldBe(value);
     }
 
+    [Theory]
+    [InlineData("vtd", "vtdstage2level5")]
+    [InlineData("vtd,levels=3", "vtdstage2level3")]
+    [InlineData("vtd,legacy,caching-mode=on", "vtdstage2level5")]
+    [InlineData("riscv,levels=4", "sv48")]
+    public void A_recording_is_replayed_on_the_IOMMU_that_the_command_line_names(string iommu, string mode)
+    {
+        CliRun run = CliRun.Of("run", _folder.Write("t.txt", Trace), "--check", "all", "--hostile", "--iommu", iommu, "--json", "-");
+        run.Status.ShouldBe(0, run.Error);
+        JsonNode.Parse(run.Out)!["options"]!["mode"]!.ToString().ShouldBe(mode);
+        run.Out.ShouldContain(iommu.StartsWith("vtd", StringComparison.Ordinal) ? "inv_wait_dsc" : "IOFENCE.C");
+    }
+
+    [Theory]
+    [InlineData("# ioasis recording 1\n# ioasis kernel 6.1.0-50-amd64 x86_64\n# ioasis begin\n", null, "vtd", "vtdstage2level5")]
+    [InlineData("# ioasis recording 1\n# ioasis kernel 7.2.0 riscv64\n# ioasis begin\n", null, "riscv", "sv57")]
+    [InlineData("# ========\n# arch : x86_64\n# ========\n", null, "vtd", "vtdstage2level5")]
+    [InlineData("# arch : aarch64\n", null, "riscv", "sv57")]
+    [InlineData("", null, "riscv", "sv57")]
+    [InlineData("# arch : i686\n", "--iommu riscv", "riscv", "sv57")]
+    [InlineData("# arch : x86_64\n", "--mode sv39", "riscv", "sv39")]
+    [InlineData("# arch : x86_64\n", "--mode x64level4", "vtd", "x64level4")]
+    [InlineData("", "--mode vtdstage2level3", "vtd", "vtdstage2level3")]
+    public void A_recording_of_x86_is_replayed_on_VTd_unless_the_command_line_says_otherwise(string head, string? options, string iommu, string mode)
+    {
+        CliRun run = CliRun.Of(["run", _folder.Write("t.txt", head + Trace), "--check", "all", "--json", "-", .. options?.Split(' ') ?? []]);
+        run.Status.ShouldBe(0, run.Error);
+        JsonNode shown = JsonNode.Parse(run.Out)!["options"]!;
+        (shown["iommu"]!.ToString(), shown["mode"]!.ToString()).ShouldBe((iommu, mode));
+    }
+
+    [Theory]
+    [InlineData("vtd,levels=3", "vtdstage2level5", "levels=3 and mode=vtdstage2level5 exclude each other")]
+    [InlineData("vtd,legacy", "x64level4", "there are no tables of mode x64level4 here")]
+    [InlineData("vtd", "sv39", "'mode' must be one of vtdstage2level3, ")]
+    [InlineData("riscv", "x64level4", "'mode' must be one of sv39, sv48, sv57, not 'x64level4'")]
+    public void A_paging_mode_that_the_IOMMU_has_not_is_refused(string iommu, string mode, string says)
+    {
+        CliRun run = CliRun.Of("run", _folder.Write("t.txt", Trace), "--iommu", iommu, "--mode", mode);
+        run.Status.ShouldBe(2);
+        run.Error.ShouldContain($"--mode {mode} is not for --iommu {iommu}: {says}");
+    }
+
     [Fact]
     public void Hostile_reaches_the_engine()
     {
@@ -211,7 +254,7 @@ public sealed class RunCommandTests : IDisposable
         run.Out.ShouldContain("Exit status:");
         // A narrow column breaks a default in two.
         string words = string.Join(' ', run.Out.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-        foreach (string @default in (string[])["sv57", "64x4", "strict", "sampled", "1ms", "recognised"])
+        foreach (string @default in (string[])["the IOMMU's widest", "64x4", "strict", "sampled", "1ms", "recognised"])
         {
             words.Split($"[default: {@default}]").Length.ShouldBe(2, @default);
         }

@@ -141,6 +141,26 @@ public class AtsTests
         rig.Driver.Statistics.QueueRecoveries.ShouldBe(1);
     }
 
+    [Fact]
+    [Trait("Requirement", "S4.15")]
+    public void A_device_that_answers_the_second_time_is_kept_although_the_queue_stopped_twice_before()
+    {
+        SpoiledCommands? commands = null;
+        using AtsRig rig = new(driverMemory: inner => commands = new(inner));
+        IommuDevice device = rig.AddDevice(0x10);
+        PagingDomain domain = rig.NewDomain(device);
+        domain.ShouldMap(Iova, Target, 0x2000);
+        device.Group.Attach(domain).ShouldBe(Errno.Success);
+        rig.CacheOf(device).Fetch(Iova, Pasid.None).ShouldBeTrue();
+        rig.CacheOf(device).Misses = 1;
+        commands!.Spoil(CommandOpcode.Iotinval, 2);
+        domain.ShouldUnmap(Iova);
+        rig.CacheOf(device).Knows(Iova, Pasid.None).ShouldBeFalse();
+        rig.CacheOf(device).Fetch(Iova + 0x1000, Pasid.None).ShouldBeTrue();
+        rig.Driver.Statistics.QueueRecoveries.ShouldBe(3);
+        rig.Driver.Statistics.QueueFailures.ShouldBe(0);
+    }
+
     [Theory]
     [Trait("Requirement", "S4.17")]
     [InlineData(true)]

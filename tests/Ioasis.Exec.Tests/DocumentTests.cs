@@ -25,7 +25,7 @@ public sealed class DocumentTests
 
         commands.Count.ShouldBeGreaterThan(4);
         _ = Directory.CreateDirectory(Path.Combine(ExternalProgram.RepositoryRoot, "artifacts"));
-        string script = "set -euo pipefail\n" + string.Join('\n', commands).Replace("./ioasis", $"dotnet {Programs.Tool}", StringComparison.Ordinal);
+        string script = "set -euo pipefail\n" + string.Join('\n', commands).Replace("./ioasis", $"dotnet {ExternalProgram.IoasisCommand}", StringComparison.Ordinal);
         ExternalProgram run = ExternalProgram.Run("bash", TimeSpan.FromMinutes(2), null, "-c", script);
         run.Status.ShouldBe(0, run.Describe());
         run.Output.ShouldContain("edu 10000ed says hello");

@@ -27,7 +27,7 @@ public sealed class NvmeTests : IDisposable
         return fetched.Output.Trim();
     }
 
-    private Run On(string options, string tool, params string[] arguments) =>
+    private ExecRun On(string options, string tool, params string[] arguments) =>
         Programs.ExecuteOn(["--device", $"nvme,file={Image},size={Size}{options}"], [Fetch(tool), .. arguments]);
 
     private static void Native(string tool, params string[] arguments)
@@ -55,7 +55,7 @@ public sealed class NvmeTests : IDisposable
         Native("qemu-img", "convert", "-f", "raw", "-O", "qcow2", source, packed);
         _ = On("", "qemu-img", "convert", "-n", "-f", "qcow2", "-O", "raw", packed, Disk).ShouldEnd(0);
         File.ReadAllBytes(Image).AsSpan().SequenceEqual(File.ReadAllBytes(source)).ShouldBeTrue();
-        Run compared = On("", "qemu-img", "compare", "-f", "raw", "-F", "raw", source, Disk).ShouldEnd(0);
+        ExecRun compared = On("", "qemu-img", "compare", "-f", "raw", "-F", "raw", source, Disk).ShouldEnd(0);
         compared.Ended.Output.ShouldContain("Images are identical");
         _ = On(",readonly", "qemu-img", "convert", "-f", "raw", "-O", "raw", Disk, back).ShouldEnd(0);
         File.ReadAllBytes(back).AsSpan().SequenceEqual(File.ReadAllBytes(source)).ShouldBeTrue();
@@ -86,7 +86,7 @@ public sealed class NvmeTests : IDisposable
     public void The_benchmark_runs_at_its_depth(int depth, bool writes)
     {
         string number = depth.ToString(CultureInfo.InvariantCulture);
-        Run run = On("", "qemu-img", [.. (string[])["bench", "-f", "raw", "-n", "-d", number, "-c", "2000", "-s", "4096"], .. writes ? (string[])["-w"] : [], Disk]);
+        ExecRun run = On("", "qemu-img", [.. (string[])["bench", "-f", "raw", "-n", "-d", number, "-c", "2000", "-s", "4096"], .. writes ? (string[])["-w"] : [], Disk]);
         run.ShouldEnd(0).Ended.Output.ShouldContain("Run completed");
     }
 
@@ -123,7 +123,7 @@ public sealed class NvmeTests : IDisposable
     [Fact]
     public void A_block_that_fails_on_request_is_an_error_of_the_program_and_its_neighbours_are_not()
     {
-        Run run = On(",fail=read@2048:0x281", "qemu-io", "-f", "raw", "-c", "read 1044480 4096", "-c", "read 1M 4096", Disk);
+        ExecRun run = On(",fail=read@2048:0x281", "qemu-io", "-f", "raw", "-c", "read 1044480 4096", "-c", "read 1M 4096", Disk);
         run.Ended.Status.ShouldBe(1, run.Ended.Describe());
         run.Ended.Output.ShouldContain("read 4096/4096 bytes at offset 1044480", Case.Sensitive, run.Ended.Describe());
         run.Ended.Describe().ShouldContain("read failed");

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
 using Ioasis.Testing;
 
 namespace Ioasis.Exec.Tests;
@@ -11,16 +10,6 @@ internal static class Programs
 
     /// <summary>The folder of the sources.</summary>
     public static string Sources { get; } = Path.Combine(AppContext.BaseDirectory, "programs");
-
-    /// <summary>The command line tool, as it was built beside the tests.</summary>
-    public static string Tool { get; } = Path.Combine(
-        ExternalProgram.RepositoryRoot,
-        "src",
-        "Ioasis.Cli",
-        "bin",
-        AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release",
-        "net10.0",
-        "ioasis.dll");
 
     /// <summary>Compiles a program.</summary>
     public static string Build(string source, params string[] options) =>
@@ -34,38 +23,16 @@ internal static class Programs
         })).Value;
 
     /// <summary>Runs a program on a machine with one edu device at 0000:00:01.0.</summary>
-    public static Run Execute(params string[] program) => ExecuteOn(["--device", "edu"], program);
+    public static ExecRun Execute(params string[] program) => ExecuteOn(["--device", "edu"], program);
 
     /// <summary>Runs a program with options of exec.</summary>
-    public static Run ExecuteOn(string[] options, params string[] program)
-    {
-        string summary = Path.Combine(Sources, Guid.NewGuid().ToString("N") + ".json");
-        ExternalProgram ended = ExternalProgram.Run(
-            "dotnet", TimeSpan.FromMinutes(2), null, [Tool, "exec", .. options, "--json", summary, "--", .. program]);
-        JsonElement? json = null;
-        if (File.Exists(summary))
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllText(summary));
-            json = document.RootElement.Clone();
-            File.Delete(summary);
-        }
+    public static ExecRun ExecuteOn(string[] options, params string[] program) => ExecRun.Of(options, TimeSpan.FromMinutes(10), null, program);
 
-        return new(ended, json);
-    }
-}
-
-/// <summary>What a program did, and what was left of it.</summary>
-internal sealed record Run(ExternalProgram Ended, JsonElement? Summary)
-{
     /// <summary>The program ended so, and nothing was left of it.</summary>
-    public Run ShouldEnd(int status)
+    public static ExecRun ShouldEnd(this ExecRun run, int status)
     {
-        Ended.Status.ShouldBe(status, Ended.Describe());
-        foreach (JsonProperty figure in Summary!.Value.GetProperty("left").EnumerateObject())
-        {
-            figure.Value.GetInt64().ShouldBe(0, figure.Name);
-        }
-
-        return this;
+        run.Ended.Status.ShouldBe(status, run.Ended.Describe());
+        run.Left.ShouldBeEmpty();
+        return run;
     }
 }

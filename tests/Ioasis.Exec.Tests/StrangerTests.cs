@@ -14,7 +14,19 @@ public sealed partial class StrangerTests
     [InlineData("vfio_dma_mapping_mmio_test", 15, 0)]
     public void The_kernels_own_tests_of_VFIO_pass(string program, int passed, int skipped)
     {
-        Run run = Programs.ExecuteOn(["--device", "edu,reset=on"], Path.Combine(Fetch("selftests"), program), "0000:00:01.0");
+        ExecRun run = Programs.ExecuteOn(["--device", "edu,reset=on"], Path.Combine(Fetch("selftests"), program), "0000:00:01.0");
+        ShouldPass(run, passed, skipped);
+    }
+
+    // Seven tests in each of the five modes in which a program may have its memory mapped.
+    [Theory]
+    [InlineData("ioat")]
+    [InlineData("dsa")]
+    public void The_kernels_own_drivers_in_user_space_copy_memory_by_our_engines(string engine) =>
+        ShouldPass(Programs.ExecuteOn(["--device", engine], Path.Combine(Fetch("selftests"), "vfio_pci_driver_test"), "0000:00:01.0"), 35, 0);
+
+    private static void ShouldPass(ExecRun run, int passed, int skipped)
+    {
         Match totals = Totals().Match(run.Ended.Output);
         totals.Success.ShouldBeTrue(run.Ended.Describe());
 
@@ -33,7 +45,7 @@ public sealed partial class StrangerTests
     {
         string qemu = Fetch("qemu-x86");
         string objects = iommufd.Length == 0 ? "" : "-object iommufd,id=i0";
-        Run run = Programs.Execute(
+        ExecRun run = Programs.Execute(
             "sh",
             "-c",
             $"(sleep 1; echo info pci; echo quit) | {qemu} -M q35 -m 64 -nodefaults -display none -monitor stdio -S {objects} -device vfio-pci,host=0000:00:01.0{iommufd}");

@@ -1,11 +1,17 @@
+using Ioasis.Testing;
+
 namespace Ioasis.Exec.Tests;
 
 public sealed class SupervisorTests
 {
     [Fact]
+    public void What_a_killed_process_held_is_free_once_its_parent_knows_of_its_end() =>
+        Programs.Execute(Programs.Build("killed.c")).ShouldEnd(0).Ended.Output.ShouldBe("free\n");
+
+    [Fact]
     public void A_driver_in_C_runs_unmodified_by_group_and_by_iommufd_and_its_late_transfer_faults()
     {
-        Run run = Programs.Execute(Programs.Build("driver.c")).ShouldEnd(7);
+        ExecRun run = Programs.Execute(Programs.Build("driver.c")).ShouldEnd(7);
         run.Ended.Output.ShouldBe("done\n");
         run.Summary!.Value.GetProperty("leftMapped").GetInt64().ShouldBe(0);
         run.Summary.Value.GetProperty("faults").GetInt64().ShouldBe(2);
@@ -30,8 +36,21 @@ public sealed class SupervisorTests
         Programs.Execute(Programs.Build("features.c"), feature).ShouldEnd(0).Ended.Output.ShouldBe(feature + "\n");
 
     [Fact]
+    public void Memory_that_is_taken_away_while_it_is_mapped_is_no_devices_and_transfers_to_it_are_told()
+    {
+        System.Text.Json.JsonElement summary = Programs.Execute(Programs.Build("features.c"), "taken").ShouldEnd(0).Summary!.Value;
+        summary.GetProperty("staleDma").GetInt64().ShouldBe(12);
+        summary.GetProperty("faults").GetInt64().ShouldBe(0);
+        summary.GetProperty("firstStaleDma")[0].GetProperty("access").GetString().ShouldBe("write");
+    }
+
+    [Fact]
     public void Mapped_registers_act_at_each_access_whatever_instruction_thread_or_child_makes_it() =>
         Programs.Execute(Programs.Build("mapped.c")).ShouldEnd(128 + 11).Ended.Output.ShouldBe("mapped\n");
+
+    [Fact]
+    public void A_store_of_64_bytes_reaches_the_device_at_once() =>
+        Programs.ExecuteOn(["--device", "dsa"], Programs.Build("block.c")).ShouldEnd(0).Ended.Output.ShouldBe("copied\n");
 
     [Fact]
     public void A_program_that_is_killed_in_the_middle_of_a_transfer_and_its_child_in_the_middle_of_a_map_leave_nothing() =>
@@ -52,7 +71,7 @@ public sealed class SupervisorTests
     public void A_limit_on_the_size_of_files_is_the_programs_and_no_obstacle()
     {
         Testing.ExternalProgram run = Testing.ExternalProgram.Run(
-            "bash", TimeSpan.FromMinutes(1), null, "-c", $"ulimit -f 8; DOTNET_EnableWriteXorExecute=0 dotnet {Programs.Tool} exec --device edu -- {Programs.Build("driver.c")}");
+            "bash", TimeSpan.FromMinutes(1), null, "-c", $"ulimit -f 8; DOTNET_EnableWriteXorExecute=0 dotnet {ExternalProgram.IoasisCommand} exec --device edu -- {Programs.Build("driver.c")}");
         run.Status.ShouldBe(7, run.Describe());
     }
 
@@ -62,7 +81,7 @@ public sealed class SupervisorTests
     [InlineData("edu,iommu=1", "iommu=1: the machine has 1, from 0")]
     public void A_device_that_cannot_be_is_refused_in_words(string device, string words)
     {
-        Run run = Programs.ExecuteOn(["--device", device], "true");
+        ExecRun run = Programs.ExecuteOn(["--device", device], "true");
         run.Ended.Status.ShouldBe(2);
         run.Ended.Errors.ShouldContain(words);
     }
@@ -92,7 +111,7 @@ public sealed class SupervisorTests
     {
         string file = Path.Combine(Programs.Sources, "machine.bad.yaml");
         File.WriteAllText(file, text);
-        Run run = Programs.ExecuteOn(["--machine", file], "true");
+        ExecRun run = Programs.ExecuteOn(["--machine", file], "true");
         run.Ended.Status.ShouldBe(2);
         run.Ended.Errors.ShouldContain(words);
     }
@@ -100,7 +119,7 @@ public sealed class SupervisorTests
     [Fact]
     public void A_program_that_is_not_there_is_named()
     {
-        Run run = Programs.Execute("/no/such/program");
+        ExecRun run = Programs.Execute("/no/such/program");
         run.Ended.Status.ShouldBe(2);
         run.Ended.Errors.ShouldContain("'/no/such/program' is not there");
     }

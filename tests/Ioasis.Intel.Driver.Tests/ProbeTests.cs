@@ -127,6 +127,25 @@ public sealed class ProbeTests
         rig.ShouldReach(device, 0x1000, 0x4000_0000);
     }
 
+    [Theory]
+    [InlineData(VtdMode.Legacy)]
+    [InlineData(VtdMode.Scalable)]
+    public void What_the_hardware_cached_for_a_former_owner_is_forgotten(VtdMode mode)
+    {
+        // Without ESRTPS a new root table empties no cache (section 6.6).
+        RigOptions options = new RigOptions { Driver = new() { Mode = mode } }.With(withoutCapability: Capability.SetRootTableInvalidatesBit);
+        using Rig rig = new(options);
+        IommuDevice device = rig.AddDevice(0x10);
+        rig.Attached(device).ShouldMap(0x1000, 0x8000_0000);
+        rig.ShouldReach(device, 0x1000, 0x8000_0000);
+
+        // The owner is gone without a word; the next one comes.
+        VtdIommuInstance.TryProbe(rig.Hardware, rig.Memory, rig.Pages, options.Driver, out VtdIommuInstance? next).ShouldBe(Errno.Success);
+        rig.Hardware.Translate(new(device.Id, new(0x1000)), out DmaTranslation translation);
+        translation.Status.ShouldNotBe(DmaStatus.Success);
+        next!.Dispose();
+    }
+
     [Fact]
     public void A_queue_that_was_left_with_an_error_does_not_stop_ours()
     {

@@ -172,6 +172,29 @@ public sealed class InterruptTests
         bench.TakeFault().ShouldBeNull();
     }
 
+    [Fact]
+    public void An_access_that_runs_into_the_interrupt_range_ends_there_although_one_leaf_maps_both_sides()
+    {
+        const ulong Physical = 0x4000_0000;
+        const ulong Leaf = 0xc000_0000;
+        const ulong Start = 0xfedf_d800;
+        using VtdBench bench = new();
+        ulong table = bench.Page();
+        bench.MapSecond(table, 4, Leaf, Physical, sizeLog2: 30);
+        bench.SetLegacy(Rid, table, 4, domain: 1);
+        bench.Enable(TranslationTableMode.Legacy);
+        byte[] data = [.. Enumerable.Repeat((byte)0x5a, 0x4000)];
+
+        // Twice: what translates the second time is cached.
+        for (int i = 0; i < 2; i++)
+        {
+            bench.Iommu.Write(VtdBench.Dma(Start, Rid), data).ShouldBe(DmaStatus.UnsupportedRequest);
+            bench.Read(Physical + (InterruptAddress.First - 8 - Leaf)).ShouldBe(0x5a5a_5a5a_5a5a_5a5aul);
+            bench.Read(Physical + (InterruptAddress.First - Leaf)).ShouldBe(0ul);
+            bench.Iommu.Read(VtdBench.Dma(Start, Rid), data).ShouldBe(DmaStatus.UnsupportedRequest);
+        }
+    }
+
     [Theory]
     [InlineData(CachingMode.Realistic)]
     [InlineData(CachingMode.Hostile)]

@@ -3,6 +3,7 @@ using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
@@ -16,8 +17,20 @@ public sealed class EndToEndTests
 {
     private static long s_nextPlace = 0x1000_0000_0000;
 
-    public static TheoryData<PagingMode, CachingMode> Machines { get; } = new MatrixTheoryData<PagingMode, CachingMode>(
-        [PagingMode.Sv39, PagingMode.Sv48, PagingMode.Sv57], [CachingMode.None, CachingMode.Realistic, CachingMode.Hostile]);
+    /// <summary>Each kind of IOMMU with each of its formats of page tables, and each way to cache.</summary>
+    public static TheoryData<string, string, CachingMode> Machines { get; } =
+    [
+        .. from kind in IommuSlot.Kinds
+           from format in SlotOf(kind).Formats
+           from caching in Enum.GetValues<CachingMode>()
+           select new TheoryDataRow<string, string, CachingMode>(kind, format.Name, caching),
+    ];
+
+    private static IommuSlot SlotOf(string kind, string? format = null)
+    {
+        IommuSlot.TryCreate(kind, out IommuSlot? slot).ShouldBeTrue();
+        return slot! with { Format = format is not null && PageTableFormat.TryFind(format, out PageTableFormat? found) ? found : null };
+    }
 
     private sealed class Machine : IDisposable
     {
@@ -65,10 +78,56 @@ public sealed class EndToEndTests
     private static unsafe void Free(ulong address) => NativeMemory.AlignedFree((void*)address);
 
     [Theory]
-    [MemberData(nameof(Machines))]
-    public void Dma_reaches_exactly_the_mapped_page_and_faults_after_the_unmap(PagingMode mode, CachingMode caching)
+    [InlineData("riscv", "vtd")]
+    [InlineData("vtd", "riscv")]
+    public void Two_kinds_of_IOMMUs_in_one_machine_serve_one_address_space(string first, string second)
     {
-        using Machine machine = new(new() { Iommus = [new RiscVIommuSlot { Driver = new() { PreferredMode = mode } }], Caching = caching });
+        using EmbeddedPlatform platform = new(new() { Iommus = [SlotOf(first), SlotOf(second)], Caching = CachingMode.Hostile });
+        platform.Iommus.Select(static iommu => iommu.Kind).ShouldBe([first, second]);
+        platform.Iommus.Select(static iommu => iommu.Name).Distinct().Count().ShouldBe(2);
+        ulong buffer = Allocate(4096);
+        using (IommuFd iommu = IommuFd.Open(platform.Kernel))
+        using (IoAddressSpace space = iommu.AllocateAddressSpace())
+        {
+            Iova iova = new(0x1234_5000);
+            EmbeddedEndpoint[] endpoints =
+            [
+                .. Enumerable.Range(0, 2).Select(i => platform.AddEndpoint(DeviceId.FromPci(0, 0, (byte)(3 + i), 0), new() { Iommu = i })),
+            ];
+            List<VfioDevice> devices = [.. endpoints.Select(endpoint => VfioDevice.Open(platform.Kernel, endpoint.DevicePath))];
+            foreach (VfioDevice device in devices)
+            {
+                _ = device.Bind(iommu);
+                _ = device.Attach(space);
+            }
+
+            space.Map(buffer, 4096, iova, Access.ReadWrite);
+            endpoints[0].Write(iova, "one"u8).ShouldBe(DmaStatus.Success);
+            endpoints[1].Write(iova + 3, "two"u8).ShouldBe(DmaStatus.Success);
+            At(buffer, 6).ToArray().ShouldBe("onetwo"u8.ToArray());
+            byte[] read = new byte[6];
+            endpoints[1].Read(iova, read).ShouldBe(DmaStatus.Success);
+            read.ShouldBe("onetwo"u8.ToArray());
+            space.Unmap(iova, 4096).ShouldBe(4096ul);
+            foreach (EmbeddedEndpoint endpoint in endpoints)
+            {
+                endpoint.Read(iova, read).ShouldNotBe(DmaStatus.Success);
+                platform.TryDequeueFault(out IommuFault fault).ShouldBeTrue();
+                (fault.DeviceId, fault.Iova, fault.Reason).ShouldBe((endpoint.Id, iova, IommuFaultReason.NotMapped));
+            }
+
+            devices.ForEach(static device => device.Dispose());
+        }
+
+        platform.Audit.ShouldBe(default);
+        Free(buffer);
+    }
+
+    [Theory]
+    [MemberData(nameof(Machines))]
+    public void Dma_reaches_exactly_the_mapped_page_and_faults_after_the_unmap(string iommu, string format, CachingMode caching)
+    {
+        using Machine machine = new(new() { Iommus = [SlotOf(iommu, format)], Caching = caching });
         ulong buffer = Allocate(3 * 4096);
         At(buffer, 3 * 4096).Fill(0x55);
         Iova iova = new(0x1234_5000);
@@ -88,7 +147,7 @@ public sealed class EndToEndTests
         machine.Endpoint.Write(iova + 8, read).ShouldNotBe(DmaStatus.Success);
         machine.Platform.TryDequeueFault(out IommuFault fault).ShouldBeTrue();
         (fault.DeviceId, fault.Iova, fault.Access, fault.Reason)
-            .ShouldBe((machine.Endpoint.Id, iova + 8, Access.Read, IommuFaultReason.NotMapped));
+            .ShouldBe((machine.Endpoint.Id, new Iova((iova + 8).Value & machine.Platform.Iommu.FaultAddressMask), Access.Read, IommuFaultReason.NotMapped));
         machine.Platform.TryDequeueFault(out fault).ShouldBeTrue();
         fault.Access.ShouldBe(Access.Write);
         machine.Platform.TryDequeueFault(out _).ShouldBeFalse();
@@ -97,11 +156,11 @@ public sealed class EndToEndTests
 
     [Theory]
     [MemberData(nameof(Machines))]
-    public void A_random_history_of_maps_and_unmaps_is_what_devices_see(PagingMode mode, CachingMode caching)
+    public void A_random_history_of_maps_and_unmaps_is_what_devices_see(string iommu, string format, CachingMode caching)
     {
         using Machine machine = new(new()
         {
-            Iommus = [new RiscVIommuSlot { Driver = new() { PreferredMode = mode } }],
+            Iommus = [SlotOf(iommu, format)],
             Caching = caching,
             UserMemory = new IdentityUserMemory(),
         });

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 using Ioasis.Uapi;
 
 namespace Ioasis.Kernel.Tests;
@@ -556,11 +557,7 @@ public sealed class IoasTests
             }
         }
 
-        Once(2000);
-        Once(2000);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        Once(2000);
-        (GC.GetAllocatedBytesForCurrentThread() - before).ShouldBe(0);
+        SteadyState.AllocatedBytes(() => Once(2000)).ShouldBe(0);
         rig.Kernel.Audit.Areas.ShouldBe(0);
     }
 

@@ -136,7 +136,10 @@ public sealed class NestingTests
         rig.Call(ref argument).ShouldBe(-(int)Errno.BadAddress);
         argument.EntryCount.ShouldBe(0u);
         argument = Ask(5, 5000);
-        rig.Call(ref argument).ShouldBe(-(int)Errno.ArgumentTooBig);
+        rig.Call(ref argument).ShouldBe(-(int)Errno.InvalidArgument);
+        argument = Ask((1u << 19) + 1);
+        rig.Call(ref argument).ShouldBe(-(int)Errno.InvalidArgument);
+        argument.EntryCount.ShouldBe(0u);
         argument = Ask(5, id: rig.Space);
         rig.Call(ref argument).ShouldBe(-(int)Errno.InvalidArgument);
         argument = Ask(5, id: 99);
@@ -278,6 +281,7 @@ public sealed class NestingTests
         Try(part, 0, 1).ShouldBe(-(int)Errno.NotSupported);
         Try(part, 8, 1).ShouldBe(-(int)Errno.NotSupported);
         Try(part, RiscVUapi.VeventqType, 0).ShouldBe(-(int)Errno.InvalidArgument);
+        Try(part, RiscVUapi.VeventqType, (1u << 19) + 1).ShouldBe(-(int)Errno.InvalidArgument);
         Try(part, RiscVUapi.VeventqType, 1, 1).ShouldBe(-(int)Errno.NotSupported);
         Try(99, RiscVUapi.VeventqType, 1).ShouldBe(-(int)Errno.NoEntry);
 

@@ -1,11 +1,9 @@
-using System.Globalization;
 using Ioasis.Core;
-using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
-using Microsoft.Extensions.Logging;
+using Ioasis.Testing;
 
 namespace Ioasis.Lab.Qemu.Tests;
 
@@ -22,7 +20,7 @@ internal sealed record QemuRigOptions
     public string Machine { get; init; } = "virt,aia=aplic-imsic";
 
     /// <summary>Devices beside the IOMMU.</summary>
-    public IReadOnlyList<string> Devices { get; init; } = [QemuRig.Edu, "iommu-testdev"];
+    public IReadOnlyList<string> Devices { get; init; } = [LabRig.Edu, "iommu-testdev"];
 
     /// <summary>Numbers for buses behind bridges.</summary>
     public Func<int, int>? ChooseBus { get; init; }
@@ -43,15 +41,14 @@ internal sealed record QemuRigOptions
 
     /// <summary>PASID bits of each device.</summary>
     public int PasidBits { get; init; }
+
+    /// <summary>What is able to lose invalidations; it stands between the driver and its queue.</summary>
+    public CommandFilter? Filter { get; init; }
 }
 
-/// <summary>QEMU's IOMMU with devices behind it, our driver over its registers and memory, and the core on top.</summary>
-internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
+/// <summary>QEMU's RISC-V IOMMU, on PCI or of the machine itself.</summary>
+internal sealed class QemuRig : LabRig
 {
-    public const ulong Page = 4096;
-    public const string Edu = "edu,dma_mask=0xffffffffffffffff";
-
-    /// <summary>Memory for data, beyond what the driver allocates from: 128 MiB.</summary>
     public const ulong DataStart = 0x8800_0000;
     public const ulong DataLast = 0x8fff_ffff;
 
@@ -65,18 +62,21 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     private const ulong SystemIommuStart = 0x0301_0000;
     private const int SystemFirstLine = 0x24;
 
-    private readonly List<string> _log = [];
+    private readonly CommandFilter? _filter;
     private readonly RiscVIommuInstance? _driver;
 
     public QemuRig(QemuRigOptions? options = null)
+        : base(Lab.QemuRiscV, MachineOf(options ?? new()), options?.ChooseBus)
     {
         options ??= new();
-        string machine = options.Machine + (options.IsSystemIommu ? ",iommu-sys=on" : "");
-        string[] iommu = options.IsSystemIommu ? [] : [$"riscv-iommu-pci,addr=1{options.Iommu}"];
-        Machine = QemuMachine.Start(Lab.QemuRiscV, new() { Machine = machine, Devices = [.. iommu, .. options.Devices] });
+        _filter = options.Filter;
+        if (_filter is not null)
+        {
+            LosesInvalidations = false;
+        }
+
         try
         {
-            Pci = PciHost.Enumerate(Machine, options.ChooseBus);
             if (options.IsSystemIommu)
             {
                 InterceptWires();
@@ -102,15 +102,13 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
                 ],
             };
             options.BeforeProbe?.Invoke(this);
+            IRegisterWindow registers = options.Registers(Registers);
+            IPhysicalMemory memory = options.DriverMemory(Memory);
             ProbeResult = RiscVIommuInstance.TryProbe(
-                options.Registers(Registers), options.DriverMemory(Memory), Pages, DriverOptions, out _driver);
+                _filter?.Registers(registers) ?? registers, _filter?.Memory(memory) ?? memory, Pages, DriverOptions, out _driver);
             if (_driver is not null)
             {
-                Edus = [.. Pci.Find(EduDevice.Vendor, EduDevice.Product).Select(f => new EduDevice(Machine, f))];
-                TestDevices = [.. Pci.Find(IommuTestDevice.Vendor, IommuTestDevice.Product).Select(f => new IommuTestDevice(Machine, f))];
-                Devices = Edus.Select(static e => e.Id).Concat(TestDevices.Select(static t => t.Id))
-                    .Where(_ => options.AddDevices)
-                    .ToDictionary(static id => id, id => AddDevice(id, options.PasidBits));
+                FindDevices(options.AddDevices, options.PasidBits);
             }
         }
         catch
@@ -120,17 +118,9 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         }
     }
 
-    public QemuMachine Machine { get; }
-
-    public PciHost Pci { get; }
-
     public QtestRegisters Registers { get; }
 
-    public QtestMemory Memory => Machine.Memory;
-
     public RangePageAllocator Pages { get; }
-
-    public IommuSubsystem Core { get; } = new();
 
     public RiscVDriverOptions DriverOptions { get; } = new();
 
@@ -139,32 +129,44 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     public RiscVIommuInstance Driver =>
         _driver ?? throw new InvalidOperationException($"probe failed: {ProbeResult}\n{LogText}");
 
-    public IReadOnlyList<EduDevice> Edus { get; } = [];
+    public override IommuInstance Iommu => Driver;
 
-    public IReadOnlyList<IommuTestDevice> TestDevices { get; } = [];
+    public override AddressRange Data { get; } = new(DataStart, DataLast);
 
-    public Dictionary<DeviceId, IommuDevice> Devices { get; } = [];
+    public override long Flushes => Driver.Statistics.AddressSpaceFlushes;
 
-    public List<IommuFault> Faults { get; } = [];
+    public override long Waits => Driver.Statistics.Fences;
 
-    public int Lost { get; private set; }
+    public override long QueueRecoveries => Driver.Statistics.QueueRecoveries;
 
-    /// <summary>Interrupts that arrived, as messages in memory or as a change of a wire.</summary>
-    public int Interrupts { get; private set; }
+    public override long QueueFailures => Driver.Statistics.QueueFailures;
 
-    /// <summary>Those of them that came by wire.</summary>
-    public int WireInterrupts { get; private set; }
+    public override int InvalidationLimit => DriverOptions.InvalidationCommandLimit;
 
-    public string LogText => string.Join('\n', _log);
+    public override int MostPagesWithoutFlush => DriverOptions.InvalidationCommandLimit;
 
-    public IommuDevice AddDevice(DeviceId id, int pasidBits = 0)
+    public override bool LosesInvalidations
     {
-        Core.TryAddDevice(Driver, id, id.ToString(), null, new() { PasidBits = pasidBits }, out IommuDevice? device)
-            .ShouldBe(Errno.Success);
-        return device!;
+        set => _filter!.IsOn = value;
     }
 
-    public RiscVPagingDomain NewDomain(IommuDevice device)
+    /// <summary>Those of the interrupts that came by wire; the others came as messages in memory.</summary>
+    public int WireInterrupts { get; private set; }
+
+    public static QemuRig For(LabNeeds needs) => new(new()
+    {
+        Devices = needs.Devices,
+        Driver = new()
+        {
+            UseNapot = false,
+            Quirks = RiscVQuirks.SuperpagesInPieces,
+            PscidBits = needs.FewAddressSpaces ? 1 : new RiscVDriverOptions().PscidBits,
+            CommandQueueSizeLog2 = needs.SmallQueue ? 4 : new RiscVDriverOptions().CommandQueueSizeLog2,
+        },
+        Filter = needs.CanLoseInvalidations ? CommandFilter.LosesInvalidations() : null,
+    });
+
+    public override RiscVPagingDomain NewDomain(IommuDevice device)
     {
         Driver.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
         return (RiscVPagingDomain)domain!;
@@ -177,15 +179,9 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         return domain!;
     }
 
-    public RiscVPagingDomain NewAttachedDomain(EduDevice edu)
-    {
-        RiscVPagingDomain domain = NewDomain(Devices[edu.Id]);
-        Devices[edu.Id].Group.Attach(domain).ShouldBe(Errno.Success);
-        return domain;
-    }
+    public override RiscVPagingDomain NewAttachedDomain(EduDevice edu) => (RiscVPagingDomain)base.NewAttachedDomain(edu);
 
-    /// <summary>Gives the driver the interrupts that came.</summary>
-    public void HandleInterrupts()
+    public override void HandleInterrupts()
     {
         for (int round = 0; round < 64; round++)
         {
@@ -240,73 +236,25 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
         return (response & TranslationResponse.FaultBit) != 0 ? null : PpnField.ToAddress(response) | (iova & (Page - 1));
     }
 
-    /// <summary>Asserts that edu's DMA, both ways, reaches exactly these bytes.</summary>
-    public void ShouldReach(EduDevice edu, ulong iova, ulong address, int count = 64)
+    /// <summary>As the base's, by RISC-V's name of the cause.</summary>
+    public IommuFault ShouldFault(EduDevice edu, ulong iova, FaultCause cause, bool write = false, int count = 4) =>
+        ShouldFault(edu, iova, (int)cause, write, count);
+
+    public override int CauseOf(Refusal refusal, bool write) => (int)(
+        refusal == Refusal.NotAttached ? FaultCause.DdtEntryNotValid
+        : write ? FaultCause.WritePageFault
+        : FaultCause.ReadPageFault);
+
+    protected override void DisposeDriver() => _driver?.Dispose();
+
+    private static QemuMachineOptions MachineOf(QemuRigOptions options)
     {
-        byte[] there = Noise((int)iova ^ count, count);
-        Memory.Write(new(address), there).ShouldBe(MemoryStatus.Success);
-        edu.ReadMemory(new(iova), count);
-        _ = Memory.Write(new(address), new byte[count]);
-        edu.WriteMemory(new(iova), count);
-        HandleInterrupts();
-        Faults.ShouldBeEmpty($"IOVA {iova:x}");
-        Memory.ReadBytes(new(address), count).ShouldBe(there, $"IOVA {iova:x}");
-    }
-
-    /// <summary>Asserts that a DMA of edu is refused, changes nothing, and is reported with its cause.</summary>
-    public IommuFault ShouldFault(EduDevice edu, ulong iova, FaultCause cause, bool write = false, int count = 4)
-    {
-        Faults.Clear();
-        if (write)
+        string[] iommu = options.IsSystemIommu ? [] : [$"riscv-iommu-pci,addr=1{options.Iommu}"];
+        return new()
         {
-            edu.WriteMemory(new(iova), count);
-        }
-        else
-        {
-            edu.ReadMemory(new(iova), count);
-        }
-
-        HandleInterrupts();
-        IommuFault fault = Faults.ShouldHaveSingleItem();
-        ((FaultCause)fault.Cause).ShouldBe(cause);
-        fault.DeviceId.ShouldBe(edu.Id);
-        fault.Device.ShouldBe(Devices.GetValueOrDefault(edu.Id));
-        fault.Iova.ShouldBe(new Iova(iova));
-        fault.Access.ShouldBe(write ? Access.Write : Access.Read);
-        Faults.Clear();
-        return fault;
-    }
-
-    public static byte[] Noise(int seed, int count)
-    {
-        byte[] bytes = new byte[count];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
-    }
-
-    public void OnFault(in IommuFault fault) => Faults.Add(fault);
-
-    public void OnFaultsLost() => Lost++;
-
-    public IDisposable? BeginScope<TState>(TState state)
-        where TState : notnull => null;
-
-    public bool IsEnabled(LogLevel logLevel) => true;
-
-    public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-        _log.Add(string.Create(CultureInfo.InvariantCulture, $"{logLevel}: {formatter(state, exception)}"));
-
-    public void Dispose()
-    {
-        try
-        {
-            _driver?.Dispose();
-        }
-        finally
-        {
-            Machine.Dispose();
-        }
+            Machine = options.Machine + (options.IsSystemIommu ? ",iommu-sys=on" : ""),
+            Devices = [.. iommu, .. options.Devices],
+        };
     }
 
     // What reaches the interrupt controller that the wires of devices lead to; of two, the machine's own (M-level) is first.
@@ -321,22 +269,5 @@ internal sealed class QemuRig : IIommuFaultSink, ILogger, IDisposable
     {
         Interrupts++;
         Driver.HandleInterrupt(vector);
-    }
-}
-
-/// <summary>Shortcuts that tests read well with.</summary>
-internal static class DomainExtensions
-{
-    public static void ShouldMap(
-        this PagingDomain domain, ulong iova, ulong address, ulong length = QemuRig.Page, Access access = Access.ReadWrite) =>
-        domain.Map(new(iova), new(address), length, access).ShouldBe(Errno.Success);
-
-    /// <summary>Unmaps and synchronises.</summary>
-    public static void ShouldUnmap(this PagingDomain domain, ulong iova, ulong length = QemuRig.Page)
-    {
-        InvalidationGather gather = default;
-        domain.Unmap(new(iova), length, ref gather, out ulong unmapped).ShouldBe(Errno.Success);
-        unmapped.ShouldBe(length);
-        domain.Sync(ref gather).ShouldBe(Errno.Success);
     }
 }

@@ -8,21 +8,20 @@ namespace Ioasis.Lab.Qemu;
 /// </summary>
 public sealed class PciHost
 {
-    // From the machine's device tree: reg and ranges of pci@30000000.
-    private const ulong EcamStart = 0x3000_0000;
-    private const ulong MemoryStart = 0x4000_0000;
-    private const ulong MemoryLast = 0x7fff_ffff;
     private const ulong BridgeGranule = 1 << 20;
 
     private readonly QtestConnection _qtest;
+    private readonly QemuBoard _board;
     private readonly Func<int, int> _chooseBus;
     private readonly List<PciFunction> _functions = [];
-    private ulong _next = MemoryStart;
+    private ulong _next;
 
-    private PciHost(QtestConnection qtest, Func<int, int> chooseBus)
+    private PciHost(QemuMachine machine, Func<int, int> chooseBus)
     {
-        _qtest = qtest;
+        _qtest = machine.Qtest;
+        _board = machine.Board;
         _chooseBus = chooseBus;
+        _next = _board.PciMemory.Start;
     }
 
     /// <summary>All functions, bridges too, in the order in which they were found.</summary>
@@ -37,10 +36,11 @@ public sealed class PciHost
     public static PciHost Enumerate(QemuMachine machine, Func<int, int>? chooseBus = null)
     {
         ArgumentNullException.ThrowIfNull(machine);
-        PciHost host = new(machine.Qtest, chooseBus ?? (static lowest => lowest));
+        PciHost host = new(machine, chooseBus ?? (static lowest => lowest));
+        host._board.OpenConfiguration(host._qtest);
         int lastBus = 0;
         host.Scan(0, ref lastBus);
-        if (host._next > MemoryLast)
+        if (host._next > host._board.PciMemory.Last)
         {
             throw new QtestException("the BARs do not fit");
         }
@@ -59,7 +59,7 @@ public sealed class PciHost
         {
             for (int function = 0; function < 8; function++)
             {
-                PciFunction found = new(_qtest, EcamStart, bus, device, function);
+                PciFunction found = new(_qtest, _board.EcamStart, bus, device, function);
                 if (found.VendorId != 0xffff)
                 {
                     _functions.Add(found);

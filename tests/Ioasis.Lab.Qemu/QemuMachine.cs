@@ -9,6 +9,9 @@ namespace Ioasis.Lab.Qemu;
 /// <summary>What a QEMU machine is made of.</summary>
 public sealed record QemuMachineOptions
 {
+    /// <summary>Which machine it is.</summary>
+    public QemuBoard Board { get; init; } = QemuBoard.RiscVVirt;
+
     /// <summary>Value of <c>-M</c>.</summary>
     public string Machine { get; init; } = "virt";
 
@@ -18,13 +21,16 @@ public sealed record QemuMachineOptions
     /// <summary>Other arguments.</summary>
     public IReadOnlyList<string> Arguments { get; init; } = [];
 
+    /// <summary>Trace events of QEMU's that <see cref="QemuMachine.TakeEvents"/> tells of.</summary>
+    public IReadOnlyList<string> Events { get; init; } = [];
+
     /// <summary>MiB of RAM.</summary>
     public int MemoryMiB { get; init; } = 256;
 }
 
 /// <summary>
-/// A running <c>qemu-system-riscv64</c> machine with no processor that runs: this process is its processor, over the qtest
-/// socket. It ends with this object, and also when this process dies.
+/// A running machine of QEMU's with no processor that runs: this process is its processor, over the qtest socket. It ends with this
+/// object, and also when this process dies.
 /// </summary>
 /// <remarks>
 /// Set <c>IOASIS_LAB_TRACE</c> to a file to have QEMU log what its IOMMU and its PCI devices do (a machine a file: the
@@ -32,22 +38,25 @@ public sealed record QemuMachineOptions
 /// </remarks>
 public sealed class QemuMachine : IDisposable
 {
-    // The device tree that the machine gives its guests (-M virt,dumpdtb=FILE) says where things are.
-    private const ulong RamStart = 0x8000_0000;
-
     private readonly Process _process;
     private readonly string _folder;
     private readonly StringBuilder _errors;
+    private readonly QemuEvents? _events;
 
-    private QemuMachine(Process process, string folder, StringBuilder errors, Socket qtest, Socket qmp, int memoryMiB)
+    private QemuMachine(Process process, string folder, StringBuilder errors, Socket qtest, Socket qmp, QemuMachineOptions options)
     {
         _process = process;
         _folder = folder;
         _errors = errors;
+        Board = options.Board;
         Qtest = new(qtest);
         Qmp = new(qmp);
-        Memory = new(Qtest, new(RamStart, RamStart + ((ulong)memoryMiB << 20) - 1));
+        Memory = new(Qtest, Board.Ram(options.MemoryMiB));
+        _events = options.Events.Count > 0 ? new(LogOf(folder), options.Events) : null;
     }
+
+    /// <summary>Which machine it is.</summary>
+    public QemuBoard Board { get; }
 
     /// <summary>The protocol.</summary>
     public QtestConnection Qtest { get; }
@@ -59,7 +68,7 @@ public sealed class QemuMachine : IDisposable
     public QtestMemory Memory { get; }
 
     /// <summary>Starts QEMU.</summary>
-    /// <param name="program">The path of <c>qemu-system-riscv64</c>.</param>
+    /// <param name="program">The path of the QEMU that has the board.</param>
     /// <param name="options">What it is made of.</param>
     /// <exception cref="QtestException">It does not start; the message has what it said.</exception>
     public static QemuMachine Start(string program, QemuMachineOptions options)
@@ -73,7 +82,7 @@ public sealed class QemuMachine : IDisposable
         List<string> arguments =
         [
             "-M", options.Machine, "-accel", "qtest", "-qtest", $"unix:{qtestPath}", "-qtest-log", "none", "-qmp", $"unix:{qmpPath}",
-            "-m", options.MemoryMiB.ToString(CultureInfo.InvariantCulture) + "M", "-bios", "none", "-nodefaults", "-display", "none",
+            "-m", options.MemoryMiB.ToString(CultureInfo.InvariantCulture) + "M", "-nodefaults", "-display", "none", .. options.Board.Arguments,
         ];
         foreach (string device in options.Devices)
         {
@@ -81,9 +90,10 @@ public sealed class QemuMachine : IDisposable
             arguments.Add(device);
         }
 
-        if (Environment.GetEnvironmentVariable("IOASIS_LAB_TRACE") is { Length: > 0 } trace)
+        string[] events = [.. options.Events, .. IsTraced ? (string[])[options.Board.TracedEvents, "pci_*"] : []];
+        if (events.Length > 0)
         {
-            arguments.AddRange(["-trace", "riscv_iommu_*", "-trace", "pci_*", "-msg", "timestamp=on", "-D", $"{trace}.{Path.GetFileName(folder)}"]);
+            arguments.AddRange([.. events.SelectMany(static name => (string[])["-trace", name]), "-msg", "timestamp=on", "-D", LogOf(folder)]);
         }
 
         arguments.AddRange(options.Arguments);
@@ -92,7 +102,7 @@ public sealed class QemuMachine : IDisposable
         try
         {
             Socket qtest = Accept(qtestServer, process);
-            return new(process, folder, errors, qtest, Accept(qmpServer, process), options.MemoryMiB);
+            return new(process, folder, errors, qtest, Accept(qmpServer, process), options);
         }
         catch (Exception error) when (error is QtestException or IOException)
         {
@@ -113,6 +123,16 @@ public sealed class QemuMachine : IDisposable
     public void StepClock(TimeSpan by) =>
         _ = Qtest.Ask(string.Create(CultureInfo.InvariantCulture, $"clock_step {by.Ticks * 100}"));
 
+    /// <summary>
+    /// The lines, without time, of the trace events that were asked for and that came since the last call, in order. What a command made QEMU
+    /// tell is there when the command is answered.
+    /// </summary>
+    public IReadOnlyList<string> TakeEvents()
+    {
+        Qtest.Flush();
+        return _events?.Take() ?? [];
+    }
+
     /// <summary>What QEMU said on its standard error so far.</summary>
     public string Errors
     {
@@ -130,9 +150,15 @@ public sealed class QemuMachine : IDisposable
     {
         Qtest.Dispose();
         Qmp.Dispose();
+        _events?.Dispose();
         End(_process, _folder);
         _process.Dispose();
     }
+
+    private static bool IsTraced => Environment.GetEnvironmentVariable("IOASIS_LAB_TRACE") is { Length: > 0 };
+
+    private static string LogOf(string folder) =>
+        IsTraced ? $"{Environment.GetEnvironmentVariable("IOASIS_LAB_TRACE")}.{Path.GetFileName(folder)}" : Path.Combine(folder, "log");
 
     // The shell in between ends QEMU when its input ends, which it does with this process, however that dies.
     private static Process Launch(string program, List<string> arguments, StringBuilder errors)

@@ -68,6 +68,35 @@ public sealed class QtestConnection : IDisposable
         }
     }
 
+    /// <summary>Sends many commands, and waits once for each few hundred of them.</summary>
+    /// <returns>What follows "OK" in each answer, in order.</returns>
+    public IReadOnlyList<string> AskAll(IReadOnlyList<string> commands)
+    {
+        ArgumentNullException.ThrowIfNull(commands);
+        List<string> answers = new(commands.Count);
+        lock (_lock)
+        {
+            SendAndDrain();
+            while (answers.Count < commands.Count)
+            {
+                int end = answers.Count;
+                while (end < commands.Count && end - answers.Count < MaxOutstanding && _out.Length < FlushBytes)
+                {
+                    Append(commands[end++]);
+                }
+
+                SendAndDrain();
+                RoundTrips++;
+                while (answers.Count < end)
+                {
+                    answers.Add(Answer(commands[answers.Count]));
+                }
+            }
+        }
+
+        return answers;
+    }
+
     /// <summary>As <see cref="Ask"/>, for a command that gives a number.</summary>
     public ulong AskNumber(string command)
     {

@@ -7,8 +7,6 @@ namespace Ioasis.Native.Tests;
 public sealed partial class PreloadTests
 {
     private static readonly string s_programs = Path.Combine(Toolbox.Root, "tests", "Ioasis.Exec.Tests", "programs");
-    private static readonly string s_tool = Path.Combine(
-        Toolbox.Root, "src", "Ioasis.Cli", "bin", AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release", "net10.0", "ioasis.dll");
 
     [Fact]
     public void A_driver_in_C_runs_by_both_interfaces() => Execute(Build("driver.c")).Status.ShouldBe(7);
@@ -16,6 +14,7 @@ public sealed partial class PreloadTests
     [Theory]
     [InlineData("dup")]
     [InlineData("memory")]
+    [InlineData("taken")]
     [InlineData("epoll")]
     [InlineData("ioeventfd")]
     [InlineData("descriptors")]
@@ -73,6 +72,14 @@ public sealed partial class PreloadTests
         text.ShouldContain("/no/such/program cannot be run");
     }
 
+    [Fact]
+    public void A_store_of_64_bytes_reaches_the_device_at_once()
+    {
+        (int status, string text) = ExecuteOn(["--device", "dsa"], Build("block.c"));
+        status.ShouldBe(0, text);
+        text.ShouldBe("copied\n");
+    }
+
     [Theory]
     [InlineData("vfio_iommufd_setup_test", 6, 0)]
     [InlineData("vfio_pci_device_test", 4, 1)]
@@ -113,7 +120,7 @@ public sealed partial class PreloadTests
     private static (int Status, string Text) ExecuteOn(string[] options, params string[] program)
     {
         _ = Toolbox.Library;
-        return Toolbox.Run("dotnet", [s_tool, "exec", "--via", "preload", .. options, "--", .. program]);
+        return Toolbox.Run("dotnet", [ExternalProgram.IoasisCommand, "exec", "--via", "preload", .. options, "--", .. program]);
     }
 
     private static string Build(string source)

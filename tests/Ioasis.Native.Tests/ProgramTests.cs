@@ -39,6 +39,7 @@ public sealed class ProgramTests
 
     [Theory]
     [InlineData("misuse.c")]
+    [InlineData("faults.c")]
     [InlineData("forks.c")]
     [InlineData("threads.c")]
     [InlineData("model.c")]

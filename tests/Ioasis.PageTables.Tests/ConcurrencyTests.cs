@@ -1,5 +1,6 @@
 using Ioasis.PageTables.Formats;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 
 namespace Ioasis.PageTables.Tests;
 
@@ -169,20 +170,15 @@ public sealed class ConcurrencyTests
         }
 
         ulong[] lengths = [0x1000, 0x5000, 0x10000, 0x40_1000, 0x4000_0000];
-        for (int round = 0; round < 100; round++)
+        SteadyState.AllocatedBytes(() =>
         {
-            Array.ForEach(lengths, Once);
-        }
-
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int round = 0; round < 100; round++)
-        {
-            foreach (ulong length in lengths)
+            for (int round = 0; round < 100; round++)
             {
-                Once(length);
+                foreach (ulong length in lengths)
+                {
+                    Once(length);
+                }
             }
-        }
-
-        (GC.GetAllocatedBytesForCurrentThread() - before).ShouldBe(0);
+        }).ShouldBe(0);
     }
 }

@@ -1,4 +1,5 @@
 using Ioasis.Primitives;
+using Ioasis.Testing;
 
 namespace Ioasis.Primitives.Tests;
 
@@ -134,14 +135,13 @@ public sealed class EpochReclaimerTests
     public void Entering_does_not_allocate()
     {
         EpochReclaimer epochs = new();
-        epochs.Enter().Dispose();
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1000; i++)
+        SteadyState.AllocatedBytes(() =>
         {
-            epochs.Enter().Dispose();
-        }
-
-        (GC.GetAllocatedBytesForCurrentThread() - before).ShouldBe(0);
+            for (int i = 0; i < 1000; i++)
+            {
+                epochs.Enter().Dispose();
+            }
+        }).ShouldBe(0);
     }
 
     [Fact]

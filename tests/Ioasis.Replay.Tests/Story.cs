@@ -209,6 +209,11 @@ internal static class Layouts
         ["perf, nanoseconds"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 9)}: {e.Group + ":" + e.Name,20}: {e.Fields}"),
         ["perf, processes and threads"] = Lines(e => $"{e.Comm,16} {e.Pid}/{e.Pid} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: {e.Fields}"),
         ["perf, period"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}:          1 {e.Group + ":" + e.Name,20}: {e.Fields}"),
+        ["perf, symbols before the text"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: ffffffff81234567 iommu_map+0x12 ([kernel.kallsyms]) {e.Fields}"),
+        ["perf, symbols without addresses"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: iommu_map ([kernel.kallsyms]) {e.Fields}"),
+        ["perf, symbols without their file"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}:  ffffffff81234567 iommu_map {e.Fields}"),
+        ["perf, addresses before the text"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}:  ffffffff81234567 {e.Fields}"),
+        ["perf, symbols behind the text"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: {e.Fields} ffffffff81234567 iommu_map+0x12 ([kernel.kallsyms])"),
         ["perf, no CPU"] = Lines(e => $"{e.Comm,16} {e.Pid,5} {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: {e.Fields}"),
         ["perf, call chains"] = Lines(e => $"{e.Comm,16} {e.Pid,5} [{e.Cpu:d3}] {Seconds(e, 6)}: {e.Group + ":" + e.Name,20}: {e.Fields}\n\tffffffff81234567 iommu_map+0x12 ([kernel.kallsyms])\n"),
     };

@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+using System.Text;
 using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
@@ -10,6 +12,42 @@ namespace Ioasis.Replay.Tests;
 /// </summary>
 public sealed class TraceDatTests
 {
+    [Theory]
+    [InlineData("Linux host 6.12.0 #1 SMP PREEMPT_DYNAMIC Debian x86_64\0", "vtd")]
+    [InlineData("Linux host 7.2.0 #1 SMP riscv64\0", "riscv")]
+    public void What_uname_said_on_the_recorded_machine_chooses_the_IOMMU(string uname, string iommu)
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(path, WithUname(File.ReadAllBytes(Recordings.Case("trace-v6.dat")), uname));
+            ReplayReport report = TraceReplayer.Run(path, null, new() { Check = CheckLevel.All }, cancellationToken: TestContext.Current.CancellationToken);
+            (report.Options.Iommu, report.Passed, report.Inputs[0].Events).ShouldBe((iommu, true, 321));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    // Option 5 as the first of the options; where the records of each CPU are moves by as much.
+    private static byte[] WithUname(byte[] file, string uname)
+    {
+        ReadOnlySpan<byte> mark = "options  \0"u8;
+        int at = file.AsSpan().IndexOf(mark) + mark.Length;
+        byte[] option = [5, 0, (byte)uname.Length, 0, 0, 0, .. Encoding.ASCII.GetBytes(uname)];
+        ReadOnlySpan<byte> records = "flyrecord\0"u8;
+        int cpus = file.AsSpan().IndexOf(records) + records.Length;
+        int count = BinaryPrimitives.ReadInt32LittleEndian(file.AsSpan(at - mark.Length - 4));
+        for (int cpu = 0; cpu < count; cpu++)
+        {
+            Span<byte> offset = file.AsSpan(cpus + (cpu * 16), 8);
+            BinaryPrimitives.WriteInt64LittleEndian(offset, BinaryPrimitives.ReadInt64LittleEndian(offset) + option.Length);
+        }
+
+        return [.. file.AsSpan(0, at), .. option, .. file.AsSpan(at)];
+    }
+
     [Theory]
     [InlineData("trace-v6.dat")]
     [InlineData("trace-v7-none.dat")]

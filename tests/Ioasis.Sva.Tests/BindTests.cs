@@ -12,11 +12,14 @@ namespace Ioasis.Sva.Tests;
 /// <summary>Binding processes to devices, and the life of their PASIDs.</summary>
 public class BindTests
 {
+    /// <summary>The machine; another IOMMU's suite overrides it.</summary>
+    private protected virtual SvaRig NewRig(uint quota = 1000, PageRequestDispatch dispatch = PageRequestDispatch.Inline) => new(quota, dispatch: dispatch);
+
     [Fact]
     [Trait("Requirement", "S4.17")]
     public void A_device_reads_and_writes_with_the_processs_own_addresses()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         using SvaBinding binding = rig.Bind(device, mm);
@@ -33,7 +36,7 @@ public class BindTests
     [Trait("Requirement", "S2.2")]
     public void A_process_has_one_PASID_for_all_its_devices_and_threads()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaManager.GetPasid(mm).ShouldBe(Pasid.Invalid);
         SvaBinding first = rig.Bind(rig.AddDevice(), mm);
@@ -54,7 +57,7 @@ public class BindTests
     [Trait("Requirement", "S2.3")]
     public void Binding_again_gives_a_handle_of_its_own_and_leaves_the_others_data_alone()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding[] handles = BindTwice(rig.Manager, device.Device, mm);
@@ -71,7 +74,7 @@ public class BindTests
     [Trait("Requirement", "S2.9")]
     public void A_private_PASID_belongs_to_its_handle_and_is_never_found_through_the_process()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         rig.Manager.BindPrivate(device.Device, mm, "private", out SvaBinding? own).ShouldBe(Errno.Success);
@@ -91,7 +94,7 @@ public class BindTests
     [Trait("Requirement", "S2.9")]
     public void A_private_PASID_loses_its_memory_with_the_process_and_its_number_with_the_handle()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         rig.Manager.BindPrivate(device.Device, mm, null, out SvaBinding? own).ShouldBe(Errno.Success);
@@ -109,7 +112,7 @@ public class BindTests
     [Trait("Requirement", "S2.10")]
     public void A_process_whose_PASID_is_too_wide_for_a_later_device_is_refused()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint wide = rig.AddDevice(pasidBits: 20);
         EmbeddedEndpoint narrow = rig.AddDevice(pasidBits: 3);
         List<SvaBinding> held = [];
@@ -140,7 +143,7 @@ public class BindTests
     [Trait("Requirement", "S2.7")]
     public void Devices_without_PASIDs_shared_groups_and_used_up_quotas_have_errors_of_their_own()
     {
-        using SvaRig rig = new(quota: 1);
+        using SvaRig rig = NewRig(quota: 1);
         DemandPagedAddressSpace mm = rig.NewProcess();
         rig.Manager.Bind(rig.AddDevice(pasidBits: 0).Device, mm, null, out _).ShouldBe(Errno.NotSupported);
         EmbeddedEndpoint[] pair = [rig.AddDevice(group: 77), rig.AddDevice(group: 77)];
@@ -159,7 +162,7 @@ public class BindTests
     [Trait("Requirement", "S2.1")]
     public void The_PASID_of_a_process_that_ends_goes_only_when_the_last_handle_is_gone()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding one = rig.Bind(device, mm);
@@ -185,7 +188,7 @@ public class BindTests
     [Trait("Requirement", "S2.1")]
     public void A_device_that_is_not_done_keeps_the_PASID_and_the_memory_of_a_process_that_ended()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         Laggard laggard = new();
         device.Device.PasidDevice = laggard;
@@ -247,7 +250,7 @@ public class BindTests
     [Fact]
     public void A_forked_process_has_no_PASID_and_no_device_and_execution_of_another_program_ends_both()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         UserProcess parent = new("parent", rig.NewProcess());
         SvaBinding binding = rig.Bind(device, parent.AddressSpace);
@@ -276,7 +279,7 @@ public class BindTests
     [Fact]
     public void One_domain_serves_all_devices_of_a_process_and_one_invalidation_all_devices_behind_an_IOMMU()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding[] bindings = [rig.Bind(rig.AddDevice(), mm), rig.Bind(rig.AddDevice(), mm)];
         mm.Write(SvaRig.Base, [1]).ShouldBe(Errno.Success);
@@ -293,7 +296,7 @@ public class BindTests
     [Trait("Requirement", "S2.11")]
     public void A_process_that_ends_under_a_domain_attached_by_hand_leaves_an_empty_table_and_nothing_else()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         Pasid pasid = new(9);
@@ -315,7 +318,7 @@ public class BindTests
     [Trait("Requirement", "S2.1")]
     public void A_device_that_is_unplugged_leaves_its_handles_harmless()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         EmbeddedEndpoint device = rig.AddDevice();
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding binding = rig.Bind(device, mm);

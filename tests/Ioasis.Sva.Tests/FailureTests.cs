@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.PageTables.Formats;
@@ -101,8 +102,9 @@ public class FailureTests
     public void Commands_of_any_bytes_end_and_harm_nobody()
     {
         using SvaRig rig = new();
-        EmbeddedEndpoint endpoint = rig.AddDevice();
-        using Accelerator accelerator = endpoint.AddAccelerator();
+        using DsaDevice accelerator = new(new() { IsStepped = true });
+        EmbeddedEndpoint endpoint = rig.AddAccelerator(accelerator);
+        ISharedWorkQueue portal = accelerator.GetPortal(0);
         DemandPagedAddressSpace mm = rig.NewProcess();
         using SvaBinding binding = rig.Bind(endpoint, mm);
         DemandPagedAddressSpace bystander = rig.NewProcess();
@@ -116,14 +118,14 @@ public class FailureTests
             random.NextBytes(command);
             if (i % 3 != 0)
             {
-                AcceleratorDescriptor descriptor = new(
-                    (AcceleratorOperation)random.Next(20), (AcceleratorFlags)random.Next(16),
+                DsaDescriptor descriptor = new(
+                    (DsaOperation)random.Next(20), (DsaFlags)random.Next(16),
                     Pick(), Pick(), Pick(), (uint)random.Next(random.Next(1, 100_000)), 0);
                 descriptor.WriteTo(command);
             }
 
             BitConverter.TryWriteBytes(command, i % 5 == 0 ? (uint)random.Next(1 << 20) & ~others.Pasid.Value : binding.Pasid.Value);
-            DeferrableWrite.ExecuteSupervisor(accelerator, command).ShouldBeOneOf(DeferrableWriteResult.Accepted, DeferrableWriteResult.Retry);
+            DeferrableWrite.ExecuteSupervisor(portal, command).ShouldBeOneOf(DeferrableWriteResult.Accepted, DeferrableWriteResult.Retry);
             accelerator.Run();
         }
 

@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.PageTables.Formats;
@@ -19,14 +20,15 @@ internal sealed class SvaRig : IDisposable
     public const ulong Size = 4096;
     private uint _nextDevice = 0x10;
 
-    public SvaRig(uint quota = 1000, ulong capabilities = RiscVIommuOptions.FullCapabilities, PageRequestDispatch dispatch = PageRequestDispatch.Inline)
+    public SvaRig(uint quota = 1000, ulong capabilities = RiscVIommuOptions.FullCapabilities, PageRequestDispatch dispatch = PageRequestDispatch.Inline,
+        IommuSlot? slot = null)
     {
         Platform = new(new()
         {
             Caching = CachingMode.Hostile,
             UserMemory = new IdentityUserMemory(),
             PhysicalBits = 46,
-            Iommus = [new RiscVIommuSlot { Hardware = new() { Capabilities = capabilities } }],
+            Iommus = [slot ?? new RiscVIommuSlot { Hardware = new() { Capabilities = capabilities } }],
             Link = inner => Link = new(inner, this),
         });
         Platform.Driver.PageRequests.Options = new() { Dispatch = dispatch };
@@ -64,9 +66,22 @@ internal sealed class SvaRig : IDisposable
         });
     }
 
+    /// <summary>Puts an accelerator into the machine, with one shared queue; descriptors may wait for pages if it asks for them.</summary>
+    public EmbeddedEndpoint AddAccelerator(DsaDevice accelerator, int entries = 64)
+    {
+        _nextDevice += 8;
+        EmbeddedEndpoint endpoint = Platform.AddDevice(accelerator, new(_nextDevice));
+        DsaSetup.Enable(
+            accelerator,
+            new DsaQueueSetup { IsShared = true, Entries = entries, BlockOnFault = accelerator.Description.HasPageRequests });
+        return endpoint;
+    }
+
     public DemandPagedAddressSpace NewProcess(ulong pages = 16, PageTableFormat? format = null)
     {
-        DemandPagedAddressSpace.TryCreate(Frames, format ?? PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        IReadOnlyList<PageTableFormat> formats = Platform.Driver.Capabilities.ProcessFormats;
+        format ??= formats.Contains(PageTableFormat.Of<Sv48>()) ? PageTableFormat.Of<Sv48>() : formats[0];
+        DemandPagedAddressSpace.TryCreate(Frames, format, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
         if (pages > 0)
         {
             mm!.Map(Base, pages * Size, Access.ReadWrite).ShouldBe(Errno.Success);

@@ -14,6 +14,16 @@ public sealed record ExternalProgram(int Status, string Output, string Errors)
     /// <exception cref="InvalidOperationException">They do not run inside of one.</exception>
     public static string RepositoryRoot { get; } = FindRoot();
 
+    /// <summary>The command <c>ioasis</c>, as it was built beside the tests: an argument for <c>dotnet</c>.</summary>
+    public static string IoasisCommand { get; } = Path.Combine(
+        RepositoryRoot,
+        "src",
+        "Ioasis.Cli",
+        "bin",
+        AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release",
+        "net10.0",
+        "ioasis.dll");
+
     /// <summary>
     /// True if the program failed for something that cannot be had on this machine, and a test may say so and be skipped; never
     /// with CI=true, where nothing may be missing.

@@ -1,6 +1,5 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Architecture;
 
 namespace Ioasis.Testing;
 
@@ -18,8 +17,11 @@ public enum Trouble
 /// An IOMMU that stops to confirm: from the n-th doorbell of its command queue on it carries out nothing, until it is healed. What
 /// caches it had it has still, and devices go on to use them: whoever takes an unconfirmed command for a confirmed one is found.
 /// </summary>
-public sealed class UnconfirmedIommu(Trouble trouble)
+/// <param name="trouble">How it stops.</param>
+/// <param name="queue">Its queue; null for that of RISC-V.</param>
+public sealed class UnconfirmedIommu(Trouble trouble, QueueRegisters? queue = null)
 {
+    private readonly QueueRegisters _queue = queue ?? QueueRegisters.RiscV;
     private long _failAt = long.MaxValue;
 
     /// <summary>Doorbells so far.</summary>
@@ -44,21 +46,40 @@ public sealed class UnconfirmedIommu(Trouble trouble)
     }
 
     /// <summary>What the driver shall see of the registers.</summary>
-    public IRegisterWindow Registers(IRegisterWindow inner) => new StoppingRegisters(this, inner, trouble);
+    public IRegisterWindow Registers(IRegisterWindow inner) => new StoppingRegisters(this, inner, trouble, _queue);
 
-    private sealed class StoppingRegisters(UnconfirmedIommu owner, IRegisterWindow inner, Trouble trouble) : RegisterDecorator(inner)
+    private sealed class StoppingRegisters(UnconfirmedIommu owner, IRegisterWindow inner, Trouble trouble, QueueRegisters queue)
+        : RegisterDecorator(inner)
     {
         private bool _isFaulted;
 
         public override uint Read32(uint offset)
         {
             uint value = base.Read32(offset);
-            return offset == RegisterOffset.CommandQueueCsr && _isFaulted && owner.HasStopped ? value | QueueCsr.MemoryFaultBit : value;
+            return offset == queue.Status && _isFaulted && owner.HasStopped ? value | queue.ErrorBit : value;
         }
 
         public override void Write32(uint offset, uint value)
         {
-            if (offset == RegisterOffset.CommandQueueTail && value != 0)
+            ulong heard = value;
+            if (IsHeard(offset, ref heard))
+            {
+                base.Write32(offset, (uint)heard);
+            }
+        }
+
+        public override void Write64(uint offset, ulong value)
+        {
+            if (IsHeard(offset, ref value))
+            {
+                base.Write64(offset, value);
+            }
+        }
+
+        private bool IsHeard(uint offset, ref ulong value)
+        {
+            bool isDoorbell = offset == queue.Tail && value != 0;
+            if (isDoorbell)
             {
                 owner.Doorbells++;
                 if (owner.Doorbells >= owner._failAt)
@@ -68,19 +89,18 @@ public sealed class UnconfirmedIommu(Trouble trouble)
                 }
             }
 
-            bool isOfQueue = offset is RegisterOffset.CommandQueueTail or RegisterOffset.CommandQueueCsr;
-            if (!owner.HasStopped || !isOfQueue)
+            if (!owner.HasStopped)
             {
-                base.Write32(offset, value);
+                return true;
             }
-            else if (trouble == Trouble.Errors)
+
+            if (trouble == Trouble.Silence)
             {
-                _isFaulted &= offset != RegisterOffset.CommandQueueCsr;
-                if (offset == RegisterOffset.CommandQueueCsr || value == 0)
-                {
-                    base.Write32(offset, value);
-                }
+                return queue.IsHeardInSilence(Inner, offset, ref value);
             }
+
+            _isFaulted &= !queue.ClearsError(offset, value);
+            return !isDoorbell;
         }
     }
 
@@ -113,9 +133,11 @@ public static class UnconfirmedAtEveryCommand
     /// 0 in the last run in which all were. The IOMMU is still out of order.
     /// </param>
     /// <param name="healed">Throws if it is not all as it should be when the IOMMU works again.</param>
+    /// <param name="queue">Its queue; null for that of RISC-V.</param>
     /// <returns>How many doorbells there were: a test should know that it is not 0.</returns>
     public static int Run<T>(
-        Trouble trouble, Func<UnconfirmedIommu, T> setUp, Func<T, Errno> operation, Action<T, Errno, int> audit, Action<T, Errno, int> healed)
+        Trouble trouble, Func<UnconfirmedIommu, T> setUp, Func<T, Errno> operation, Action<T, Errno, int> audit, Action<T, Errno, int> healed,
+        QueueRegisters? queue = null)
     {
         ArgumentNullException.ThrowIfNull(setUp);
         ArgumentNullException.ThrowIfNull(operation);
@@ -123,7 +145,7 @@ public static class UnconfirmedAtEveryCommand
         ArgumentNullException.ThrowIfNull(healed);
         for (int n = 1; n < Limit; n++)
         {
-            UnconfirmedIommu iommu = new(trouble);
+            UnconfirmedIommu iommu = new(trouble, queue);
             T state = setUp(iommu);
             try
             {

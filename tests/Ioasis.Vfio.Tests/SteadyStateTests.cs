@@ -3,6 +3,7 @@ using Ioasis.Client;
 using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
+using Ioasis.Testing;
 using Ioasis.Uapi;
 
 namespace Ioasis.Vfio.Tests;
@@ -10,16 +11,6 @@ namespace Ioasis.Vfio.Tests;
 /// <summary>What a program does again and again costs no managed memory; what it gives back too early costs no crash.</summary>
 public sealed partial class SteadyStateTests
 {
-    private static long AllocatedBy(Action action)
-    {
-        // Once to warm up: what is made once is not what is measured.
-        action();
-        action();
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        action();
-        return GC.GetAllocatedBytesForCurrentThread() - before;
-    }
-
     [Fact]
     public void Registers_mappings_and_interrupts_allocate_nothing()
     {
@@ -27,7 +18,7 @@ public sealed partial class SteadyStateTests
         using PciRig rig = new(edu);
         rig.Config.Write(4, (ushort)6);
         VfioRegion bar = rig.Device.GetRegion(VfioPciRegion.Bar0);
-        AllocatedBy(() =>
+        SteadyState.AllocatedBytes(() =>
         {
             for (uint i = 0; i < 1000; i++)
             {
@@ -43,7 +34,7 @@ public sealed partial class SteadyStateTests
         group.Join(container);
         container.SetIommu();
         container.TryMap(1 << 30, 4096, new(1 << 30), Access.ReadWrite).ShouldBe(Errno.Success);
-        AllocatedBy(() =>
+        SteadyState.AllocatedBytes(() =>
         {
             for (int i = 0; i < 1000; i++)
             {
@@ -55,7 +46,7 @@ public sealed partial class SteadyStateTests
         // The device raises MSI, and the counter is there without a wait.
         int counter = rig.NewEvent();
         rig.Connect(VfioPciInterrupt.Msi, 0, counter).ShouldBe(Errno.Success);
-        AllocatedBy(() =>
+        SteadyState.AllocatedBytes(() =>
         {
             for (int i = 0; i < 1000; i++)
             {

@@ -1,6 +1,8 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Core;
 using Ioasis.Hardware;
+using Ioasis.Intel.Driver;
+using Ioasis.Intel.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -19,14 +21,14 @@ public class DriverBenchmarks
     private const ulong Gib = 1ul << 30;
 
     private SparsePhysicalMemory _memory = null!;
-    private RiscVIommu _hardware = null!;
-    private RiscVIommuInstance _driver = null!;
+    private IommuInstance _driver = null!;
     private PagingDomain _domain = null!;
     private LazyInvalidation _lazy = null!;
     private readonly Releases _releases = new();
 
-    [Params(PagingMode.Sv39, PagingMode.Sv48)]
-    public PagingMode Mode { get; set; }
+    /// <summary>RISC-V's formats, or a stage of VT-d of four levels, in scalable mode.</summary>
+    [Params("Sv39", "Sv48", "VT-d second stage", "VT-d first stage")]
+    public string Tables { get; set; } = "";
 
     [Params(CachingMode.Realistic, CachingMode.Hostile)]
     public CachingMode Caching { get; set; }
@@ -36,14 +38,7 @@ public class DriverBenchmarks
     {
         _memory = new();
         RangePageAllocator pages = new(_memory, new(1ul << 33, (1ul << 34) - 1));
-        _hardware = new(new() { Caching = Caching }, _memory);
-        if (RiscVIommuInstance.TryProbe(_hardware, _memory, pages, new() { PreferredMode = Mode }, out RiscVIommuInstance? driver)
-            != Errno.Success)
-        {
-            throw new InvalidOperationException("probe failed");
-        }
-
-        _driver = driver!;
+        _driver = Tables.StartsWith("VT-d", StringComparison.Ordinal) ? ProbeVtd(pages) : ProbeRiscV(pages);
         IommuSubsystem core = new();
         _ = core.TryAddDevice(_driver, new(8), "device", null, default, out IommuDevice? device);
         _ = _driver.TryAllocatePagingDomain(device!, default, out PagingDomain? domain);
@@ -58,7 +53,7 @@ public class DriverBenchmarks
     [GlobalCleanup]
     public void CleanUp()
     {
-        _driver.Dispose();
+        ((IDisposable)_driver).Dispose();
         _memory.Dispose();
     }
 
@@ -105,6 +100,22 @@ public class DriverBenchmarks
         InvalidationGather gather = default;
         _ = _domain.Unmap(new(4 * Gib), Gib, ref gather, out _);
         return _domain.Sync(ref gather);
+    }
+
+    private RiscVIommuInstance ProbeRiscV(RangePageAllocator pages)
+    {
+        RiscVIommu hardware = new(new() { Caching = Caching }, _memory);
+        _ = RiscVIommuInstance.TryProbe(
+            hardware, _memory, pages, new() { PreferredMode = Enum.Parse<PagingMode>(Tables) }, out RiscVIommuInstance? driver);
+        return driver ?? throw new InvalidOperationException("probe failed");
+    }
+
+    private VtdIommuInstance ProbeVtd(RangePageAllocator pages)
+    {
+        VtdIommu hardware = new(new() { Caching = Caching }, _memory, null, null);
+        _ = VtdIommuInstance.TryProbe(
+            hardware, _memory, pages, new() { FirstStageDomains = Tables.Contains("first", StringComparison.Ordinal) }, out VtdIommuInstance? driver);
+        return driver ?? throw new InvalidOperationException("probe failed");
     }
 
     private sealed class Releases : ILazyRelease

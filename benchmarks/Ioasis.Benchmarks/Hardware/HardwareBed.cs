@@ -58,19 +58,10 @@ internal sealed class HardwareBed : IDisposable
         _firstRoot = Allocate(1);
         AddDevice(Device, Pscid, _firstRoot);
 
-        Random random = new(1);
-        HashSet<ulong> taken = [];
-        for (int i = 0; i < PageCount; i++)
+        foreach ((Iova page, int i) in ChoosePages().Select(static (page, i) => (page, i)))
         {
-            ulong iova;
-            do
-            {
-                iova = (ulong)random.Next(1 << 18) << 12;
-            }
-            while (!taken.Add(iova));
-
-            Map(_firstRoot, iova, (ulong)i << 12);
-            Pages[i] = new(iova);
+            Map(_firstRoot, page.Value, (ulong)i << 12);
+            Pages[i] = page;
         }
     }
 
@@ -102,6 +93,45 @@ internal sealed class HardwareBed : IDisposable
     {
         Put(command);
         Iommu.Write32(RegisterOffset.CommandQueueTail, _tail);
+    }
+
+    /// <summary>Pages at random in the first gigabyte, none twice.</summary>
+    public static Iova[] ChoosePages()
+    {
+        Random random = new(1);
+        HashSet<ulong> taken = [];
+        while (taken.Count < PageCount)
+        {
+            _ = taken.Add((ulong)random.Next(1 << 18) << 12);
+        }
+
+        return [.. taken.Select(static page => new Iova(page))];
+    }
+
+    /// <summary>Reads in pages at random.</summary>
+    public static DmaRequest[] RequestsFor(Iova[] pages)
+    {
+        Random random = new(2);
+        DmaRequest[] requests = new DmaRequest[PageCount];
+        for (int i = 0; i < requests.Length; i++)
+        {
+            requests[i] = new(new(Device), pages[random.Next(PageCount)] + (ulong)random.Next(4096));
+        }
+
+        return requests;
+    }
+
+    /// <summary>Translates each page once.</summary>
+    public static void Warm(IDmaPort iommu, Iova[] pages)
+    {
+        foreach (Iova page in pages)
+        {
+            iommu.Translate(new(new(Device), page), out DmaTranslation translation);
+            if (translation.Status != DmaStatus.Success)
+            {
+                throw new InvalidOperationException($"{page}: {translation}");
+            }
+        }
     }
 
     public static Command Fence { get; } = Command.Fence(FenceData, 1);

@@ -1,6 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Platform;
-using Ioasis.RiscV.Hardware;
+using Ioasis.Primitives;
 
 namespace Ioasis.Benchmarks.Hardware;
 
@@ -9,24 +9,36 @@ public class ThreadBenchmarks
 {
     private const int Rounds = 2000;
 
-    private HardwareBed _bed = null!;
+    private IDisposable _bed = null!;
+    private IDmaPort _iommu = null!;
     private DmaRequest[] _requests = [];
 
     /// <summary>How many threads translate.</summary>
     [Params(1, 2)]
     public int Threads { get; set; }
 
+    /// <summary>Whether it is VT-d, with a second stage of four levels; else RISC-V, with Sv39.</summary>
+    [Params(false, true)]
+    public bool IsVtd { get; set; }
+
     /// <summary>Builds the tables and warms the IOTLB.</summary>
     [GlobalSetup]
     public void Setup()
     {
-        _bed = new(Stages.Sv39, new());
-        Random random = new(2);
-        _requests = new DmaRequest[HardwareBed.PageCount];
-        for (int i = 0; i < _requests.Length; i++)
+        Iova[] pages;
+        if (IsVtd)
         {
-            _requests[i] = new(new(HardwareBed.Device), _bed.Pages[random.Next(HardwareBed.PageCount)]);
+            VtdBed bed = new(VtdStages.Second);
+            (_bed, _iommu, pages) = (bed, bed.Iommu, bed.Pages);
         }
+        else
+        {
+            HardwareBed bed = new(Stages.Sv39, new());
+            (_bed, _iommu, pages) = (bed, bed.Iommu, bed.Pages);
+        }
+
+        _requests = HardwareBed.RequestsFor(pages);
+        HardwareBed.Warm(_iommu, pages);
     }
 
     /// <summary>Frees the memory.</summary>
@@ -53,7 +65,7 @@ public class ThreadBenchmarks
 
     private void Work()
     {
-        RiscVIommu iommu = _bed.Iommu;
+        IDmaPort iommu = _iommu;
         for (int round = 0; round < Rounds; round++)
         {
             foreach (ref readonly DmaRequest request in _requests.AsSpan())

@@ -1,6 +1,5 @@
 using BenchmarkDotNet.Attributes;
 using Ioasis.Platform;
-using Ioasis.Primitives;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Benchmarks.Hardware;
@@ -27,21 +26,8 @@ public class TranslationBenchmarks
     {
         _bed = new(Stages, new() { IotlbEntries = IotlbEntries });
         _iommu = _bed.Iommu;
-        Random random = new(2);
-        _requests = new DmaRequest[HardwareBed.PageCount];
-        for (int i = 0; i < _requests.Length; i++)
-        {
-            _requests[i] = new(new(HardwareBed.Device), _bed.Pages[random.Next(HardwareBed.PageCount)] + (ulong)random.Next(4096));
-        }
-
-        foreach (Iova page in _bed.Pages)
-        {
-            _iommu.Translate(new(new(HardwareBed.Device), page), out DmaTranslation translation);
-            if (translation.Status != DmaStatus.Success)
-            {
-                throw new InvalidOperationException($"{page}: {translation}");
-            }
-        }
+        _requests = HardwareBed.RequestsFor(_bed.Pages);
+        HardwareBed.Warm(_iommu, _bed.Pages);
     }
 
     /// <summary>Frees the memory.</summary>

@@ -36,6 +36,12 @@ internal static class DemoCommand
     /// <summary>Tells the story; status 1 if a check did not hold.</summary>
     internal static int Run(CliEnvironment environment, SvaDemoOptions options)
     {
+        if (SvaDemo.ReasonToRefuse(options) is { } missing)
+        {
+            environment.Error.WriteLine($"ioasis: this IOMMU has no {missing}, without which processes cannot share their addresses with a device.");
+            return ExitStatus.BadInput;
+        }
+
         using SvaDemo demo = new(options, environment.Out);
         return demo.Run() ? ExitStatus.Ok : ExitStatus.CheckFailed;
     }

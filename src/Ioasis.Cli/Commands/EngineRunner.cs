@@ -1,4 +1,3 @@
-using Ioasis.Embedded;
 using Ioasis.PageTables;
 using Ioasis.Replay;
 using Ioasis.Replay.Input;
@@ -13,11 +12,10 @@ internal static class EngineRunner
     /// <exception cref="TraceInputException">The input cannot be replayed.</exception>
     public static ReplayReport Run(RunRequest request, Action<string, double>? progress)
     {
-        IommuSlot slot = IommuOption.SlotOf(request.Iommu);
         ReplayOptions options = new()
         {
-            Iommu = slot,
-            Tables = PageTableFormat.TryFind(request.Mode, out PageTableFormat? tables) ? tables : slot.Formats[0],
+            Iommu = request.Iommu is { } iommu ? IommuOption.SlotOf(iommu) : null,
+            Tables = request.Mode is { } mode && PageTableFormat.TryFind(mode, out PageTableFormat? tables) ? tables : null,
             IotlbEntries = request.IotlbEntries,
             IotlbWays = request.IotlbWays,
             LazyInvalidation = request.Lazy,
@@ -29,11 +27,6 @@ internal static class EngineRunner
             StrictInput = request.StrictInput,
             ToleranceSeconds = request.ToleranceSeconds,
         };
-        return TraceReplayer.Run(request.Path, request.DmaLogPath, options, progress is null ? null : new Forward(progress));
-    }
-
-    private sealed class Forward(Action<string, double> progress) : IProgress<ReplayProgress>
-    {
-        public void Report(ReplayProgress value) => progress(value.Phase, value.Fraction);
+        return TraceReplayer.Run(request.Path, request.DmaLogPath, options, progress is null ? null : new ForwardedProgress(progress));
     }
 }

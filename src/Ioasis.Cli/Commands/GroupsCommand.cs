@@ -66,11 +66,11 @@ internal static class GroupsCommand
         return command;
     }
 
-    private static GroupsReport Embedded(string? path, string kind)
+    private static GroupsReport Embedded(string? path, string iommu)
     {
         using TextReader text = path is null ? new StringReader(EmbeddedGroups.ExampleText) : File.OpenText(path);
         string name = path ?? "example";
-        return EmbeddedGroups.Report(MachineFile.Parse(text, name, kind));
+        return EmbeddedGroups.Report(MachineFile.Parse(text, name, IommuOption.SlotOf(iommu)));
     }
 
     private static int Show(GroupsReport report, bool isJson, CliEnvironment environment)

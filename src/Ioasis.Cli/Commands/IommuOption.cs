@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using Ioasis.Embedded;
 
 namespace Ioasis.Cli.Commands;
@@ -10,21 +11,36 @@ internal static class IommuOption
     public static string Default => IommuSlot.Kinds.First();
 
     /// <summary>Makes the option.</summary>
-    public static Option<string> Create(string description)
+    /// <param name="description">What it says.</param>
+    /// <param name="default">What holds without it, in words; null for <see cref="Default"/>.</param>
+    public static Option<string> Create(string description, string? @default = null)
     {
-        string[] kinds = [.. IommuSlot.Kinds];
         Option<string> option = new("--iommu")
         {
-            HelpName = "KIND",
-            Description = $"{description} One of {string.Join(", ", kinds)}.",
-            DefaultValueFactory = static _ => Default,
+            HelpName = "KIND[,OPTION]...",
+            Description = $"{description} One of {string.Join(", ", IommuSlot.Kinds)}, with options, as vtd,legacy,levels=3 (docs/how-to.md). [default: {@default ?? Default}]",
         };
-        option.AcceptOnlyFromAmong(kinds);
+        option.CompletionSources.Add([.. IommuSlot.Kinds]);
+        option.Validators.Add(static result =>
+        {
+            foreach (Token token in result.Tokens)
+            {
+                if (!IommuSlot.TryParse(token.Value, out _, out string? error))
+                {
+                    result.AddError($"--iommu {token.Value}: {error}.");
+                }
+            }
+        });
+        if (@default is null)
+        {
+            option.DefaultValueFactory = static _ => Default;
+        }
+
         return option;
     }
 
-    /// <summary>The slot of a kind that the option took.</summary>
-    public static IommuSlot SlotOf(string kind) => IommuSlot.TryCreate(kind, out IommuSlot? slot)
+    /// <summary>The slot of a text that the option took.</summary>
+    public static IommuSlot SlotOf(string text) => IommuSlot.TryParse(text, out IommuSlot? slot, out string? error)
         ? slot
-        : throw new ArgumentException($"There is no IOMMU of kind {kind}.", nameof(kind));
+        : throw new ArgumentException(error, nameof(text));
 }

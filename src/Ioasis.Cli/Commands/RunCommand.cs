@@ -40,36 +40,27 @@ internal static class RunCommand
     {
         Argument<string> file = new("FILE")
         {
-            Description = "The recording: of ioasis record, trace-cmd's trace.dat, ftrace, trace-cmd report or perf script text, or a device-side DMA log; plain, .gz or .xz. '-' is standard input.",
+            Description = "The recording: " + ReadingOptions.Recordings,
         };
-        Option<string?> dma = new("--dma") { HelpName = "LOG", Description = "Device-side DMA log of the same run: replay each DMA of it at its place in time." };
-        Option<string?> format = Choice("--format", "Format of FILE.", null, [.. TraceFormats.Names]);
-        Option<string> iommu = IommuOption.Create("The IOMMU that the devices are behind.");
-        Option<string?> mode = Choice("--mode", "Paging mode of the page tables.", "sv57", ModesOf([.. IommuSlot.Kinds]));
+        ReadingOptions reading = new();
+        Option<string> iommu = IommuOption.Create("The IOMMU that the devices are behind.", "vtd for a recording that says it is of x86, else riscv");
+        Option<string?> mode = ReadingOptions.Choice("--mode", "Paging mode of the page tables.", "the IOMMU's widest", ModesOf([.. IommuSlot.Kinds]));
         Option<Geometry?> iotlb = new("--iotlb")
         {
             HelpName = "N[xWAYS]",
             Description = "IOTLB entries, and ways of a set (fully associative without). [default: 64x4]",
             CustomParser = ParseGeometry,
         };
-        Option<string?> invalidation = Choice("--invalidation", "Invalidate before an unmap returns, or batched.", "strict", "strict", "lazy");
+        Option<string?> invalidation = ReadingOptions.Choice("--invalidation", "Invalidate before an unmap returns, or batched.", "strict", "strict", "lazy");
         Option<bool> hostile = new("--hostile") { Description = "The hardware model keeps every cached entry until it is invalidated." };
-        Option<string?> check = Choice("--check", "Which maps and unmaps are checked by DMA.", "sampled", "none", "sampled", "all");
+        Option<string?> check = ReadingOptions.Choice("--check", "Which maps and unmaps are checked by DMA.", "sampled", "none", "sampled", "all");
         Option<long?> seed = new("--seed") { HelpName = "N", Description = "Seed of what is sampled. [default: 1]" };
-        Option<string?> rest = new("--rest") { HelpName = "DEVICE", Description = "Device for maps that no event ties to one, as 0000:00:02.0." };
-        Option<double?> tolerance = new("--tolerance")
-        {
-            HelpName = "TIME",
-            Description = "With --dma: how far a DMA may be recorded from its map or unmap (us, ms, s). [default: 1ms]",
-            CustomParser = ParseDuration,
-        };
-        Option<bool> strictInput = new("--strict-input") { Description = "A line that does not parse ends the run." };
         Option<string?> json = new("--json") { HelpName = "FILE", Description = "Write the whole result as JSON (docs/report-schema.md); '-' is standard output." };
         Option<string?> html = new("--html") { HelpName = "FILE", Description = "Write one self-contained page with plots; '-' is standard output." };
 
         Command command = new("run", Description)
         {
-            file, dma, format, iommu, mode, iotlb, invalidation, hostile, check, seed, rest, tolerance, strictInput, json, html,
+            file, reading.Dma, reading.Format, iommu, mode, iotlb, invalidation, hostile, check, seed, reading.Rest, reading.Tolerance, reading.StrictInput, json, html,
         };
         command.Validators.Add(result =>
         {
@@ -83,12 +74,14 @@ internal static class RunCommand
                 result.AddError($"'{option.Value}' is no option of this command (a file of that name: ./{option.Value}).");
             }
 
-            if (result.GetValue(mode) is { } wanted && result.GetValue(iommu) is { } kind && !ModesOf(kind).Contains(wanted))
+            if (result.GetValue(mode) is { } wanted && result.GetValue(iommu) is { } kind
+                && IommuSlot.TryParse(kind, out IommuSlot? slot, out _)
+                && (slot.Set("mode", wanted, out slot) ?? slot.FindConflict()) is { } conflict)
             {
-                result.AddError($"--mode {wanted} is not for --iommu {kind}, but {string.Join(", ", ModesOf(kind))}.");
+                result.AddError($"--mode {wanted} is not for --iommu {kind}: {conflict}.");
             }
 
-            if (result.GetValue(file) is "-" && result.GetValue(dma) is "-")
+            if (result.GetValue(file) is "-" && result.GetValue(reading.Dma) is "-")
             {
                 result.AddError("Only one of FILE and --dma can be standard input.");
             }
@@ -97,19 +90,19 @@ internal static class RunCommand
             new()
             {
                 Path = parsed.GetRequiredValue(file),
-                DmaLogPath = parsed.GetValue(dma),
-                Format = parsed.GetValue(format),
-                Iommu = parsed.GetValue(iommu) ?? IommuOption.Default,
-                Mode = parsed.GetValue(mode) ?? ModesOf(parsed.GetValue(iommu) ?? IommuOption.Default)[^1],
+                DmaLogPath = parsed.GetValue(reading.Dma),
+                Format = parsed.GetValue(reading.Format),
+                Iommu = parsed.GetValue(iommu),
+                Mode = parsed.GetValue(mode),
                 IotlbEntries = (parsed.GetValue(iotlb) ?? Geometry.Default).Entries,
                 IotlbWays = (parsed.GetValue(iotlb) ?? Geometry.Default).Ways,
                 Lazy = parsed.GetValue(invalidation) is "lazy",
                 Hostile = parsed.GetValue(hostile),
                 Check = parsed.GetValue(check) ?? "sampled",
                 Seed = parsed.GetValue(seed) ?? 1,
-                RestDevice = parsed.GetValue(rest),
-                ToleranceSeconds = parsed.GetValue(tolerance) ?? 0.001,
-                StrictInput = parsed.GetValue(strictInput),
+                RestDevice = parsed.GetValue(reading.Rest),
+                ToleranceSeconds = parsed.GetValue(reading.Tolerance) ?? ReadingOptions.DefaultTolerance,
+                StrictInput = parsed.GetValue(reading.StrictInput),
                 JsonPath = parsed.GetValue(json),
                 HtmlPath = parsed.GetValue(html),
             },
@@ -167,17 +160,6 @@ internal static class RunCommand
             .Select(static format => format.Name.ToLowerInvariant()),
     ];
 
-    private static Option<string?> Choice(string name, string description, string? @default, params string[] values)
-    {
-        Option<string?> option = new(name)
-        {
-            HelpName = name.TrimStart('-').ToUpperInvariant(),
-            Description = $"{description} One of {string.Join(", ", values)}. [default: {@default ?? "recognised"}]",
-        };
-        option.AcceptOnlyFromAmong(values);
-        return option;
-    }
-
     private static Geometry? ParseGeometry(ArgumentResult result)
     {
         string text = result.Tokens[^1].Value;
@@ -192,24 +174,6 @@ internal static class RunCommand
         }
 
         result.AddError($"--iotlb '{text}': expected ENTRIES or ENTRIESxWAYS, as 64x4: up to 1048576 entries, and entries/ways a power of two.");
-        return null;
-    }
-
-    private static double? ParseDuration(ArgumentResult result)
-    {
-        string text = result.Tokens[^1].Value;
-        (string Unit, double Seconds)[] units = [("us", 1e-6), ("ms", 1e-3), ("s", 1)];
-        foreach ((string unit, double seconds) in units)
-        {
-            if (text.EndsWith(unit, StringComparison.Ordinal)
-                && double.TryParse(text[..^unit.Length], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
-                && value * seconds <= 3600)
-            {
-                return value * seconds;
-            }
-        }
-
-        result.AddError($"--tolerance '{text}': expected a time with its unit, as 500us, 1ms or 0.01s, at most an hour.");
         return null;
     }
 

@@ -14,11 +14,11 @@ internal sealed record RunRequest
     /// <summary>Format of <see cref="Path"/>, or null to recognise it.</summary>
     public string? Format { get; init; }
 
-    /// <summary>The kind of IOMMU, as <c>riscv</c>.</summary>
-    public string Iommu { get; init; } = IommuOption.Default;
+    /// <summary>The kind of IOMMU, as <c>riscv</c>, with options; null for one as the recorded machine had.</summary>
+    public string? Iommu { get; init; }
 
-    /// <summary>A format of page tables that the IOMMU walks, as <c>sv57</c>.</summary>
-    public required string Mode { get; init; }
+    /// <summary>A format of page tables that the IOMMU walks, as <c>sv57</c>; null for the widest.</summary>
+    public string? Mode { get; init; }
 
     /// <summary>Entries of each IOTLB.</summary>
     public required int IotlbEntries { get; init; }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.PageTables;
@@ -43,7 +44,8 @@ internal sealed class SvaDemo : IDisposable
     private readonly PageFrames _frames;
     private readonly PasidAllocator _allocator = new();
     private readonly EmbeddedEndpoint _endpoint;
-    private readonly Accelerator _accelerator;
+    private readonly DsaDevice _accelerator = new(new() { IsStepped = true });
+    private readonly ISharedWorkQueue _portal;
     private readonly SvaGuest _red;
     private readonly SvaGuest _blue;
     private readonly List<SvaWorker> _workers = [];
@@ -65,19 +67,30 @@ internal sealed class SvaDemo : IDisposable
         _platform.Driver.PageRequests.Options = new() { Dispatch = PageRequestDispatch.Manual };
         _pages = new(_platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
         _frames = new(_platform.DriverMemory, _pages);
-        _endpoint = _platform.AddEndpoint(
-            DeviceId.FromPci(0, 0, 6, 0), new() { PasidBits = 20, PageRequests = true, PageResponsesNeedPasid = true });
-        _accelerator = _endpoint.AddAccelerator(new() { QueueSize = 4 });
+        _endpoint = _platform.AddDevice(_accelerator, DeviceId.FromPci(0, 0, 6, 0), new() { PageResponsesNeedPasid = true });
+        DsaSetup.Enable(_accelerator, new DsaQueueSetup { IsShared = true, Entries = 4, BlockOnFault = true });
+        _portal = _accelerator.GetPortal(0);
         _red = new("red", _allocator, 4);
         _blue = new("blue", _allocator, 2);
         _canary = NewMemory();
+    }
+
+    /// <summary>What the story needs and the IOMMU has not; null if it has everything.</summary>
+    public static string? ReasonToRefuse(SvaDemoOptions options)
+    {
+        using EmbeddedPlatform platform = new(options.Machine(new() { Iommus = [options.Iommu], UserMemory = new IdentityUserMemory(), PhysicalBits = 46 }));
+        IommuCapabilities has = platform.Driver.Capabilities;
+        return has.PasidBits == 0 ? "PASIDs"
+            : !has.PageRequests ? "page requests"
+            : has.ProcessFormats.Count == 0 ? "page tables that it shares with processes"
+            : null;
     }
 
     /// <summary>Tells the story.</summary>
     /// <returns>Whether every check held.</returns>
     public bool Run()
     {
-        Say($"An IOMMU ({_platform.Iommu.Kind}) whose caches never forget by themselves, and an accelerator with a shared work queue of 4.");
+        Say($"An IOMMU ({_platform.Iommu.Kind}) whose caches never forget by themselves, and a Data Streaming Accelerator with a shared work queue of 4.");
         Say($"Guest red may have {_red.Set.Quota} PASIDs, guest blue {_blue.Set.Quota}. Processes work with their own addresses; seed {_options.Seed}.");
         Say("Every line that begins with ok was checked.");
         for (int i = 0; i < 3; i++)
@@ -115,7 +128,7 @@ internal sealed class SvaDemo : IDisposable
 
         Title("The end");
         Finish();
-        AcceleratorStatistics done = _accelerator.Statistics;
+        DsaStatistics done = _accelerator.Statistics;
         PageRequestStatistics pages = _platform.Driver.PageRequests.Statistics;
         Say($"{done.Completed} jobs with {done.Bytes / 1024} KiB; {done.Refused} times the queue was full and ENQCMD was tried again.");
         Say($"{pages.Requests} page requests: {pages.Answered} answered by their process, {pages.Canceled} because it was killed, {pages.Unhandled} with the PASID of the dead.");
@@ -191,7 +204,7 @@ internal sealed class SvaDemo : IDisposable
             TakePages(worker);
         }
 
-        if (worker.Submit(_accelerator) == DeferrableWriteResult.VmExit)
+        if (worker.Submit(_portal) == DeferrableWriteResult.VmExit)
         {
             Authorise(worker);
         }
@@ -252,7 +265,7 @@ internal sealed class SvaDemo : IDisposable
     {
         // Several jobs that wait for pages: its memory is in swap space.
         _ = victim.Memory.SwapOut(SvaWorker.Base, SvaWorker.Pages * 4096, out _);
-        while (_accelerator.Pending < 3 && victim.Submit(_accelerator) == DeferrableWriteResult.Accepted)
+        while (_accelerator.Pending < 3 && victim.Submit(_portal) == DeferrableWriteResult.Accepted)
         {
         }
 
@@ -275,7 +288,7 @@ internal sealed class SvaDemo : IDisposable
         bool reaches = _endpoint.Ats.Write(ioasid.Pasid, SvaWorker.Base, [1], out _) == AtsStatus.Success;
         _ = _endpoint.Ats.RequestPage(ioasid.Pasid, SvaWorker.Base, Access.Write, out PageTicket? ticket);
         Check(!reaches && ticket is { IsAnswered: true, IsSuccess: false }, "the device gets nowhere with the old PASID, neither by access nor by page request");
-        Check(victim.Submit(_accelerator) == DeferrableWriteResult.VmExit, "and the guest's old PASID no longer reaches the device");
+        Check(victim.Submit(_portal) == DeferrableWriteResult.VmExit, "and the guest's old PASID no longer reaches the device");
         Check(victim.Binding.Unbind() == Errno.Success && victim.Guest.Table.Unmap(victim.Pasid) is Errno.Success or Errno.NoEntry, "the monitor lets go");
         Check(ioasid.State == IoasidState.Free, "now, after stop and drain, the PASID is free");
         AddWorker(_red, "red/3", new(9));

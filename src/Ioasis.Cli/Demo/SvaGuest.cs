@@ -1,6 +1,8 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 
 namespace Ioasis.Cli.Demo;
@@ -47,12 +49,12 @@ internal sealed class SvaWorker
 
     private const int PageSize = 4096;
     private const ulong Record = Base + (Pages * (ulong)PageSize);
-    private const AcceleratorFlags Flags =
-        AcceleratorFlags.BlockOnFault | AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion;
+    private const DsaFlags Flags =
+        DsaFlags.BlockOnFault | DsaFlags.CompletionAddressValid | DsaFlags.RequestCompletion;
 
     private readonly byte[] _expected = new byte[Pages * PageSize];
     private readonly Random _random;
-    private AcceleratorDescriptor _job;
+    private DsaDescriptor _job;
 
     public SvaWorker(SvaGuest guest, string name, GuestPasid pasid, DemandPagedAddressSpace memory, int seed)
     {
@@ -86,17 +88,17 @@ internal sealed class SvaWorker
     public DemandPagedAddressSpace Memory => Process.AddressSpace;
 
     /// <summary>Makes up a job and gives it to the device.</summary>
-    public DeferrableWriteResult Submit(Accelerator accelerator)
+    public DeferrableWriteResult Submit(ISharedWorkQueue portal)
     {
-        if (_job.Operation == AcceleratorOperation.None)
+        if (_job.Operation == DsaOperation.None)
         {
             _job = MakeUp();
-            _ = Memory.Write(Record, new byte[AcceleratorCompletion.Size]);
+            _ = Memory.Write(Record, new byte[DsaCompletion.Size]);
         }
 
-        Span<byte> command = stackalloc byte[AcceleratorDescriptor.Size];
+        Span<byte> command = stackalloc byte[DsaDescriptor.Size];
         _job.WriteTo(command);
-        DeferrableWriteResult result = DeferrableWrite.ExecuteInGuest(Guest.Table, Pasid, accelerator, command);
+        DeferrableWriteResult result = DeferrableWrite.ExecuteInGuest(Guest.Table, Pasid, portal, command);
         IsBusy = result == DeferrableWriteResult.Accepted;
         return result;
     }
@@ -104,14 +106,14 @@ internal sealed class SvaWorker
     /// <summary>Looks at the completion record; null while there is none, otherwise what is wrong, or nothing.</summary>
     public string? Poll()
     {
-        Span<byte> bytes = stackalloc byte[AcceleratorCompletion.Size];
+        Span<byte> bytes = stackalloc byte[DsaCompletion.Size];
         if (Memory.Read(Record, bytes) != Errno.Success)
         {
             return "the completion record cannot be read";
         }
 
-        AcceleratorCompletion completion = AcceleratorCompletion.Read(bytes);
-        if (completion.Status == AcceleratorStatus.None)
+        DsaCompletion completion = DsaCompletion.Read(bytes);
+        if (completion.Status == DsaStatus.None)
         {
             return null;
         }
@@ -140,26 +142,26 @@ internal sealed class SvaWorker
         return Memory.Read(Base, seen) == Errno.Success && seen.AsSpan().SequenceEqual(_expected);
     }
 
-    private AcceleratorDescriptor MakeUp()
+    private DsaDescriptor MakeUp()
     {
         int half = _expected.Length / 2;
         int length = _random.Next(1, 3 * PageSize);
         int from = _random.Next(half - length);
         int to = half + _random.Next(half - length);
-        AcceleratorOperation operation = _random.Next(6) switch
+        DsaOperation operation = _random.Next(6) switch
         {
-            0 => AcceleratorOperation.Fill,
-            1 => AcceleratorOperation.Compare,
-            2 => AcceleratorOperation.Crc32C,
-            _ => AcceleratorOperation.Copy,
+            0 => DsaOperation.Fill,
+            1 => DsaOperation.Compare,
+            2 => DsaOperation.Crc,
+            _ => DsaOperation.Move,
         };
-        if (operation == AcceleratorOperation.Copy && _random.Next(2) == 0)
+        if (operation == DsaOperation.Move && _random.Next(2) == 0)
         {
             (from, to) = (to, from);
         }
 
-        ulong source = operation == AcceleratorOperation.Fill ? (ulong)_random.NextInt64() : Base + (ulong)from;
-        if (operation == AcceleratorOperation.Copy)
+        ulong source = operation == DsaOperation.Fill ? (ulong)_random.NextInt64() : Base + (ulong)from;
+        if (operation == DsaOperation.Move)
         {
             // The processor writes what the device shall copy.
             byte[] data = new byte[length];
@@ -168,33 +170,33 @@ internal sealed class SvaWorker
             _ = Memory.Write(Base + (ulong)from, data);
         }
 
-        return new(operation, Flags, Record, source, Base + (ulong)to, (uint)length, uint.MaxValue);
+        return new(operation, Flags, Record, source, operation == DsaOperation.Crc ? 0 : Base + (ulong)to, (uint)length);
     }
 
-    private string Judge(in AcceleratorCompletion completion)
+    private string Judge(in DsaCompletion completion)
     {
-        if (completion.Status != AcceleratorStatus.Success)
+        if (completion.Status != DsaStatus.Success)
         {
             return $"{_job.Operation} ended with {completion.Status} at 0x{completion.FaultAddress:x}";
         }
 
-        int to = (int)(_job.Destination - Base);
+        int to = _job.Operation == DsaOperation.Crc ? 0 : (int)(_job.Destination - Base);
         int length = (int)_job.Length;
         Span<byte> target = _expected.AsSpan(to, length);
-        ReadOnlySpan<byte> source = _job.Operation == AcceleratorOperation.Fill ? default : _expected.AsSpan((int)(_job.Source - Base), length);
+        ReadOnlySpan<byte> source = _job.Operation == DsaOperation.Fill ? default : _expected.AsSpan((int)(_job.Source - Base), length);
         switch (_job.Operation)
         {
-            case AcceleratorOperation.Copy:
+            case DsaOperation.Move:
                 source.CopyTo(target);
                 break;
-            case AcceleratorOperation.Fill:
+            case DsaOperation.Fill:
                 for (int i = 0; i < length; i++)
                 {
                     target[i] = (byte)(_job.Source >> (i % 8 * 8));
                 }
 
                 break;
-            case AcceleratorOperation.Compare:
+            case DsaOperation.Compare:
                 int same = source.CommonPrefixLength(target);
                 return completion.Result == (same < length ? 1 : 0) && (same == length || completion.Completed == same)
                     ? string.Empty
@@ -206,7 +208,7 @@ internal sealed class SvaWorker
                     crc = System.Numerics.BitOperations.Crc32C(crc, value);
                 }
 
-                return crc == completion.Crc ? string.Empty : "the CRC is wrong";
+                return ~crc == completion.Value ? string.Empty : "the CRC is wrong";
         }
 
         byte[] seen = new byte[length];

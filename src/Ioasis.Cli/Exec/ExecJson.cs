@@ -40,6 +40,23 @@ internal static class ExecJson
         }
 
         json.WriteEndArray();
+        json.WriteNumber("staleDma", result.StaleDma);
+        json.WriteStartArray("firstStaleDma");
+        foreach (StaleDma stale in result.FirstStaleDma)
+        {
+            json.WriteStartObject();
+            json.WriteNumber("process", stale.Process);
+            json.WriteString("address", string.Create(CultureInfo.InvariantCulture, $"0x{stale.Address:x}"));
+            json.WriteString("access", stale.Writes ? "write" : "read");
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        if (result.Mistakes is { } mistakes)
+        {
+            SanitizeJson.Write(json, mistakes);
+        }
+
         json.WriteStartArray("misdeeds");
         foreach ((DeviceId device, DeviceMisdeed misdeed) in result.Misdeeds)
         {

@@ -58,6 +58,14 @@ internal static class Format
     /// <summary>A place on the recording's clock: <c>12.345678 s</c>.</summary>
     public static string Timestamp(double value) => value.ToString("0.000000", CultureInfo.InvariantCulture) + " s";
 
+    /// <summary>The first jumps of two clocks: <c>42.3 s at 12.345678 s</c>.</summary>
+    public static string Jumps(IReadOnlyList<ClockJumpReport> jumps)
+    {
+        const int most = 5;
+        return string.Join(", ", jumps.Take(most).Select(static j => $"{Seconds(j.Seconds)} at {Timestamp(j.AtSeconds)}"))
+            + (jumps.Count > most ? $" and {Count(jumps.Count - most)} more" : "");
+    }
+
     /// <summary><c>1.23 M/s</c>.</summary>
     public static string Rate(double perSecond) => perSecond switch
     {

@@ -203,9 +203,7 @@ internal sealed partial class HtmlReport
         _html.EndSection();
     }
 
-    private void Plot(string name, string label) =>
-        _html.Raw($"<div class=\"plot\" data-plot=\"{name}\" role=\"img\" aria-label=\"").Text(label)
-            .Raw("\"></div>\n<noscript><p class=\"note\">The plot needs a script; the table holds its figures.</p></noscript>\n");
+    private void Plot(string name, string label) => HtmlPage.Plot(_html, name, label);
 
     /// <summary>A plot's figures as a table, at most <see cref="TableRows"/> rows.</summary>
     private void SeriesTable(string[] headers, Func<int, int, string[]> cells)

@@ -75,6 +75,10 @@ internal sealed partial class HtmlReport
                 "p",
                 $"The two clocks were tied by {Plural(a.Marks, "mark")}: ratio {a.ClockRatio.ToString("0.000000", CultureInfo.InvariantCulture)}, drift {Seconds(a.DriftSeconds)}; the log's line of a mark is {Seconds(a.MedianDelaySeconds)} late (median), {Seconds(a.MaxDelaySeconds)} at most. Tolerance: {Seconds(_report.Options.ToleranceSeconds)}.",
                 "note");
+            if (a.Jumps.Count > 0)
+            {
+                _html.Element("p", $"A clock jumped {Plural(a.Jumps.Count, "time")}, as when the machine stood still; each side is tied apart: {Jumps(a.Jumps)}.", "note");
+            }
         }
 
         _html.EndSection();
@@ -182,6 +186,7 @@ internal sealed partial class HtmlReport
             "Options and time",
             ["name", "<value"],
             [
+                ["IOMMU", o.Iommu],
                 ["paging mode", ModeName(o.Mode)],
                 ["invalidation", o.Invalidation],
                 ["caching of the model", o.Caching],

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Reflection;
 using System.Text;
 using Ioasis.Replay.Report;
 using static Ioasis.Cli.Rendering.Format;
@@ -31,19 +30,7 @@ internal sealed partial class HtmlReport
     private void Page()
     {
         string name = InputName();
-        _html.Raw("""
-            <!doctype html>
-            <html lang="en">
-            <head>
-            <meta charset="utf-8">
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <meta name="color-scheme" content="light dark">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
-            <link rel="icon" href="data:,">
-
-            """);
-        _html.Element("title", $"{name}: Ioasis replay");
-        _html.Raw("<style>\n").Raw(Asset("uPlot.css")).Raw("\n").Raw(Asset("report.css")).Raw("</style>\n</head>\n<body>\n");
+        HtmlPage.Begin(_html, $"{name}: Ioasis replay");
         Header(name);
         _html.Raw("<main>\n");
         Figures();
@@ -59,11 +46,8 @@ internal sealed partial class HtmlReport
         Oddities();
         Attribution();
         Run();
-        _html.Raw("</main>\n<footer><p>").Text($"Made by {_report.Tool}. ")
-            .Raw("Plots by uPlot, MIT licence, © Leon Sorokin.</p></footer>\n<script type=\"application/json\" id=\"report-data\">")
-            .Raw(PlotData.ToJson(_report))
-            .Raw("</script>\n<script>\n/*\n").Raw(Asset("uPlot.LICENSE")).Raw("*/\n").Raw(Asset("uPlot.js")).Raw("</script>\n<script>\n")
-            .Raw(Asset("report.js")).Raw("</script>\n</body>\n</html>\n");
+        _html.Raw("</main>\n");
+        HtmlPage.End(_html, _report.Tool, PlotData.ToJson(_report), "report.js");
     }
 
     private void Header(string name)
@@ -138,12 +122,4 @@ internal sealed partial class HtmlReport
     private static string ModeName(string mode) => mode.Length > 1 ? char.ToUpperInvariant(mode[0]) + mode[1..] : mode;
 
     private static string Ways(ReportOptions o) => o.IotlbWays >= o.IotlbEntries ? "fully associative" : $"{o.IotlbWays} ways";
-
-    private static string Asset(string name)
-    {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)
-            ?? throw new InvalidOperationException($"the program was built without {name}");
-        using StreamReader reader = new(stream, Encoding.UTF8);
-        return reader.ReadToEnd();
-    }
 }

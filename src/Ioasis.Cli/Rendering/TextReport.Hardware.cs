@@ -100,6 +100,10 @@ internal sealed partial class TextReport
         if (log.Alignment is { } a)
         {
             Prose($"clocks tied by {Plural(a.Marks, "mark")}: ratio {a.ClockRatio.ToString("0.000000", CultureInfo.InvariantCulture)}, drift {Seconds(a.DriftSeconds)}; a mark's line is {Seconds(a.MedianDelaySeconds)} late (median), {Seconds(a.MaxDelaySeconds)} at most; tolerance {Seconds(_report.Options.ToleranceSeconds)}");
+            if (a.Jumps.Count > 0)
+            {
+                Prose($"a clock jumped {Plural(a.Jumps.Count, "time")}, as when the machine stood still; each side is tied apart: {Jumps(a.Jumps)}");
+            }
         }
 
         static string Of(IReadOnlyList<NamedCount> counts, string name) =>

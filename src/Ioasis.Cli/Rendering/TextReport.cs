@@ -117,7 +117,7 @@ internal sealed partial class TextReport
     {
         ReportOptions o = _report.Options;
         string ways = o.IotlbWays >= o.IotlbEntries ? "fully associative" : $"{o.IotlbWays} ways";
-        Prose($"replayed with {o.Mode}, {o.Invalidation} invalidation, {o.Caching} caches, IOTLB of {o.IotlbEntries} ({ways}), check {o.Check}, seed {o.Seed.ToString(CultureInfo.InvariantCulture)}");
+        Prose($"replayed on {o.Iommu} with {o.Mode}, {o.Invalidation} invalidation, {o.Caching} caches, IOTLB of {o.IotlbEntries} ({ways}), check {o.Check}, seed {o.Seed.ToString(CultureInfo.InvariantCulture)}");
     }
 
     private void Devices()

@@ -15,7 +15,7 @@ internal sealed partial class IovaRangeTree
 {
     private const int None = 0;
 
-    // Node 0 is nobody: its longest range is 0, and nothing is ever stored there.
+    // Node 0 means "no node": its longest range is 0, and nothing is ever stored there.
     private Node[] _nodes = new Node[16];
     private int _used = 1;
     private int _freeHead;

@@ -171,7 +171,7 @@ public sealed partial class PasidSet
         }
     }
 
-    /// <summary>Has an observer told of events from now on. Twice is as once.</summary>
+    /// <summary>Has an observer told of events from now on. To add an observer a second time has no effect.</summary>
     public void Subscribe(IPasidObserver observer)
     {
         ArgumentNullException.ThrowIfNull(observer);

@@ -7,13 +7,13 @@ namespace Ioasis.Core;
 /// <summary>How a deferrable write ended.</summary>
 public enum DeferrableWriteResult
 {
-    /// <summary>The device has the command (x86: ZF clear).</summary>
+    /// <summary>The device has the command (ENQCMD: ZF clear).</summary>
     Accepted,
 
-    /// <summary>The queue is full (x86: ZF set).</summary>
+    /// <summary>The queue is full (ENQCMD: ZF set).</summary>
     Retry,
 
-    /// <summary>A fault in the thread (x86: general protection): it has no PASID, or the operand is bad. Nothing was sent.</summary>
+    /// <summary>A fault in the thread (a general protection fault): it has no PASID, or the operand is bad. Nothing was sent.</summary>
     Fault,
 
     /// <summary>The guest's PASID is not in its machine's table: an exit to the monitor. Nothing was sent (S1.13).</summary>
@@ -21,8 +21,8 @@ public enum DeferrableWriteResult
 }
 
 /// <summary>
-/// The instructions by which threads give commands to shared work queues (PCIe: deferrable memory writes; x86 has ENQCMD and
-/// ENQCMDS): the PASID in the command is the thread's, whatever the thread wrote there.
+/// The instructions by which threads give commands to shared work queues (PCIe: deferrable memory writes; ENQCMD and ENQCMDS of
+/// the processor): the PASID in the command is the thread's, whatever the thread wrote there.
 /// </summary>
 public static class DeferrableWrite
 {

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>
-/// The PASID register of a thread, as x86 has it (Intel SDM, "IA32_PASID"): a PASID of 20 bits and a valid bit of the hardware's,
+/// The PASID register of a thread (IA32_PASID, whose form this is): a PASID of 20 bits and a valid bit of the hardware's,
 /// which is no part of the PASID (S2.5).
 /// </summary>
 /// <param name="Value">Bit 31 valid, bits 19:0 the PASID; the rest is 0.</param>

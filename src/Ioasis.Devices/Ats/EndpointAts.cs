@@ -289,9 +289,10 @@ public sealed class EndpointAts
         AtsStatus status = AtsStatus.Success;
         if (page.Allows(isWrite) || (status = Translate(pasid, address, isWrite, mark, out page)) == AtsStatus.Success)
         {
-            DmaFlags flags = pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None;
-            DmaRequest request = new(_id, new(page.Address + (address & PageMask)), flags, DmaKind.Translated, pasid);
-            DmaStatus done = isWrite ? _port.Write(request with { Flags = flags | DmaFlags.Write }, source) : _port.Read(request, destination);
+            // A translated request carries no PASID unless software enabled it (PCIe 6.0, 7.8.9.3, "Translated Requests with PASID Enable").
+            DmaFlags flags = isWrite ? DmaFlags.Write : DmaFlags.None;
+            DmaRequest request = new(_id, new(page.Address + (address & PageMask)), flags, DmaKind.Translated);
+            DmaStatus done = isWrite ? _port.Write(request, source) : _port.Read(request, destination);
             status = done == DmaStatus.Success ? AtsStatus.Success : AtsStatus.Error;
         }
 

@@ -37,6 +37,12 @@ public sealed record DeviceLocation
 
     /// <summary>Its name; null for one made of its address.</summary>
     public string? Name { get; init; }
+
+    /// <summary>What else its text says of the machine, by the keys that were added (<see cref="DeviceKinds.AddMachineKey"/>).</summary>
+    public IReadOnlyDictionary<string, string> Others { get; init; } = NoOthers;
+
+    // One for all, so that two locations of which nothing is said are equal.
+    internal static IReadOnlyDictionary<string, string> NoOthers { get; } = new Dictionary<string, string>(StringComparer.Ordinal);
 }
 
 /// <summary>Something in a device's text that is not possible. The message is a sentence that names key, value and rule.</summary>

@@ -7,6 +7,7 @@ namespace Ioasis.Devices;
 public sealed class DeviceKinds
 {
     private readonly List<DeviceKind> _kinds = [];
+    private readonly List<DeviceKey> _machineKeys = [.. DeviceLocation.Keys];
 
     /// <summary>The kinds, in the order in which they were added.</summary>
     public IReadOnlyList<DeviceKind> All => _kinds;
@@ -17,6 +18,9 @@ public sealed class DeviceKinds
         DeviceKinds kinds = new();
         kinds.Add(EduDevice.Kind);
         kinds.Add(Nvme.NvmeKind.Kind);
+        kinds.Add(Virtio.VirtioBlockKind.Kind);
+        kinds.Add(Ioat.IoatKind.Kind);
+        kinds.Add(Dsa.DsaKind.Kind);
         return kinds;
     }
 
@@ -30,7 +34,7 @@ public sealed class DeviceKinds
             throw new ArgumentException($"There is a kind \"{kind.Name}\" already.", nameof(kind));
         }
 
-        foreach (DeviceKey key in DeviceLocation.Keys)
+        foreach (DeviceKey key in _machineKeys)
         {
             if (kind.Keys.Any(other => string.Equals(other.Name, key.Name, StringComparison.Ordinal)))
             {
@@ -39,6 +43,19 @@ public sealed class DeviceKinds
         }
 
         _kinds.Add(kind);
+    }
+
+    /// <summary>Adds a key that every kind takes and that is the machine's (<see cref="DeviceLocation.Others"/>).</summary>
+    /// <exception cref="ArgumentException">A kind has a key of that name, or the machine.</exception>
+    public void AddMachineKey(DeviceKey key)
+    {
+        ArgumentNullException.ThrowIfNull(key);
+        if (_machineKeys.Concat(_kinds.SelectMany(static kind => kind.Keys)).Any(other => string.Equals(other.Name, key.Name, StringComparison.Ordinal)))
+        {
+            throw new ArgumentException($"There is a key \"{key.Name}\" already.", nameof(key));
+        }
+
+        _machineKeys.Add(key);
     }
 
     /// <summary>Makes a device.</summary>
@@ -68,14 +85,14 @@ public sealed class DeviceKinds
         }
     }
 
-    private static void CheckKeys(DeviceKind kind, DeviceSettings settings)
+    private void CheckKeys(DeviceKind kind, DeviceSettings settings)
     {
         foreach (string key in settings.Keys)
         {
-            DeviceKey known = kind.Keys.Concat(DeviceLocation.Keys)
+            DeviceKey known = kind.Keys.Concat(_machineKeys)
                 .FirstOrDefault(other => string.Equals(other.Name, key, StringComparison.Ordinal))
                 ?? throw new DeviceSettingException(
-                    $"\"{kind.Name}\" has no key \"{key}\": {string.Join(", ", kind.Keys.Concat(DeviceLocation.Keys).Select(static other => other.Name))} are known.");
+                    $"\"{kind.Name}\" has no key \"{key}\": {string.Join(", ", kind.Keys.Concat(_machineKeys).Select(static other => other.Name))} are known.");
             if (!known.IsRepeatable && settings.All(key).Count > 1)
             {
                 throw new DeviceSettingException($"{key} is given {settings.All(key).Count} times: once is possible.");
@@ -83,13 +100,21 @@ public sealed class DeviceKinds
         }
     }
 
-    private static DeviceLocation ReadLocation(DeviceSettings settings) => new()
+    private DeviceLocation ReadLocation(DeviceSettings settings) => new()
     {
         Address = settings.Text("addr") is { } address ? ParseAddress(address) : null,
         Iommu = (int)settings.Number("iommu", 0, 0, 255),
         Group = settings.Has("group") ? (int)settings.Number("group", 0, 0, int.MaxValue) : null,
         Name = settings.Text("name"),
+        Others = ReadOthers(settings),
     };
+
+    private IReadOnlyDictionary<string, string> ReadOthers(DeviceSettings settings)
+    {
+        Dictionary<string, string> others = _machineKeys.Skip(DeviceLocation.Keys.Count).Where(key => settings.Has(key.Name))
+            .ToDictionary(static key => key.Name, key => settings.Text(key.Name)!, StringComparer.Ordinal);
+        return others.Count == 0 ? DeviceLocation.NoOthers : others;
+    }
 
     private static DeviceId ParseAddress(string text)
     {

@@ -10,8 +10,8 @@ namespace Ioasis.Devices.Nvme;
 /// </summary>
 internal sealed class NvmeNamespace : IDisposable
 {
-    private readonly NvmeStore _data;
-    private NvmeStore? _metadata;
+    private readonly BlockStore _data;
+    private BlockStore? _metadata;
 
     /// <summary>Makes it.</summary>
     /// <exception cref="IOException">Its file cannot be used.</exception>
@@ -22,9 +22,7 @@ internal sealed class NvmeNamespace : IDisposable
         IsReadOnly = options.IsReadOnly;
         Format = FindFormat(options.BlockSize, options.MetadataSize);
         IsExtended = options.ExtendedBlocks && options.MetadataSize > 0;
-        _data = options.File is { } path
-            ? new FileNvmeStore(path, options.Size, options.IsReadOnly)
-            : new MemoryNvmeStore(options.Size > 0 ? options.Size : 64 << 20);
+        _data = BlockStore.Open(options.File, options.Size, options.IsReadOnly);
         MakeMetadata();
 
         // The same text gives the same names, so that a disk is known again.
@@ -82,10 +80,10 @@ internal sealed class NvmeNamespace : IDisposable
     public byte[] Uuid { get; }
 
     /// <summary>Its data.</summary>
-    public NvmeStore Data => _data;
+    public BlockStore Data => _data;
 
     /// <summary>Its metadata; null if its format has none.</summary>
-    public NvmeStore? Metadata => _metadata;
+    public BlockStore? Metadata => _metadata;
 
     /// <summary>Read commands so far.</summary>
     public ulong Reads { get; set; }
@@ -144,5 +142,5 @@ internal sealed class NvmeNamespace : IDisposable
         _metadata?.Dispose();
     }
 
-    private void MakeMetadata() => _metadata = MetadataSize > 0 ? new MemoryNvmeStore((long)Blocks * MetadataSize) : null;
+    private void MakeMetadata() => _metadata = MetadataSize > 0 ? new MemoryBlockStore((long)Blocks * MetadataSize) : null;
 }

@@ -22,6 +22,7 @@ internal sealed class PciConfigSpace
     private const ushort CommandSystemError = 0x100;
     private const ushort StatusInterrupt = 8;
     private const ushort StatusCapabilities = 16;
+    private const int WindowData = 16;
 
     private readonly IoLock _lock = new();
     private readonly PciDeviceDescription _description;
@@ -31,6 +32,7 @@ internal sealed class PciConfigSpace
     private int _msi;
     private int _msiX;
     private int _express;
+    private int _window;
     private int _next;
     private int _lastCapability;
     private int _lastExtended;
@@ -123,6 +125,45 @@ internal sealed class PciConfigSpace
         }
     }
 
+    /// <summary>Whether an access touches the data of the window to registers, and where that leads.</summary>
+    /// <param name="offset">The access.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <param name="target">Base address register, place in it, and bytes.</param>
+    public bool TryGetWindow(int offset, int length, out (int Bar, uint Offset, int Size) target)
+    {
+        target = default;
+        if (_window == 0 || offset >= _window + WindowData + 4 || offset + length <= _window + WindowData)
+        {
+            return false;
+        }
+
+        using (_lock.Acquire())
+        {
+            ReadOnlySpan<byte> window = _bytes.AsSpan(_window);
+            uint size = BinaryPrimitives.ReadUInt32LittleEndian(window[12..]);
+            target = (window[4], BinaryPrimitives.ReadUInt32LittleEndian(window[8..]), (int)size);
+            return size is 1 or 2 or 4 && target.Bar < 6 && target.Offset % size == 0;
+        }
+    }
+
+    /// <summary>Reads the data of the window to registers.</summary>
+    public void ReadWindow(Span<byte> data)
+    {
+        using (_lock.Acquire())
+        {
+            _bytes.AsSpan(_window + WindowData, data.Length).CopyTo(data);
+        }
+    }
+
+    /// <summary>Writes the data of the window to registers.</summary>
+    public void WriteWindow(ReadOnlySpan<byte> data)
+    {
+        using (_lock.Acquire())
+        {
+            data.CopyTo(_bytes.AsSpan(_window + WindowData));
+        }
+    }
+
     private void SetBits(int offset, ushort bits, bool on)
     {
         Span<byte> at = _bytes.AsSpan(offset);
@@ -188,6 +229,23 @@ internal sealed class PciConfigSpace
             Put16(_msiX + 2, (ushort)(x.Vectors - 1));
             Put32(_msiX + 4, x.TableOffset | (uint)x.Bar);
             Put32(_msiX + 8, x.PendingOffset | (uint)x.Bar);
+        }
+
+        foreach (PciVendorCapability vendor in _description.VendorCapabilities)
+        {
+            int at = Add(0x09, 3 + vendor.Body.Count);
+            _initial[at + 2] = (byte)(3 + vendor.Body.Count);
+            for (int i = 0; i < vendor.Body.Count; i++)
+            {
+                _initial[at + 3 + i] = vendor.Body[i];
+            }
+
+            if (vendor.IsWindow)
+            {
+                _window = at;
+                _writable[at + 4] = 0xff;
+                _writable.AsSpan(at + 8, 12).Fill(0xff);
+            }
         }
 
         _next = 0x100;

@@ -28,8 +28,18 @@ public abstract class PciDevice : IDisposable
     /// <param name="description">What it is.</param>
     /// <exception cref="ArgumentException">The description does not fit together.</exception>
     protected PciDevice(PciDeviceDescription description)
+        : this(description, static device => new PciDeviceBackend(device))
+    {
+    }
+
+    /// <summary>Makes a device whose registers, configuration space and interrupts are elsewhere: in another process, say.</summary>
+    /// <param name="description">What it is.</param>
+    /// <param name="backend">Makes what VFIO's callers see; the device itself is not finished then.</param>
+    /// <exception cref="ArgumentException">The description does not fit together.</exception>
+    protected PciDevice(PciDeviceDescription description, Func<PciDevice, IVfioDeviceBackend> backend)
     {
         ArgumentNullException.ThrowIfNull(description);
+        ArgumentNullException.ThrowIfNull(backend);
         if (description.FindFault() is { } fault)
         {
             throw new ArgumentException(fault, nameof(description));
@@ -44,7 +54,7 @@ public abstract class PciDevice : IDisposable
             _memories[bar.Register] = bar.IsMemory ? SharedPages.Create(bar.Size) : null;
         }
 
-        Backend = new PciDeviceBackend(this);
+        Backend = backend(this);
     }
 
     /// <summary>What it is.</summary>
@@ -93,7 +103,7 @@ public abstract class PciDevice : IDisposable
 
     /// <summary>The machine's firmware gives its registers addresses. Before anybody opens it.</summary>
     /// <param name="bases">One for each base address register of the description, in its order.</param>
-    public void Assign(ReadOnlySpan<ulong> bases) => _config = new(_description, bases);
+    public virtual void Assign(ReadOnlySpan<ulong> bases) => _config = new(_description, bases);
 
     /// <summary>The device is in a machine: its requests go there from now on.</summary>
     public void Connect(DeviceConnection connection)
@@ -143,6 +153,8 @@ public abstract class PciDevice : IDisposable
 
     internal void CallWrite(int bar, ulong offset, int size, ulong value) => WriteRegister(bar, offset, size, value);
 
+    internal bool CallWriteBlock(int bar, ulong offset, ReadOnlySpan<byte> block) => WriteBlock(bar, offset, block);
+
     internal void CallReset()
     {
         using (_powerLock.Acquire())
@@ -188,6 +200,15 @@ public abstract class PciDevice : IDisposable
     /// <param name="size">1, 2, 4 or 8 bytes.</param>
     /// <param name="value">The value.</param>
     protected abstract void WriteRegister(int bar, ulong offset, int size, ulong value);
+
+    /// <summary>
+    /// 64 bytes are written at once, as processors do by MOVDIR64B. A device that knows nothing of it gets them as words.
+    /// </summary>
+    /// <param name="bar">Base address register.</param>
+    /// <param name="offset">Offset, aligned to 64.</param>
+    /// <param name="block">The bytes.</param>
+    /// <returns>Whether it took them.</returns>
+    protected virtual bool WriteBlock(int bar, ulong offset, ReadOnlySpan<byte> block) => false;
 
     /// <summary>The device goes back to the state after power-up. Its memory is cleared already.</summary>
     protected abstract void OnReset();

@@ -13,6 +13,8 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     private const int PageSize = 4096;
     private const int LastFeature = 12;
 
+    private const int BlockSize = 64;
+
     private readonly PciDevice _device;
     private readonly PciIoEvents _ioEvents;
 
@@ -104,6 +106,16 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
                 return Errno.BadAddress;
             }
 
+            if (_device.Config.TryGetWindow((int)offset, destination.Length, out (int Bar, uint Offset, int Size) target))
+            {
+                Span<byte> data = stackalloc byte[4];
+                data = data[..target.Size];
+                if (Read(target.Bar, target.Offset, data, out int read) == Errno.Success && read == target.Size)
+                {
+                    _device.Config.WriteWindow(data);
+                }
+            }
+
             VfioPciInterrupt? kind = _device.Interrupts.Kind;
             _device.Config.Read(
                 (int)offset,
@@ -138,6 +150,13 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
             else if (was != IsMemoryEnabled)
             {
                 _watcher(!was);
+            }
+            else if (_device.Config.TryGetWindow((int)offset, source.Length, out (int Bar, uint Offset, int Size) target))
+            {
+                Span<byte> data = stackalloc byte[4];
+                data = data[..target.Size];
+                _device.Config.ReadWindow(data);
+                _ = Write(target.Bar, target.Offset, data, out _);
             }
 
             _device.Interrupts.SetDisabled((_device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
@@ -268,7 +287,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
     /// <inheritdoc/>
     public Errno SetIoEvent(in VfioIoEvent write, int descriptor, IVfioEventSource events)
     {
-        // Only base address registers, and no write of 8 bytes: what vfio-pci does on x86. Alignment is the device's affair.
+        // Only base address registers, and no write of 8 bytes: what vfio-pci does where the processor has no I/O of 8 bytes. Alignment is the device's affair.
         ulong size = (ulong)write.Size;
         if (write.Region > (int)VfioPciRegion.Bar5
             || _device.BarOf(write.Region) is not { } bar
@@ -430,6 +449,11 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
 
     private Errno WriteBar(int index, ulong offset, ReadOnlySpan<byte> source)
     {
+        if (source.Length == BlockSize && offset % BlockSize == 0 && !IsMsiXTable(index, offset, out _) && _device.CallWriteBlock(index, offset, source))
+        {
+            return Errno.Success;
+        }
+
         Span<byte> word = stackalloc byte[8];
         while (!source.IsEmpty)
         {

@@ -47,6 +47,9 @@ public sealed record PciDeviceDescription
     /// <summary>PASID bits, 0 to 20; 0 for no capability. Only with <see cref="IsExpress"/>.</summary>
     public int PasidBits { get; init; }
 
+    /// <summary>Vendor-specific capabilities, in their order.</summary>
+    public IReadOnlyList<PciVendorCapability> VendorCapabilities { get; init; } = [];
+
     /// <summary>Whether software can reset the function by itself.</summary>
     public bool CanReset { get; init; } = true;
 
@@ -153,3 +156,14 @@ public sealed record PciBar(int Register, ulong Size)
 /// <param name="TableOffset">Where the table of 16 bytes a vector begins, a multiple of 8.</param>
 /// <param name="PendingOffset">Where the pending bits begin, a multiple of 8.</param>
 public sealed record PciMsiX(int Vectors, int Bar, uint TableOffset, uint PendingOffset);
+
+/// <summary>A vendor-specific capability (PCI Local Bus 3.0, appendix H: ID 9).</summary>
+/// <param name="Body">What follows its ID, its link and its length: at most 253 bytes.</param>
+public sealed record PciVendorCapability(IReadOnlyList<byte> Body)
+{
+    /// <summary>
+    /// Whether accesses of configuration space reach base address registers through it: the register's number at offset 4, the place
+    /// in it at 8, 1, 2 or 4 bytes at 12, and the data at 16 (virtio 1.3, section 4.1.4.9). A device has one at most.
+    /// </summary>
+    public bool IsWindow { get; init; }
+}

@@ -37,6 +37,17 @@ public abstract class EmbeddedIommu : IDisposable
     /// <summary>The sums of <see cref="GetActivity"/>, for those that look often.</summary>
     public abstract IommuActivityTotals GetTotals();
 
+    /// <summary>The specification's words for a fault's code (<see cref="IommuFault.Cause"/>); "other" for one that it does not have.</summary>
+    public abstract string NameOfFault(int cause);
+
+    /// <summary>Whether a fault's code can mean that a page is not mapped, or not for this access.</summary>
+    /// <param name="cause">The code.</param>
+    /// <param name="write">The access was a write.</param>
+    public abstract bool IsPageFault(int cause, bool write);
+
+    /// <summary>The bits of an address that a fault record keeps.</summary>
+    public virtual ulong FaultAddressMask => ulong.MaxValue;
+
     /// <summary>What there is to say of it to people: a word and its value.</summary>
     public abstract IReadOnlyDictionary<string, string> Describe();
 
@@ -61,6 +72,45 @@ public abstract class EmbeddedIommu : IDisposable
 
     /// <summary>Stops the driver.</summary>
     protected abstract void Dispose(bool disposing);
+}
+
+/// <summary>An IOMMU of a kind: the model of its hardware, and the driver that has taken it.</summary>
+/// <typeparam name="THardware">The model.</typeparam>
+/// <typeparam name="TInstance">The driver.</typeparam>
+public abstract class EmbeddedIommu<THardware, TInstance> : EmbeddedIommu
+    where THardware : class, IDmaPort, IPcieAtsPort, IRegisterWindow
+    where TInstance : IommuInstance, IDisposable
+{
+    private protected EmbeddedIommu()
+    {
+    }
+
+    /// <summary>The hardware.</summary>
+    public THardware Hardware { get; private protected init; } = null!;
+
+    /// <summary>The driver.</summary>
+    public TInstance Instance { get; private protected init; } = null!;
+
+    /// <inheritdoc/>
+    public override IommuInstance Driver => Instance;
+
+    /// <inheritdoc/>
+    public override IDmaPort Port => Hardware;
+
+    /// <inheritdoc/>
+    public override IPcieAtsPort Messages => Hardware;
+
+    /// <inheritdoc/>
+    public override IRegisterWindow Registers => Hardware;
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            Instance.Dispose();
+        }
+    }
 }
 
 /// <summary>What an IOMMU did since it was made.</summary>

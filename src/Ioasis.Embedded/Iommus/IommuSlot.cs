@@ -1,5 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -10,12 +12,13 @@ namespace Ioasis.Embedded;
 /// A place for an IOMMU in a machine: which kind stands there, and how it is made. Each kind is a type derived from this one, and
 /// a line in <see cref="Kinds"/>.
 /// </summary>
-public abstract record IommuSlot
+public abstract partial record IommuSlot
 {
     // An IOMMU with its driver is one file, and this is where it becomes known.
     private static readonly Dictionary<string, Func<IommuSlot>> s_kinds = new(StringComparer.Ordinal)
     {
         [RiscVIommuSlot.KindName] = static () => new RiscVIommuSlot(),
+        [VtdIommuSlot.KindName] = static () => new VtdIommuSlot(),
     };
 
     private protected IommuSlot()
@@ -28,6 +31,9 @@ public abstract record IommuSlot
     /// <summary>Which kind of IOMMU it is.</summary>
     public abstract string Kind { get; }
 
+    /// <summary>Bits of a physical address that it can reach.</summary>
+    public abstract int PhysicalBits { get; }
+
     /// <summary>Its name for people; null for one made of the kind and the place.</summary>
     public string? Name { get; init; }
 
@@ -39,8 +45,14 @@ public abstract record IommuSlot
     /// </summary>
     public AddressRange? MsiWindow { get; init; }
 
+    /// <summary>What it caches; null for what the platform's options say.</summary>
+    public CachingMode? Caching { get; init; }
+
     /// <summary>The formats that <see cref="Format"/> can name.</summary>
     public abstract IReadOnlyList<PageTableFormat> Formats { get; }
+
+    /// <summary>The format with the most IOVAs, the first one of several.</summary>
+    public PageTableFormat WidestFormat => Formats.MaxBy(static format => format.ApertureBits)!;
 
     /// <summary>Makes a slot of a kind with its defaults.</summary>
     public static bool TryCreate(string kind, [NotNullWhen(true)] out IommuSlot? slot)
@@ -53,6 +65,10 @@ public abstract record IommuSlot
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="InvalidOperationException">The driver does not take it; the log says why.</exception>
     internal abstract EmbeddedIommu Build(in IommuSite site);
+
+    /// <summary>The name of the IOMMU that is made: the slot's own, or the driver's, with the place behind it from the second on.</summary>
+    internal string NameAt(in IommuSite site, string driverName) =>
+        Name ?? (site.Index == 0 ? driverName : string.Create(CultureInfo.InvariantCulture, $"{driverName}{site.Index}"));
 
     internal static InvalidOperationException Refused(string name, Errno error) =>
         new($"The driver does not take the IOMMU {name}: {error}.");

@@ -4,6 +4,7 @@ using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Microsoft.Extensions.Logging;
@@ -11,7 +12,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Embedded;
 
 /// <summary>A RISC-V IOMMU.</summary>
-public sealed record RiscVIommuSlot : IommuSlot
+public sealed partial record RiscVIommuSlot : IommuSlot
 {
     /// <summary>The kind.</summary>
     public const string KindName = "riscv";
@@ -20,8 +21,10 @@ public sealed record RiscVIommuSlot : IommuSlot
     public override string Kind => KindName;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<PageTableFormat> Formats { get; } =
-        [PageTableFormat.Of<Sv48>(), PageTableFormat.Of<Sv39>(), PageTableFormat.Of<Sv57>()];
+    public override int PhysicalBits => SparsePhysicalMemory.MaxPhysicalBits;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<PageTableFormat> Formats => s_formats;
 
     /// <summary>
     /// The hardware; what the platform's options say of caches replaces its own (<see cref="EmbeddedPlatformOptions.Caching"/> and
@@ -37,9 +40,8 @@ public sealed record RiscVIommuSlot : IommuSlot
 }
 
 /// <summary>A RISC-V IOMMU of a platform, with its driver.</summary>
-public sealed class EmbeddedRiscVIommu : EmbeddedIommu
+public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuInstance>
 {
-    private readonly RiscVIommuInstance _driver;
     private readonly PagingMode _mode;
 
     internal EmbeddedRiscVIommu(RiscVIommuSlot slot, in IommuSite site)
@@ -50,7 +52,7 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu
         Hardware = new(
             slot.Hardware with
             {
-                Caching = options.Caching,
+                Caching = slot.Caching ?? options.Caching,
                 IotlbEntries = options.IotlbEntries,
                 IotlbWays = options.IotlbWays,
                 CollectStatistics = options.CollectStatistics,
@@ -59,7 +61,7 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu
             Interrupts,
             link: options.Link?.Invoke(Link) ?? Link);
         Link.Iommu = Hardware;
-        string name = slot.Name ?? (site.Index == 0 ? slot.Driver.Name : string.Create(CultureInfo.InvariantCulture, $"{slot.Driver.Name}{site.Index}"));
+        string name = slot.NameAt(site, slot.Driver.Name);
         _mode = ModeOf(slot.Format) ?? slot.Driver.PreferredMode;
         Errno error = RiscVIommuInstance.TryProbe(
             options.DriverRegisters?.Invoke(Hardware) ?? Hardware,
@@ -75,31 +77,13 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu
                 Logger = options.LoggerFactory.CreateLogger<RiscVIommuInstance>(),
             },
             out RiscVIommuInstance? driver);
-        _driver = error == Errno.Success ? driver! : throw IommuSlot.Refused(name, error);
-        Interrupts.Handler = _driver.HandleInterrupt;
+        Instance = error == Errno.Success ? driver! : throw IommuSlot.Refused(name, error);
+        Interrupts.Handler = Instance.HandleInterrupt;
         DevicePort = new(Hardware, Interrupts);
     }
 
     /// <inheritdoc/>
     public override string Kind => RiscVIommuSlot.KindName;
-
-    /// <summary>The hardware.</summary>
-    public RiscVIommu Hardware { get; }
-
-    /// <summary>The driver.</summary>
-    public RiscVIommuInstance Instance => _driver;
-
-    /// <inheritdoc/>
-    public override IommuInstance Driver => _driver;
-
-    /// <inheritdoc/>
-    public override IDmaPort Port => Hardware;
-
-    /// <inheritdoc/>
-    public override IPcieAtsPort Messages => Hardware;
-
-    /// <inheritdoc/>
-    public override IRegisterWindow Registers => Hardware;
 
     /// <inheritdoc/>
     public override IommuActivity GetActivity()
@@ -122,22 +106,20 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu
     }
 
     /// <inheritdoc/>
+    /// <remarks>Section 4.2, table of CAUSE encodings.</remarks>
+    public override string NameOfFault(int cause) => FaultCauses.NameOf((FaultCause)cause) ?? "other";
+
+    /// <inheritdoc/>
+    public override bool IsPageFault(int cause, bool write) => cause == (write ? 15 : 13);
+
+    /// <inheritdoc/>
     public override IReadOnlyDictionary<string, string> Describe() => new Dictionary<string, string>(StringComparer.Ordinal)
     {
         ["mode"] = _mode.ToString().ToLowerInvariant(),
-        ["directory-levels"] = _driver.DirectoryLevels.ToString(CultureInfo.InvariantCulture),
-        ["pasid-bits"] = _driver.Capabilities.PasidBits.ToString(CultureInfo.InvariantCulture),
-        ["capabilities"] = string.Create(CultureInfo.InvariantCulture, $"0x{_driver.CapabilitiesRegister:x}"),
+        ["directory-levels"] = Instance.DirectoryLevels.ToString(CultureInfo.InvariantCulture),
+        ["pasid-bits"] = Instance.Capabilities.PasidBits.ToString(CultureInfo.InvariantCulture),
+        ["capabilities"] = string.Create(CultureInfo.InvariantCulture, $"0x{Instance.CapabilitiesRegister:x}"),
     };
-
-    /// <inheritdoc/>
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            _driver.Dispose();
-        }
-    }
 
     private static PagingMode? ModeOf(PageTableFormat? format) =>
         format is null ? null

@@ -1,4 +1,5 @@
 using Ioasis.Embedded;
+using Ioasis.Exec.Sanitizing;
 using Ioasis.Primitives;
 
 namespace Ioasis.Exec;
@@ -16,18 +17,21 @@ internal sealed class CallTable : IDisposable
     private readonly DevicePages _pages = new();
     private readonly Processes _processes;
     private readonly RegisterTraps _traps;
+    private readonly MemoryCalls _memory;
 
-    public CallTable(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles)
+    public CallTable(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, DmaSanitizer? sanitizer = null)
     {
         _handles = handles;
         _paths = new(tree);
-        _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory));
+        _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory), sanitizer);
         pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
         _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
         _traps = new(_processes, handles);
+        _memory = new(_processes, pages);
         handles.Mappings = () => platform.Audit.Areas;
         handles.HandleClosed = handle =>
         {
+            sanitizer?.Closed(handle);
             _processes.Forget(handle);
             _pages.Forget(handle);
         };
@@ -50,9 +54,21 @@ internal sealed class CallTable : IDisposable
         _paths.Dispose();
     }
 
+    /// <summary>Whether a call takes away memory that no device can have: it goes on at once. Takes no lock and does not allocate.</summary>
+    public bool IsOfNoInterest(in Notification call) => _memory.IsOfNoInterest(call);
+
     /// <summary>Answers a call.</summary>
     public Answer Handle(in Notification call, ICallSource source)
     {
+        if (MemoryCalls.Takes(call))
+        {
+            _memory.Look(call, source);
+            if (!MemoryCalls.MapsFile(call))
+            {
+                return Answer.Continue;
+            }
+        }
+
         _handles.Drain();
         Caller caller = new(call, source, _processes, _handles);
         int first = (int)call.Argument0;

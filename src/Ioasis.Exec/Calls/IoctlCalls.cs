@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -10,7 +11,7 @@ namespace Ioasis.Exec;
 /// Ioctls of descriptors that are ours: the argument is copied from the program, descriptors in it become those of our kernel, and what the
 /// call changed is copied back.
 /// </summary>
-internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
+internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer? sanitizer = null)
 {
     // Larger arguments are those of nobody; what lies beyond counts as memory that is not there.
     private const int LargestArgument = 65536;
@@ -56,6 +57,7 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
         Span<byte> bytes = buffer.AsSpan(0, Math.Max(0, Take(caller, form, argument, buffer)));
         bytes.CopyTo(before);
 
+        sanitizer?.Drain();
         Temporary temporary = new(process!.Kernel);
         try
         {
@@ -73,6 +75,7 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files)
                 result = process.Kernel.Ioctl(opened, request, bytes);
             }
 
+            sanitizer?.Called(caller, process, handle, request, before.AsSpan(0, bytes.Length), bytes, result);
             return Finish(caller, process, handle, request, argument, bytes, before, opened, result);
         }
         finally

@@ -25,6 +25,9 @@ internal sealed unsafe class HandleTable : IDisposable
     private readonly byte[] _events = new byte[4096];
     private readonly byte[] _folder;
 
+    // Handles that are there, and those whose release is under way in another thread.
+    private int _unreleased;
+
     private HandleTable(KernelProcess holder, int inotify, byte[] folder)
     {
         _holder = holder;
@@ -110,6 +113,7 @@ internal sealed unsafe class HandleTable : IDisposable
             return error;
         }
 
+        _ = Interlocked.Increment(ref _unreleased);
         handle = made;
         return Errno.Success;
     }
@@ -117,7 +121,7 @@ internal sealed unsafe class HandleTable : IDisposable
     /// <summary>Learns of everything that was closed until now. Before the next call is answered, whatever was closed before it is gone.</summary>
     public void Drain()
     {
-        if (_handles.IsEmpty)
+        if (Volatile.Read(ref _unreleased) == 0)
         {
             return;
         }
@@ -277,6 +281,8 @@ internal sealed unsafe class HandleTable : IDisposable
         {
             _ = SystemCalls.Close(handle.Path);
         }
+
+        _ = Interlocked.Decrement(ref _unreleased);
     }
 
     private static FileIdentity Identify(int file)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -54,7 +55,8 @@ internal sealed class QueuePump : IDisposable
 
     private void Move()
     {
-        Span<byte> events = stackalloc byte[4096];
+        // A queue of faults takes whole records only: room that is no multiple of theirs is an error, not a shorter answer.
+        Span<byte> events = stackalloc byte[4096 - (4096 % Unsafe.SizeOf<IommuHwptPgfault>())];
         while (Volatile.Read(ref _closed) == 0
             && ((IKernelAbi)_process).Poll(_descriptor, PollEvents.In, -1, out PollEvents ready) >= 0
             && (ready & PollEvents.In) != 0)

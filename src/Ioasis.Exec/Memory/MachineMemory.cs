@@ -6,7 +6,7 @@ namespace Ioasis.Exec;
 
 /// <summary>The physical memory of the machine: the platform's own, and the pages of the program's processes.</summary>
 /// <remarks>
-/// An exchange of 8 bytes in a process's memory excludes others of its kind, not stores of the process: tables whose entries
+/// An exchange of 8 bytes in another process's memory excludes others of its kind, not stores of the process: tables whose entries
 /// hardware updates lie in the platform's own.
 /// </remarks>
 internal sealed class MachineMemory(IPhysicalMemory own, ProgramPages pages) : IPhysicalMemory
@@ -21,17 +21,20 @@ internal sealed class MachineMemory(IPhysicalMemory own, ProgramPages pages) : I
             return own.Read(address, destination);
         }
 
+        using EpochReclaimer.Scope access = pages.Enter();
         while (destination.Length > 0)
         {
-            if (!IsProgram(address) || pages.Find(address, out ulong userAddress, out ulong left) is not { } memory)
+            if (!IsProgram(address))
             {
                 return MemoryStatus.AccessFault;
             }
 
+            ProgramMemory? memory = pages.Find(address, out ulong userAddress, out ulong left);
             int part = (int)Math.Min((ulong)destination.Length, left);
-            MemoryStatus status = memory.ReadAsDevice(userAddress, destination[..part]);
+            MemoryStatus status = memory?.ReadAsDevice(userAddress, destination[..part]) ?? MemoryStatus.AccessFault;
             if (status != MemoryStatus.Success)
             {
+                pages.NoteStale(address, writes: false);
                 return status;
             }
 
@@ -50,17 +53,20 @@ internal sealed class MachineMemory(IPhysicalMemory own, ProgramPages pages) : I
             return own.Write(address, source);
         }
 
+        using EpochReclaimer.Scope access = pages.Enter();
         while (source.Length > 0)
         {
-            if (!IsProgram(address) || pages.Find(address, out ulong userAddress, out ulong left) is not { } memory)
+            if (!IsProgram(address))
             {
                 return MemoryStatus.AccessFault;
             }
 
+            ProgramMemory? memory = pages.Find(address, out ulong userAddress, out ulong left);
             int part = (int)Math.Min((ulong)source.Length, left);
-            MemoryStatus status = memory.WriteAsDevice(userAddress, source[..part]);
+            MemoryStatus status = memory?.WriteAsDevice(userAddress, source[..part]) ?? MemoryStatus.AccessFault;
             if (status != MemoryStatus.Success)
             {
+                pages.NoteStale(address, writes: true);
                 return status;
             }
 
@@ -113,6 +119,21 @@ internal sealed class MachineMemory(IPhysicalMemory own, ProgramPages pages) : I
         if (!IsProgram(address))
         {
             return own.CompareExchange64(address, expected, desired, out observed);
+        }
+
+        observed = 0;
+        if ((address.Value & 7) != 0)
+        {
+            return MemoryStatus.AccessFault;
+        }
+
+        using (pages.Enter())
+        {
+            if (pages.Find(address, out ulong userAddress, out _) is { } memory
+                && memory.TryCompareExchange(userAddress, expected, desired, out observed))
+            {
+                return MemoryStatus.Success;
+            }
         }
 
         lock (_exchangeLock)

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -11,8 +12,7 @@ namespace Ioasis.Exec;
 /// Thread-safe. An address where nothing is gives an error, never a crash (invariant 7).
 /// </summary>
 /// <remarks>
-/// A page is not held: if the program unmaps it, a device that still has it mapped finds nothing there; if it maps another in its place, the device
-/// finds that one (docs/foreign-programs.md).
+/// A page is not held: if the program unmaps or replaces it, a device that still has it mapped finds nothing there (<see cref="MemoryCalls"/>).
 /// </remarks>
 internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
 {
@@ -21,6 +21,9 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
     private const uint Query = 0xc068_6611;
     private const ulong Readable = 1;
     private const ulong Writable = 2;
+    private const ulong SharedArea = 8;
+    private const ulong OrNext = 0x10;
+    private const int NameBytes = 16;
 
     private readonly int _memory;
     private readonly int _areas;
@@ -28,12 +31,18 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
     private int _thread;
     private int _references = 1;
 
+    // The machine is in the program's process, which needs no system call to be reached. What a copy does not find, the descriptor may: it has the
+    // rights of a debugger, as pinned pages can be written whatever becomes of the program's own rights.
+    private readonly bool _isOwn;
+
     private ProgramMemory(int thread, int memory, int areas, ProgramPages pages)
     {
+        Process = thread;
         _thread = thread;
         _memory = memory;
         _areas = areas;
         _pages = pages;
+        _isOwn = Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/self/task/{thread}"));
     }
 
     /// <summary>A thread of the process that lives: any will do, but the first one may be gone before the others.</summary>
@@ -42,6 +51,12 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         get => Volatile.Read(ref _thread);
         set => Volatile.Write(ref _thread, value);
     }
+
+    /// <summary>The thread by which it was found first: the process's number, as a rule.</summary>
+    public int Process { get; }
+
+    /// <summary>Where its gibibytes with pinned pages are in <see cref="ProgramPages"/>, whose lock guards the list.</summary>
+    public List<int> Places { get; } = [];
 
     /// <summary>Opens the memory that a process has now.</summary>
     /// <param name="thread">A thread of it.</param>
@@ -86,6 +101,11 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
             return Errno.BadAddress;
         }
 
+        if (_isOwn)
+        {
+            GuardedCopy.Recheck();
+        }
+
         // Up to the end of a granule: the next one may lie elsewhere.
         length = Math.Min(length, ProgramPages.GranuleSize - (userAddress & (ProgramPages.GranuleSize - 1)));
         Errno error = Check(userAddress, length, writable);
@@ -96,6 +116,27 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
 
         runLength = error == Errno.Success ? length : 0;
         return error;
+    }
+
+    /// <summary>Finds the area at an address, or the next one above it.</summary>
+    /// <returns>Whether there is one, and the system tells (from Linux 6.11 on).</returns>
+    public bool TryFindArea(ulong address, out MemoryArea area)
+    {
+        byte* name = stackalloc byte[NameBytes];
+        AreaQuery query = new()
+        {
+            Size = (ulong)sizeof(AreaQuery), QueryFlags = OrNext, Address = address, NameSize = NameBytes, Name = (ulong)name,
+        };
+        nint result = SystemCalls.Ioctl(_areas, Query, &query);
+        if (result == -(int)Errno.NameTooLong)
+        {
+            query = new() { Size = (ulong)sizeof(AreaQuery), QueryFlags = OrNext, Address = address };
+            result = SystemCalls.Ioctl(_areas, Query, &query);
+        }
+
+        bool isHeap = query.NameSize == 7 && new ReadOnlySpan<byte>(name, 6).SequenceEqual("[heap]"u8);
+        area = new(query.Start, query.End, (query.Flags & SharedArea) != 0, isHeap);
+        return result >= 0;
     }
 
     /// <summary>Finds the file that is mapped at an address.</summary>
@@ -139,11 +180,23 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
 
     /// <summary>A device reads.</summary>
     public MemoryStatus ReadAsDevice(ulong address, Span<byte> destination) =>
-        SystemCalls.ReadAt(_memory, destination, address) == destination.Length ? MemoryStatus.Success : MemoryStatus.AccessFault;
+        (_isOwn && GuardedCopy.TryRead(address, destination)) || SystemCalls.ReadAt(_memory, destination, address) == destination.Length
+            ? MemoryStatus.Success
+            : MemoryStatus.AccessFault;
 
     /// <summary>A device writes.</summary>
     public MemoryStatus WriteAsDevice(ulong address, ReadOnlySpan<byte> source) =>
-        SystemCalls.WriteAt(_memory, source, address) == source.Length ? MemoryStatus.Success : MemoryStatus.AccessFault;
+        (_isOwn && GuardedCopy.TryWrite(address, source)) || SystemCalls.WriteAt(_memory, source, address) == source.Length
+            ? MemoryStatus.Success
+            : MemoryStatus.AccessFault;
+
+    /// <summary>A device replaces 8 aligned bytes at once, if the memory is this process's own.</summary>
+    /// <returns>Whether it was done; if not, nothing was.</returns>
+    public bool TryCompareExchange(ulong address, ulong expected, ulong desired, out ulong observed)
+    {
+        observed = 0;
+        return _isOwn && GuardedCopy.TryCompareExchange((ulong*)address, expected, desired, out observed);
+    }
 
     /// <summary>Pages of it are pinned: it is there until they are not any more.</summary>
     public void Reference() => Interlocked.Increment(ref _references);
@@ -158,7 +211,7 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         }
     }
 
-    // Every area of the range allows the access; pages of files must be there, others come when they are needed.
+    // Every area of the range allows the access, and files are long enough.
     private Errno Check(ulong start, ulong length, bool writable)
     {
         ulong needed = Readable | (writable ? Writable : 0);
@@ -179,11 +232,12 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
                 return Errno.BadAddress;
             }
 
-            // A device's registers need not be there as pages: a container of VFIO maps them too.
+            // A device's registers need not be there as pages: a container of VFIO maps them too. A file's pages are there up to its end, so that
+            // the last one speaks for those before it, which come when they are needed as other memory does.
             if (query.Inode != 0 && !_pages.IsDevice(MakeNumber(query.Major, query.Minor), query.Inode))
             {
                 ulong end = Math.Min(query.End - 1, last);
-                if (!Touch(at, end))
+                if (!Touch(end & ~PageMask, end))
                 {
                     return Errno.BadAddress;
                 }
@@ -236,6 +290,7 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
     private struct AreaQuery
     {
         [FieldOffset(0)] public ulong Size;
+        [FieldOffset(8)] public ulong QueryFlags;
         [FieldOffset(16)] public ulong Address;
         [FieldOffset(24)] public ulong Start;
         [FieldOffset(32)] public ulong End;
@@ -244,5 +299,14 @@ internal sealed unsafe class ProgramMemory : IUserMemory, IDisposable
         [FieldOffset(64)] public ulong Inode;
         [FieldOffset(72)] public uint Major;
         [FieldOffset(76)] public uint Minor;
+        [FieldOffset(80)] public uint NameSize;
+        [FieldOffset(88)] public ulong Name;
     }
 }
+
+/// <summary>An area of a process's memory.</summary>
+/// <param name="Start">First byte.</param>
+/// <param name="End">Behind the last byte.</param>
+/// <param name="IsShared">Whether its pages are those of a file or of shared memory, and come back when they are dropped.</param>
+/// <param name="IsHeap">Whether it is what <c>brk</c> grows and shrinks.</param>
+internal readonly record struct MemoryArea(ulong Start, ulong End, bool IsShared, bool IsHeap);

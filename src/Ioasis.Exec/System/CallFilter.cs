@@ -12,11 +12,16 @@ internal static class CallNumber
     public const int FStat = 5;
     public const int LStat = 6;
     public const int Map = 9;
+    public const int Unmap = 11;
+    public const int Break = 12;
     public const int Ioctl = 16;
     public const int ReadAt = 17;
     public const int WriteAt = 18;
     public const int Access = 21;
+    public const int Remap = 25;
+    public const int Advise = 28;
     public const int Execute = 59;
+    public const int DetachShared = 67;
     public const int ReadLink = 89;
     public const int ChangeMode = 90;
     public const int ChangeOwner = 92;
@@ -39,7 +44,8 @@ internal static class CallNumber
 
 /// <summary>
 /// The filter under which a program runs: which of its system calls come to us. As few as can be: an ioctl only with VFIO's and iommufd's
-/// type, a read or write only of what a register, a queue of events or a configuration space can be, a mapping only of a file, shared.
+/// type, a read or write only of what a register, a queue of events or a configuration space can be, a mapping only of a file, shared, or
+/// one that takes the place of another; and what takes memory away, for devices may have it (<see cref="MemoryCalls"/>).
 /// </summary>
 internal sealed unsafe class CallFilter
 {
@@ -99,10 +105,11 @@ internal sealed unsafe class CallFilter
             Block(call, [new(LoadWord, Low(0)), new(JumpGreater, 2, 0, 1), new(Return, Notify), new(Return, Allow)]);
         }
 
-        // mmap: shared (also with validation), and of a file.
+        // mmap: at a fixed place, or shared (also with validation) and of a file.
         Block(CallNumber.Map,
         [
             new(LoadWord, Low(3)),
+            new(JumpSet, MemoryCalls.Fixed, 4, 0),
             new(JumpSet, 0x20, 4, 0),
             new(JumpSet, 1, 0, 3),
             new(LoadWord, Low(4)),
@@ -111,13 +118,25 @@ internal sealed unsafe class CallFilter
             new(Return, Allow),
         ]);
 
+        // madvise: what drops pages at once.
+        Block(CallNumber.Advise,
+        [
+            new(LoadWord, Low(2)),
+            new(JumpEqual, MemoryCalls.DropPages, 4, 0),
+            new(JumpEqual, MemoryCalls.RemovePages, 3, 0),
+            new(JumpEqual, MemoryCalls.DropLockedPages, 2, 0),
+            new(JumpEqual, MemoryCalls.GuardPages, 1, 0),
+            new(Return, Allow),
+            new(Return, Notify),
+        ]);
+
         ReadOnlySpan<int> always =
         [
             CallNumber.OpenAt, CallNumber.StatAt, CallNumber.FStat, CallNumber.Statx, CallNumber.Open, CallNumber.Stat, CallNumber.LStat,
             CallNumber.Access, CallNumber.AccessAt, CallNumber.AccessAt2, CallNumber.ReadLink, CallNumber.ReadLinkAt, CallNumber.OpenAt2,
             CallNumber.Execute, CallNumber.ExecuteAt, CallNumber.ChangeMode, CallNumber.ChangeOwner, CallNumber.ChangeLinkOwner,
             CallNumber.ChangeOwnerAt, CallNumber.ChangeModeAt, CallNumber.GetAttribute, CallNumber.GetLinkAttribute,
-            CallNumber.ListAttributes, CallNumber.ListLinkAttributes,
+            CallNumber.ListAttributes, CallNumber.ListLinkAttributes, CallNumber.Unmap, CallNumber.Remap, CallNumber.Break, CallNumber.DetachShared,
         ];
         foreach (int call in always)
         {

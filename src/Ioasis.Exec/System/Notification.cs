@@ -36,6 +36,9 @@ internal readonly record struct Answer(long Value, AnswerKind Kind)
 
     /// <summary>An error.</summary>
     public static Answer Of(Primitives.Errno error) => new(-(int)error, AnswerKind.Result);
+
+    /// <summary>Whether it is this error, given by us.</summary>
+    public bool IsError(Primitives.Errno error) => Kind == AnswerKind.Result && Value == -(int)error;
 }
 
 /// <summary>Who answers a system call.</summary>

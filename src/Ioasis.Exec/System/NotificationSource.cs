@@ -52,7 +52,8 @@ internal sealed unsafe class NotificationSource(int fd) : ICallSource, IDisposab
     public bool IsValid(ulong id) => SystemCalls.Ioctl(fd, IsStillThere, &id) == 0;
 
     /// <summary>Answers.</summary>
-    public void Reply(ulong id, in Answer answer)
+    /// <returns>Whether the caller still waited: one that died meanwhile needs no answer.</returns>
+    public bool TryReply(ulong id, in Answer answer)
     {
         Response response = new() { Id = id };
         if (answer.Kind == AnswerKind.Continue)
@@ -68,8 +69,7 @@ internal sealed unsafe class NotificationSource(int fd) : ICallSource, IDisposab
             response.Value = answer.Value;
         }
 
-        // A caller that died meanwhile needs none.
-        _ = SystemCalls.Ioctl(fd, Send, &response);
+        return SystemCalls.Ioctl(fd, Send, &response) == 0;
     }
 
     /// <inheritdoc/>

@@ -16,14 +16,29 @@ internal enum MemoryAction
 
     /// <summary>Combines it with a register or constant; the result goes into a register, back, or only into the flags.</summary>
     Combine,
+
+    /// <summary>Copies it into a vector register.</summary>
+    LoadVector,
+
+    /// <summary>Stores a vector register, or a part of it, there.</summary>
+    StoreVector,
+
+    /// <summary>Copies from one place of memory to another, perhaps again and again (MOVS).</summary>
+    MoveString,
+
+    /// <summary>Stores the accumulator, perhaps again and again (STOS).</summary>
+    StoreString,
+
+    /// <summary>Copies it into the accumulator, perhaps again and again (LODS).</summary>
+    LoadString,
 }
 
 /// <summary>
-/// An x86-64 instruction that accesses memory by moves and plain arithmetic, which is how compilers access registers of devices. Vector moves,
-/// string instructions and the rest are not decoded (Intel SDM volume 2, chapters 2 and 3-5).
+/// An x86-64 instruction that accesses memory by moves and plain arithmetic, which is how compilers and C libraries access registers of devices:
+/// also moves of vectors without a mask, and of strings. The rest is not decoded (Intel SDM volume 2, chapters 2 to 5).
 /// </summary>
 /// <param name="Length">Bytes of the instruction.</param>
-/// <param name="Size">Bytes of the memory operand: 1, 2, 4 or 8.</param>
+/// <param name="Size">Bytes of the memory operand: 1, 2, 4 or 8; up to 64 of a vector.</param>
 /// <param name="Action">What it does.</param>
 /// <param name="Operation">For <see cref="MemoryAction.Combine"/>: 0 to 7 as in the encoding (add, or, adc, sbb, and, sub, xor, cmp), 8 for test.</param>
 /// <param name="Register">The register operand, or -1 for the constant.</param>
@@ -32,7 +47,7 @@ internal enum MemoryAction
 /// <param name="IsSigned">A load extends the sign.</param>
 /// <param name="ToRegister">The result of a combination goes into the register.</param>
 /// <param name="Constant">The constant, extended.</param>
-internal readonly record struct Instruction(
+internal readonly partial record struct Instruction(
     int Length, int Size, MemoryAction Action, int Operation, int Register, int RegisterSize, bool IsHigh, bool IsSigned, bool ToRegister, ulong Constant)
 {
     /// <summary>Decodes an instruction.</summary>
@@ -41,12 +56,21 @@ internal readonly record struct Instruction(
     {
         instruction = default;
         int at = 0;
+        int repeat = 0;
         bool isWord = false;
+        bool hasBase = false;
         int rex = 0;
-        while (at < code.Length && code[at] is 0x66 or 0xf0 or 0x2e or 0x36 or 0x3e or 0x26 or 0x64 or 0x65)
+        while (at < code.Length && code[at] is 0x66 or 0xf0 or 0xf2 or 0xf3 or 0x2e or 0x36 or 0x3e or 0x26 or 0x64 or 0x65)
         {
             isWord |= code[at] == 0x66;
+            hasBase |= code[at] is 0x64 or 0x65;
+            repeat = code[at] is 0xf2 or 0xf3 ? code[at] : repeat;
             at++;
+        }
+
+        if (at < code.Length && code[at] is 0xc4 or 0xc5 or 0x62)
+        {
+            return !isWord && repeat == 0 && TryDecodeExtended(code, at, out instruction);
         }
 
         if (at < code.Length && (code[at] & 0xf0) == 0x40)
@@ -54,16 +78,28 @@ internal readonly record struct Instruction(
             rex = code[at++];
         }
 
-        if (at + 2 > code.Length)
+        if (at >= code.Length)
         {
             return false;
         }
 
         int wide = (rex & 8) != 0 ? 8 : isWord ? 2 : 4;
         int opcode = code[at++];
-        if (opcode == 0x0f)
+        if (opcode is 0xa4 or 0xa5 or 0xaa or 0xab or 0xac or 0xad)
         {
-            opcode = 0x0f00 | code[at++];
+            // A base of its own would count for the source alone.
+            instruction = DecodeString(opcode, at, (opcode & 1) == 0 ? 1 : wide, repeat != 0);
+            return !hasBase;
+        }
+
+        while (opcode is 0x0f or 0x0f38)
+        {
+            if (at >= code.Length)
+            {
+                return false;
+            }
+
+            opcode = (opcode << 8) | code[at++];
         }
 
         if (at >= code.Length || (code[at] & 0xc0) == 0xc0)
@@ -74,6 +110,19 @@ internal readonly record struct Instruction(
         int field = (code[at] >> 3) & 7;
         int register = field | ((rex & 4) << 1);
         if (!TrySkipOperand(code, ref at))
+        {
+            return false;
+        }
+
+        if (FindVectorMove(opcode, repeat != 0 ? repeat : isWord ? 0x66 : 0, (rex & 8) != 0) is { } move)
+        {
+            instruction = move.ToInstruction(at, register, 16, clearTo: 16);
+            return true;
+        }
+
+        // MOVDIRI stores as MOVNTI does.
+        opcode = opcode == 0x0f38f9 ? 0x0fc3 : opcode;
+        if (repeat != 0 || opcode > 0xffff)
         {
             return false;
         }
@@ -92,6 +141,10 @@ internal readonly record struct Instruction(
             case 0xc6 or 0xc7 when field == 0:
                 constant = Math.Min(size, 4);
                 found = found with { Action = MemoryAction.Store, Register = -1 };
+                break;
+            case 0x0fc3 when !isWord:
+                // MOVNTI.
+                found = found with { Action = MemoryAction.Store };
                 break;
             case 0x86 or 0x87:
                 found = found with { Action = MemoryAction.Exchange };

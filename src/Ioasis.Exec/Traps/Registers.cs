@@ -7,14 +7,21 @@ namespace Ioasis.Exec;
 [InlineArray(27)]
 internal struct Registers
 {
+    private const int AccumulatorIndex = 10;
+    private const int CountIndex = 11;
+    private const int SourceIndex = 13;
+    private const int DestinationIndex = 14;
     private const int InstructionPointerIndex = 16;
     private const int FlagsIndex = 18;
+    private const int FsBaseIndex = 21;
+    private const int GsBaseIndex = 22;
     private const ulong Carry = 1;
     private const ulong Parity = 4;
     private const ulong Adjust = 0x10;
     private const ulong Zero = 0x40;
     private const ulong Sign = 0x80;
     private const ulong Overflow = 0x800;
+    private const ulong Direction = 0x400;
 
     private ulong _first;
 
@@ -25,8 +32,28 @@ internal struct Registers
         set => this[InstructionPointerIndex] = value;
     }
 
+    /// <summary>Where a string instruction reads (RSI).</summary>
+    public readonly ulong Source => this[SourceIndex];
+
+    /// <summary>Where a string instruction writes (RDI).</summary>
+    public readonly ulong Destination => this[DestinationIndex];
+
+    /// <summary>RAX.</summary>
+    public readonly ulong Accumulator => this[AccumulatorIndex];
+
     // In the order of their numbers in an instruction: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15.
     private static ReadOnlySpan<byte> Indices => [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
+
+    /// <summary>Where a block goes.</summary>
+    public readonly ulong DestinationOf(in BlockStore block) => this[Indices[block.Destination]];
+
+    /// <summary>Where a block comes from.</summary>
+    public readonly ulong SourceOf(in BlockStore block) =>
+        (ulong)(long)block.Displacement
+        + (block.IsRelative ? InstructionPointer + (ulong)block.Length : 0)
+        + (block.Base >= 0 ? this[Indices[block.Base]] : 0)
+        + (block.Index >= 0 ? this[Indices[block.Index]] << block.Scale : 0)
+        + (block.SegmentBase switch { BlockStore.Fs => this[FsBaseIndex], BlockStore.Gs => this[GsBaseIndex], _ => 0 });
 
     /// <summary>The other operand of an instruction.</summary>
     public readonly ulong Operand(in Instruction instruction)
@@ -93,6 +120,22 @@ internal struct Registers
         flags |= (BitOperations.PopCount(result & 0xff) & 1) == 0 ? Parity : 0;
         this[FlagsIndex] = flags;
         return result;
+    }
+
+    /// <summary>A string instruction has made one of its moves.</summary>
+    /// <returns>Whether another follows; else the thread goes on behind the instruction.</returns>
+    public bool Advance(in Instruction instruction)
+    {
+        ulong step = (this[FlagsIndex] & Direction) != 0 ? (ulong)-instruction.Size : (ulong)instruction.Size;
+        this[SourceIndex] += instruction.Action == MemoryAction.StoreString ? 0 : step;
+        this[DestinationIndex] += instruction.Action == MemoryAction.LoadString ? 0 : step;
+        if (instruction.IsRepeated && --this[CountIndex] != 0)
+        {
+            return true;
+        }
+
+        this[InstructionPointerIndex] += (ulong)instruction.Length;
+        return false;
     }
 
     private static ulong Mask(int size) => size == 8 ? ulong.MaxValue : (1ul << (8 * size)) - 1;

@@ -9,8 +9,9 @@ namespace Ioasis.Exec;
 /// <param name="thread">The thread, which is stopped.</param>
 /// <param name="address">What it accesses.</param>
 /// <param name="registers">Its registers.</param>
+/// <param name="vectors">Its vector registers, as XSAVE has them; empty if they are to be asked for by ptrace.</param>
 /// <returns>Whether it was carried out: then the thread goes on behind it.</returns>
-internal delegate bool TrapHandler(int thread, ulong address, ref Registers registers);
+internal delegate bool TrapHandler(int thread, ulong address, ref Registers registers, Span<byte> vectors);
 
 /// <summary>
 /// Waits for the program and all that comes from it, in one thread: reaps what ends, and of processes that map registers of a device it takes the
@@ -21,18 +22,21 @@ internal sealed unsafe partial class Tracer : IDisposable
     private const int ChildSubreaper = 36;
     private const int WaitAll = 0x4000_0000;
     private const int WakeUp = 44;
+    private const int IllegalInstruction = 4;
     private const int BusError = 7;
     private const int TrapStop = 5;
     private const int EventStop = 128;
+    private const int EventExit = 6;
     private const int Continue = 7;
+    private const int Detach = 17;
     private const int GetRegisters = 12;
     private const int SetRegisters = 13;
     private const int GetSignal = 0x4202;
     private const int Seize = 0x4206;
     private const int Listen = 0x4208;
 
-    // Threads and children of traced processes are traced from their first instruction on; exec is told.
-    private const int Options = 2 | 4 | 8 | 16;
+    // Threads and children of traced processes are traced from their first instruction on; exec and exit are told.
+    private const int Options = 2 | 4 | 8 | 16 | 64;
 
     private readonly ConcurrentQueue<Action> _requests = new();
     private readonly HashSet<int> _traced = [];
@@ -180,11 +184,19 @@ internal sealed unsafe partial class Tracer : IDisposable
             return;
         }
 
+        if (kind == EventExit)
+        {
+            // Who ends is its parent's alone from here on: a tracer has the status first, and a parent that does not wait sees none.
+            _ = _traced.Remove(thread);
+            _ = SystemCalls.Trace(Detach, thread, 0, 0);
+            return;
+        }
+
         if (kind != 0)
         {
             deliver = 0;
         }
-        else if (signal == BusError && CarryOut(thread))
+        else if (signal is BusError or IllegalInstruction && CarryOut(thread))
         {
             deliver = 0;
         }
@@ -194,13 +206,14 @@ internal sealed unsafe partial class Tracer : IDisposable
 
     private bool CarryOut(int thread)
     {
+        // BUS_ADRERR; ILL_ILLOPN has the same number, and the instruction's own address.
         const int AddressError = 2;
         byte* information = stackalloc byte[128];
         Registers registers = default;
         if (SystemCalls.Trace(GetSignal, thread, 0, (nint)information) < 0
             || *(int*)(information + 8) != AddressError
             || SystemCalls.Trace(GetRegisters, thread, 0, (nint)(&registers)) < 0
-            || !_handler(thread, *(ulong*)(information + 16), ref registers))
+            || !_handler(thread, *(ulong*)(information + 16), ref registers, []))
         {
             return false;
         }

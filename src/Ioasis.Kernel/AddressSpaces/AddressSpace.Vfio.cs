@@ -78,7 +78,7 @@ internal sealed partial class AddressSpace
 
     /// <summary>Notes that the user's addresses of mappings are not valid any more. All or nothing.</summary>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if the range cuts one, or one is not valid already.</returns>
-    public Errno LoseAddresses(AddressRange range, bool isVersion2, out ulong bytes)
+    public Errno InvalidateUserAddresses(AddressRange range, bool isVersion2, out ulong bytes)
     {
         bytes = 0;
         using (_lock.Acquire())

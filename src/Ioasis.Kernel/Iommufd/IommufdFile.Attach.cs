@@ -128,7 +128,7 @@ internal sealed partial class IommufdFile
             }
         }
 
-        Errno made = AddTable(device.Device, ioas, HwptTraits.Automatic, null, out PageTableObject? added);
+        Errno made = AddTable(device.Device, ioas, HwptTraits.Automatic, null, 0, [], out PageTableObject? added);
         if (made != Errno.Success)
         {
             return Fail(made, out old);

@@ -75,7 +75,7 @@ internal sealed partial class IommufdFile
         bool pasid = (argument.Flags & HwptAllocFlags.Pasid) != 0;
         bool fault = (argument.Flags & HwptAllocFlags.FaultIdValid) != 0;
         if ((argument.Flags & ~KnownPagingFlags) != 0
-            || argument.DataType != HwptDataType.None
+            || (argument.DataType != HwptDataType.None && !device.Iommu.TakesPagingData((uint)argument.DataType))
             || (nestParent && (!capabilities.Nesting || fault))
             || (dirty && !capabilities.DirtyTracking)
             || (pasid && capabilities.PasidBits == 0))
@@ -86,7 +86,13 @@ internal sealed partial class IommufdFile
         HwptTraits traits = (nestParent ? HwptTraits.NestParent : 0)
             | (dirty ? HwptTraits.DirtyTracking : 0)
             | (pasid ? HwptTraits.Pasid : 0);
-        Errno error = TakeFaults(argument, out FaultQueueObject? faults);
+        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = TakeFaults(argument, out FaultQueueObject? faults);
         if (error != Errno.Success)
         {
             return error;
@@ -94,7 +100,7 @@ internal sealed partial class IommufdFile
 
         using (_attachLock.Acquire())
         {
-            error = AddTable(device, ioas, traits, faults, out PageTableObject? table);
+            error = AddTable(device, ioas, traits, faults, (uint)argument.DataType, data, out PageTableObject? table);
             table?.Unuse();
             made = table;
         }
@@ -176,9 +182,15 @@ internal sealed partial class IommufdFile
 
     // The caller uses the new table until it takes that back: from the moment it has a number, anybody may ask to destroy it.
     private Errno AddTable(
-        IommuDevice device, IoasObject ioas, HwptTraits traits, FaultQueueObject? faults, out PageTableObject? table)
+        IommuDevice device,
+        IoasObject ioas,
+        HwptTraits traits,
+        FaultQueueObject? faults,
+        uint dataType,
+        byte[] data,
+        out PageTableObject? table)
     {
-        Errno error = PageTableObject.TryMake(this, ioas, device, traits, out table);
+        Errno error = PageTableObject.TryMake(this, ioas, device, traits, dataType, data, out table);
         if (error != Errno.Success)
         {
             return error;

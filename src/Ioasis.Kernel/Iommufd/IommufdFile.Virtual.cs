@@ -143,6 +143,9 @@ internal sealed partial class IommufdFile
         }
     }
 
+    // Of events that a queue holds and of entries of an invalidation: Linux 7.2 takes no more.
+    private const uint LargestCount = 1u << 19;
+
     private static Errno VeventqAllocCall(IommufdFile file, ref IommuVeventqAlloc argument)
     {
         if (argument.Flags != 0 || argument.Reserved != 0 || argument.Type == 0)
@@ -150,7 +153,7 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        if (argument.Depth == 0)
+        if (argument.Depth is 0 or > LargestCount)
         {
             return Errno.InvalidArgument;
         }
@@ -220,7 +223,8 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        if (count > 0 && (argument.DataAddress == 0 || argument.EntryLength == 0))
+        if (count > LargestCount
+            || (count > 0 && (argument.DataAddress == 0 || argument.EntryLength is 0 or > MaxDriverData)))
         {
             return Errno.InvalidArgument;
         }
@@ -244,11 +248,6 @@ internal sealed partial class IommufdFile
         {
             // Asks only whether the kind is known.
             return InvalidateSome(target, argument.DataType, [], 1, ref count);
-        }
-
-        if (argument.EntryLength > MaxDriverData)
-        {
-            return Errno.ArgumentTooBig;
         }
 
         int length = (int)argument.EntryLength;

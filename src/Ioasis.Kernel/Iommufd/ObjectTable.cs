@@ -82,7 +82,7 @@ internal sealed class ObjectTable
         using (_lock.Acquire())
         {
             going = id < (uint)_objects.Length ? _objects[id] : null;
-            if (going is null or BuriedObject)
+            if (going is null or RetiredObject)
             {
                 return Errno.NoEntry;
             }
@@ -146,7 +146,7 @@ internal sealed class ObjectTable
 
         using (_lock.Acquire())
         {
-            Volatile.Write(ref _objects[going.Id], new BuriedObject { Id = going.Id });
+            Volatile.Write(ref _objects[going.Id], new RetiredObject { Id = going.Id });
         }
 
         going.Destroy();
@@ -209,7 +209,7 @@ internal sealed class ObjectTable
 }
 
 /// <summary>Takes the place of an object that is gone and whose number shall not be used again.</summary>
-internal sealed class BuriedObject : KernelObject
+internal sealed class RetiredObject : KernelObject
 {
     /// <inheritdoc/>
     public override void Destroy()

@@ -42,7 +42,13 @@ internal sealed class PageTableObject : HwptObject
 
     /// <summary>Makes a table of an address space for a device. Under the attach lock; not in the object table yet.</summary>
     public static Errno TryMake(
-        IommufdFile owner, IoasObject ioas, IommuDevice device, HwptTraits traits, out PageTableObject? made)
+        IommufdFile owner,
+        IoasObject ioas,
+        IommuDevice device,
+        HwptTraits traits,
+        uint dataType,
+        byte[] data,
+        out PageTableObject? made)
     {
         made = null;
         PagingDomainOptions options = new()
@@ -50,6 +56,8 @@ internal sealed class PageTableObject : HwptObject
             NestParent = (traits & HwptTraits.NestParent) != 0,
             DirtyTracking = (traits & HwptTraits.DirtyTracking) != 0,
             Pasid = (traits & HwptTraits.Pasid) != 0,
+            DataType = dataType,
+            Data = data,
         };
         Errno error = device.Iommu.TryAllocatePagingDomain(device, options, out PagingDomain? domain);
         if (error != Errno.Success)

@@ -86,7 +86,7 @@ internal sealed partial class IommufdFile
             VfioRequests.IommuGetInfo => CompatibleInfo(argument),
             VfioRequests.IommuMapDma => CompatibleMap(argument),
             VfioRequests.IommuUnmapDma => CompatibleUnmap(argument),
-            _ => Errno.NotTypewriter,
+            _ => Kernel.Options.IommufdExtension?.Ioctl(new(this), request, argument) ?? Errno.NotTypewriter,
         };
 
     private Errno TryGetCompatible(out IoasObject? ioas)

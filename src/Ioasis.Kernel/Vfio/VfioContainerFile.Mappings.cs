@@ -105,7 +105,7 @@ internal sealed partial class VfioContainerFile
         bool isVersion2 = _isVersion2 || all;
         if (losesAddress)
         {
-            error = _space!.LoseAddresses(range, isVersion2, out ulong bytes);
+            error = _space!.InvalidateUserAddresses(range, isVersion2, out ulong bytes);
             unmap.Size = bytes;
             return error == Errno.Success ? ArgszArgument.Give(argument, unmap, size) : error;
         }

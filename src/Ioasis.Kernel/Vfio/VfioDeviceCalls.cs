@@ -18,16 +18,16 @@ internal static class VfioDeviceCalls
     private const ulong RegionMask = (1ul << RegionShift) - 1;
 
     /// <summary>An ioctl.</summary>
-    public static Errno Ioctl(IoasisKernel kernel, IVfioDeviceBackend device, uint request, Span<byte> argument) =>
+    public static Errno Ioctl(IVfioEventSource events, IVfioDeviceBackend device, uint request, Span<byte> argument) =>
         request switch
         {
             VfioRequests.DeviceGetInfo => GetInfo(device, argument),
             VfioRequests.DeviceGetRegionInfo => GetRegionInfo(device, argument),
             VfioRequests.DeviceGetIrqInfo => GetIrqInfo(device, argument),
-            VfioRequests.DeviceSetIrqs => SetIrqs(kernel, device, argument),
+            VfioRequests.DeviceSetIrqs => SetIrqs(events, device, argument),
             VfioRequests.DeviceReset => device.Reset(),
-            VfioRequests.DeviceFeature => Feature(kernel, device, argument),
-            VfioRequests.DeviceIoEventFd when (device.Flags & VfioDeviceFlags.Pci) != 0 => SetIoEvent(kernel, device, argument),
+            VfioRequests.DeviceFeature => Feature(events, device, argument),
+            VfioRequests.DeviceIoEventFd when (device.Flags & VfioDeviceFlags.Pci) != 0 => SetIoEvent(events, device, argument),
             _ => Errno.NotTypewriter,
         };
 
@@ -132,7 +132,8 @@ internal static class VfioDeviceCalls
         return ArgszArgument.Give(argument, info, VfioRegionInfo.MinimumSize);
     }
 
-    private static CapabilityChain? Describe(in DeviceRegion region)
+    /// <summary>The capabilities that say which parts of a region can be mapped; null if there are none.</summary>
+    public static CapabilityChain? Describe(in DeviceRegion region)
     {
         // A region that can be mapped whole needs no list of parts.
         List<VfioSparseArea>? parts = region.Areas is { } areas ? Join(areas) : null;
@@ -207,7 +208,7 @@ internal static class VfioDeviceCalls
         return ArgszArgument.Give(argument, info, size);
     }
 
-    private static Errno SetIrqs(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    private static Errno SetIrqs(IVfioEventSource events, IVfioDeviceBackend device, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, VfioIrqSet.MinimumSize, out VfioIrqSet set);
         if (error != Errno.Success)
@@ -257,10 +258,10 @@ internal static class VfioDeviceCalls
             return Errno.BadAddress;
         }
 
-        return device.SetInterrupts(set, argument.Slice(VfioIrqSet.MinimumSize, (int)size), kernel.Events);
+        return device.SetInterrupts(set, argument.Slice(VfioIrqSet.MinimumSize, (int)size), events);
     }
 
-    private static Errno SetIoEvent(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    private static Errno SetIoEvent(IVfioEventSource events, IVfioDeviceBackend device, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, VfioDeviceIoEventFd.MinimumSize, out VfioDeviceIoEventFd call);
         if (error != Errno.Success)
@@ -278,10 +279,10 @@ internal static class VfioDeviceCalls
         }
 
         VfioIoEvent write = new((int)(call.Offset >> RegionShift), call.Offset & RegionMask, (int)call.Flags, call.Data);
-        return device.SetIoEvent(write, call.Descriptor, kernel.Events);
+        return device.SetIoEvent(write, call.Descriptor, events);
     }
 
-    private static Errno Feature(IoasisKernel kernel, IVfioDeviceBackend device, Span<byte> argument)
+    private static Errno Feature(IVfioEventSource events, IVfioDeviceBackend device, Span<byte> argument)
     {
         Errno error = TakeFeature(argument, out VfioFeatureFlags operation, out Span<byte> data);
         if (error != Errno.Success)
@@ -290,7 +291,7 @@ internal static class VfioDeviceCalls
         }
 
         VfioFeature feature = (VfioFeature)(MemoryMarshal.Read<uint>(argument[sizeof(uint)..]) & (uint)VfioFeatureFlags.NumberMask);
-        return device.Feature(feature, operation, data, kernel.Events);
+        return device.Feature(feature, operation, data, events);
     }
 
     /// <summary>Checks the form of a call about a feature.</summary>

@@ -36,7 +36,7 @@ internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node)
             VfioRequests.DevicePciHotReset when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
                 VfioHotReset.Reset(kernel, node.Backend, Owner, argument),
             _ when VfioDmaBuffers.Handles(node, request, argument) => VfioDmaBuffers.Call(kernel, node, argument, out result),
-            _ => VfioDeviceCalls.Ioctl(kernel, node.Backend, request, argument),
+            _ => VfioDeviceCalls.Ioctl(kernel.Events, node.Backend, request, argument),
         };
     }
 

@@ -48,7 +48,7 @@ extern int ioasis_impl_fault_describe(ioasis_platform *, const struct ioasis_fau
 
 extern const char *ioasis_impl_preload_start(void);
 extern int ioasis_impl_preload_call(int, const uint64_t *, int64_t *);
-extern int ioasis_impl_preload_access(uint64_t, uint64_t *);
+extern int ioasis_impl_preload_access(uint64_t, uint64_t *, void *, intptr_t);
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -160,7 +160,7 @@ CALL(int, fault_describe, (ioasis_platform *platform, const struct ioasis_fault 
 /* For libioasis-preload.so alone (preload.c); errno is its affair. */
 extern const char *ioasis_preload_start(void);
 extern int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *result);
-extern int ioasis_preload_access(uint64_t address, uint64_t *registers);
+extern int ioasis_preload_access(uint64_t address, uint64_t *registers, void *vectors, intptr_t size);
 
 EXPORT const char *ioasis_preload_start(void) {
     return may_enter() ? ioasis_impl_preload_start() : "this is a child of fork(): the machine belongs to the process that made it";
@@ -174,6 +174,6 @@ EXPORT int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *r
     return ioasis_impl_preload_call(number, arguments, result);
 }
 
-EXPORT int ioasis_preload_access(uint64_t address, uint64_t *registers) {
-    return may_enter() && ioasis_impl_preload_access(address, registers);
+EXPORT int ioasis_preload_access(uint64_t address, uint64_t *registers, void *vectors, intptr_t size) {
+    return may_enter() && ioasis_impl_preload_access(address, registers, vectors, size);
 }

@@ -25,8 +25,10 @@
  *              and an earlier library takes a larger one whose unknown tail is zero (else -E2BIG). Where a structure is filled in,
  *              bytes beyond what the library knows are left as they are, and size becomes what it filled in.
  *   Output     None: nothing is ever written to stdout or stderr, and no exception ever leaves a call.
- *   Signals    Not to be called from signal handlers. The library uses SIGRTMIN for itself, and installs handlers of SIGSEGV and SIGFPE
+ *   Signals    Not to be called from signal handlers. The library uses SIGRTMIN for itself, and installs handlers of SIGSEGV, SIGBUS and SIGFPE
  *              that hand on what is not its own to those that were there before.
+ *              A handler that the program puts in their place later gets the program's own faults: the library notices with the next
+ *              mapping. Memory that a device may reach must not go, and a thread not begin to block SIGSEGV or SIGBUS, in between.
  *   fork       Platforms belong to the process that made them. In a child of fork() every call gives -EOWNERDEAD and does
  *              nothing, for the threads that the library needs are not there; the child may use execve() or _exit() as it likes, and
  *              what it inherited it need not give back. The parent goes on as if nothing had been; its descriptors, mappings and
@@ -423,7 +425,7 @@ struct ioasis_translation {
     uint64_t iova;        /* in */
     uint32_t pasid;       /* in: the PASID, or IOASIS_NO_PASID */
     uint32_t permissions; /* out: IOASIS_PERMIT_... */
-    uint64_t address;     /* out: physical address of the byte; memory of this process is at 2^55 + its address */
+    uint64_t address;     /* out: physical address of the byte; memory of this process is at 2^51 + its address */
     uint32_t size_log2;   /* out: log2 of the bytes around it that translate alike */
     uint32_t reserved;    /* 0 */
 };

@@ -43,14 +43,16 @@
 
 static const char *(*library_start)(void);
 static int (*library_call)(int, const uint64_t *, int64_t *);
-static int (*library_access)(uint64_t, uint64_t *);
+static int (*library_access)(uint64_t, uint64_t *, void *, intptr_t);
 static uintptr_t library_first, library_last;
 
 enum { IDLE, RUNNING, FAILED };
 static int state = IDLE;
 static volatile int forked;
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction program_bus;
+/* SIGBUS, and SIGILL: a processor that does not know MOVDIR64B stops at it before it looks where it goes. */
+static const int watched[2] = { SIGBUS, SIGILL };
+static struct sigaction program_action[2];
 static __thread int busy __attribute__((tls_model("initial-exec")));
 
 static long real(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
@@ -111,7 +113,30 @@ static const char *load(void)
 static const int order[23] = { REG_R15, REG_R14, REG_R13, REG_R12, REG_RBP, REG_RBX, REG_R11, REG_R10, REG_R9, REG_R8, REG_RAX, REG_RCX,
     REG_RDX, REG_RSI, REG_RDI, -1, REG_RIP, -1, REG_EFL, REG_RSP, -1, -1, -1 };
 
-static void on_bus(int signal, siginfo_t *info, void *context)
+/* The kernel says behind the legacy part how long the whole is (struct _fpx_sw_bytes). */
+static intptr_t size_of_vectors(const unsigned char *area)
+{
+    uint32_t magic, size;
+    memcpy(&magic, area + 464, 4);
+    memcpy(&size, area + 480, 4);
+    return magic == 0x46505853 ? (intptr_t)size : 512;
+}
+
+static struct sigaction *action_of(int signal)
+{
+    for (int i = 0; i < 2; i++) if (watched[i] == signal) return &program_action[i];
+    return NULL;
+}
+
+static int next_action(int signal, const struct sigaction *action, struct sigaction *before)
+{
+    static int (*next)(int, const struct sigaction *, struct sigaction *);
+    if (next == NULL) *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
+    return next(signal, action, before);
+}
+
+/* BUS_ADRERR and ILL_ILLOPN are one number. */
+static void on_access(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *user = context;
     uint64_t registers[27] = { 0 };
@@ -119,7 +144,8 @@ static void on_bus(int signal, siginfo_t *info, void *context)
     if (info->si_code == BUS_ADRERR && __atomic_load_n(&state, __ATOMIC_ACQUIRE) == RUNNING) {
         for (int i = 0; i < 23; i++) if (order[i] >= 0) registers[i] = (uint64_t)user->uc_mcontext.gregs[order[i]];
         busy++;
-        int done = library_access(A(info->si_addr), registers);
+        unsigned char *vectors = (unsigned char *)user->uc_mcontext.fpregs;
+        int done = library_access(A(info->si_addr), registers, vectors, vectors ? size_of_vectors(vectors) : 0);
         busy--;
         if (done) {
             for (int i = 0; i < 23; i++) if (order[i] >= 0) user->uc_mcontext.gregs[order[i]] = (greg_t)registers[i];
@@ -128,32 +154,33 @@ static void on_bus(int signal, siginfo_t *info, void *context)
         }
     }
     errno = before;
-    if ((program_bus.sa_flags & SA_SIGINFO) && program_bus.sa_sigaction != NULL) program_bus.sa_sigaction(signal, info, context);
-    else if (program_bus.sa_handler != SIG_DFL && program_bus.sa_handler != SIG_IGN) program_bus.sa_handler(signal);
+    const struct sigaction *program = action_of(signal);
+    if ((program->sa_flags & SA_SIGINFO) && program->sa_sigaction != NULL) program->sa_sigaction(signal, info, context);
+    else if (program->sa_handler != SIG_DFL && program->sa_handler != SIG_IGN) program->sa_handler(signal);
     else {
         /* As if nobody had looked: the access is made again. */
-        static int (*next)(int, const struct sigaction *, struct sigaction *);
-        if (next == NULL) *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
         struct sigaction none = { .sa_handler = SIG_DFL };
-        next(SIGBUS, &none, NULL);
+        next_action(signal, &none, NULL);
     }
 }
 
-static void watch_bus(void)
+static void watch_accesses(void)
 {
-    int (*next)(int, const struct sigaction *, struct sigaction *);
-    *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
-    struct sigaction ours = { .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER }, before;
-    if (next(SIGBUS, &ours, &before) == 0) program_bus = before;
+    struct sigaction ours = { .sa_sigaction = on_access, .sa_flags = SA_SIGINFO | SA_NODEFER }, before;
+    for (int i = 0; i < 2; i++) if (next_action(watched[i], &ours, &before) == 0) program_action[i] = before;
+}
+
+static void forget_accesses(void)
+{
+    for (int i = 0; i < 2; i++) next_action(watched[i], &program_action[i], NULL);
 }
 
 EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *before)
 {
-    static int (*next)(int, const struct sigaction *, struct sigaction *);
-    if (next == NULL) *(void **)&next = dlsym(RTLD_NEXT, "sigaction");
-    if (number != SIGBUS || __atomic_load_n(&state, __ATOMIC_ACQUIRE) != RUNNING) return next(number, action, before);
-    if (before != NULL) *before = program_bus;
-    if (action != NULL) program_bus = *action;
+    struct sigaction *program = action_of(number);
+    if (program == NULL || __atomic_load_n(&state, __ATOMIC_ACQUIRE) != RUNNING) return next_action(number, action, before);
+    if (before != NULL) *before = *program;
+    if (action != NULL) *program = *action;
     return 0;
 }
 
@@ -334,13 +361,14 @@ static int start(void)
     if (state == IDLE) {
         busy++;
         const char *problem = load();
-        if (problem == NULL) problem = library_start();
+        /* Before the library has its own handler, which has to see its faults first. */
+        if (problem == NULL) watch_accesses();
+        if (problem == NULL && (problem = library_start()) != NULL) forget_accesses();
         busy--;
         if (problem != NULL) {
             fprintf(stderr, "ioasis: %s\n", problem);
         } else {
             pthread_atfork(NULL, NULL, note_fork);
-            watch_bus();
         }
         __atomic_store_n(&state, problem == NULL ? RUNNING : FAILED, __ATOMIC_RELEASE);
     }
@@ -746,9 +774,54 @@ EXPORT ssize_t preadv64(int fd, const struct iovec *parts, int count, off64_t of
 EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) { TRANSFER_MANY(pwritev, SYS_pwrite64, offset, fd, parts, count, offset); }
 EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) { TRANSFER_MANY(pwritev64, SYS_pwrite64, offset, fd, parts, count, offset); }
 
+/*
+ * What takes memory away: devices may have it. The C library's own calls (of free, of a thread's end) do not come here.
+ */
+static void take(uintptr_t caller, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+    int64_t result;
+    if (is_ours(caller) && !in_child()) ask(number, a, b, c, d, e, f, &result);
+}
+
+EXPORT int munmap(void *address, size_t length)
+{
+    take(CALLER, SYS_munmap, A(address), length, 0, 0, 0, 0);
+    return (int)finish(real(SYS_munmap, A(address), length, 0, 0, 0, 0));
+}
+
+EXPORT int madvise(void *address, size_t length, int advice)
+{
+    take(CALLER, SYS_madvise, A(address), length, (uint64_t)(int64_t)advice, 0, 0, 0);
+    return (int)finish(real(SYS_madvise, A(address), length, (uint64_t)(int64_t)advice, 0, 0, 0));
+}
+
+EXPORT void *mremap(void *address, size_t old_length, size_t length, int flags, ...)
+{
+    va_list list;
+    va_start(list, flags);
+    void *target = (flags & (MREMAP_FIXED | 4)) ? va_arg(list, void *) : NULL; /* 4: MREMAP_DONTUNMAP */
+    va_end(list);
+    take(CALLER, SYS_mremap, A(address), old_length, length, (uint64_t)flags, A(target), 0);
+    return (void *)finish(real(SYS_mremap, A(address), old_length, length, (uint64_t)flags, A(target), 0));
+}
+
+EXPORT int brk(void *address)
+{
+    take(CALLER, SYS_brk, A(address), 0, 0, 0, 0, 0);
+    return NEXT(brk)(address);
+}
+
+EXPORT int shmdt(const void *address)
+{
+    take(CALLER, SYS_shmdt, A(address), 0, 0, 0, 0, 0);
+    return (int)finish(real(SYS_shmdt, A(address), 0, 0, 0, 0, 0));
+}
+
 /* mmap of a file, shared (also with validation). */
 static void *map_file(uintptr_t caller, void *address, size_t length, int protection, int flags, int fd, off64_t offset)
 {
+    int shared = fd >= 0 && !(flags & MAP_ANONYMOUS) && (flags & MAP_SHARED);
+    if (!shared && (flags & MAP_FIXED)) take(caller, SYS_mmap, A(address), length, (uint32_t)protection, (uint32_t)flags, (uint64_t)(int64_t)fd, (uint64_t)offset);
     if (fd < 0 || !(flags & MAP_SHARED)) return (void *)finish(real(SYS_mmap, A(address), length, (uint32_t)protection, (uint32_t)flags, (uint64_t)(int64_t)fd, (uint64_t)offset));
     return (void *)by_descriptor(caller, SYS_mmap, A(address), length, (uint32_t)protection, (uint32_t)flags, (uint64_t)(int64_t)fd, (uint64_t)offset);
 }
@@ -845,6 +918,9 @@ EXPORT long syscall(long number, ...)
         int64_t result;
         return transfer(caller, number, (int)a[0], a[1], a[2], 0, &result) ? finish(result) : finish(real(number, a[0], a[1], a[2], 0, 0, 0));
     }
+    case SYS_munmap: case SYS_madvise: case SYS_mremap: case SYS_brk: case SYS_shmdt:
+        take(caller, number, a[0], a[1], a[2], a[3], a[4], a[5]);
+        return finish(real(number, a[0], a[1], a[2], a[3], a[4], a[5]));
     case SYS_mmap:
         return (long)map_file(caller, (void *)a[0], a[1], (int)a[2], (int)a[3], (int)a[4], (off64_t)a[5]);
     default:

@@ -6,7 +6,8 @@ namespace Ioasis.Replay.DmaLogs;
 /// <summary>
 /// Ties the clock of a DMA log (the host's wall clock) to that of a kernel trace (the guest's) by the marks that stand in
 /// both. The log's line of a mark comes a little after the trace's, so of neighbouring marks the one with the smallest
-/// difference is nearest the truth; between marks the difference is interpolated, which follows the drift of the clocks.
+/// difference is nearest the truth; between marks the difference is interpolated, which follows the drift of the clocks. Where
+/// a clock jumped (a guest whose machine stood still, a clock that was set), the two sides are tied apart.
 /// </summary>
 public sealed class ClockTie
 {
@@ -17,34 +18,54 @@ public sealed class ClockTie
     private const double MostDrift = 0.05;
     private const double MostDelaySeconds = 0.5;
 
+    // Marks, and where a clock jumped: two points at one time, with the difference before it and behind it.
     private readonly double[] _log;
     private readonly double[] _difference;
     private int _interval;
 
-    private ClockTie(double[] log, double[] trace)
+    private ClockTie(double[] log, double[] trace, IEnumerable<long> logTimesNs, IEnumerable<long> traceTimesNs)
     {
-        _log = log;
-        _difference = new double[log.Length];
+        List<ClockJump> jumps = [];
+        int[] segment = new int[log.Length];
+        for (int i = 1; i < log.Length; i++)
+        {
+            bool jumped = Disagree(log, trace, i) && HasJumped(log, trace, i);
+            segment[i] = segment[i - 1] + (jumped ? 1 : 0);
+            if (jumped)
+            {
+                jumps.Add(new(trace[i], IntervalDifference(log, trace, i)));
+            }
+        }
+
+        double[] difference = new double[log.Length];
         double[] delays = new double[log.Length];
         for (int i = 0; i < log.Length; i++)
         {
             double smallest = double.MaxValue;
             for (int j = Math.Max(0, i - Neighbours); j <= Math.Min(log.Length - 1, i + Neighbours); j++)
             {
-                smallest = Math.Min(smallest, log[j] - trace[j]);
+                if (segment[j] == segment[i])
+                {
+                    smallest = Math.Min(smallest, log[j] - trace[j]);
+                }
             }
 
-            _difference[i] = smallest;
+            difference[i] = smallest;
             delays[i] = log[i] - trace[i] - smallest;
         }
 
         Array.Sort(delays);
         Marks = log.Length;
+        Jumps = jumps;
         MedianDelaySeconds = delays[delays.Length / 2];
         MaxDelaySeconds = delays[^1];
+        double jumpSeconds = jumps.Sum(static j => j.Seconds);
         double logSpan = log[^1] - log[0];
-        ClockRatio = logSpan > 0 ? (trace[^1] - trace[0]) / logSpan : 1;
-        DriftSeconds = log[^1] - trace[^1] - (log[0] - trace[0]);
+        ClockRatio = logSpan > 0 ? (trace[^1] - trace[0] + jumpSeconds) / logSpan : 1;
+        DriftSeconds = log[^1] - trace[^1] - (log[0] - trace[0]) - jumpSeconds;
+        (_log, _difference) = jumps.Count == 0
+            ? (log, difference)
+            : ClockJumps.Place(log, trace, difference, segment, logTimesNs, traceTimesNs);
     }
 
     /// <summary>Marks in both files.</summary>
@@ -62,11 +83,23 @@ public sealed class ClockTie
     /// <summary>Largest delay of a mark's line in the log, in seconds.</summary>
     public double MaxDelaySeconds { get; }
 
+    /// <summary>Where one of the clocks stood still or was set, in the trace's order.</summary>
+    public IReadOnlyList<ClockJump> Jumps { get; }
+
     /// <summary>Ties the clocks.</summary>
-    /// <exception cref="TraceInputException">The files share fewer than two marks, or the marks disagree.</exception>
+    /// <exception cref="TraceInputException">The files share fewer than two marks, or most of the marks disagree.</exception>
     public static ClockTie Align(KernelTrace trace, DmaLog log)
     {
         ArgumentNullException.ThrowIfNull(trace);
+        return Align(trace, log, trace.Mappings.Select(static m => m.TimeNs));
+    }
+
+    /// <summary>Ties the clocks of a trace whose maps and unmaps are elsewhere.</summary>
+    /// <param name="trace">The trace.</param>
+    /// <param name="log">The log.</param>
+    /// <param name="traceTimesNs">Times of the trace's maps and unmaps, gone through only where a clock jumped.</param>
+    internal static ClockTie Align(KernelTrace trace, DmaLog log, IEnumerable<long> traceTimesNs)
+    {
         ArgumentNullException.ThrowIfNull(log);
         List<(double Log, double Trace)> marks = [];
         foreach ((int number, TraceMark mark) in trace.Marks)
@@ -88,10 +121,21 @@ public sealed class ClockTie
         }
 
         marks.Sort();
-        (double Log, double Trace) first = marks[0];
-        (double Log, double Trace) last = marks[^1];
-        double apart = Math.Abs(last.Log - first.Log - (last.Trace - first.Trace));
-        if (apart > MostDelaySeconds + (MostDrift * Math.Abs(last.Log - first.Log)))
+        double[] logSeconds = [.. marks.Select(static m => m.Log)];
+        double[] traceSeconds = [.. marks.Select(static m => m.Trace)];
+        int apart = 0;
+        double farthest = 0;
+        for (int i = 1; i < marks.Count; i++)
+        {
+            if (Disagree(logSeconds, traceSeconds, i))
+            {
+                apart++;
+                farthest = Math.Max(farthest, Math.Abs(IntervalDifference(logSeconds, traceSeconds, i)));
+            }
+        }
+
+        // A clock jumps now and then: of two runs' marks, most are apart.
+        if (apart * 2 > marks.Count - 1)
         {
             throw new TraceInputException(
                 TraceInputError.NoCommonMarks,
@@ -99,10 +143,33 @@ public sealed class ClockTie
                 null,
                 string.Create(
                     System.Globalization.CultureInfo.InvariantCulture,
-                    $"has marks of the same numbers as {trace.Input.Path}, but {apart:F1} s apart in time: the two are not of the same run"));
+                    $"has marks of the same numbers as {trace.Input.Path}, but of {marks.Count - 1} intervals between them {apart} differ, by up to {farthest:F1} s: the two are not of the same run"));
         }
 
-        return new(marks.ConvertAll(static m => m.Log).ToArray(), marks.ConvertAll(static m => m.Trace).ToArray());
+        return new(logSeconds, traceSeconds, log.Accesses.Select(static a => a.TimeNs), traceTimesNs);
+    }
+
+    private static double IntervalDifference(double[] log, double[] trace, int i) => log[i] - log[i - 1] - (trace[i] - trace[i - 1]);
+
+    private static bool Disagree(double[] log, double[] trace, int i) =>
+        Math.Abs(IntervalDifference(log, trace, i)) > MostDelaySeconds + (MostDrift * (log[i] - log[i - 1]));
+
+    // A line that was late is followed by one that was not; a clock that jumped stays apart.
+    private static bool HasJumped(double[] log, double[] trace, int i)
+    {
+        double before = double.MaxValue;
+        double behind = double.MaxValue;
+        for (int j = Math.Max(0, i - Neighbours); j < i; j++)
+        {
+            before = Math.Min(before, log[j] - trace[j]);
+        }
+
+        for (int j = i; j < Math.Min(log.Length, i + Neighbours); j++)
+        {
+            behind = Math.Min(behind, log[j] - trace[j]);
+        }
+
+        return Math.Abs(behind - before) > MostDelaySeconds;
     }
 
     /// <summary>Time of the trace's clock, in seconds, for a time of the log's clock.</summary>
@@ -128,7 +195,7 @@ public sealed class ClockTie
     }
 
     // Whole minutes and the rest apart, so that microseconds survive the rounding of a number of this size alike everywhere.
-    private static double LogSeconds(long ns)
+    internal static double LogSeconds(long ns)
     {
         long minutes = ns / 60_000_000_000;
         return (minutes * 60) + ((ns - (minutes * 60_000_000_000)) / NsPerSecond);

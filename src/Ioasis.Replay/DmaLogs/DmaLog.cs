@@ -78,7 +78,8 @@ public sealed class DmaLog
     internal DmaLog(InputLog input)
     {
         Input = input;
-        Accesses = new(input.Path);
+        Accesses = new(input.Path, "accesses", 32);
+        Invalidations = new(input.Path, "invalidations");
     }
 
     /// <summary>How the reading went.</summary>
@@ -88,7 +89,7 @@ public sealed class DmaLog
     public DeviceTable Devices { get; } = new();
 
     /// <summary>Accesses in the file's order.</summary>
-    public DmaAccessList Accesses { get; }
+    public SpilledList<DmaAccess> Accesses { get; }
 
     /// <summary>Times of the marks by number, in nanoseconds since the Unix epoch; of two with one number the later counts.</summary>
     public IReadOnlyDictionary<int, long> Marks { get; internal set; } = new Dictionary<int, long>();
@@ -97,7 +98,7 @@ public sealed class DmaLog
     public IReadOnlyList<string> InvalidationKinds { get; internal set; } = [];
 
     /// <summary>Invalidations and fences in the file's order.</summary>
-    public IReadOnlyList<LoggedInvalidation> Invalidations { get; internal set; } = [];
+    public SpilledList<LoggedInvalidation> Invalidations { get; internal set; }
 
     /// <summary>Devices by domain, where the log tells (x86).</summary>
     public IReadOnlyDictionary<uint, int> DomainDevices { get; internal set; } = new Dictionary<uint, int>();

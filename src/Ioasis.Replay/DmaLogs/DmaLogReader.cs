@@ -14,7 +14,6 @@ internal sealed partial class DmaLogReader
     private readonly InputLog _input;
     private readonly DmaLog _log;
     private readonly Dictionary<int, long> _marks = [];
-    private readonly List<LoggedInvalidation> _invalidations = [];
     private readonly List<string> _kinds = [];
     private readonly Dictionary<uint, int> _domains = [];
     private readonly EventNames _names = new();
@@ -72,6 +71,10 @@ internal sealed partial class DmaLogReader
         foreach ((string name, long count, _) in reader._names.All())
         {
             input.SetEvents(name, count);
+            if (input.Architecture.Length == 0)
+            {
+                input.Architecture = RecordedArchitecture.OfEvent(name);
+            }
         }
 
         if (reader._log.Accesses.Length == 0)
@@ -82,7 +85,6 @@ internal sealed partial class DmaLogReader
         }
 
         reader._log.Marks = reader._marks;
-        reader._log.Invalidations = reader._invalidations;
         reader._log.InvalidationKinds = reader._kinds;
         reader._log.DomainDevices = reader._domains;
         return reader._log;
@@ -197,7 +199,7 @@ internal sealed partial class DmaLogReader
             _kinds.Add(kind);
         }
 
-        _invalidations.Add(new(timeNs, index, _log.Accesses.Length, scope, domain, address, sizeLog2));
+        _log.Invalidations.Add(new(timeNs, index, _log.Accesses.Length, scope, domain, address, sizeLog2));
     }
 
     private struct PendingFault

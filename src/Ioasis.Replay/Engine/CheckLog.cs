@@ -83,7 +83,7 @@ internal sealed class CheckLog(string tracePath, string logPath)
 
     public static string Physical(ulong address) => string.Create(CultureInfo.InvariantCulture, $"pa 0x{address:x}");
 
-    public static string Fault(bool write) => write ? "fault 15 (write page fault)" : "fault 13 (read page fault)";
+    public static string Fault(bool write) => write ? "a page fault of a write" : "a page fault of a read";
 
     public static string Outcome(in DmaTranslation translation) => translation.Status == DmaStatus.Success
         ? Physical(translation.Address.Value)

@@ -65,7 +65,7 @@ internal abstract class EventFeed
     public abstract EventBlock Next();
 }
 
-/// <summary>A recording that is in memory, for one with a DMA log: one block of all.</summary>
+/// <summary>A recording that is in memory: one block of all.</summary>
 internal sealed class WholeFeed(KernelTrace trace, TimeSpan readTime) : EventFeed
 {
     public override KernelTrace Trace => trace;

@@ -114,11 +114,13 @@ internal sealed partial class ReplayEngine
             return;
         }
 
-        int cause = write ? WriteCause : ReadCause;
         _checks.Count(CheckKind.FaultRecord);
-        _expectedFaults[write ? 1 : 0]++;
         bool reported = TryTakeFault(out IommuFault fault);
-        if (!reported || fault.Cause != cause || fault.DeviceId != _devices[device].Id || fault.Iova.Value != iova)
+        if (reported && IsFaultOf(fault, device, iova, write))
+        {
+            CollectionsMarshal.GetValueRefOrAddDefault(_expectedFaults, fault.Cause, out _)++;
+        }
+        else
         {
             string got = reported
                 ? string.Create(CultureInfo.InvariantCulture, $"fault {fault.Cause} of {fault.DeviceId} at {fault.Iova}")
@@ -128,6 +130,10 @@ internal sealed partial class ReplayEngine
             DrainFaults();
         }
     }
+
+    private bool IsFaultOf(in IommuFault fault, int device, ulong iova, bool write) =>
+        _iommu.IsPageFault(fault.Cause, write) && fault.Access == (write ? Access.Write : Access.Read)
+        && fault.DeviceId == _devices[device].Id && fault.Iova.Value == (iova & _iommu.FaultAddressMask);
 
     private void CheckLogged(in ScheduledDma scheduled, in DmaAccess access, bool write)
     {

@@ -1,9 +1,11 @@
 using System.Globalization;
 using Ioasis.Client;
 using Ioasis.Core;
+using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
 using Ioasis.Replay.Planning;
 using Ioasis.Replay.Recording;
 using Ioasis.Replay.Report;
@@ -19,30 +21,29 @@ internal sealed partial class ReplayEngine
     /// <summary>The time limit of deferred invalidations, the kernel's own default.</summary>
     private const long LazyLimitNs = 10_000_000;
 
-    private const int ReadCause = 13;
-    private const int WriteCause = 15;
-
     private readonly ReplayCase _case;
-    private readonly ScheduledDma[] _accesses;
+    private readonly IEnumerator<ScheduledDma> _accesses;
     private readonly ReplayOptions _options;
     private readonly ReplayStack _stack;
     private readonly TraceClock _clock;
-    private readonly DmaAccessList.Reader? _logged;
+    private readonly SpilledList<DmaAccess>.Reader? _logged;
     private readonly CheckLog _checks;
     private readonly CounterSeries _series;
     private readonly List<DeviceState> _devices = [];
     private readonly Dictionary<ulong, int> _numbers = [];
-    private readonly long[] _expectedFaults = new long[2];
+    private readonly Dictionary<int, long> _expectedFaults = [];
     private readonly IDiscardableMemory? _discarding;
+    private readonly EmbeddedIommu _iommu;
     private IDmaPort _port;
     private ulong _random;
-    private int _nextAccess;
+    private bool _hasAccess;
     private long _nextDue = long.MaxValue;
 
     public ReplayEngine(ReplayCase replay, ReplayOptions options, ReplayStack stack, TraceClock clock, CheckLog checks, CounterSeries series)
     {
         _case = replay;
-        _accesses = replay.Accesses;
+        _accesses = replay.Accesses.GetEnumerator();
+        _hasAccess = _accesses.MoveNext();
         _logged = replay.Log?.Accesses.Read();
         _options = options;
         _stack = stack;
@@ -50,6 +51,7 @@ internal sealed partial class ReplayEngine
         _checks = checks;
         _series = series;
         _port = stack.Port;
+        _iommu = stack.Platform.Iommu;
         _discarding = stack.Platform.PhysicalMemory as IDiscardableMemory;
         _random = (ulong)options.Seed * 0x9e3779b97f4a7c15 | 1;
     }
@@ -57,8 +59,8 @@ internal sealed partial class ReplayEngine
     /// <summary>Translations asked for.</summary>
     public long Translations { get; private set; }
 
-    /// <summary>Faults that a check or the log called for, by cause.</summary>
-    public Dictionary<int, long> ExpectedFaults => new() { [ReadCause] = _expectedFaults[0], [WriteCause] = _expectedFaults[1] };
+    /// <summary>Faults that a check or the log called for and got, by cause.</summary>
+    public IReadOnlyDictionary<int, long> ExpectedFaults => _expectedFaults;
 
     /// <summary>Most bytes of page tables at one time, all devices together.</summary>
     public long PeakTotalTableBytes { get; private set; }
@@ -79,7 +81,7 @@ internal sealed partial class ReplayEngine
     /// <param name="cancellationToken">Stops it.</param>
     public void Run(PlanFeed feed, PlanBlock block, IProgress<ReplayProgress>? progress, CancellationToken cancellationToken)
     {
-        DidAnything = _accesses.Length > 0;
+        DidAnything = _hasAccess;
         while (true)
         {
             Carry(block, cancellationToken);
@@ -195,8 +197,8 @@ internal sealed partial class ReplayEngine
     private void AddDevice(PlannedDevice device)
     {
         int number = _devices.Count;
-        _stack.AddDevice(device.Id);
-        _devices.Add(new(device, _stack.Space(number)));
+        DeviceId requester = _stack.AddDevice(device.Id);
+        _devices.Add(new(device.Name, requester, _stack.Space(number)));
         _numbers[device.Id.Value] = number;
         _port = _stack.Port;
 
@@ -208,7 +210,7 @@ internal sealed partial class ReplayEngine
 
     private void BeginCall(in PlanCall call)
     {
-        if (_accesses.Length > 0)
+        if (_hasAccess)
         {
             RunAccesses(call.Number - 1);
         }
@@ -222,9 +224,9 @@ internal sealed partial class ReplayEngine
     /// <summary>Makes the logged accesses whose place is after a call.</summary>
     private void RunAccesses(long afterCall)
     {
-        for (; _nextAccess < _accesses.Length && _accesses[_nextAccess].AfterStep <= afterCall; _nextAccess++)
+        for (; _hasAccess && _accesses.Current.AfterStep <= afterCall; _hasAccess = _accesses.MoveNext())
         {
-            ref readonly ScheduledDma scheduled = ref _accesses[_nextAccess];
+            ScheduledDma scheduled = _accesses.Current;
             ref readonly DmaAccess access = ref _logged![scheduled.Access];
             DeviceState device = _devices[scheduled.Device];
             device.Classes[(int)scheduled.Class]++;
@@ -327,11 +329,11 @@ internal sealed partial class ReplayEngine
     }
 
     /// <summary>One device during a replay, and what was counted for it.</summary>
-    internal sealed class DeviceState(PlannedDevice device, IoAddressSpace space)
+    internal sealed class DeviceState(string name, DeviceId id, IoAddressSpace space)
     {
-        public string Name { get; } = device.Name;
+        public string Name { get; } = name;
 
-        public DeviceId Id { get; } = device.Id;
+        public DeviceId Id { get; } = id;
 
         public IoAddressSpace Space { get; } = space;
 

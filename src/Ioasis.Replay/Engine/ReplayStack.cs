@@ -17,30 +17,35 @@ internal sealed class ReplayStack : IDisposable
     private readonly IommuFd _iommu;
     private readonly List<IDisposable> _handles = [];
 
-    // Tables lie above everything recorded, so that a wrong address cannot hit one unnoticed.
-    private const ulong Limit = 1ul << 54;
-
     private readonly ReplayOptions _options;
     private readonly List<EmbeddedEndpoint> _endpoints = [];
     private readonly List<IoAddressSpace> _spaces = [];
     private readonly List<PagingDomain> _domains = [];
+    private readonly HashSet<DeviceId> _ids = [];
+
+    // Stand-ins are given from the last requester ID of segment 0 downwards: few machines have devices there.
+    private const uint LastStandIn = 0xffff;
 
     /// <summary>Builds the machine without devices.</summary>
     /// <param name="options">How to replay.</param>
+    /// <param name="target">On which IOMMU.</param>
     /// <param name="clock">The recording's time.</param>
-    public ReplayStack(ReplayOptions options, TraceClock clock)
+    public ReplayStack(ReplayOptions options, ReplayTarget target, TraceClock clock)
     {
         _options = options;
+
+        // Tables lie above everything recorded, so that a wrong address cannot hit one unnoticed: 2^54 with 56 bits of physical address.
+        ulong limit = 1ul << (target.Iommu.PhysicalBits - 2);
         EmbeddedPlatformOptions platform = new()
         {
-            Iommus = [options.Iommu with { Format = options.Tables }],
+            Iommus = [target.Iommu],
             Caching = options.Hostile ? CachingMode.Hostile : CachingMode.Realistic,
             IotlbEntries = options.IotlbEntries,
             IotlbWays = options.IotlbWays,
             CollectStatistics = true,
-            UserMemory = new IdentityUserMemory(Limit),
-            PagedMemoryLimit = Limit,
-            TableMemory = new(Limit, (Limit * 2) - 1),
+            UserMemory = new IdentityUserMemory(limit),
+            PagedMemoryLimit = limit,
+            TableMemory = new(limit, (limit * 2) - 1),
             TimeProvider = clock,
             FaultCapacity = 1 << 16,
         };
@@ -79,8 +84,16 @@ internal sealed class ReplayStack : IDisposable
     public PagingDomain DomainOf(int device) => _domains[device];
 
     /// <summary>Adds the next device, attached to an address space of its own.</summary>
-    public void AddDevice(DeviceId id)
+    /// <param name="wanted">Its requester ID in the recording.</param>
+    /// <returns>Its requester ID in the machine: another one if the IOMMU does not serve the recording's, or if a stand-in has it.</returns>
+    public DeviceId AddDevice(DeviceId wanted)
     {
+        DeviceId id = wanted;
+        for (uint standIn = LastStandIn; Platform.Driver.ReasonToRefuse(id) is not null || !_ids.Add(id); standIn--)
+        {
+            id = standIn > 0 ? new(standIn) : throw new InvalidOperationException("There are no requester IDs left.");
+        }
+
         EmbeddedEndpoint endpoint = Platform.AddEndpoint(id);
         VfioDevice vfio = VfioDevice.Open(Platform.Kernel, endpoint.DevicePath);
         _handles.Add(vfio);
@@ -96,6 +109,7 @@ internal sealed class ReplayStack : IDisposable
         _endpoints.Add(endpoint);
         _spaces.Add(space);
         _domains.Add((PagingDomain)endpoint.Device.Group.Domain!);
+        return id;
     }
 
     /// <summary>Closes what the client opened, then the machine.</summary>

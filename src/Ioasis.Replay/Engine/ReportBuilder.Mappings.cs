@@ -26,7 +26,7 @@ internal sealed partial class ReportBuilder
                 continue;
             }
 
-            DeviceCounts s = _hardware.Device(_table.Id(device));
+            DeviceCounts s = _hardware.Device(engine.Of(device).Id);
             result.Add(new()
             {
                 Name = _table.Name(device),
@@ -59,7 +59,8 @@ internal sealed partial class ReportBuilder
         return [.. result.OrderBy(d => d.Name, StringComparer.Ordinal)];
     }
 
-    private static FragmentationReport FragmentationOf(in Fragmentation f) => new()
+    /// <summary>How scattered a space is.</summary>
+    public static FragmentationReport FragmentationOf(in Fragmentation f) => new()
     {
         Extents = f.Extents,
         LiveBytes = f.LiveBytes,

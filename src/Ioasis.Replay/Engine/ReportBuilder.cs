@@ -12,13 +12,17 @@ namespace Ioasis.Replay.Engine;
 
 /// <summary>Puts together what a replay found out.</summary>
 internal sealed partial class ReportBuilder(
-    ReplayCase replay, ReplayOptions options, ReplayStack stack, PlanStage plan, ReplayEngine engine)
+    ReplayCase replay, ReplayOptions options, ReplayTarget target, ReplayStack stack, PlanStage plan, ReplayEngine engine)
 {
     private readonly PlanSummary _plan = plan.Summary;
     private readonly MappingStatistics _statistics = plan.Statistics;
     private readonly KernelTrace _trace = replay.Feed.Trace;
     private readonly DeviceTable _table = replay.Feed.Devices;
     private readonly HardwareCounters _hardware = HardwareCounters.Of(stack);
+
+    /// <summary>Name and version of the program.</summary>
+    public static string Tool { get; } = "ioasis " + (typeof(ReportBuilder).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
+        ?.InformationalVersion.Split('+')[0] ?? "0");
 
     /// <summary>The report.</summary>
     public ReplayReport Build(CheckReport checks, SeriesReport series, TimeSpan elapsed, TimeSpan replayTime)
@@ -32,8 +36,7 @@ internal sealed partial class ReportBuilder(
         using Process process = Process.GetCurrentProcess();
         return new()
         {
-            Tool = "ioasis " + (typeof(ReportBuilder).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
-                ?.InformationalVersion.Split('+')[0] ?? "0"),
+            Tool = Tool,
             Options = Options(),
             Inputs = inputs,
             Checks = checks,
@@ -58,7 +61,8 @@ internal sealed partial class ReportBuilder(
         };
     }
 
-    private static InputReport Input(InputLog input) => new()
+    /// <summary>How a file was read.</summary>
+    public static InputReport Input(InputLog input) => new()
     {
         Path = input.Path,
         Format = input.Format.Name(),
@@ -96,7 +100,8 @@ internal sealed partial class ReportBuilder(
 
     private ReportOptions Options() => new()
     {
-        Mode = options.Tables.Name.ToLowerInvariant(),
+        Iommu = target.Iommu.Kind,
+        Mode = target.Tables.Name.ToLowerInvariant(),
         Invalidation = options.LazyInvalidation ? "lazy" : "strict",
         Caching = options.Hostile ? "hostile" : "realistic",
         Check = options.Check switch
@@ -220,28 +225,8 @@ internal sealed partial class ReportBuilder(
         Faults =
         [
             .. _hardware.Faults.Select(f => new FaultCount(
-                f.Key, FaultName(f.Key), f.Value, engine.ExpectedFaults.GetValueOrDefault(f.Key))),
+                f.Key, stack.Platform.Iommu.NameOfFault(f.Key), f.Value, engine.ExpectedFaults.GetValueOrDefault(f.Key))),
         ],
-    };
-
-    // RISC-V IOMMU specification, section 4.2, table of CAUSE encodings.
-    private static string FaultName(int cause) => cause switch
-    {
-        1 => "instruction access fault",
-        5 => "read access fault",
-        7 => "write access fault",
-        12 => "instruction page fault",
-        13 => "read page fault",
-        15 => "write page fault",
-        20 => "instruction guest page fault",
-        21 => "read guest page fault",
-        23 => "write guest page fault",
-        256 => "all inbound transactions disallowed",
-        257 => "DDT entry load access fault",
-        258 => "DDT entry not valid",
-        259 => "DDT entry misconfigured",
-        260 => "transaction type disallowed",
-        _ => "other",
     };
 
     private RecordedInvalidationReport RecordedInvalidations()
@@ -269,16 +254,17 @@ internal sealed partial class ReportBuilder(
         return new() { ByKind = kinds, UnmapToInvalidation = replay.Learned ? null : _statistics.FlushDelays.Delays.ToReport() };
     }
 
-    private static DurationReport? Durations(List<double> seconds)
+    private static DurationReport? Durations(SpilledList<double>? seconds)
     {
-        if (seconds.Count == 0)
+        if (seconds is null || seconds.Length == 0)
         {
             return null;
         }
 
-        seconds.Sort();
-        double At(double q) => seconds[Math.Min(seconds.Count - 1, (int)(q * seconds.Count))];
-        return new(seconds.Count, At(0.5), At(0.9), At(0.99), seconds[^1]);
+        int count = seconds.Length;
+        int At(double q) => Math.Min(count - 1, (int)(q * count));
+        double[] found = OrderStatistics.Of(seconds, At(0.5), At(0.9), At(0.99), count - 1);
+        return new(count, found[0], found[1], found[2], found[3]);
     }
 
     private DmaLogReport? DmaLogOf()
@@ -328,7 +314,8 @@ internal sealed partial class ReportBuilder(
                     DriftSeconds = a.DriftSeconds,
                     MedianDelaySeconds = a.MedianDelaySeconds,
                     MaxDelaySeconds = a.MaxDelaySeconds,
-                    Residual = Durations([.. replay.Residuals]),
+                    Jumps = [.. a.Jumps.Select(static j => new ClockJumpReport(j.AtSeconds, j.Seconds))],
+                    Residual = Durations(replay.Residuals),
                 },
             Classes = Classes(total),
             ByDevice = [.. devices.OrderBy(d => d.Device, StringComparer.Ordinal)],

@@ -85,6 +85,9 @@ public sealed class InputLog
     /// <summary>What <c>ioasis record</c> wrote beside the events; not present in other files.</summary>
     public RecordedMachine Machine { get; } = new();
 
+    /// <summary>The architecture of the recorded machine, as <c>uname -m</c> has it; empty if the file does not tell.</summary>
+    public string Architecture { get; internal set; } = "";
+
     /// <summary>Whether it is a recording of <c>ioasis record</c> that was cut off before its end, as by a crash.</summary>
     public bool WasCutOff => Machine is { IsPresent: true, End: null };
 

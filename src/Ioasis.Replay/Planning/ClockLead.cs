@@ -1,4 +1,5 @@
 using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
 
 namespace Ioasis.Replay.Planning;
 
@@ -8,57 +9,80 @@ namespace Ioasis.Replay.Planning;
 /// </summary>
 internal sealed class ClockLead
 {
-    private readonly List<(double At, double Lead)> _leads = [];
-    private double _leadAt = double.NaN;
-    private double _lead;
+    private const double Window = 0.5;
+    private const double Step = 0.1;
+    private const int Enough = 20;
+
+    // By the number of the step of time; where there are too few, there is none.
+    private readonly Dictionary<long, double> _leads = [];
+    private readonly List<double> _near = [];
+    private readonly List<(double At, double Lead)> _waiting = [];
+    private long _next;
+    private long _decided = long.MinValue;
 
     /// <summary>Collects the leads of a log.</summary>
-    /// <param name="history">The mappings.</param>
-    /// <param name="log">The log.</param>
-    /// <param name="devices">For each device of the log the device of the plan.</param>
-    /// <param name="alignment">How the clocks are tied.</param>
+    /// <param name="placing">The mappings and the log.</param>
     /// <param name="most">Leads from here on, in seconds, are none.</param>
-    public ClockLead(MappingHistory history, DmaLog log, int[] devices, ClockTie alignment, double most)
+    public ClockLead(AccessPlacing placing, double most)
     {
-        foreach (DmaAccess access in log.Accesses)
+        MappingWindow window = new(placing);
+        SpilledList<DmaAccess>.Reader accesses = placing.Log.Accesses.Read();
+        for (int i = 0; i < placing.Log.Accesses.Length; i++)
         {
-            double at = alignment.ToTraceSeconds(access.TimeNs);
+            placing.CheckCancelled(i);
+            ref readonly DmaAccess access = ref accesses[i];
+            double at = placing.Clocks.ToTraceSeconds(access.TimeNs);
+            window.MoveTo(at);
             if (access.Outcome == DmaOutcome.Translated
-                && history.Find(devices[access.Device], access, at, out double distance) is int area && area >= 0
-                && distance > 0 && distance < most && history.MapSeconds(area) > at)
+                && window.Find(placing.Devices[access.Device], access, at, out double distance) is int area && area >= 0
+                && distance > 0 && distance < most && window[area].MapSeconds > at)
             {
-                _leads.Add((at, distance));
+                Add(at, distance, window.Earliest);
             }
         }
 
-        _leads.Sort();
+        Decide(double.PositiveInfinity);
     }
 
     /// <summary>How far the clocks are apart at a time: what nine of ten leads within half a second do not exceed; 0 for too few.</summary>
-    public double At(double at)
+    public double At(double at) => _leads.GetValueOrDefault((long)Math.Round(at / Step));
+
+    private void Add(double at, double lead, double earliest)
     {
-        const double window = 0.5;
-        const double step = 0.1;
-        const int enough = 20;
-        at = Math.Round(at / step) * step;
-        if (_leadAt == at)
+        // The first step that it may be near to, of those that are open.
+        long first = (long)Math.Floor((at - Window) / Step) - 1;
+        _next = Math.Max(_decided + 1, _waiting.Count == 0 ? first : Math.Min(_next, first));
+        _waiting.Add((at, lead));
+        if ((_next * Step) + Window < earliest)
         {
-            return _lead;
+            Decide(earliest);
         }
+    }
 
-        _leadAt = at;
-        _lead = 0;
-        int low = _leads.BinarySearch((at - window, 0));
-        int high = _leads.BinarySearch((at + window, 0));
-        low = low < 0 ? ~low : low;
-        high = high < 0 ? ~high : high;
-        if (high - low < enough)
+    // The steps of time that nothing still to come is near to.
+    private void Decide(double earliest)
+    {
+        while (_waiting.Count > 0 && (_next * Step) + Window < earliest)
         {
-            return 0;
-        }
+            double middle = _next * Step;
+            _near.Clear();
+            foreach ((double at, double lead) in _waiting)
+            {
+                if (at >= middle - Window && at < middle + Window)
+                {
+                    _near.Add(lead);
+                }
+            }
 
-        List<double> near = _leads.GetRange(low, high - low).ConvertAll(static l => l.Lead);
-        near.Sort();
-        return _lead = near[near.Count * 9 / 10];
+            if (_near.Count >= Enough)
+            {
+                _near.Sort();
+                _leads.Add(_next, _near[_near.Count * 9 / 10]);
+            }
+
+            _decided = _next++;
+            double kept = (_next * Step) - Window;
+            _waiting.RemoveAll(lead => lead.At < kept);
+        }
     }
 }

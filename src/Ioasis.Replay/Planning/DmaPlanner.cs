@@ -1,4 +1,5 @@
 using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Planning;
@@ -7,9 +8,12 @@ namespace Ioasis.Replay.Planning;
 /// Plans a trace together with a DMA log. The log shows two things that the trace does not tell: who uses mappings that no
 /// event names, and what was mapped before the trace began.
 /// </summary>
-public static class DmaPlanner
+internal static class DmaPlanner
 {
     private const int Rounds = 8;
+
+    // Of a larger map no more pages are looked at.
+    private const ulong MostPages = 1 << 18;
 
     /// <summary>Makes the plan and the schedule of the log's accesses.</summary>
     /// <param name="trace">The trace.</param>
@@ -17,44 +21,57 @@ public static class DmaPlanner
     /// <param name="clocks">How their clocks are tied.</param>
     /// <param name="options">What the plan depends on besides.</param>
     /// <param name="toleranceSeconds">How far an access may lie from its mapping's life.</param>
-    public static (MappingPlan Plan, DmaSchedule Schedule) Make(
-        KernelTrace trace, DmaLog log, ClockTie clocks, PlanOptions? options, double toleranceSeconds)
+    /// <param name="cancellationToken">Stops it.</param>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public static DmaPlan Make(
+        TraceEvents trace, DmaLog log, ClockTie clocks, PlanOptions options, double toleranceSeconds, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(trace);
-        ArgumentNullException.ThrowIfNull(log);
-        ArgumentNullException.ThrowIfNull(clocks);
-        options ??= new();
         for (int device = 0; device < log.Devices.Count; device++)
         {
-            trace.Devices.Intern(log.Devices.Id(device));
+            trace.Trace.Devices.Intern(log.Devices.Id(device));
         }
 
-        MappingPlan plan = MakePlan(trace, log, clocks, options, toleranceSeconds);
-        DmaSchedule schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
+        DmaPlan plan = Plan(trace, log, clocks, options, toleranceSeconds, cancellationToken);
 
         // What was learned may take an explanation from another access, which is then learned from in turn.
         List<MappingEvent> before = [];
         for (int round = 0; round < Rounds; round++)
         {
-            List<MappingEvent> more = MappedBefore(plan, log, schedule);
+            List<MappingEvent> more = MappedBefore(plan, log);
             if (more.Count == 0)
             {
                 break;
             }
 
             before.AddRange(more);
-            plan = MakePlan(trace.After(before), log, clocks, options, toleranceSeconds);
-            schedule = DmaSchedule.Make(plan, log, clocks, toleranceSeconds);
+            plan = Plan(trace.After(before), log, clocks, options, toleranceSeconds, cancellationToken);
         }
 
-        return (plan, schedule);
+        return plan;
     }
 
-    private static MappingPlan MakePlan(KernelTrace trace, DmaLog log, ClockTie clocks, PlanOptions options, double tolerance)
+    private static DmaPlan Plan(
+        TraceEvents events, DmaLog log, ClockTie clocks, PlanOptions options, double tolerance, CancellationToken cancellationToken)
     {
-        return Planner.Make(
-            options.Rest is not null ? trace : OwnerAssignment.FromLog(trace, log, DevicesOf(trace, log), clocks, tolerance),
-            options);
+        PlanSummary rest = new();
+        DeviceTable devices = events.Trace.Devices;
+        if (options.Rest is not null)
+        {
+            if (events.HasUnnamed)
+            {
+                RestRule.Give(rest, options, devices);
+            }
+        }
+        else if (events.HasUnnamedMaps)
+        {
+            // Who uses a map may show long after it: this needs all of them.
+            KernelTrace owned = OwnerAssignment.FromLog(events.Whole(), log, DevicesOf(events.Trace, log), clocks, tolerance);
+            RestRule.Choose(rest, options, devices, owned.Mappings, [.. owned.DmaEventsByDevice.Keys]);
+            events = TraceEvents.Of(owned);
+        }
+
+        PlannedTrace planned = new(events, rest, options, cancellationToken);
+        return new(planned, DmaSchedule.Make(planned, log, clocks, tolerance));
     }
 
     /// <summary>
@@ -87,23 +104,32 @@ public static class DmaPlanner
     /// Pages that are used before the trace maps them, of devices that were attached before the trace began. A device that the
     /// trace attaches starts with an empty address space: there an access without a mapping stays unexplained.
     /// </summary>
-    private static List<MappingEvent> MappedBefore(MappingPlan plan, DmaLog log, DmaSchedule schedule)
+    private static List<MappingEvent> MappedBefore(DmaPlan plan, DmaLog log)
     {
-        KernelTrace trace = plan.Trace;
-        Dictionary<(int Device, ulong Page), int> firstMapped = [];
         List<MappingEvent> result = [];
+        if (plan.Schedule.Unexplained == 0)
+        {
+            return result;
+        }
+
+        KernelTrace trace = plan.Trace.Events.Trace;
+        SpilledList<DmaAccess>.Reader accesses = log.Accesses.Read();
+        SeenPages asked = new();
+        foreach (ScheduledDma scheduled in plan.Schedule.Accesses)
+        {
+            if (scheduled.Class == DmaClass.Unexplained && !trace.AttachedDevices.Contains(scheduled.Device))
+            {
+                asked.Add(scheduled.Device, accesses[scheduled.Access].Iova);
+            }
+        }
+
+        Dictionary<(int Device, ulong Page), int> firstMapped = FirstMaps.Of(plan, asked);
         HashSet<(int Device, ulong Page)> learned = [];
-        DmaAccessList.Reader accesses = log.Accesses.Read();
-        foreach (ref readonly ScheduledDma scheduled in schedule.Accesses.AsSpan())
+        foreach (ScheduledDma scheduled in plan.Schedule.Accesses)
         {
             if (scheduled.Class != DmaClass.Unexplained || trace.AttachedDevices.Contains(scheduled.Device))
             {
                 continue;
-            }
-
-            if (firstMapped.Count == 0)
-            {
-                FirstMaps(plan, firstMapped);
             }
 
             ref readonly DmaAccess access = ref accesses[scheduled.Access];
@@ -131,23 +157,37 @@ public static class DmaPlanner
         return result;
     }
 
-    /// <summary>For each page of each device the step that maps it first.</summary>
-    private static void FirstMaps(MappingPlan plan, Dictionary<(int Device, ulong Page), int> firstMapped)
+    /// <summary>For each of some pages the step that maps it first.</summary>
+    private sealed class FirstMaps(SeenPages asked) : IPlanSink
     {
-        for (int i = 0; i < plan.Steps.Length; i++)
+        private readonly Dictionary<(int Device, ulong Page), int> _steps = [];
+        private readonly List<ulong> _found = [];
+
+        public static Dictionary<(int Device, ulong Page), int> Of(DmaPlan plan, SeenPages asked)
         {
-            ref readonly PlanStep step = ref plan.Steps[i];
-            if (step.Kind != StepKind.Map)
+            FirstMaps maps = new(asked);
+            MappingPlanner planner = plan.Trace.Planner(maps);
+            foreach (MappingEvent e in plan.Trace.Events.Events)
             {
-                continue;
+                planner.Take(e, e.Device);
             }
 
-            ulong first = step.Start >> 12;
-            ulong last = (step.Start + (step.Length - 1)) >> 12;
-            for (ulong page = first; page <= last && page - first < 1 << 18; page++)
+            return maps._steps;
+        }
+
+        public void Map(in PlanCall call, in LiveArea area)
+        {
+            ulong first = area.Start >> 12;
+            ulong last = (area.Start + (area.Length - 1)) >> 12;
+            asked.Collect(area.Device, first, Math.Min(last, first + MostPages - 1), _found);
+            foreach (ulong page in _found)
             {
-                firstMapped.TryAdd((step.Device, page), i);
+                _steps.TryAdd((area.Device, page), (int)call.Number);
             }
+        }
+
+        public void Unmap(in PlanCall call, ReadOnlySpan<LiveArea> ended)
+        {
         }
     }
 }

@@ -1,11 +1,12 @@
 using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Planning;
 
 /// <summary>
-/// The accesses of a DMA log at their places among the steps of a plan, with the class of each, decided by the mapping's whole
-/// history: a mapping of the same device, page and physical page that is live at that time, or the nearest one in time.
+/// The accesses of a DMA log at their places among the steps of a plan, with the class of each, decided by the mappings near it
+/// in time: a mapping of the same device, page and physical page that is live at that time, or the nearest one.
 /// </summary>
 public sealed class DmaSchedule
 {
@@ -15,19 +16,25 @@ public sealed class DmaSchedule
     // Farther than this from an access a mapping is another story, and not a matter of the clocks, in seconds.
     private const double MostNear = 0.1;
 
-    private readonly MappingPlan _plan;
-    private readonly MappingHistory _history;
-    private int[] _mapStep = [];
-    private int[] _endStep = [];
+    private readonly AccessPlacing _placing;
+    private readonly ClockLead? _leads;
+    private readonly double _tolerance;
+    private readonly double _begin;
+    private readonly double _end;
 
-    private DmaSchedule(MappingPlan plan, MappingHistory history)
+    private DmaSchedule(AccessPlacing placing, double tolerance, ClockLead? leads)
     {
-        _plan = plan;
-        _history = history;
+        _placing = placing;
+        _tolerance = tolerance;
+        _leads = leads;
+        _begin = placing.Trace.Input.FirstTimeNs / 1e9;
+        _end = placing.Trace.Input.LastTimeNs / 1e9;
+        Accesses = new(placing.Log.Input.Path, "accesses");
+        Residuals = new(placing.Log.Input.Path, "accesses near a map or unmap");
     }
 
     /// <summary>Accesses by <see cref="ScheduledDma.AfterStep"/>, then in the log's order.</summary>
-    public ScheduledDma[] Accesses { get; private set; } = [];
+    public SpilledList<ScheduledDma> Accesses { get; }
 
     /// <summary>
     /// Accesses that lie within the tolerance only after the clocks were tied more closely in their neighbourhood: where many
@@ -35,8 +42,11 @@ public sealed class DmaSchedule
     /// </summary>
     public int Refined { get; private set; }
 
-    /// <summary>Distances of the accesses within the tolerance from their map or unmap, in seconds, sorted.</summary>
-    public double[] Residuals { get; private set; } = [];
+    /// <summary>Distances of the accesses within the tolerance from their map or unmap, in seconds, in the log's order.</summary>
+    public SpilledList<double> Residuals { get; }
+
+    /// <summary>Accesses that no mapping explains.</summary>
+    public int Unexplained { get; private set; }
 
     /// <summary>Unexplained accesses for which a tolerance of a tenth of a second or less would find a mapping.</summary>
     public int NearMisses { get; private set; }
@@ -54,147 +64,120 @@ public sealed class DmaSchedule
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(log);
         ArgumentNullException.ThrowIfNull(alignment);
-        int[] devices = plan.DevicesOf(log);
-        DmaSchedule schedule = new(plan, new(plan, log, devices));
-        schedule.Run(log, devices, alignment, toleranceSeconds);
+        return Make(new PlannedTrace(TraceEvents.Of(plan.Trace), plan, plan.Options), log, alignment, toleranceSeconds);
+    }
+
+    /// <summary>Makes the schedule of a log among the steps of a plan that nobody keeps.</summary>
+    /// <param name="trace">The trace.</param>
+    /// <param name="log">The log.</param>
+    /// <param name="alignment">How the clocks are tied.</param>
+    /// <param name="toleranceSeconds">How far an access may lie from its mapping's life.</param>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    internal static DmaSchedule Make(PlannedTrace trace, DmaLog log, ClockTie alignment, double toleranceSeconds)
+    {
+        AccessPlacing placing = new(trace, log, alignment, Math.Max(toleranceSeconds, MostNear));
+        DmaSchedule schedule = new(placing, toleranceSeconds, null);
+        if (!schedule.TryRun())
+        {
+            schedule = new(placing, toleranceSeconds, new(placing, MostRefined));
+            schedule.TryRun();
+        }
+
         return schedule;
     }
 
-    private void Run(DmaLog log, int[] devices, ClockTie alignment, double tolerance)
+    /// <summary>Places all accesses.</summary>
+    /// <returns>False if the clocks have to be tied more closely for it.</returns>
+    private bool TryRun()
     {
-        ReadOnlySpan<MappingEvent> events = _plan.Trace.Mappings;
-        int[] lastStep = LastSteps(events.Length);
-        double begin = _plan.Trace.Input.FirstTimeNs / 1e9;
-        double end = _plan.Trace.Input.LastTimeNs / 1e9;
-        List<double> residuals = [];
-        ClockLead? leads = null;
-        ScheduledDma[] result = new ScheduledDma[log.Accesses.Length];
-        int position = 0;
-        double before = double.NegativeInfinity;
-        DmaAccessList.Reader accesses = log.Accesses.Read();
-        for (int i = 0; i < log.Accesses.Length; i++)
+        MappingWindow window = new(_placing);
+        ScheduleOrder order = new(Accesses);
+        SpilledList<DmaAccess>.Reader accesses = _placing.Log.Accesses.Read();
+        for (int i = 0; i < _placing.Log.Accesses.Length; i++)
         {
+            _placing.CheckCancelled(i);
             ref readonly DmaAccess access = ref accesses[i];
-            double at = alignment.ToTraceSeconds(access.TimeNs);
-            if (at < before)
+            double at = _placing.Clocks.ToTraceSeconds(access.TimeNs);
+            window.MoveTo(at);
+            ScheduledDma scheduled = new()
             {
-                position = 0;
+                Access = i,
+                Device = _placing.Devices[access.Device],
+                AfterStep = window.StepsBefore(at) - 1,
+                SizeLog2 = Math.Max(access.SizeLog2, (byte)12),
+                Class = DmaClass.RecordedFault,
+            };
+            if (access.Outcome != DmaOutcome.Faulted && !TryPlace(window, access, at, ref scheduled))
+            {
+                return false;
             }
 
-            before = at;
-            while (position < events.Length && events[position].TimeNs / 1e9 <= at)
+            if (order.Add(scheduled))
             {
-                position++;
+                order.Release(window.FirstStepInReach() - 1);
+            }
+        }
+
+        order.Release(int.MaxValue);
+        return true;
+    }
+
+    private bool TryPlace(MappingWindow window, in DmaAccess access, double at, ref ScheduledDma scheduled)
+    {
+        int area = window.Find(scheduled.Device, access, at, out double distance);
+        bool explained = area >= 0 && distance < _tolerance;
+        if (area >= 0 && !explained && distance < MostRefined)
+        {
+            if (_leads is null)
+            {
+                return false;
             }
 
-            int device = devices[access.Device];
-            ref ScheduledDma scheduled = ref result[i];
-            scheduled = new() { Access = i, Device = device, AfterStep = position == 0 ? -1 : lastStep[position - 1], SizeLog2 = Math.Max(access.SizeLog2, (byte)12) };
-            if (access.Outcome == DmaOutcome.Faulted)
+            int refined = window.Find(scheduled.Device, access, at + _leads.At(at), out double refinedDistance);
+            if (refinedDistance < _tolerance)
             {
-                scheduled.Class = DmaClass.RecordedFault;
-                continue;
+                Refined++;
+                area = refined;
+                explained = true;
             }
+        }
 
-            int area = _history.Find(device, access, at, out double distance);
-            bool explained = area >= 0 && distance < tolerance;
-            if (area >= 0 && !explained && distance < MostRefined)
+        if (!explained)
+        {
+            scheduled.Class = at < _begin - _tolerance || at > _end ? DmaClass.OutsideRecording : DmaClass.Unexplained;
+            if (scheduled.Class == DmaClass.Unexplained)
             {
-                leads ??= new(_history, log, devices, alignment, MostRefined);
-                int refined = _history.Find(device, access, at + leads.At(at), out double refinedDistance);
-                if (refinedDistance < tolerance)
-                {
-                    Refined++;
-                    area = refined;
-                    explained = true;
-                }
-            }
-
-            if (!explained)
-            {
-                scheduled.Class = at < begin - tolerance || at > end ? DmaClass.OutsideRecording : DmaClass.Unexplained;
-                if (scheduled.Class == DmaClass.Unexplained && distance < MostNear)
+                Unexplained++;
+                if (distance < MostNear)
                 {
                     NearMisses++;
                     FarthestNearMiss = Math.Max(FarthestNearMiss, distance);
                 }
-
-                continue;
             }
 
-            if (distance > 0)
-            {
-                residuals.Add(distance);
-                scheduled.Class = DmaClass.WithinTolerance;
-            }
-            else if (_plan.Areas[area].MapEvent < _plan.Trace.MappedBefore)
-            {
-                scheduled.Class = DmaClass.MappedBefore;
-            }
-
-            // Between the map and the end of its area, whatever the clocks say.
-            ref readonly Area mapping = ref _plan.Areas[area];
-            if (access.SizeLog2 == DmaAccess.UnknownSize)
-            {
-                scheduled.SizeLog2 = MappingHistory.BlockOf(mapping, access);
-            }
-
-            int first = _mapStep[area];
-            int last = mapping.EndEvent < 0 ? _plan.Steps.Length - 1 : _endStep[area] - 1;
-            scheduled.AfterStep = Math.Clamp(scheduled.AfterStep, first, Math.Max(first, last));
+            return true;
         }
 
-        Residuals = [.. residuals];
-        Array.Sort(Residuals);
-        Sort(result);
-        Accesses = result;
-    }
-
-    /// <summary>For each event the last step of it or of an event before, and for each area the steps that begin and end it.</summary>
-    private int[] LastSteps(int events)
-    {
-        int[] last = new int[events];
-        Array.Fill(last, -1);
-        _mapStep = new int[_plan.Areas.Length];
-        _endStep = new int[_plan.Areas.Length];
-        for (int i = 0; i < _plan.Steps.Length; i++)
+        ref readonly WindowArea mapping = ref window[area];
+        scheduled.Class = DmaClass.Live;
+        if (distance > 0)
         {
-            ref readonly PlanStep step = ref _plan.Steps[i];
-            last[step.Event] = i;
-            if (step.Kind == StepKind.Map)
-            {
-                _mapStep[step.Area] = i;
-                continue;
-            }
-
-            for (int k = 0; k < step.AreaCount; k++)
-            {
-                _endStep[_plan.Ended[step.Area + k]] = i;
-            }
+            Residuals.Add(distance);
+            scheduled.Class = DmaClass.WithinTolerance;
         }
-
-        for (int i = 1; i < events; i++)
+        else if (mapping.MapEvent < _placing.Trace.MappedBefore)
         {
-            last[i] = Math.Max(last[i], last[i - 1]);
+            scheduled.Class = DmaClass.MappedBefore;
         }
 
-        return last;
-    }
-
-    /// <summary>Sorts by step; the log's order stays among equals.</summary>
-    private static void Sort(ScheduledDma[] accesses)
-    {
-        ulong[] keys = new ulong[accesses.Length];
-        bool sorted = true;
-        for (int i = 0; i < keys.Length; i++)
+        if (access.SizeLog2 == DmaAccess.UnknownSize)
         {
-            keys[i] = ((ulong)(accesses[i].AfterStep + 1) << 32) | (uint)accesses[i].Access;
-            sorted &= i == 0 || keys[i - 1] < keys[i];
+            scheduled.SizeLog2 = MappingMatch.BlockOf(mapping.Start, mapping.Length, mapping.Physical, access);
         }
 
-        if (!sorted)
-        {
-            Array.Sort(keys, accesses);
-        }
+        // Between the map and the end of its area, whatever the clocks say.
+        int last = mapping.EndStep < 0 ? int.MaxValue : mapping.EndStep - 1;
+        scheduled.AfterStep = Math.Clamp(scheduled.AfterStep, mapping.MapStep, Math.Max(mapping.MapStep, last));
+        return true;
     }
 }

@@ -1,4 +1,5 @@
 using Ioasis.Replay.DmaLogs;
+using Ioasis.Replay.Input;
 using Ioasis.Replay.Recording;
 
 namespace Ioasis.Replay.Planning;
@@ -33,13 +34,14 @@ public static class LearnedTrace
         }
 
         int next = 0;
-        DmaAccessList.Reader accesses = log.Accesses.Read();
+        SpilledList<DmaAccess>.Reader accesses = log.Accesses.Read();
+        SpilledList<LoggedInvalidation>.Reader invalidations = log.Invalidations.Read();
         for (int i = 0; i < log.Accesses.Length; i++)
         {
             ref readonly DmaAccess access = ref accesses[i];
-            for (; next < log.Invalidations.Count && log.Invalidations[next].BeforeAccess <= i; next++)
+            for (; next < log.Invalidations.Length && invalidations[next].BeforeAccess <= i; next++)
             {
-                Invalidate(log.Invalidations[next], domains, devices, live, events, access);
+                Invalidate(invalidations[next], domains, devices, live, events, access);
             }
 
             if (access.Outcome == DmaOutcome.Translated)
@@ -139,12 +141,13 @@ public static class LearnedTrace
         }
 
         int next = 0;
-        DmaAccessList.Reader accesses = log.Accesses.Read();
+        SpilledList<DmaAccess>.Reader accesses = log.Accesses.Read();
+        SpilledList<LoggedInvalidation>.Reader invalidations = log.Invalidations.Read();
         for (int i = 0; i <= log.Accesses.Length; i++)
         {
-            for (; next < log.Invalidations.Count && log.Invalidations[next].BeforeAccess <= i; next++)
+            for (; next < log.Invalidations.Length && invalidations[next].BeforeAccess <= i; next++)
             {
-                LoggedInvalidation invalidation = log.Invalidations[next];
+                LoggedInvalidation invalidation = invalidations[next];
                 for (int device = 0; invalidation.Scope == InvalidationScope.Pages && device < used.Length; device++)
                 {
                     if (used[device].Remove(invalidation.Address))
@@ -188,7 +191,7 @@ public static class LearnedTrace
         }
 
         ScheduledDma[] result = new ScheduledDma[log.Accesses.Length];
-        DmaAccessList.Reader accesses = log.Accesses.Read();
+        SpilledList<DmaAccess>.Reader accesses = log.Accesses.Read();
         for (int i = 0; i < result.Length; i++)
         {
             result[i] = new()

@@ -227,12 +227,6 @@ public sealed class MappingPlan : PlanSummary
     /// <summary>Areas that unmaps end, where <see cref="PlanStep.Area"/> points.</summary>
     public int[] Ended { get; internal set; } = [];
 
-    /// <summary>For each device of a log its index in the trace's table, where one that the trace does not name is added.</summary>
-    internal int[] DevicesOf(DmaLog log)
-    {
-        return DmaPlanner.DevicesOf(Trace, log);
-    }
-
     /// <summary>Time of an area's map in nanoseconds.</summary>
     public long MapTimeNs(in Area area) => Trace.Mappings[area.MapEvent].TimeNs;
 

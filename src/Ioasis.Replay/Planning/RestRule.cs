@@ -27,12 +27,11 @@ internal static class RestRule
             unmaps |= e.Device < 0 && e.IsUnmap;
         }
 
-        if (options.Rest is { } name)
+        if (options.Rest is not null)
         {
             if (maps || unmaps)
             {
-                plan.RestDevice = devices.Intern(name);
-                plan.RestChoice = options.RestChoice;
+                Give(plan, options, devices);
             }
 
             return;
@@ -49,6 +48,16 @@ internal static class RestRule
         {
             plan.RestDevice = inferred;
             plan.RestChoice = RestChoice.Inferred;
+        }
+    }
+
+    /// <summary>Gives what nothing names to the device that the caller named, if any.</summary>
+    public static void Give(PlanSummary plan, PlanOptions options, DeviceTable devices)
+    {
+        if (options.Rest is { } name)
+        {
+            plan.RestDevice = devices.Intern(name);
+            plan.RestChoice = options.RestChoice;
         }
     }
 

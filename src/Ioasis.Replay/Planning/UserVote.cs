@@ -134,7 +134,7 @@ internal static class UserVote
             {
                 unmapped = true;
             }
-            else if (MappingHistory.Explains(trace.Mappings[index], access))
+            else if (MappingMatch.Explains(trace.Mappings[index], access))
             {
                 latest = latest < 0 ? index : latest;
                 free = free < 0 && users[index] < 0 ? index : free;

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.InteropServices;
 using Ioasis.Replay.Input;
 
@@ -11,6 +12,8 @@ namespace Ioasis.Replay.Recording;
 internal sealed partial class EventText
 {
     private const ulong PageMask = 4095;
+
+    private static readonly SearchValues<byte> s_hexDigits = SearchValues.Create("0123456789abcdef"u8);
 
     private readonly List<(ulong Address, ulong Length)> _ranges = [];
     private readonly List<ulong> _addresses = [];
@@ -231,10 +234,69 @@ internal sealed partial class EventText
             return false;
         }
 
-        if (word.IndexOf((byte)'=') < 0)
+        if (word.IndexOf((byte)'=') >= 0)
         {
-            e.Device = word;
-            e.Fields = cursor.Rest;
+            return true;
+        }
+
+        TextCursor next = cursor;
+        next.SkipSpaces();
+        if (next.Word().IndexOf((byte)'=') < 0 && TrySkipSymbol(e.Fields, out TextCursor behind))
+        {
+            cursor = behind;
+            word = cursor.Word();
+            next = cursor;
+            next.SkipSpaces();
+            if (word.IndexOf((byte)'=') >= 0)
+            {
+                return true;
+            }
+
+            if (next.Word().IndexOf((byte)'=') < 0)
+            {
+                return false;
+            }
+        }
+
+        e.Device = word;
+        e.Fields = cursor.Rest;
+        return true;
+    }
+
+    // perf script -F ip,sym: ffffffff81234567 iommu_map+0x12 ([kernel.kallsyms]) stands before the event's own text, or parts of that.
+    private static bool TrySkipSymbol(ReadOnlySpan<byte> fields, out TextCursor behind)
+    {
+        TextCursor cursor = new(fields);
+        TextCursor before = cursor;
+        ReadOnlySpan<byte> word = cursor.Word();
+        if (word.Length >= 4 && word.IndexOfAnyExcept(s_hexDigits) < 0)
+        {
+            cursor.SkipSpaces();
+            before = cursor;
+            word = cursor.Word();
+        }
+
+        if (!word.StartsWith("("u8) && !LooksLikePci(word) && word.IndexOf((byte)'=') < 0)
+        {
+            // The symbol, if there is another word behind it that may be the device.
+            TextCursor after = cursor;
+            after.SkipSpaces();
+            if (after.Word().IndexOf((byte)'=') < 0)
+            {
+                cursor.SkipSpaces();
+                before = cursor;
+            }
+        }
+
+        behind = before;
+        if (behind.Skip("("u8))
+        {
+            if (!behind.TryUntil((byte)')', out _))
+            {
+                return false;
+            }
+
+            behind.SkipSpaces();
         }
 
         return true;

@@ -233,8 +233,17 @@ public sealed class KernelTrace
     /// <summary>Whether the recording attaches a device before it maps anything: it began with the machine.</summary>
     internal bool AttachesComeFirst { get; set; }
 
-    /// <summary>The same trace after mappings that were there before it began.</summary>
-    internal KernelTrace After(IReadOnlyCollection<MappingEvent> before) => With([.. before, .. Mappings], before.Count);
+    /// <summary>The same trace without its maps and unmaps, which are elsewhere.</summary>
+    /// <param name="mappedBefore">How many of those were put there for what was mapped before the recording began.</param>
+    internal KernelTrace Apart(int mappedBefore) => With([], mappedBefore);
+
+    /// <summary>The same trace with its maps and unmaps, and its invalidations.</summary>
+    internal KernelTrace Whole(MappingEvent[] mappings, IReadOnlyList<long> invalidations)
+    {
+        KernelTrace whole = With(mappings);
+        whole.Invalidations = invalidations;
+        return whole;
+    }
 
     /// <summary>The same trace with other owners of its mappings.</summary>
     internal KernelTrace With(MappingEvent[] mappings) => With(mappings, MappedBefore);

@@ -92,7 +92,10 @@ public static class RecordingReader
             FormatDetector.RejectBinary(lines.Peek(4096), source.Path);
         }
 
-        return new(source.Path, source.Compression, format, options.StrictInput);
+        return new(source.Path, source.Compression, format, options.StrictInput)
+        {
+            Architecture = format == TraceFormat.TraceDat ? "" : RecordedArchitecture.FindInText(lines.Peek(RecordedArchitecture.Window)),
+        };
     }
 
     private static KernelEventSource Events(InputSource source, LineReader lines, InputLog input, CancellationToken cancellationToken)

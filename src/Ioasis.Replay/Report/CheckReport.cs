@@ -110,6 +110,14 @@ public sealed record ClockAlignment
     /// <summary>Largest delay of a mark's line in the log.</summary>
     public required double MaxDelaySeconds { get; init; }
 
+    /// <summary>Where one of the clocks stood still or was set, against the other, in the trace's order.</summary>
+    public IReadOnlyList<ClockJumpReport> Jumps { get; init; } = [];
+
     /// <summary>How far the DMAs within the tolerance lie from the life of their mapping; null when there are none.</summary>
     public DurationReport? Residual { get; init; }
 }
+
+/// <summary>A jump of one of the two clocks against the other; both sides of it are tied apart.</summary>
+/// <param name="AtSeconds">The first mark behind it, in seconds of the kernel's clock.</param>
+/// <param name="Seconds">How much longer it took on the log's clock; negative where the kernel's clock ran ahead.</param>
+public sealed record ClockJumpReport(double AtSeconds, double Seconds);

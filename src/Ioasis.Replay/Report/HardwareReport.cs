@@ -57,7 +57,7 @@ public sealed record TranslationReport
 public sealed record InvalidationCount(string Kind, long Commands, long EntriesRemoved);
 
 /// <summary>Faults of one cause.</summary>
-/// <param name="Cause">Number of the cause (RISC-V IOMMU specification, fault record, CAUSE).</param>
+/// <param name="Cause">Number of the cause, as the specification of the IOMMU has it.</param>
 /// <param name="Name">Its name there.</param>
 /// <param name="Count">How many.</param>
 /// <param name="Expected">How many of them a check or the recording called for.</param>

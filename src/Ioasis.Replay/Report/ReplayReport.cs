@@ -71,7 +71,10 @@ public sealed record NamedCount(string Name, long Count);
 /// <summary>The options of one replay, as words and numbers that the command line would take.</summary>
 public sealed record ReportOptions
 {
-    /// <summary>First-stage paging mode: <c>sv39</c>, <c>sv48</c> or <c>sv57</c>.</summary>
+    /// <summary>The kind of IOMMU: <c>riscv</c> or <c>vtd</c>.</summary>
+    public required string Iommu { get; init; }
+
+    /// <summary>The format of the page tables, as <c>sv57</c>.</summary>
     public required string Mode { get; init; }
 
     /// <summary>When an unmap's IOTLB invalidation happens: <c>strict</c> (before the unmap returns) or <c>lazy</c> (batched).</summary>

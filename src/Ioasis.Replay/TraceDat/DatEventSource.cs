@@ -26,6 +26,7 @@ internal sealed class DatEventSource : KernelEventSource
         _unit = _file.TscToNs is null && (_file.Clock is "x86-tsc" or "counter" or "ppc-tb") ? ClockUnit.Ticks : ClockUnit.Seconds;
 
         input.Clock = _unit;
+        input.Architecture = _file.Architecture;
         input.TextBytes = stream.Length;
         foreach (EventFormat format in _file.Formats.Values)
         {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Ioasis.Replay.Input;
 
 namespace Ioasis.Replay.TraceDat;
 
@@ -46,6 +47,9 @@ internal sealed class DatFile
 
     /// <summary>The clock, empty if the file does not say.</summary>
     public string Clock { get; private set; } = "";
+
+    /// <summary>The architecture of the recorded machine, empty if the file does not say.</summary>
+    public string Architecture { get; private set; } = "";
 
     /// <summary>Reads the head.</summary>
     public static DatFile Open(string path, Stream stream)
@@ -193,6 +197,9 @@ internal sealed class DatFile
                 int open = clocks.IndexOf('[', StringComparison.Ordinal);
                 int close = clocks.IndexOf(']', StringComparison.Ordinal);
                 Clock = open >= 0 && close > open ? clocks[(open + 1)..close] : clocks.Trim();
+                break;
+            case 5:
+                Architecture = RecordedArchitecture.OfUname(option.Text());
                 break;
             case 14:
                 TscToNs = (option.U32(), (int)Math.Min(option.U32(), 63), option.U64());

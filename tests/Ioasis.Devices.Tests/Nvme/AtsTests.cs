@@ -36,11 +36,12 @@ public sealed class AtsTests : IDisposable
     private Command Read(int blocks) => Command.Blocks(NvmeIoOpcode.Read, 0, blocks, _data, _data + 4096);
 
     [Fact]
-    public void Requests_carry_the_PASID_and_are_translated()
+    public void Translations_are_asked_for_with_the_PASID_and_translated_requests_carry_none()
     {
         _ = _queue.Succeed(Read(8));
         _link.Pasids.ShouldBe([5u]);
         _link.Untranslated.ShouldBe(0);
+        _link.TranslatedWithPasid.ShouldBe(0);
     }
 
     [Fact]
@@ -160,6 +161,8 @@ public sealed class AtsTests : IDisposable
 
         public int Untranslated { get; private set; }
 
+        public int TranslatedWithPasid { get; private set; }
+
         public bool AnswersAtOnce { get; set; }
 
         public bool TakesBack { get; set; }
@@ -212,6 +215,7 @@ public sealed class AtsTests : IDisposable
 
         public void Translate(in DmaRequest request, out DmaTranslation translation)
         {
+            _ = Pasids.Add(request.HasPasid ? request.Pasid.Value : 0);
             bool isThere = !_removed.Contains(request.Address.Value & ~4095ul);
             translation = new(
                 new(request.Address.Value),
@@ -233,7 +237,7 @@ public sealed class AtsTests : IDisposable
 
         private void Note(in DmaRequest request)
         {
-            _ = Pasids.Add(request.HasPasid ? request.Pasid.Value : 0);
+            TranslatedWithPasid += request.HasPasid ? 1 : 0;
             Untranslated += request.Kind == DmaKind.Translated ? 0 : 1;
         }
     }

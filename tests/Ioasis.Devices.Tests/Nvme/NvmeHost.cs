@@ -180,19 +180,17 @@ internal sealed class QueuePair(NvmeHost host, int id, int entries, ulong submis
 /// <summary>
 /// A host with a controller and a small driver for it: registers through the VFIO seam, memory that it owns, nothing between.
 /// </summary>
-internal sealed class NvmeHost : IDisposable, IVfioEventSource
+internal sealed class NvmeHost : DeviceHost
 {
-    private readonly Dictionary<int, Counter> _counters = [];
-
     public NvmeHost(NvmeOptions? options = null, bool connects = true, int memory = 8 << 20)
         : this(new NvmeController(options ?? new() { Namespaces = [new() { Size = 1 << 20 }] }), connects, memory)
     {
     }
 
     public NvmeHost(NvmeController controller, bool connects = true, int memory = 8 << 20, IDmaPort? port = null, EndpointAts? ats = null)
+        : base(controller, new(memory))
     {
         Controller = controller;
-        Memory = new(memory);
         if (connects)
         {
             Controller.Assign(new ulong[Controller.Description.Bars.Count]);
@@ -202,10 +200,6 @@ internal sealed class NvmeHost : IDisposable, IVfioEventSource
     }
 
     public NvmeController Controller { get; }
-
-    public HostMemory Memory { get; }
-
-    public IVfioDeviceBackend Backend => Controller.Backend;
 
     public QueuePair Admin { get; private set; } = null!;
 
@@ -223,10 +217,6 @@ internal sealed class NvmeHost : IDisposable, IVfioEventSource
         Backend.Open().ShouldBe(Errno.Success);
         SetCommand(6);
     }
-
-    /// <summary>Memory space 2, bus master 4.</summary>
-    public void SetCommand(ushort value) =>
-        Backend.Write((int)VfioPciRegion.Config, 4, MemoryMarshal.AsBytes(new ReadOnlySpan<ushort>(in value)), out _).ShouldBe(Errno.Success);
 
     public uint Read32(uint offset)
     {
@@ -300,54 +290,4 @@ internal sealed class NvmeHost : IDisposable, IVfioEventSource
         Word10 = (uint)id | ((uint)(entries - 1) << 16),
         Word11 = 1 | ((uint)completion << 16),
     };
-
-    /// <summary>Connects counters to all vectors of a kind.</summary>
-    public void Connect(VfioPciInterrupt kind, int count)
-    {
-        int[] descriptors = [.. Enumerable.Range(1, count)];
-        VfioIrqSet set = new()
-        {
-            Index = (uint)kind,
-            Count = (uint)count,
-            Flags = VfioIrqSetFlags.DataEventFd | VfioIrqSetFlags.ActionTrigger,
-        };
-        Backend.SetInterrupts(set, MemoryMarshal.AsBytes<int>(descriptors), this).ShouldBe(Errno.Success);
-    }
-
-    public void Unmask() => Backend.SetInterrupts(
-        new() { Index = (uint)VfioPciInterrupt.Intx, Count = 1, Flags = VfioIrqSetFlags.DataNone | VfioIrqSetFlags.ActionUnmask }, [], this)
-        .ShouldBe(Errno.Success);
-
-    /// <summary>Signals of a vector since the last call.</summary>
-    public int TakeSignals(int vector = 0) => _counters.TryGetValue(vector + 1, out Counter? counter) ? counter.Take() : 0;
-
-    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
-    {
-        if (!_counters.TryGetValue(descriptor, out Counter? own))
-        {
-            _counters.Add(descriptor, own = new());
-        }
-
-        counter = own;
-        return Errno.Success;
-    }
-
-    public void Dispose() => Controller.Dispose();
-
-    private sealed class Counter : IVfioEvent
-    {
-        private int _count;
-
-        public void Signal() => Interlocked.Increment(ref _count);
-
-        public void Listen(Action listener)
-        {
-        }
-
-        public void Unlisten(Action listener)
-        {
-        }
-
-        public int Take() => Interlocked.Exchange(ref _count, 0);
-    }
 }

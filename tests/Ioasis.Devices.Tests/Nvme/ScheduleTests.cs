@@ -10,50 +10,20 @@ public sealed class ScheduleTests
 {
     private static readonly Command s_flush = new(NvmeIoOpcode.Flush) { Namespace = 1 };
 
-    private static ExplorerOptions Options { get; } = new()
+    /// <summary>A controller with commands in its queue that move data.</summary>
+    private abstract class NvmeScenario : DeviceScenario<NvmeHost>
     {
-        RequiredPreemptions = 1,
-        MaxSchedules = ExplorerOptions.All ? 100_000 : 1500,
-        RandomSchedules = ExplorerOptions.All ? 5000 : 100,
-    };
-
-    private static void Holds(Func<Scenario> create) =>
-        TestContext.Current.TestOutputHelper?.WriteLine(ScheduleExplorer.Explore(create, Options).ShouldHold().ToString());
-
-    /// <summary>A controller with commands in its queue that move data; no DMA once <see cref="Forbid"/> was called.</summary>
-    private abstract class NvmeScenario : Scenario
-    {
-        private bool _isForbidden;
-
         protected NvmeScenario(NvmeMisbehaviour? wrong = null)
+            : base(NvmeHost.Ready(new() { Namespaces = [new() { Size = 1 << 20 }], Queues = 4, Misbehaviour = wrong }, memory: 1 << 20))
         {
-            Host = NvmeHost.Ready(new() { Namespaces = [new() { Size = 1 << 20 }], Queues = 4, Misbehaviour = wrong }, memory: 1 << 20);
             Queue = Host.CreateQueue(entries: 8);
-            Data = Host.Memory.Allocate(4096);
             for (int i = 0; i < 3; i++)
             {
                 _ = Queue.Put(Command.Blocks(NvmeIoOpcode.Read, (ulong)i, 1, Data));
             }
-
-            Host.Memory.OnAccess = (request, _) =>
-                _isForbidden.ShouldBeFalse($"DMA to 0x{request.Address.Value:x} after the controller was to be at rest");
         }
-
-        protected NvmeHost Host { get; }
 
         protected QueuePair Queue { get; }
-
-        protected ulong Data { get; }
-
-        protected void Forbid() => _isForbidden = true;
-
-        protected void Permit() => _isForbidden = false;
-
-        protected override void Dispose(bool disposing)
-        {
-            Host.Dispose();
-            base.Dispose(disposing);
-        }
     }
 
     private sealed class DoorbellAgainstFunctionReset : NvmeScenario
@@ -61,11 +31,7 @@ public sealed class ScheduleTests
         public DoorbellAgainstFunctionReset()
         {
             AddThread("doorbell", Queue.Ring);
-            AddThread("reset", () =>
-            {
-                Host.Backend.Reset().ShouldBe(Errno.Success);
-                Forbid();
-            });
+            AddFunctionReset();
         }
 
         public override void CheckAtEnd()
@@ -85,11 +51,7 @@ public sealed class ScheduleTests
             AddThread("disable", () =>
             {
                 Host.Write32(NvmeRegisters.Configuration, 0);
-                while ((Host.Status & NvmeRegisters.Ready) != 0)
-                {
-                    _ = Injection.Hit(InjectionKind.Wait);
-                }
-
+                WaitUntil(() => (Host.Status & NvmeRegisters.Ready) == 0);
                 Forbid();
             });
         }
@@ -149,11 +111,7 @@ public sealed class ScheduleTests
         public DoorbellAgainstTheEnd()
         {
             AddThread("doorbell", Queue.TryRing);
-            AddThread("close", () =>
-            {
-                Host.Backend.Close();
-                Forbid();
-            });
+            AddClose();
         }
     }
 
@@ -168,11 +126,7 @@ public sealed class ScheduleTests
             AddThread("second", other.Ring);
             AddThread("watch", () =>
             {
-                while (Host.Status != uint.MaxValue)
-                {
-                    _ = Injection.Hit(InjectionKind.Wait);
-                }
-
+                WaitUntil(() => Host.Status == uint.MaxValue);
                 Forbid();
             });
         }
@@ -180,22 +134,15 @@ public sealed class ScheduleTests
 
     private sealed class UnmapAgainstTransfer : NvmeScenario
     {
-        private byte[] _before = [];
-
         public UnmapAgainstTransfer()
         {
-            Host.Memory[Data, 512].Fill(0xee);
             AddThread("doorbell", Queue.Ring);
-            AddThread("unmap", () =>
-            {
-                Host.Memory.SetMapped(Data, 4096, false);
-                _before = Host.Memory[Data, 4096].ToArray();
-            });
+            AddUnmap();
         }
 
         public override void CheckAtEnd()
         {
-            Host.Memory[Data, 4096].SequenceEqual(_before).ShouldBeTrue();
+            CheckThatNothingLanded();
             List<Completion> all = Queue.Take();
             all.Count.ShouldBe(3);
             all.ShouldAllBe(static completion => completion.Code == NvmeStatus.Success || completion.Code == NvmeStatus.DataTransferError);
@@ -268,26 +215,26 @@ public sealed class ScheduleTests
     }
 
     [Fact]
-    public void No_DMA_leaves_after_a_function_reset_has_returned() => Holds(static () => new DoorbellAgainstFunctionReset());
+    public void No_DMA_leaves_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new DoorbellAgainstFunctionReset());
 
     [Fact]
-    public void No_DMA_leaves_once_a_disabled_controller_says_that_it_is_not_ready() => Holds(static () => new DoorbellAgainstDisable());
+    public void No_DMA_leaves_once_a_disabled_controller_says_that_it_is_not_ready() => DeviceSchedules.Holds(static () => new DoorbellAgainstDisable());
 
     [Fact]
-    public void No_doorbell_is_lost_whoever_rings_at_the_same_time() => Holds(static () => new DoorbellAgainstDoorbell());
+    public void No_doorbell_is_lost_whoever_rings_at_the_same_time() => DeviceSchedules.Holds(static () => new DoorbellAgainstDoorbell());
 
     [Fact]
-    public void A_queue_that_is_deleted_while_its_doorbell_rings_completes_what_was_fetched() => Holds(static () => new DoorbellAgainstQueueDeletion());
+    public void A_queue_that_is_deleted_while_its_doorbell_rings_completes_what_was_fetched() => DeviceSchedules.Holds(static () => new DoorbellAgainstQueueDeletion());
 
     [Fact]
-    public void No_DMA_leaves_after_the_last_close() => Holds(static () => new DoorbellAgainstTheEnd());
+    public void No_DMA_leaves_after_the_last_close() => DeviceSchedules.Holds(static () => new DoorbellAgainstTheEnd());
 
     [Fact]
-    public void No_DMA_leaves_a_controller_that_is_gone() => Holds(static () => new DoorbellAgainstRemoval());
+    public void No_DMA_leaves_a_controller_that_is_gone() => DeviceSchedules.Holds(static () => new DoorbellAgainstRemoval());
 
     [Fact]
-    public void No_byte_lands_after_its_mapping_went() => Holds(static () => new UnmapAgainstTransfer());
+    public void No_byte_lands_after_its_mapping_went() => DeviceSchedules.Holds(static () => new UnmapAgainstTransfer());
 
     [Fact]
-    public void Controllers_that_ring_each_others_doorbells_do_not_stop_each_other() => Holds(static () => new TwoThatRingEachOther());
+    public void Controllers_that_ring_each_others_doorbells_do_not_stop_each_other() => DeviceSchedules.Holds(static () => new TwoThatRingEachOther());
 }

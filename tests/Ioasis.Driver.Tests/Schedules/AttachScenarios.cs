@@ -9,15 +9,16 @@ namespace Ioasis.Driver.Tests.Schedules;
 internal sealed class AttachAgainstUnmap : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private bool _unmapped;
 
-    public AttachAgainstUnmap(bool keepsInvalidContexts = false)
+    public AttachAgainstUnmap(bool keepsInvalidContexts = false, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         if (keepsInvalidContexts)
         {
-            KeepInvalidContexts();
+            Iommus[0].KeepInvalidContexts(HardwareMemory);
             Dma(_device, X);
         }
 
@@ -43,10 +44,11 @@ internal sealed class AttachAgainstUnmap : DriverScenario
 internal sealed class DetachAgainstMap : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private bool _detached;
 
-    public DetachAgainstMap(bool isSecondStage = false)
+    public DetachAgainstMap(bool isSecondStage = false, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _domain = NewDomainWith(_device, new() { NestParent = isSecondStage }, (X, P1));
@@ -73,8 +75,7 @@ internal sealed class DetachAgainstMap : DriverScenario
 
     public override void CheckAtEnd()
     {
-        Drivers[0].Statistics.PscidsInUse.ShouldBe(0);
-        Drivers[0].Statistics.GscidsInUse.ShouldBe(0);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(0);
         _domain.BondCount.ShouldBe(0);
     }
 }
@@ -83,12 +84,13 @@ internal sealed class DetachAgainstMap : DriverScenario
 internal sealed class ReplaceAgainstInvalidate : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _before;
-    private readonly RiscVPagingDomain _after;
+    private readonly TablePagingDomain _before;
+    private readonly TablePagingDomain _after;
     private bool _replaced;
     private bool _unmapped;
 
-    public ReplaceAgainstInvalidate()
+    public ReplaceAgainstInvalidate(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _before = NewDomain(_device, (X, P1), (Z, P3));
@@ -117,25 +119,26 @@ internal sealed class ReplaceAgainstInvalidate : DriverScenario
 
     public override void CheckAtEnd()
     {
-        Drivers[0].Statistics.PscidsInUse.ShouldBe(1);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(1);
         _before.BondCount.ShouldBe(0);
     }
 }
 
 /// <summary>
-/// One device leaves a domain and so gives its PSCID or GSCID back, another enters a domain and so may get it (S4.8): neither may see
+/// One device leaves a domain and so gives its number (PSCID, GSCID, domain-ID) back, another enters a domain and so may get it (S4.8): neither may see
 /// the other's pages.
 /// </summary>
 internal sealed class PscidReuse : DriverScenario
 {
     private readonly IommuDevice _leaves;
     private readonly IommuDevice _enters;
-    private readonly RiscVPagingDomain _left;
-    private readonly RiscVPagingDomain _entered;
+    private readonly TablePagingDomain _left;
+    private readonly TablePagingDomain _entered;
     private bool _isOut;
     private bool _isIn;
 
-    public PscidReuse(bool isSecondStage = false)
+    public PscidReuse(bool isSecondStage = false, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _leaves = AddDevice(1);
         _enters = AddDevice(2);
@@ -167,13 +170,13 @@ internal sealed class PscidReuse : DriverScenario
 internal sealed class TwoAttaches : DriverScenario
 {
     private readonly IommuDevice[] _devices;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private readonly int _iommus;
     private int _attached;
     private bool _unmapped;
 
-    public TwoAttaches(int iommus)
-        : base(iommus)
+    public TwoAttaches(int iommus, IommuKind kind = IommuKind.RiscV)
+        : base(iommus, kind: kind)
     {
         _iommus = iommus;
         _devices = [AddDevice(1), AddDevice(2, iommus - 1)];
@@ -204,9 +207,9 @@ internal sealed class TwoAttaches : DriverScenario
     {
         _attached.ShouldBe(2);
         _domain.BondCount.ShouldBe(_iommus);
-        foreach (RiscVIommuInstance driver in Drivers)
+        foreach (IommuInstance driver in Drivers)
         {
-            driver.Statistics.PscidsInUse.ShouldBe(1);
+            driver.Usage.AddressSpaces.ShouldBe(1);
         }
 
         // Both see what is mapped later, and neither what is then unmapped.
@@ -230,11 +233,12 @@ internal sealed class TwoAttaches : DriverScenario
 internal sealed class PasidFree : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _first;
-    private readonly RiscVPagingDomain _second;
+    private readonly TablePagingDomain _first;
+    private readonly TablePagingDomain _second;
     private bool _moved;
 
-    public PasidFree()
+    public PasidFree(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1, pasidBits: 8);
         _first = NewDomain(_device, (X, P1));

@@ -26,7 +26,7 @@ public enum Answer
 }
 
 /// <summary>A device with a cache of translations (PCIe ATS), which uses a cached address until it is told to forget it.</summary>
-internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer answer, Func<bool>? passes = null)
+internal sealed class CachingDevice(ScenarioIommu iommu, IommuDevice device, Answer answer, Func<bool>? passes = null)
 {
     private readonly Dictionary<ulong, ulong> _cache = [];
     private readonly List<PcieMessage> _owed = [];
@@ -44,7 +44,7 @@ internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer
         {
             _ = Injection.Hit(InjectionKind.MemoryRead);
             Oracle.Requester = device.Id.Value;
-            status = iommu.Write(new(device.Id, new(address), DmaFlags.Write, DmaKind.Translated), [1, 2, 3, 4]);
+            status = iommu.Port.Write(new(device.Id, new(address), DmaFlags.Write, DmaKind.Translated), [1, 2, 3, 4]);
             Oracle.Requester = null;
         }
 
@@ -79,7 +79,7 @@ internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer
     {
         uint tags = Ignored;
         Ignored = 0;
-        iommu.HandleInvalidationTimeout(tags);
+        iommu.Ats.HandleInvalidationTimeout(tags);
     }
 
     // A translation that was asked for before an invalidation and comes after it is not used.
@@ -91,7 +91,7 @@ internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer
         }
 
         int before = _invalidations;
-        iommu.Translate(new(device.Id, new(iova), DmaFlags.None, DmaKind.TranslationRequest), out DmaTranslation translation);
+        iommu.Port.Translate(new(device.Id, new(iova), DmaFlags.None, DmaKind.TranslationRequest), out DmaTranslation translation);
         if (translation.Status != DmaStatus.Success || (translation.Flags & DmaTranslationFlags.Write) == 0 || before != _invalidations)
         {
             return false;
@@ -117,7 +117,7 @@ internal sealed class CachingDevice(RiscVIommu iommu, IommuDevice device, Answer
                 continue;
             }
 
-            iommu.HandleInvalidationCompletion(new(
+            iommu.Ats.HandleInvalidationCompletion(new(
                 PcieMessageCode.InvalidationCompletion, message.RequesterId, message.Segment, Pasid.Invalid,
                 (1ul << 32) | (1ul << message.Tag))).ShouldBeTrue();
         }
@@ -147,18 +147,18 @@ public enum Revocation
 internal sealed class RevokeFromCachingDevice : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private readonly CachingDevice _cache;
     private int _left = 2;
 
     public RevokeFromCachingDevice(
-        Revocation revocation, Answer answer, bool isSecondStage = false)
-        : base(ats: true)
+        Revocation revocation, Answer answer, bool isSecondStage = false, IommuKind kind = IommuKind.RiscV)
+        : base(ats: true, kind: kind)
     {
         _device = AddDevice(1, ats: true);
         _domain = isSecondStage ? NewSecondStage(_device, (X, P1), (Y, P2)) : NewDomain(_device, (X, P1), (Y, P2));
-        RiscVPagingDomain other = NewDomain(_device, (Z, P3));
-        _cache = new(Models[0], _device, answer, () => HasValidContext(_device));
+        TablePagingDomain other = NewDomain(_device, (Z, P3));
+        _cache = new(Iommus[0], _device, answer, () => Iommus[0].LetsAnswersPass(PlainMemory, _device));
         _device.Group.Attach(_domain).ShouldBe(Errno.Success);
         _cache.Access(X).ShouldBe(DmaStatus.Success);
         AddThread("revoke", () =>

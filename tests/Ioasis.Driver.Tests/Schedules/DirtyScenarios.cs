@@ -14,13 +14,14 @@ internal sealed class DirtyReadAgainstWrite : DriverScenario
 {
     private const int Reads = 2;
 
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
 
     // For each read that has returned, whether it reported the page; for each write, how many had returned when it began.
     private readonly List<bool> _reported = [];
     private readonly List<int> _writes = [];
 
-    public DirtyReadAgainstWrite(bool isSecondStage)
+    public DirtyReadAgainstWrite(bool isSecondStage, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         IommuDevice device = AddDevice(1);
         _domain = NewDomainWith(device, new() { NestParent = isSecondStage, DirtyTracking = true }, (X, P1), (Y, P2));
@@ -68,9 +69,10 @@ internal sealed class DirtyReadAgainstWrite : DriverScenario
 /// <summary>Dirty tracking starts, which walks all tables, while another thread unmaps so much that tables go (S4.14).</summary>
 internal sealed class DirtyStartAgainstUnmap : DriverScenario
 {
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
 
-    public DirtyStartAgainstUnmap()
+    public DirtyStartAgainstUnmap(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         IommuDevice device = AddDevice(1);
         _domain = NewDomainWith(device, new() { DirtyTracking = true }, (X, P1), (Z, P3));

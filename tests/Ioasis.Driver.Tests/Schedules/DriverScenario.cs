@@ -1,13 +1,8 @@
 using System.Globalization;
-using System.Reflection;
 using Ioasis.Core;
-using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.RiscV.Architecture;
-using Ioasis.RiscV.Driver;
-using Ioasis.RiscV.Hardware;
 using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests.Schedules;
@@ -35,66 +30,36 @@ internal abstract class DriverScenario : Scenario
     private const ulong PoolStart = 1ul << 32;
     private const ulong PoolEnd = PoolStart + (1ul << 24);
 
-    private static readonly Dictionary<ulong, string> s_registers = typeof(RegisterOffset)
-        .GetFields(BindingFlags.Public | BindingFlags.Static)
-        .Where(static field => field.FieldType == typeof(uint) && !string.Equals(field.Name, nameof(RegisterOffset.PageSize), StringComparison.Ordinal))
-        .GroupBy(static field => (ulong)(uint)field.GetValue(null)!)
-        .ToDictionary(static group => group.Key, static group => group.First().Name);
-
     private readonly PagedMemory _memory = new();
     private readonly IPageAllocator _pages;
     private readonly WatchedMemory _driverMemory;
-    private readonly List<RiscVIommu> _models = [];
+    private readonly List<ScenarioIommu> _iommus = [];
     private readonly RangePageAllocator _pool;
 
-    protected DriverScenario(int iommus = 1, bool ats = false)
+    protected DriverScenario(int iommus = 1, bool ats = false, IommuKind kind = IommuKind.RiscV)
     {
         Oracle = new(PoolStart, PoolEnd);
         _pool = new(_memory, new(PoolStart, PoolEnd - 1));
         _pages = new OraclePages(_pool, Oracle);
         _driverMemory = new(new OracleMemory(_memory, Oracle.DriverAccess));
         HardwareMemory = new(_memory, Oracle.HardwareAccess);
+        ScenarioParts parts = new(
+            HardwareMemory, _driverMemory, _pages, new Link(this), Time, Sink, model => new WatchedRegisters(new GuardedRegisters(model, this)), ats);
         for (int i = 0; i < iommus; i++)
         {
-            RiscVIommu model = new(
-                new()
-                {
-                    // The base format of contexts, and ATS only on request: fewer steps that tell nothing here.
-                    Capabilities = RiscVIommuOptions.FullCapabilities
-                        & ~(Capabilities.MsiFlatBit | Capabilities.MsiMrifBit | (ats ? 0 : Capabilities.AtsBit)),
-                    Caching = CachingMode.Hostile,
-                    MaxMode = IommuMode.OneLevel,
-                },
-                HardwareMemory,
-                link: new Link(this));
-            _models.Add(model);
-            RiscVIommuInstance.TryProbe(
-                new WatchedRegisters(new GuardedRegisters(model, this)),
-                _driverMemory,
-                _pages,
-                new()
-                {
-                    Name = string.Create(CultureInfo.InvariantCulture, $"iommu{i}"),
-                    PreferredMode = PagingMode.Sv39,
-                    CommandQueueSizeLog2 = 5,
-                    FaultQueueSizeLog2 = 5,
-                    PageRequestQueueSizeLog2 = 4,
-                    TimeProvider = Time,
-                    AtsTimeout = TimeSpan.FromSeconds(3),
-                    FaultSink = Sink,
-                },
-                out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
-            Drivers.Add(driver!);
+            _iommus.Add(ScenarioIommu.Create(kind, string.Create(CultureInfo.InvariantCulture, $"iommu{i}"), parts));
         }
+
+        Drivers = [.. _iommus.Select(static iommu => iommu.Driver)];
     }
 
     public Oracle Oracle { get; }
 
     protected IommuSubsystem Core { get; } = new();
 
-    protected IReadOnlyList<RiscVIommu> Models => _models;
+    protected IReadOnlyList<ScenarioIommu> Iommus => _iommus;
 
-    protected List<RiscVIommuInstance> Drivers { get; } = [];
+    protected IReadOnlyList<IommuInstance> Drivers { get; }
 
     protected Ioasis.Testing.ManualTime Time { get; } = new();
 
@@ -115,37 +80,9 @@ internal abstract class DriverScenario : Scenario
 
     public override string? Describe(InjectionKind kind, ulong detail) => kind switch
     {
-        InjectionKind.RegisterRead or InjectionKind.RegisterWrite => s_registers.GetValueOrDefault(detail),
+        InjectionKind.RegisterRead or InjectionKind.RegisterWrite => _iommus[0].NameOfRegister((uint)detail),
         _ => null,
     };
-
-    /// <summary>
-    /// From now on the hardware is like an emulator that keeps contexts which it found invalid until an IODIR command
-    /// (section 6.3.9 tells drivers to reckon with those).
-    /// </summary>
-    protected void KeepInvalidContexts()
-    {
-        ulong directory = PpnField.ToAddress(Models[0].Read64(RegisterOffset.DeviceDirectoryTablePointer));
-        ulong queue = PpnField.ToAddress(Models[0].Read64(RegisterOffset.CommandQueueBase));
-        HashSet<ulong> kept = [];
-        HardwareMemory.Spoil = (address, value) =>
-        {
-            ulong page = address & ~0xffful;
-            if (page == directory && (address & 31) == DeviceContextOffset.TranslationControl
-                && (kept.Contains(address) || (value & DeviceTranslationControl.ValidBit) == 0))
-            {
-                _ = kept.Add(address);
-                return 0;
-            }
-
-            if (page == queue && (address & 15) == 0 && (CommandOpcode)(value & CommandBits.OpcodeMask) == CommandOpcode.Iodir)
-            {
-                kept.Clear();
-            }
-
-            return value;
-        };
-    }
 
     /// <summary>An IOMMU asks a device to forget translations.</summary>
     protected virtual void OnInvalidationRequest(in PcieMessage message)
@@ -160,7 +97,7 @@ internal abstract class DriverScenario : Scenario
         return device!;
     }
 
-    protected RiscVPagingDomain NewDomain(IommuDevice device, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
+    protected TablePagingDomain NewDomain(IommuDevice device, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
     {
         device.Iommu.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
         foreach ((ulong iova, ulong page) in mappings)
@@ -168,13 +105,13 @@ internal abstract class DriverScenario : Scenario
             domain!.Map(new(iova), new(page), 4096, Access.ReadWrite).ShouldBe(Errno.Success);
         }
 
-        return (RiscVPagingDomain)domain!;
+        return (TablePagingDomain)domain!;
     }
 
-    protected RiscVPagingDomain NewSecondStage(IommuDevice device, params ReadOnlySpan<(ulong Address, ulong Page)> mappings) =>
+    protected TablePagingDomain NewSecondStage(IommuDevice device, params ReadOnlySpan<(ulong Address, ulong Page)> mappings) =>
         NewDomainWith(device, new() { NestParent = true }, mappings);
 
-    protected RiscVPagingDomain NewDomainWith(
+    protected TablePagingDomain NewDomainWith(
         IommuDevice device, PagingDomainOptions options, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
     {
         device.Iommu.TryAllocatePagingDomain(device, options, out PagingDomain? domain).ShouldBe(Errno.Success);
@@ -183,19 +120,11 @@ internal abstract class DriverScenario : Scenario
             domain!.Map(new(iova), new(page), 4096, Access.ReadWrite).ShouldBe(Errno.Success);
         }
 
-        return (RiscVPagingDomain)domain!;
+        return (TablePagingDomain)domain!;
     }
 
     /// <summary>Memory as a CPU that nobody watches accesses it.</summary>
     protected IPhysicalMemory PlainMemory => _memory;
-
-    /// <summary>Whether the device context in memory is valid.</summary>
-    protected bool HasValidContext(IommuDevice device)
-    {
-        ulong directory = PpnField.ToAddress(Models[0].Read64(RegisterOffset.DeviceDirectoryTablePointer));
-        _memory.Read64(new(directory + (device.Id.Value * 32ul)), out ulong control).ShouldBe(MemoryStatus.Success);
-        return (control & DeviceTranslationControl.ValidBit) != 0;
-    }
 
     /// <summary>Unmaps, synchronises, and takes the page from everybody.</summary>
     protected void UnmapAndRevoke(PagingDomain domain, ulong iova, ulong page, ulong length = 4096)
@@ -210,7 +139,7 @@ internal abstract class DriverScenario : Scenario
     protected DmaStatus Dma(IommuDevice device, ulong iova, Pasid pasid = default)
     {
         Oracle.Requester = device.Id.Value;
-        RiscVIommu model = _models[Drivers.FindIndex(driver => ReferenceEquals(driver, device.Iommu))];
+        IDmaPort model = _iommus.Find(iommu => iommu.Driver == device.Iommu)!.Port;
         DmaFlags flags = pasid.IsPresent ? DmaFlags.Write | DmaFlags.PasidValid : DmaFlags.Write;
         DmaStatus status = model.Write(new(device.Id, new(iova), flags, DmaKind.Untranslated, pasid), [1, 2, 3, 4]);
         Oracle.Requester = null;

@@ -16,14 +16,15 @@ internal sealed class FailingReplace : DriverScenario
     private const ulong Other = P3 + 0x1000;
 
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _before;
-    private readonly RiscVPagingDomain _after;
+    private readonly TablePagingDomain _before;
+    private readonly TablePagingDomain _after;
     private readonly bool _fromBlocked;
     private int _stepsLeft;
     private readonly Action _onFailure;
     private Errno? _result;
 
-    public FailingReplace(int step, bool fromBlocked, Action onFailure)
+    public FailingReplace(int step, bool fromBlocked, Action onFailure, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _stepsLeft = step;
         _fromBlocked = fromBlocked;
@@ -77,7 +78,7 @@ internal sealed class FailingReplace : DriverScenario
         _result.ShouldNotBeNull();
         (done || _stepsLeft <= 0).ShouldBeTrue("a switch fails only because a step did");
         _device.Group.Domain.ShouldBeSameAs(done ? _after : _fromBlocked ? BlockedDomain.Instance : _before);
-        Drivers[0].Statistics.PscidsInUse.ShouldBe(done || !_fromBlocked ? 1 : 0);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(done || !_fromBlocked ? 1 : 0);
         (_before.BondCount, _after.BondCount).ShouldBe((done || _fromBlocked ? 0 : 1, done ? 1 : 0));
         Dma(_device, X).ShouldNotBe(DmaStatus.Success);
         Dma(_device, Z).ShouldBe(!done && !_fromBlocked ? DmaStatus.Success : DmaStatus.UnsupportedRequest);
@@ -93,10 +94,11 @@ internal sealed class FaultsAgainstUnplug : DriverScenario
     private int _made;
     private bool _gone;
 
-    public FaultsAgainstUnplug()
+    public FaultsAgainstUnplug(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
-        RiscVPagingDomain domain = NewDomain(_device, (Y, P2));
+        TablePagingDomain domain = NewDomain(_device, (Y, P2));
         _device.Group.Attach(domain).ShouldBe(Errno.Success);
         AddThread("unplug", () =>
         {
@@ -109,7 +111,7 @@ internal sealed class FaultsAgainstUnplug : DriverScenario
             {
                 bool wasGone = _gone;
                 int before = Sink.Faults.Count;
-                Drivers[0].HandleInterrupt(1);
+                Iommus[0].HandleFaults();
                 if (wasGone)
                 {
                     Sink.Faults.Skip(before).ShouldAllBe(static fault => fault.Device == null);
@@ -128,14 +130,14 @@ internal sealed class FaultsAgainstUnplug : DriverScenario
 
     public override void CheckAtEnd()
     {
-        Drivers[0].HandleInterrupt(1);
+        Iommus[0].HandleFaults();
         Sink.Faults.Count.ShouldBe(_made, "each fault is reported, once");
         foreach (IommuFault fault in Sink.Faults)
         {
             fault.DeviceId.ShouldBe(_device.Id);
             (fault.Device is null || ReferenceEquals(fault.Device, _device)).ShouldBeTrue();
             fault.Iova.Value.ShouldBe(X);
-            ((FaultCause)fault.Cause).ShouldBeOneOf(FaultCause.WritePageFault, FaultCause.DdtEntryNotValid);
+            fault.Reason.ShouldBeOneOf(IommuFaultReason.NotMapped, IommuFaultReason.Blocked);
         }
     }
 }

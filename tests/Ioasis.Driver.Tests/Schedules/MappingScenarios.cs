@@ -12,10 +12,11 @@ namespace Ioasis.Driver.Tests.Schedules;
 internal sealed class TablesAgainstMap : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private bool _mapped;
 
-    public TablesAgainstMap()
+    public TablesAgainstMap(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1));
@@ -49,10 +50,11 @@ internal sealed class TablesAgainstMap : DriverScenario
 internal sealed class Neighbours : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private int _done;
 
-    public Neighbours()
+    public Neighbours(IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device);
@@ -88,12 +90,13 @@ internal sealed class Neighbours : DriverScenario
 internal sealed class LazyFlushAgainstReuse : DriverScenario, ILazyRelease
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private readonly LazyInvalidation _lazy;
     private bool _unmapped;
     private bool _mapped;
 
-    public LazyFlushAgainstReuse(bool asksBeforeMap = true)
+    public LazyFlushAgainstReuse(bool asksBeforeMap = true, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1), (Z, P3));

@@ -41,7 +41,7 @@ internal abstract class NestedScenario : DriverScenario
 
     protected IommuDevice Device { get; }
 
-    protected RiscVPagingDomain Parent { get; }
+    protected TablePagingDomain Parent { get; }
 
     protected static ulong ToHost(ulong page) => page + HostBase;
 
@@ -121,7 +121,7 @@ internal sealed class GuestInvalidateAgainstParentUnmap : NestedScenario
         Dma(Device, X).ShouldNotBe(DmaStatus.Success);
         Dma(Device, Y).ShouldNotBe(DmaStatus.Success);
         Device.Group.Detach().ShouldBe(Errno.Success);
-        Drivers[0].Statistics.GscidsInUse.ShouldBe(0);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(0);
         CheckAlways();
     }
 }
@@ -218,7 +218,7 @@ internal sealed class NestedUnplug : NestedScenario
 
     public override void CheckAtEnd()
     {
-        Drivers[0].Statistics.GscidsInUse.ShouldBe(0);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(0);
         Parent.BondCount.ShouldBe(0);
         CheckAlways();
     }
@@ -240,7 +240,7 @@ internal sealed class NameTakenAgainstEvent : NestedScenario, IVirtualEventSink
         _part.Events = this;
         _part.AddDevice(Device, 7).ShouldBe(Errno.Success);
         Dma(Device, Y).ShouldNotBe(DmaStatus.Success);
-        AddThread("interrupt", () => Drivers[0].HandleInterrupt(1));
+        AddThread("interrupt", () => Iommus[0].HandleFaults());
         AddThread("remove", () =>
         {
             _part.RemoveDevice(Device);

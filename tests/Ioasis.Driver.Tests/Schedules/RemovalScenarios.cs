@@ -12,10 +12,11 @@ internal sealed class UnplugAgainstInvalidate : DriverScenario
 {
     private readonly IommuDevice _device;
     private readonly IommuDevice _staying;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private bool _gone;
 
-    public UnplugAgainstInvalidate(int pasidBits = 0)
+    public UnplugAgainstInvalidate(int pasidBits = 0, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1, pasidBits: pasidBits);
         _staying = AddDevice(2);
@@ -40,7 +41,7 @@ internal sealed class UnplugAgainstInvalidate : DriverScenario
 
     public override void CheckAtEnd()
     {
-        Drivers[0].Statistics.PscidsInUse.ShouldBe(1);
+        Drivers[0].Usage.AddressSpaces.ShouldBe(1);
         _domain.BondCount.ShouldBe(1);
         Dma(_staying, X).ShouldNotBe(DmaStatus.Success);
         Dma(_staying, Y).ShouldBe(DmaStatus.Success);
@@ -69,10 +70,11 @@ internal sealed class IommuRemoval : DriverScenario
 {
     private readonly IommuDevice _attached;
     private readonly IommuDevice _attaching;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private bool _removed;
 
-    public IommuRemoval(RemovalVariant variant)
+    public IommuRemoval(RemovalVariant variant, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _attached = AddDevice(1);
         _attaching = AddDevice(2);
@@ -86,7 +88,7 @@ internal sealed class IommuRemoval : DriverScenario
                 Core.RemoveIommu(Drivers[0]);
             }
 
-            Drivers[0].Dispose();
+            Iommus[0].RemoveDriver();
             RegistersAreGone = true;
             Oracle.Revoke(P2);
             _removed = true;
@@ -99,7 +101,7 @@ internal sealed class IommuRemoval : DriverScenario
         else if (variant == RemovalVariant.Interrupt)
         {
             Dma(_attaching, Z).ShouldNotBe(DmaStatus.Success);
-            AddThread("interrupt", () => Drivers[0].HandleInterrupt(1));
+            AddThread("interrupt", () => Iommus[0].HandleFaults());
         }
         else
         {
@@ -129,7 +131,7 @@ internal sealed class IommuRemoval : DriverScenario
 /// <summary>How the command queue is made to stop.</summary>
 public enum QueueTrouble
 {
-    /// <summary>The memory of a command does not answer once (CQMF).</summary>
+    /// <summary>The memory of a command does not answer once (CQMF, IQE).</summary>
     Unreadable,
 
     /// <summary>It does not answer for more than the driver's first attempts to restart.</summary>
@@ -138,7 +140,7 @@ public enum QueueTrouble
     /// <summary>It does not answer until the driver has given the queue up; those who wait are told, and try again later.</summary>
     GivenUp,
 
-    /// <summary>A command reaches the hardware with an opcode that there is not (CMD_ILL).</summary>
+    /// <summary>A command reaches the hardware with an opcode that there is not (CMD_ILL, IQE).</summary>
     Illegal,
 }
 
@@ -149,20 +151,21 @@ public enum QueueTrouble
 internal sealed class QueueFailure : DriverScenario
 {
     private readonly IommuDevice _device;
-    private readonly RiscVPagingDomain _domain;
+    private readonly TablePagingDomain _domain;
     private readonly ulong _queue;
     private int _unmapped;
     private int _failures;
-    private bool _spoils;
+    private int _spoils;
 
-    public QueueFailure(QueueTrouble trouble)
+    public QueueFailure(QueueTrouble trouble, IommuKind kind = IommuKind.RiscV)
+        : base(kind: kind)
     {
         _device = AddDevice(1);
         _domain = NewDomain(_device, (X, P1), (Z, P3));
         _device.Group.Attach(_domain).ShouldBe(Errno.Success);
         Dma(_device, X);
         Dma(_device, Z);
-        _queue = PpnField.ToAddress(Models[0].Read64(RegisterOffset.CommandQueueBase));
+        _queue = Iommus[0].QueueStart;
         HardwareMemory.FailsToRead = address =>
         {
             bool fails = _failures > 0 && (address & ~0xffful) == _queue;
@@ -171,9 +174,9 @@ internal sealed class QueueFailure : DriverScenario
         };
         HardwareMemory.Spoil = (address, value) =>
         {
-            bool spoils = _spoils && (address & ~0xffful) == _queue && (address & 15) == 0;
-            _spoils &= !spoils;
-            return spoils ? value | CommandBits.OpcodeMask : value;
+            bool spoils = _spoils > 0 && (address & ~0xffful) == _queue && (address & (Iommus[0].CommandSize - 1)) == 0;
+            _spoils -= spoils ? 1 : 0;
+            return spoils ? value | Iommus[0].IllegalOpcode : value;
         };
         AddThread("unmap1", () =>
         {
@@ -189,10 +192,10 @@ internal sealed class QueueFailure : DriverScenario
         {
             _ = Injection.Hit(InjectionKind.Allocate);
             _failures = trouble switch { QueueTrouble.Unreadable => 1, QueueTrouble.UnreadableForLong => 3, QueueTrouble.GivenUp => 6, _ => 0 };
-            _spoils = trouble == QueueTrouble.Illegal;
+            _spoils = trouble == QueueTrouble.Illegal ? Iommus[0].ReadsOfCommand : 0;
             Note("the next commands are in trouble");
             _ = Injection.Hit(InjectionKind.Allocate);
-            Drivers[0].HandleInterrupt(0);
+            Iommus[0].HandleQueue();
         });
         AddThread("device", () => DmaUntil(() => _unmapped == 2, () =>
         {

@@ -125,6 +125,96 @@ static void test_memory(void) {
   FAILS(ioctl(e.iommu, IOAS_MAP, &last), EFAULT);
 }
 
+/* What stands at the second page after the call is not what the device has; the pages beside it still are. */
+static void replaced(char *memory, const char *what) {
+  if (mmap(memory + PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) CHECK(!"mmap");
+  strcpy(memory + PAGE, what);
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  if (strcmp(memory + PAGE, what) != 0) { fprintf(stderr, "%s: the device wrote to what came later\n", what); exit(1); }
+  edu_roundtrip(&e, IOVA, memory, "the page before");
+  edu_roundtrip(&e, IOVA + 2 * PAGE, memory + 2 * PAGE, "the page behind");
+  /* Mapped once more, the new page is the device's, and only where it was mapped. */
+  OK(edu_map(&e, memory + PAGE, IOVA + 64 * PAGE, PAGE));
+  edu_roundtrip(&e, IOVA + 64 * PAGE, memory + PAGE, "the new page");
+  OK(edu_unmap(&e, IOVA + 64 * PAGE, PAGE));
+  OK(edu_unmap(&e, IOVA, 3 * PAGE));
+  OK(munmap(memory, 3 * PAGE));
+}
+
+static char *given(int flags) {
+  char *memory = mmap(0, 3 * PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  OK(edu_map(&e, memory, IOVA, 3 * PAGE));
+  edu_roundtrip(&e, IOVA + PAGE, memory + PAGE, "before");
+  return memory;
+}
+
+static void test_taken(void) {
+  edu_open_cdev(&e, NODE);
+  char *memory = given(MAP_PRIVATE), *to = new_pages(4 * PAGE);
+  OK(munmap(memory + PAGE, PAGE));
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1); /* lands nowhere */
+  replaced(memory, "munmap");
+  replaced(given(MAP_PRIVATE), "mmap");
+  memory = given(MAP_PRIVATE);
+  CHECK(mremap(memory + PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  replaced(memory, "mremap");
+  memory = given(MAP_PRIVATE);
+  CHECK(mremap(to, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, memory + PAGE) == memory + PAGE);
+  strcpy(memory + PAGE, "moved there");
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  CHECK(strcmp(memory + PAGE, "moved there") == 0);
+  replaced(memory, "mremap to it");
+  memory = given(MAP_PRIVATE);
+  OK(madvise(memory + PAGE, PAGE, MADV_DONTNEED));
+  CHECK(memory[PAGE] == 0);
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  CHECK(memory[PAGE] == 0);
+  replaced(memory, "madvise");
+  /* Dropped pages of shared memory come back, and are the same. */
+  memory = given(MAP_SHARED);
+  OK(madvise(memory + PAGE, PAGE, MADV_DONTNEED));
+  edu_roundtrip(&e, IOVA + PAGE, memory + PAGE, "shared memory");
+  OK(madvise(memory + PAGE, PAGE, MADV_REMOVE));
+  CHECK(memory[PAGE] == 0);
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  CHECK(memory[PAGE] == 0);
+  replaced(memory, "madvise of shared memory");
+  /* A call that fails, or takes pages beside, changes nothing. */
+  memory = given(MAP_PRIVATE);
+  FAILS(munmap(memory + PAGE + 1, PAGE), EINVAL);
+  FAILS(mmap(memory + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, 999, 0) == MAP_FAILED ? -1 : 0, EBADF);
+  FAILS(mmap(memory + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | 0x100000, -1, 0) == MAP_FAILED ? -1 : 0, EEXIST);
+  OK(munmap(new_pages(PAGE), PAGE));
+  edu_roundtrip(&e, IOVA + PAGE, memory + PAGE, "as it was");
+  OK(edu_unmap(&e, IOVA, 3 * PAGE));
+  /* Growing in place keeps the pages; so does the heap below its new end. */
+  memory = new_pages(8 * PAGE);
+  OK(munmap(memory + 4 * PAGE, 4 * PAGE));
+  OK(edu_map(&e, memory, IOVA, 4 * PAGE));
+  CHECK(mremap(memory, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE) == memory);
+  edu_roundtrip(&e, IOVA, memory, "grown");
+  OK(edu_unmap(&e, IOVA, 4 * PAGE));
+  char *heap = (char *)(((uintptr_t)sbrk(0) + PAGE - 1) & ~(PAGE - 1));
+  OK(brk(heap + 2 * PAGE));
+  OK(edu_map(&e, heap, IOVA, 2 * PAGE));
+  edu_roundtrip(&e, IOVA + PAGE, heap + PAGE, "the heap");
+  OK(brk(heap + PAGE));
+  OK(brk(heap + 2 * PAGE));
+  edu_copy(&e, 0x40000, IOVA + PAGE, 64, 1);
+  CHECK(heap[PAGE] == 0);
+  edu_roundtrip(&e, IOVA, heap, "below");
+  OK(edu_unmap(&e, IOVA, 2 * PAGE));
+  /* Many times over, with what was replaced still mapped. */
+  memory = new_pages(PAGE);
+  for (int i = 0; i < 300; i++) {
+    OK(edu_map(&e, memory, IOVA + (uint64_t)i * PAGE, PAGE));
+    if (mmap(memory, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) CHECK(!"mmap");
+  }
+  OK(edu_unmap(&e, IOVA, 300 * PAGE));
+}
+
 static void test_epoll(void) {
   edu_open_cdev(&e, NODE);
   int set = epoll_create1(0);
@@ -295,7 +385,7 @@ static void test_killed(void) {
 int main(int argc, char **argv) {
   CHECK(argc > 1);
 #define TEST(name) if (strcmp(argv[1], #name) == 0) { test_##name(); puts(#name); return 0; }
-  TEST(dup) TEST(fork) TEST(pass) TEST(memory) TEST(epoll) TEST(ioeventfd) TEST(descriptors) TEST(sysfs) TEST(exec) TEST(threads) TEST(killed)
+  TEST(dup) TEST(fork) TEST(pass) TEST(memory) TEST(taken) TEST(epoll) TEST(ioeventfd) TEST(descriptors) TEST(sysfs) TEST(exec) TEST(threads) TEST(killed)
   if (strcmp(argv[1], "executed") == 0) { test_executed(argv); puts("exec"); return 0; }
   return 2;
 }

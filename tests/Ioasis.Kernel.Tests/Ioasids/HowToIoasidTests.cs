@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.Platform;
@@ -30,13 +31,14 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     {
         byte* memory = _memory;
         using EmbeddedPlatform platform = new(new());
-        EmbeddedEndpoint endpoint = platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { PasidBits = 20 });
-        using Accelerator accelerator = endpoint.AddAccelerator();
+        using DsaDevice accelerator = new(new() { IsStepped = true });
+        EmbeddedEndpoint endpoint = platform.AddDevice(accelerator, DeviceId.FromPci(0, 0, 3, 0));
 
         // The monitor: memory, the device, a quota of PASIDs, and the machine's descriptor.
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
         device.Bind(iommu);
+        DsaSetup.Enable(accelerator, new DsaQueueSetup { IsShared = true });
         using IoAddressSpace guestMemory = iommu.AllocateAddressSpace();
         guestMemory.Map((ulong)memory, 3 * 4096, new Iova(0x10000), Access.ReadWrite);
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
@@ -52,24 +54,24 @@ public sealed unsafe class HowToIoasidTests : IDisposable
         // The guest: a copy from the first page to the second, with a completion record in the third.
         "hello"u8.CopyTo(new Span<byte>(memory, 5));
         platform.TryGetVmPasidTable(machine.Descriptor.Number, out VmPasidTable? table);
-        byte[] command = new byte[AcceleratorDescriptor.Size];
-        new AcceleratorDescriptor(
-            AcceleratorOperation.Copy,
-            AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion,
+        byte[] command = new byte[DsaDescriptor.Size];
+        new DsaDescriptor(
+            DsaOperation.Move,
+            DsaFlags.CompletionAddressValid | DsaFlags.RequestCompletion,
             Completion: 0x12000,
             Source: 0x10000,
             Destination: 0x11000,
             Length: 5).WriteTo(command);
-        DeferrableWriteResult sent = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command);     // Accepted
+        DeferrableWriteResult sent = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator.GetPortal(0), command);     // Accepted
         accelerator.Run();
-        AcceleratorCompletion done = AcceleratorCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32));
+        DsaCompletion done = DsaCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32));
 
         // PASID 6 of the guest is nobody's: the processor exits, and the device sees nothing.
-        DeferrableWriteResult missed = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(6), accelerator, command);   // VmExit
+        DeferrableWriteResult missed = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(6), accelerator.GetPortal(0), command);   // VmExit
         machine.TryRead(0, out IoasidVmEvent exit);                                                     // PasidMiss, 6
 
         sent.ShouldBe(DeferrableWriteResult.Accepted);
-        done.Status.ShouldBe(AcceleratorStatus.Success);
+        done.Status.ShouldBe(DsaStatus.Success);
         new ReadOnlySpan<byte>(memory + 0x1000, 5).SequenceEqual("hello"u8).ShouldBeTrue();
         missed.ShouldBe(DeferrableWriteResult.VmExit);
         (exit.Kind, exit.Guest).ShouldBe((IoasidVmEventKind.PasidMiss, 6u));
@@ -77,7 +79,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
 
         // And back: the machine's entry goes with the PASID, and the device refuses what would come late.
         pasid.TryFree().ShouldBe(Errno.Success);
-        DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator, command).ShouldBe(DeferrableWriteResult.VmExit);
+        DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator.GetPortal(0), command).ShouldBe(DeferrableWriteResult.VmExit);
         endpoint.Port.Write(new DmaRequest(endpoint.Id, new(0x10000), DmaFlags.Write | DmaFlags.PasidValid, Pasid: pasid.Pasid), "late"u8)
             .ShouldNotBe(DmaStatus.Success);
     }
@@ -214,31 +216,32 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     {
         byte* memory = _memory;
         using EmbeddedPlatform platform = new(new());
-        EmbeddedEndpoint endpoint = platform.AddEndpoint(new(0x18), new() { PasidBits = 20, PageRequests = true });
+        using DsaDevice accelerator = new(new() { IsStepped = true });
+        EmbeddedEndpoint endpoint = platform.AddDevice(accelerator, new(0x18));
         HostAddressSpace.TryCreate(platform, out HostAddressSpace? process).ShouldBe(Errno.Success);
         platform.ClientProcess = process;
-        using Accelerator accelerator = endpoint.AddAccelerator();
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
         device.Bind(iommu);
+        DsaSetup.Enable(accelerator, new DsaQueueSetup { IsShared = true, BlockOnFault = true });
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
         using PasidSet set = pasids.CreateSet(1);
         using PasidHandle pasid = set.Allocate();
         pasid.TryBindProcess().ShouldBe(Errno.Success);
         device.Allow(pasid);
         "hello"u8.CopyTo(new Span<byte>(memory, 5));
-        byte[] command = new byte[AcceleratorDescriptor.Size];
-        new AcceleratorDescriptor(
-            AcceleratorOperation.Copy,
-            AcceleratorFlags.CompletionAddressValid | AcceleratorFlags.RequestCompletion | AcceleratorFlags.BlockOnFault,
+        byte[] command = new byte[DsaDescriptor.Size];
+        new DsaDescriptor(
+            DsaOperation.Move,
+            DsaFlags.CompletionAddressValid | DsaFlags.RequestCompletion | DsaFlags.BlockOnFault,
             (ulong)memory + 0x2000, (ulong)memory, (ulong)memory + 0x1000, 5).WriteTo(command);
-        DeferrableWrite.ExecuteSupervisor(accelerator, WithPasid(command, pasid.Pasid)).ShouldBe(DeferrableWriteResult.Accepted);
+        DeferrableWrite.ExecuteSupervisor(accelerator.GetPortal(0), WithPasid(command, pasid.Pasid)).ShouldBe(DeferrableWriteResult.Accepted);
         SpinWait.SpinUntil(() =>
         {
             accelerator.Run();
             return accelerator.Pending == 0;
         });
-        AcceleratorCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32)).Status.ShouldBe(AcceleratorStatus.Success);
+        DsaCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32)).Status.ShouldBe(DsaStatus.Success);
         new ReadOnlySpan<byte>(memory + 0x1000, 5).SequenceEqual("hello"u8).ShouldBeTrue();
         pasid.TryFree().ShouldBe(Errno.Success);
     }

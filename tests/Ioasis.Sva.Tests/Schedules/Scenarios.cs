@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -293,7 +294,7 @@ public enum MemoryChange
 /// <summary>A process ends while a thread of it executes ENQCMD and the accelerator works.</summary>
 internal sealed class ExitAgainstEnqcmd : SvaScenario
 {
-    private readonly Accelerator _accelerator;
+    private readonly DsaDevice _accelerator;
     private readonly SvaBinding _binding;
     private bool _ended;
 
@@ -310,8 +311,8 @@ internal sealed class ExitAgainstEnqcmd : SvaScenario
         AddThread("thread", () =>
         {
             Span<byte> command = stackalloc byte[64];
-            new AcceleratorDescriptor(AcceleratorOperation.Fill, AcceleratorFlags.BlockOnFault, 0, 1, Base, 5000).WriteTo(command);
-            _ = DeferrableWrite.Submit(process.MainThread, _accelerator, command);
+            new DsaDescriptor(DsaOperation.Fill, DsaFlags.BlockOnFault, 0, 1, Base, 5000).WriteTo(command);
+            _ = DeferrableWrite.Submit(process.MainThread, _accelerator.GetPortal(0), command);
         });
         AddThread("accelerator", () => Until(() => _ended, () => _accelerator.Run()));
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.PageTables.Formats;
@@ -104,11 +105,14 @@ internal abstract class SvaScenario : Scenario
     }
 
     /// <summary>An accelerator on a device of its own.</summary>
-    protected (Accelerator Accelerator, IommuDevice Device) AddAccelerator(uint id)
+    protected (DsaDevice Accelerator, IommuDevice Device) AddAccelerator(uint id)
     {
         (EndpointAts ats, IommuDevice device) = AddDevice(id);
-        Accelerator accelerator = new(new(device.Id, new InterruptingPort(_model, _interrupts)) { Ats = ats });
+        DsaDevice accelerator = new(new() { IsStepped = true });
+        accelerator.Assign(new ulong[2]);
+        accelerator.Connect(new(device.Id, new InterruptingPort(_model, _interrupts)) { Ats = ats });
         device.PasidDevice = new DevicePasids(accelerator);
+        DsaSetup.Enable(accelerator, new DsaQueueSetup { IsShared = true, BlockOnFault = true });
         return (accelerator, device);
     }
 

@@ -1,0 +1,12 @@
+namespace Ioasis.Devices.Ioat;
+
+/// <summary>An I/OAT engine by a line of text: <c>ioat</c>.</summary>
+public static class IoatKind
+{
+    /// <summary>The kind.</summary>
+    public static DeviceKind Kind { get; } = new(
+        "ioat",
+        "Intel's I/OAT (QuickData, CBDMA) engine of Skylake, version 3.3: copies, fills",
+        [new("xfercap", "log2 of the most bytes of a descriptor, 12 to 20; 16 as is")],
+        static settings => new IoatDevice(new() { TransferLog2 = (int)settings.Number("xfercap", 16, 12, 20) }));
+}

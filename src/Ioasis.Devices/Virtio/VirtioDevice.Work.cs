@@ -1,0 +1,328 @@
+using System.Buffers;
+using Ioasis.Platform;
+
+namespace Ioasis.Devices.Virtio;
+
+/// <content>The work on the queues, and the interrupts that follow: noted under the lock of the work, sent after it.</content>
+public abstract partial class VirtioDevice
+{
+    // Turns in one run after which the thread that rang the bell is let go: rings that the device's own writes feed must not keep it.
+    private const int TurnLimit = 1 << 14;
+    private const byte QueueInterrupt = 1;
+    private const byte ConfigurationInterrupt = 2;
+
+    [ThreadStatic]
+    private static Queue<VirtioDevice>? t_waiting;
+
+    [ThreadStatic]
+    private static bool t_isRunning;
+
+    private readonly List<int> _raised = [];
+    private bool _configurationChanged;
+    private bool _line;
+    private long _interrupts;
+
+    /// <summary>Interrupts sent since it was made.</summary>
+    public long InterruptCount => Volatile.Read(ref _interrupts);
+
+    private readonly record struct Outgoing(int[]? Vectors, int Count);
+
+    /// <summary>Work has come for a queue.</summary>
+    private protected void Notify(int queue)
+    {
+        _queues[queue].Notify();
+        Volatile.Write(ref _hasWork, 1);
+        Run();
+    }
+
+    /// <summary>The kind's configuration has changed and the driver is to hear of it. Under the lock of the registers; then <see cref="Run"/>.</summary>
+    private protected void ChangeConfiguration()
+    {
+        _generation++;
+        _configurationChanged = (_status & VirtioStatus.DriverOk) != 0;
+        Volatile.Write(ref _hasWork, 1);
+    }
+
+    /// <summary>A queue by its number.</summary>
+    private protected VirtioQueue QueueAt(int index) => _queues[index];
+
+    /// <summary>The lock of the registers.</summary>
+    private protected IoLock Registers => _registers;
+
+    /// <summary>
+    /// Does what is to be done, unless somebody is at it: whoever has the lock looks again after giving it back. A thread that is at work
+    /// for a device, whose DMA or whose frames lead here, goes on with this one when it has done that.
+    /// </summary>
+    private protected void Run()
+    {
+        if (t_isRunning)
+        {
+            t_waiting ??= new();
+            if (!t_waiting.Contains(this))
+            {
+                t_waiting.Enqueue(this);
+            }
+
+            return;
+        }
+
+        t_isRunning = true;
+        try
+        {
+            VirtioDevice? next = this;
+            while (next is not null)
+            {
+                next.RunOne();
+                next = t_waiting is { } waiting && waiting.TryDequeue(out VirtioDevice? other) ? other : null;
+            }
+        }
+        finally
+        {
+            t_waiting?.Clear();
+            t_isRunning = false;
+        }
+    }
+
+    /// <summary>Tells the driver of what was given back, if it wants to hear of it.</summary>
+    private protected void Announce(VirtioQueue queue)
+    {
+        if (queue.Ring is { } ring)
+        {
+            if (!ring.TakeInterrupt(out bool isWanted))
+            {
+                NeedReset(ring.Mistake!);
+            }
+            else if (isWanted)
+            {
+                Raise(queue.Vector, QueueInterrupt);
+            }
+        }
+    }
+
+    /// <summary>Gives a buffer back.</summary>
+    /// <returns>False if the queue is broken: the device needs a reset then.</returns>
+    private protected bool Complete(VirtioQueue queue, VirtioChain chain, long written)
+    {
+        if (queue.Ring is not { } ring || !CanWork)
+        {
+            return false;
+        }
+
+        if (!ring.Complete(chain, (uint)Math.Min(written, uint.MaxValue)))
+        {
+            NeedReset(ring.Mistake!);
+            return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>Takes the next buffer of a queue; asks to be notified if there is none.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="chain">The buffer.</param>
+    /// <returns>Whether there was one.</returns>
+    private protected bool TryTake(VirtioQueue queue, VirtioChain chain)
+    {
+        while (queue.Ring is { } ring && CanWork)
+        {
+            RingTake taken = ring.Take(chain);
+            if (taken == RingTake.Taken)
+            {
+                return true;
+            }
+
+            bool hasMore = false;
+            if (taken == RingTake.Broken || !ring.RequestNotification(out hasMore))
+            {
+                NeedReset(ring.Mistake!);
+                return false;
+            }
+
+            if (!hasMore)
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    private void RunOne()
+    {
+        while (Volatile.Read(ref _hasWork) != 0 && Volatile.Read(ref _resetsWanted) == 0 && _work.TryAcquire(out IoLock.Scope scope))
+        {
+            bool isDone;
+            Outgoing outgoing;
+            using (scope)
+            {
+                isDone = Work();
+                outgoing = TakeOutgoing();
+            }
+
+            Deliver(outgoing);
+            if (!isDone)
+            {
+                _ = ThreadPool.QueueUserWorkItem(static device => device.Run(), this, preferLocal: false);
+                return;
+            }
+        }
+    }
+
+    // Returns false if it ends before everything is done.
+    private bool Work()
+    {
+        for (int turn = 0; turn < TurnLimit; turn++)
+        {
+            _ = Interlocked.Exchange(ref _hasWork, 0);
+            if (Volatile.Read(ref _resetPosted))
+            {
+                ResetAll();
+            }
+
+            ResetQueues();
+            if (!CanWork)
+            {
+                return true;
+            }
+
+            bool found = false;
+            foreach (VirtioQueue queue in _queues)
+            {
+                if (queue.Ring is not null && queue.TakeNotification())
+                {
+                    found = true;
+                    if (Serve(queue) && queue.Ring is not null)
+                    {
+                        queue.Notify();
+                    }
+
+                    if (CanWork)
+                    {
+                        Announce(queue);
+                    }
+                }
+            }
+
+            if (!found && Volatile.Read(ref _hasWork) == 0)
+            {
+                return true;
+            }
+        }
+
+        Volatile.Write(ref _hasWork, 1);
+        return false;
+    }
+
+    // Section 2.6.1: what a queue has not used yet is forgotten; nothing of it goes out any more.
+    private void ResetQueues()
+    {
+        foreach (VirtioQueue queue in _queues)
+        {
+            if (!queue.IsResetting)
+            {
+                continue;
+            }
+
+            using (_registers.Acquire())
+            {
+                queue.Reset();
+            }
+        }
+    }
+
+    private void Raise(ushort vector, byte reason)
+    {
+        if (!UsesMessages)
+        {
+            using (_registers.Acquire())
+            {
+                _interruptStatus |= reason;
+            }
+        }
+        else if (vector != VirtioRegisters.NoVector && !_raised.Contains(vector))
+        {
+            _raised.Add(vector);
+        }
+    }
+
+    private Outgoing TakeOutgoing()
+    {
+        bool isChanged;
+        ushort vector;
+        using (_registers.Acquire())
+        {
+            isChanged = _configurationChanged;
+            vector = _configurationVector;
+            _configurationChanged = false;
+        }
+
+        if (isChanged)
+        {
+            Raise(vector, ConfigurationInterrupt);
+        }
+
+        if (_raised.Count == 0)
+        {
+            return default;
+        }
+
+        int[] vectors = ArrayPool<int>.Shared.Rent(_raised.Count);
+        _raised.CopyTo(vectors);
+        int count = _raised.Count;
+        _raised.Clear();
+        return new(vectors, count);
+    }
+
+    // Not under a lock.
+    private void Deliver(Outgoing outgoing)
+    {
+        if (outgoing.Vectors is { } vectors)
+        {
+            for (int i = 0; i < outgoing.Count; i++)
+            {
+                if (SendMessage(vectors[i]))
+                {
+                    _ = Interlocked.Increment(ref _interrupts);
+                }
+            }
+
+            ArrayPool<int>.Shared.Return(vectors);
+        }
+
+        ShowLine();
+    }
+
+    private byte TakeInterruptStatus()
+    {
+        byte value;
+        using (_registers.Acquire())
+        {
+            value = _interruptStatus;
+            _interruptStatus = 0;
+        }
+
+        ShowLine();
+        return value;
+    }
+
+    // Threads may come here in another order than the status changed: whoever showed a level that is not the newest shows it again.
+    private void ShowLine()
+    {
+        while (true)
+        {
+            bool line = Volatile.Read(ref _interruptStatus) != 0;
+            bool was = Volatile.Read(ref _line);
+            if (line || was)
+            {
+                Volatile.Write(ref _line, line);
+                SetInterruptLine(line);
+            }
+
+            Interlocked.MemoryBarrier();
+            if ((Volatile.Read(ref _interruptStatus) != 0) == line)
+            {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+using Ioasis.Core;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Kernel;
+
+/// <summary>
+/// A part of the kernel side that is built on iommufd and has calls of its own on <c>/dev/iommu</c> (Linux: drivers that use
+/// <c>iommufd_device_bind</c> and what belongs to it). Thread-safe.
+/// </summary>
+public abstract class IommufdExtension
+{
+    /// <summary>A call that iommufd does not know.</summary>
+    /// <param name="context">The descriptor that it is made on.</param>
+    /// <param name="request">Which call.</param>
+    /// <param name="argument">Its argument, as far as the caller's memory reaches; the answer goes there too.</param>
+    /// <returns>The call's result; <see cref="Errno.NotTypewriter"/> if nobody knows the call.</returns>
+    public abstract Errno Ioctl(IommufdContext context, uint request, Span<byte> argument);
+}
+
+/// <summary>An object of an extension among those of a descriptor: <c>IOMMU_DESTROY</c> and the last close take it down.</summary>
+public abstract class IommufdExtensionObject
+{
+    /// <summary>Its number, from <see cref="IommufdContext.Add"/> on.</summary>
+    public uint Id { get; internal set; }
+
+    /// <summary>It is gone from the table and nobody uses it.</summary>
+    protected internal abstract void Destroy();
+}
+
+/// <summary>A descriptor of <c>/dev/iommu</c> as an extension sees it (Linux: <c>iommufd_ctx</c>). Thread-safe.</summary>
+public sealed class IommufdContext
+{
+    private readonly IommufdFile _file;
+
+    internal IommufdContext(IommufdFile file) => _file = file;
+
+    /// <summary>The memory of the process that calls.</summary>
+    public IUserMemory Memory => _file.Kernel.UserMemory;
+
+    /// <summary>What the kernel holds for all its processes.</summary>
+    public KernelAudit Audit => _file.Kernel.Audit;
+
+    /// <summary>Takes a device, and its group, under the descriptor's control.</summary>
+    /// <returns>Success; <see cref="Errno.Busy"/> if the group is under another's; <see cref="Errno.OutOfMemory"/>.</returns>
+    public Errno Bind(IommuDevice device, out IommufdDevice? bound)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        Errno error = _file.Bind(device, out DeviceObject? added);
+        bound = error == Errno.Success ? new(_file, added!) : null;
+        return error;
+    }
+
+    /// <summary>Gives an object a number.</summary>
+    /// <returns>Success or <see cref="Errno.OutOfMemory"/>.</returns>
+    public Errno Add(IommufdExtensionObject added)
+    {
+        ArgumentNullException.ThrowIfNull(added);
+        ExtensionObject holder = new(added);
+        Errno error = _file.Objects.Add(holder);
+        added.Id = holder.Id;
+        return error;
+    }
+
+    /// <summary>Does something with an object of the extension, which stays while it is done.</summary>
+    /// <returns>What <paramref name="use"/> returns; <see cref="Errno.NoEntry"/> if there is no such object.</returns>
+    public Errno UseObject<T>(uint id, Func<T, Errno> use)
+        where T : IommufdExtensionObject
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        return Use<ExtensionObject>(id, found => found.Object is T wanted ? use(wanted) : Errno.NoEntry);
+    }
+
+    /// <summary>Does something with a device that is bound to the descriptor, by whomever.</summary>
+    /// <returns>What <paramref name="use"/> returns; <see cref="Errno.NoEntry"/> if there is no such device.</returns>
+    public Errno UseDevice(uint id, Func<IommuDevice, Errno> use)
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        return Use<DeviceObject>(id, found => use(found.Device));
+    }
+
+    /// <summary>Does something with the domain of a page table.</summary>
+    /// <returns>What <paramref name="use"/> returns; <see cref="Errno.NoEntry"/> if there is no such table.</returns>
+    public Errno UseDomain(uint id, Func<Domain, Errno> use)
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        return Use<HwptObject>(id, found => use(found.Domain));
+    }
+
+    /// <summary>Keeps IOVAs of an address space free, for as long as it is there.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.NoEntry"/> for another number; <see cref="Errno.AddressInUse"/> over a mapping or an allowed range;
+    /// <see cref="Errno.InvalidArgument"/> if no IOVA would be left.
+    /// </returns>
+    public Errno Reserve(uint addressSpace, AddressRange range) =>
+        Use<IoasObject>(
+            addressSpace, found => found.Space.ReserveRegions([new(range, ReservedRegionKind.Reserved)], found));
+
+    private Errno Use<T>(uint id, Func<T, Errno> use)
+        where T : KernelObject
+    {
+        Errno error = _file.Objects.TryGet(id, out T? found);
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        try
+        {
+            return use(found!);
+        }
+        finally
+        {
+            found!.Unuse();
+        }
+    }
+
+    private sealed class ExtensionObject(IommufdExtensionObject inner) : KernelObject
+    {
+        public IommufdExtensionObject Object => inner;
+
+        /// <inheritdoc/>
+        public override void Destroy() => inner.Destroy();
+    }
+}
+
+/// <summary>A device that an extension has bound to a descriptor. Whoever bound it unbinds it before the descriptor goes.</summary>
+public sealed class IommufdDevice
+{
+    private readonly IommufdFile _file;
+    private readonly DeviceObject _device;
+
+    internal IommufdDevice(IommufdFile file, DeviceObject device)
+    {
+        _file = file;
+        _device = device;
+        Id = device.Id;
+    }
+
+    /// <summary>Its number among the descriptor's objects.</summary>
+    public uint Id { get; }
+
+    /// <summary>Attaches it to a table or an address space, or switches it there.</summary>
+    /// <param name="pageTable">In: a table or an address space. Out: the table.</param>
+    public Errno Attach(ref uint pageTable) => _file.Attach(_device, ref pageTable);
+
+    /// <summary>As <see cref="Attach"/>, for one PASID, 1 to 2^20-1.</summary>
+    public Errno AttachPasid(uint pasid, ref uint pageTable) => _file.AttachPasid(_device, pasid, ref pageTable);
+
+    /// <summary>Detaches it, if it is attached.</summary>
+    public Errno Detach() => _file.Detach(_device);
+
+    /// <summary>Detaches a PASID of it, if that is attached.</summary>
+    public Errno DetachPasid(uint pasid) => _file.DetachPasid(_device, pasid);
+
+    /// <summary>Gives it back, whatever it is attached to.</summary>
+    public void Unbind() => _file.Unbind(_device);
+}

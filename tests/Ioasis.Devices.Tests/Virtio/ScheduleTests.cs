@@ -1,0 +1,156 @@
+using Ioasis.Devices.Virtio;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+using Ioasis.Testing;
+
+namespace Ioasis.Devices.Tests.Virtio;
+
+/// <summary>Notifications that meet resets, the end, each other and an unmap, in every order that matters.</summary>
+public sealed class ScheduleTests
+{
+    /// <summary>A disk with reads in its queue.</summary>
+    private abstract class BlockScenario : DeviceScenario<VirtioHost>
+    {
+        protected BlockScenario(bool packed = false)
+            : base(new(new VirtioBlock(new() { Size = 1 << 20, Queues = 2 }), 1 << 20))
+        {
+            Host.Negotiate(VirtioHost.Wanted | (ulong)VirtioFeatures.RingReset | (packed ? (ulong)VirtioFeatures.PackedRing : 0)).ShouldBeTrue();
+            Ring = Host.EnableQueue(0, 16, packed);
+            Other = Host.EnableQueue(1, 16, packed);
+            Host.Write(VirtioRegisters.QueueSelect, 0, 2);
+            Host.Start();
+            Driver = new(Host, Ring);
+            for (int i = 0; i < 2; i++)
+            {
+                _ = Ring.Put(false, Driver.Header(0), new Piece(Data, 512, true), Driver.End);
+            }
+        }
+
+        protected DriverRing Ring { get; }
+
+        protected DriverRing Other { get; }
+
+        protected BlockDriver Driver { get; }
+
+        protected void CheckThatItWorks()
+        {
+            Permit();
+            Host.SetCommand(6);
+            new BlockDriver(Host, Host.Bring()).Execute(4).ShouldBe(BlockDriver.Ok);
+        }
+    }
+
+    private sealed class NotificationAgainstFunctionReset : BlockScenario
+    {
+        public NotificationAgainstFunctionReset()
+        {
+            AddThread("notify", Ring.Kick);
+            AddFunctionReset();
+        }
+
+        public override void CheckAtEnd()
+        {
+            Host.Status.ShouldBe(VirtioStatus.None);
+            CheckThatItWorks();
+        }
+    }
+
+    private sealed class NotificationAgainstStatus : BlockScenario
+    {
+        public NotificationAgainstStatus()
+        {
+            AddThread("notify", Ring.Kick);
+            AddThread("reset", () =>
+            {
+                Host.Write(VirtioRegisters.Status, 0, 1);
+                WaitUntil(() => Host.Status == VirtioStatus.None);
+                Forbid();
+            });
+        }
+
+        public override void CheckAtEnd() => CheckThatItWorks();
+    }
+
+    private sealed class NotificationAgainstQueueReset : BlockScenario
+    {
+        public NotificationAgainstQueueReset()
+        {
+            AddThread("notify", Ring.Kick);
+            AddThread("reset", () =>
+            {
+                Host.Write(VirtioRegisters.QueueReset, 1, 2);
+                WaitUntil(() => Host.Read(VirtioRegisters.QueueReset, 2) == 0);
+                Forbid();
+            });
+        }
+
+        public override void CheckAtEnd()
+        {
+            Host.Status.ShouldBe((VirtioStatus)15);
+            CheckThatItWorks();
+        }
+    }
+
+    private sealed class NotificationAgainstTheEnd : BlockScenario
+    {
+        public NotificationAgainstTheEnd()
+        {
+            AddThread("notify", () => Host.TryNotify(0));
+            AddClose();
+        }
+    }
+
+    private sealed class NotificationAgainstNotification : BlockScenario
+    {
+        public NotificationAgainstNotification()
+        {
+            _ = Other.Put(false, Driver.Header(0), new Piece(Data, 512, true), Driver.End);
+            AddThread("first", Ring.Kick);
+            AddThread("second", Other.Kick);
+        }
+
+        public override void CheckAtEnd()
+        {
+            Ring.Take().Count.ShouldBe(2);
+            _ = Other.Take().ShouldHaveSingleItem();
+        }
+    }
+
+    private sealed class UnmapAgainstTransfer : BlockScenario
+    {
+        public UnmapAgainstTransfer(bool packed)
+            : base(packed)
+        {
+            AddThread("notify", Ring.Kick);
+            AddUnmap();
+        }
+
+        public override void CheckAtEnd()
+        {
+            CheckThatNothingLanded();
+            Ring.Take().Count.ShouldBe(2);
+            Host.Status.ShouldBe((VirtioStatus)15);
+        }
+    }
+
+    [Fact]
+    public void No_DMA_leaves_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new NotificationAgainstFunctionReset());
+
+    [Fact]
+    public void No_DMA_leaves_once_the_status_reads_zero() => DeviceSchedules.Holds(static () => new NotificationAgainstStatus());
+
+    [Fact]
+    public void No_DMA_for_a_queue_leaves_once_its_reset_is_done() => DeviceSchedules.Holds(static () => new NotificationAgainstQueueReset());
+
+    [Fact]
+    public void No_DMA_leaves_after_the_last_close() => DeviceSchedules.Holds(static () => new NotificationAgainstTheEnd());
+
+    [Fact]
+    public void No_notification_is_lost_whoever_notifies_at_the_same_time() => DeviceSchedules.Holds(static () => new NotificationAgainstNotification());
+
+    [Fact]
+    public void No_byte_lands_after_its_mapping_went() => DeviceSchedules.Holds(static () => new UnmapAgainstTransfer(false));
+
+    [Fact]
+    public void No_byte_lands_after_its_mapping_went_with_a_packed_ring() => DeviceSchedules.Holds(static () => new UnmapAgainstTransfer(true));
+}
