@@ -135,6 +135,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     {
         DmaStatus status = port.Read(request, destination);
         interrupts.Run();
+        PlatformInstruments.CountDma(status, destination.Length, isWrite: false);
         return status;
     }
 
@@ -143,6 +144,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     {
         DmaStatus status = port.Write(request, source);
         interrupts.Run();
+        PlatformInstruments.CountDma(status, source.Length, isWrite: true);
         return status;
     }
 }

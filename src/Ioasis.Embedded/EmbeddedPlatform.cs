@@ -89,6 +89,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
                 LazyInvalidation = options.LazyInvalidation with { TimeProvider = options.TimeProvider },
                 Logger = options.LoggerFactory.CreateLogger<IoasisKernel>(),
             });
+        PlatformInstruments.Add(this);
     }
 
     /// <summary>What the platform was made of.</summary>
@@ -273,6 +274,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         }
 
         _disposed = true;
+        PlatformInstruments.Remove(this);
         _kernel.CloseAll();
         DisposeDmaDomains();
         _iommus.ForEach(static iommu => iommu.Dispose());

@@ -25,6 +25,7 @@ internal sealed class FaultRecorder(int capacity) : IIommuFaultSink
     public void OnFault(in IommuFault fault)
     {
         _ = Interlocked.Increment(ref _total);
+        PlatformInstruments.CountFault(fault);
         if (Interlocked.Increment(ref _count) > capacity)
         {
             _ = Interlocked.Decrement(ref _count);

@@ -93,6 +93,9 @@ internal sealed partial class InvalidationQueue
     /// <summary>Most descriptors of a batch.</summary>
     public int BatchLimit => (int)(_size / 2);
 
+    /// <summary>Descriptors on their way: queued, and not known to be completed.</summary>
+    public int Queued => (int)(uint)(Volatile.Read(ref _tail) - Volatile.Read(ref _completed));
+
     /// <summary>Batches so far that synchronised a domain.</summary>
     public long Synchronisations => Volatile.Read(ref _synchronisations);
 

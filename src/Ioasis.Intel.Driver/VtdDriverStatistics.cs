@@ -51,6 +51,13 @@ public readonly record struct VtdDriverStatistics
     /// <summary>Page requests that were read.</summary>
     public long PageRequests { get; init; }
 
+    /// <summary>Descriptors on their way.</summary>
+    public int QueuedDescriptors { get; init; }
+
+    /// <summary>Every invalidation descriptor: the sum of the invalidations by kind.</summary>
+    public long Invalidations =>
+        ContextInvalidations + PasidInvalidations + DomainInvalidations + FirstStageInvalidations + DeviceInvalidations;
+
     /// <summary>Domain-IDs in use, the one of pass-through included.</summary>
     public int DomainIdsInUse { get; init; }
 }

@@ -88,6 +88,7 @@ public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
         Faults = _faults?.Records ?? 0,
         FaultOverflows = _faults?.Overflows ?? 0,
         PageRequests = _pageRequests?.Records ?? 0,
+        QueuedDescriptors = _queue?.Queued ?? 0,
         DomainIdsInUse = _domainIds.InUse,
     };
 

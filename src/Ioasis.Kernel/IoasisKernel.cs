@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Platform;
@@ -225,9 +226,11 @@ public sealed partial class IoasisKernel : IKernelAbi
             return -(int)Errno.BadDescriptor;
         }
 
+        using Activity? activity = CallActivity.Start(file!, request);
         try
         {
             Errno error = file!.Ioctl(request, argument, out int result);
+            activity?.End(error);
             return error == Errno.Success ? result : -(int)error;
         }
         catch (Exception e) when (Contain(e, request))
@@ -248,9 +251,11 @@ public sealed partial class IoasisKernel : IKernelAbi
             return -(int)Errno.BadDescriptor;
         }
 
+        using Activity? activity = CallActivity.Start(file!, request);
         try
         {
             Errno error = file!.Ioctl(request, argument, out int result);
+            activity?.End(error);
             return error == Errno.Success ? result : -(int)error;
         }
         catch (Exception e) when (Contain(e, request))

@@ -223,6 +223,9 @@ internal sealed unsafe partial class CommandQueue
         }
     }
 
+    /// <summary>Commands on their way: queued, and not known to be completed.</summary>
+    public int Queued => (int)(uint)(Volatile.Read(ref _at.Tail) - Volatile.Read(ref _at.Completed));
+
     /// <summary>Batches so far that synchronised a domain.</summary>
     public long Synchronisations => Volatile.Read(ref _at.Synchronisations);
 

@@ -51,6 +51,9 @@ public readonly record struct RiscVDriverStatistics
     /// <summary>Page requests read.</summary>
     public long PageRequests { get; init; }
 
+    /// <summary>Commands on their way.</summary>
+    public int QueuedCommands { get; init; }
+
     /// <summary>PSCIDs in use.</summary>
     public int PscidsInUse { get; init; }
 

@@ -96,6 +96,7 @@ public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
         FaultOverflows = _faults?.Overflows ?? 0,
         DroppedGuestEvents = _faults?.DroppedGuestEvents ?? 0,
         PageRequests = _pageRequests?.Records ?? 0,
+        QueuedCommands = _commands?.Queued ?? 0,
         PscidsInUse = _pscids.InUse,
         GscidsInUse = _gscids.InUse,
     };

@@ -73,8 +73,16 @@ public abstract partial class TablePagingDomain : PagingDomain
         Map(iova, address, length, access, granulesOnly: true);
 
     /// <inheritdoc/>
-    public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped) =>
-        Table.Unmap(iova, length, ref gather, out unmapped);
+    public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
+    {
+        Errno error = Table.Unmap(iova, length, ref gather, out unmapped);
+        if (unmapped != 0)
+        {
+            IoasisTelemetry.CountUnmap(unmapped);
+        }
+
+        return error;
+    }
 
     /// <inheritdoc/>
     public override bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize) =>
@@ -149,7 +157,13 @@ public abstract partial class TablePagingDomain : PagingDomain
             gather.AddLeaves(iova.Value, iova.Value + (length - 1), 12);
         }
 
-        return gather.IsEmpty ? error : FinishMap(iova, length, error, ref gather);
+        error = gather.IsEmpty ? error : FinishMap(iova, length, error, ref gather);
+        if (error == Errno.Success)
+        {
+            IoasisTelemetry.CountMap(length);
+        }
+
+        return error;
     }
 
     // Nobody may walk a table that a leaf replaced when the map returns. If the IOMMU does not confirm it, the map is undone, and

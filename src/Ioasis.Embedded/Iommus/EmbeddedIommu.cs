@@ -37,6 +37,9 @@ public abstract class EmbeddedIommu : IDisposable
     /// <summary>The sums of <see cref="GetActivity"/>, for those that look often.</summary>
     public abstract IommuActivityTotals GetTotals();
 
+    /// <summary>What its driver did so far.</summary>
+    internal abstract DriverWork GetDriverWork();
+
     /// <summary>The specification's words for a fault's code (<see cref="IommuFault.Cause"/>); "other" for one that it does not have.</summary>
     public abstract string NameOfFault(int cause);
 
@@ -146,3 +149,10 @@ public readonly record struct FaultActivity(int Cause, long Count);
 /// <param name="Invalidations">Commands that invalidate.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
 public readonly record struct IommuActivityTotals(long Hits, long Misses, long Invalidations, long RemovedEntries);
+
+/// <summary>What the driver of an IOMMU did since it took it.</summary>
+/// <param name="Invalidations">Commands that invalidate.</param>
+/// <param name="Queued">Commands on their way.</param>
+/// <param name="Recoveries">Times that the command queue was restarted.</param>
+/// <param name="PageRequests">Page requests that were read.</param>
+internal readonly record struct DriverWork(long Invalidations, int Queued, long Recoveries, long PageRequests);

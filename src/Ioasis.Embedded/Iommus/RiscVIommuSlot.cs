@@ -99,6 +99,13 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuIns
     }
 
     /// <inheritdoc/>
+    internal override DriverWork GetDriverWork()
+    {
+        RiscVDriverStatistics work = Instance.Statistics;
+        return new(work.Invalidations, work.QueuedCommands, work.QueueRecoveries, work.PageRequests);
+    }
+
+    /// <inheritdoc/>
     public override IommuActivityTotals GetTotals()
     {
         IommuTotals totals = Hardware.GetTotals();

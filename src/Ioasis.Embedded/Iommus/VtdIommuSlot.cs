@@ -114,6 +114,13 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
     }
 
     /// <inheritdoc/>
+    internal override DriverWork GetDriverWork()
+    {
+        VtdDriverStatistics work = Instance.Statistics;
+        return new(work.Invalidations, work.QueuedDescriptors, work.QueueRecoveries, work.PageRequests);
+    }
+
+    /// <inheritdoc/>
     public override IommuActivityTotals GetTotals()
     {
         IommuActivityTotals totals = default;
