@@ -31,8 +31,11 @@ public sealed class KernelProcess : IKernelAbi
     /// <summary>The user that runs it.</summary>
     public uint UserId { get; }
 
-    /// <summary>Bytes that were pinned on the account of the process itself and still are.</summary>
+    /// <summary>Bytes that were pinned on the account of the process itself and still are (Linux: VmLck).</summary>
     public long PinnedBytes => Owner.Process.Pages * (long)AddressSpace.PageSize;
+
+    /// <summary>Bytes that it has pinned, whoever pays for them (Linux: VmPin).</summary>
+    public long AllPinnedBytes => Owner.Pinned.Pages * (long)AddressSpace.PageSize;
 
     /// <summary>Bytes that were pinned on the account of its user and still are.</summary>
     public long PinnedBytesOfUser => Owner.User.Pages * (long)AddressSpace.PageSize;
@@ -85,6 +88,28 @@ public sealed class KernelProcess : IKernelAbi
     {
         ArgumentNullException.ThrowIfNull(source);
         return Add(new MemoryFile(source, address, length));
+    }
+
+    /// <summary>
+    /// Gives a device a command of 64 bytes by a deferrable write, as a processor's ENQCMD does: with the PASID that the device is attached
+    /// with (<c>VFIO_DEVICE_ATTACH_IOMMUFD_PT</c>, <c>IOASID_DEVICE_ALLOW</c>), the lowest if there are several, whatever the command says.
+    /// </summary>
+    /// <param name="fd">The device.</param>
+    /// <param name="command">The command.</param>
+    /// <param name="offset">Where, as for a write; a multiple of 64.</param>
+    /// <returns>
+    /// 0; -EAGAIN if the device does not take it now; -EPERM if it is attached with no PASID; -EINVAL; -EBADF.
+    /// </returns>
+    public int Submit(int fd, ReadOnlySpan<byte> command, ulong offset)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        Errno error = file is VfioOpenDevice device ? device.Submit(command, offset) : Errno.InvalidArgument;
+        file!.Dereference();
+        return -(int)error;
     }
 
     private int Add(OpenFile file)

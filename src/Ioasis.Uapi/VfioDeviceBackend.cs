@@ -51,6 +51,15 @@ public interface IVfioDeviceBackend
     /// <param name="count">Bytes written.</param>
     Errno Write(int index, ulong offset, ReadOnlySpan<byte> source, out int count);
 
+    /// <summary>A deferrable write (PCIe 6.0, section 2.2.7; ENQCMD of a processor): the device says whether it takes it.</summary>
+    /// <param name="index">Any number.</param>
+    /// <param name="offset">A multiple of 64 below 2^40.</param>
+    /// <param name="command">64 bytes; bits 19:0 of the first four are the PASID of whoever sends it.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.TryAgain"/> if it is to be sent again; <see cref="Errno.NotSupported"/> if nothing there takes such writes.
+    /// </returns>
+    Errno WriteDeferrable(int index, ulong offset, ReadOnlySpan<byte> command) => Errno.NotSupported;
+
     /// <summary>Makes a part of a region directly accessible.</summary>
     /// <param name="index">Any number.</param>
     /// <param name="offset">A multiple of the page size, below 2^40.</param>

@@ -69,6 +69,8 @@ public sealed class InstructionTests
 
     [Theory]
     [InlineData("660f38f802", 5, 0, 0x2_0000)] // movdir64b rax, [rdx]
+    [InlineData("f20f38f802", 5, 0, 0x2_0000)] // enqcmd rax, [rdx]
+    [InlineData("f2440f38f84c2410", 8, 9, 0x1_3010)] // enqcmd r9, [rsp+16]
     [InlineData("66440f38f84c2410", 8, 9, 0x1_3010)] // movdir64b r9, [rsp+16]
     [InlineData("66410f38f80424", 7, 0, 0xc_0000)] // movdir64b rax, [r12]
     [InlineData("660f38f8848a00100000", 10, 0, 0x2_0000 + (4 * 0x1_0000) + 0x1000)] // movdir64b rax, [rdx+rcx*4+0x1000]
@@ -79,7 +81,7 @@ public sealed class InstructionTests
     {
         byte[] code = Convert.FromHexString(hex);
         BlockStore.TryDecode(code, out BlockStore store).ShouldBeTrue();
-        (store.Length, store.Destination).ShouldBe((length, destination));
+        (store.Length, store.Destination, store.IsCommand).ShouldBe((length, destination, code[0] == 0xf2));
         Registers registers = default;
         Span<ulong> all = registers;
         all[10] = 0xdead;
@@ -97,7 +99,7 @@ public sealed class InstructionTests
     }
 
     [Theory]
-    [InlineData("f20f38f802")] // enqcmd: who has a PASID register?
+    [InlineData("f30f38f802")] // enqcmds: of the kernel
     [InlineData("0f38f802")]
     [InlineData("660f38f8c2")]
     [InlineData("67660f38f802")]

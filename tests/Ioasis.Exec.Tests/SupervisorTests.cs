@@ -53,6 +53,11 @@ public sealed class SupervisorTests
         Programs.ExecuteOn(["--device", "dsa"], Programs.Build("block.c")).ShouldEnd(0).Ended.Output.ShouldBe("copied\n");
 
     [Fact]
+    [Trait("Requirement", "S1.13")]
+    public void A_command_by_ENQCMD_goes_with_the_PASID_that_the_device_is_attached_with() =>
+        Programs.ExecuteOn(["--device", "dsa"], Programs.Build("commands.c")).ShouldEnd(0).Ended.Output.ShouldBe("enqueued\n");
+
+    [Fact]
     public void A_program_that_is_killed_in_the_middle_of_a_transfer_and_its_child_in_the_middle_of_a_map_leave_nothing() =>
         Programs.Execute(Programs.Build("features.c"), "killed").ShouldEnd(128 + 9)
             .Summary!.Value.GetProperty("leftMapped").GetInt64().ShouldBeGreaterThan(0);

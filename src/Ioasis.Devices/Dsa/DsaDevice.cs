@@ -124,10 +124,19 @@ public sealed partial class DsaDevice : PciDevice
             return false;
         }
 
-        int portal = (int)(offset / DsaRegisters.PortalPage);
-        _ = portal / DsaRegisters.PortalsOfQueue < _queues.Length
-            && Submit(_queues[portal / DsaRegisters.PortalsOfQueue], isLimited: (portal & 1) != 0, isDeferrable: false, block);
+        _ = SubmitAt(offset, isDeferrable: false, block);
         return true;
+    }
+
+    /// <inheritdoc/>
+    protected override bool WriteDeferrable(int bar, ulong offset, ReadOnlySpan<byte> command) =>
+        bar == 2 && SubmitAt(offset, isDeferrable: true, command);
+
+    private bool SubmitAt(ulong offset, bool isDeferrable, ReadOnlySpan<byte> command)
+    {
+        int portal = (int)(offset / DsaRegisters.PortalPage);
+        return portal / DsaRegisters.PortalsOfQueue < _queues.Length
+            && Submit(_queues[portal / DsaRegisters.PortalsOfQueue], isLimited: (portal & 1) != 0, isDeferrable, command);
     }
 
     /// <inheritdoc/>

@@ -155,6 +155,12 @@ public abstract class PciDevice : IDisposable
 
     internal bool CallWriteBlock(int bar, ulong offset, ReadOnlySpan<byte> block) => WriteBlock(bar, offset, block);
 
+    internal bool CallWriteDeferrable(int bar, ulong offset, ReadOnlySpan<byte> command) => WriteDeferrable(bar, offset, command);
+
+    internal void CallConfigurationRead(int offset, Span<byte> bytes) => OnConfigurationRead(offset, bytes);
+
+    internal void CallConfigurationWritten(int offset, ReadOnlySpan<byte> bytes) => OnConfigurationWritten(offset, bytes);
+
     internal void CallReset()
     {
         using (_powerLock.Acquire())
@@ -209,6 +215,32 @@ public abstract class PciDevice : IDisposable
     /// <param name="block">The bytes.</param>
     /// <returns>Whether it took them.</returns>
     protected virtual bool WriteBlock(int bar, ulong offset, ReadOnlySpan<byte> block) => false;
+
+    /// <summary>
+    /// A deferrable write of 64 bytes (ENQCMD), whose bits 19:0 of the first four bytes are the PASID of whoever sends it. A device that knows
+    /// nothing of it has it sent again, for ever.
+    /// </summary>
+    /// <param name="bar">Base address register.</param>
+    /// <param name="offset">Offset, aligned to 64.</param>
+    /// <param name="command">The bytes.</param>
+    /// <returns>Whether it took them.</returns>
+    protected virtual bool WriteDeferrable(int bar, ulong offset, ReadOnlySpan<byte> command) => false;
+
+    /// <summary>
+    /// The configuration space is read: what the framework has there may be changed on its way. It goes by its own, whatever is read.
+    /// </summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="bytes">What is read, within the space.</param>
+    protected virtual void OnConfigurationRead(int offset, Span<byte> bytes)
+    {
+    }
+
+    /// <summary>The configuration space was written, and the framework has taken what it keeps.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="bytes">What was written, within the space.</param>
+    protected virtual void OnConfigurationWritten(int offset, ReadOnlySpan<byte> bytes)
+    {
+    }
 
     /// <summary>The device goes back to the state after power-up. Its memory is cleared already.</summary>
     protected abstract void OnReset();

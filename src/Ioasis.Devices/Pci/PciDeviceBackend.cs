@@ -123,6 +123,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
                 _device.Interrupts.Line,
                 kind == VfioPciInterrupt.Msi,
                 kind == VfioPciInterrupt.MsiX);
+            _device.CallConfigurationRead((int)offset, destination);
             count = destination.Length;
             return Errno.Success;
         }
@@ -160,12 +161,22 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
             }
 
             _device.Interrupts.SetDisabled((_device.Config.CommandValue & PciConfigSpace.CommandInterruptDisable) != 0);
+            _device.CallConfigurationWritten((int)offset, source);
             count = source.Length;
             return Errno.Success;
         }
 
         Errno error = CheckAccess(index, offset, source.Length, out count);
         return error == Errno.Success ? WriteBar(index, offset, source[..count]) : error;
+    }
+
+    /// <inheritdoc/>
+    public Errno WriteDeferrable(int index, ulong offset, ReadOnlySpan<byte> command)
+    {
+        Errno error = CheckAccess(index, offset, command.Length, out int count);
+        return error != Errno.Success || count < command.Length ? Errno.NotSupported
+            : _device.CallWriteDeferrable(index, offset, command) ? Errno.Success
+            : Errno.TryAgain;
     }
 
     /// <inheritdoc/>

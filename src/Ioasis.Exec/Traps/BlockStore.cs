@@ -3,8 +3,9 @@ using System.Buffers.Binary;
 namespace Ioasis.Exec;
 
 /// <summary>
-/// MOVDIR64B (Intel SDM volume 2): 64 bytes of memory go at once to where a register points. Of it the processor tells the destination if it stopped
-/// there, and nothing if it does not know the instruction; so both operands are found here.
+/// MOVDIR64B and ENQCMD (Intel SDM volume 2): 64 bytes of memory go at once to where a register points; ENQCMD's with a PASID, and the device says
+/// whether it took them. The processor tells the destination if it stopped there, and nothing if it does not know the instruction; so both operands
+/// are found here.
 /// </summary>
 /// <param name="Length">Bytes of the instruction.</param>
 /// <param name="Destination">Register with the destination's address.</param>
@@ -14,8 +15,9 @@ namespace Ioasis.Exec;
 /// <param name="Displacement">What is added.</param>
 /// <param name="IsRelative">The next instruction's address is added.</param>
 /// <param name="SegmentBase"><see cref="Fs"/>, <see cref="Gs"/>, or 0.</param>
+/// <param name="IsCommand">It is ENQCMD.</param>
 internal readonly record struct BlockStore(
-    int Length, int Destination, int Base, int Index, int Scale, int Displacement, bool IsRelative, int SegmentBase)
+    int Length, int Destination, int Base, int Index, int Scale, int Displacement, bool IsRelative, int SegmentBase, bool IsCommand)
 {
     /// <summary>Bytes that are stored.</summary>
     public const int Size = 64;
@@ -26,6 +28,8 @@ internal readonly record struct BlockStore(
     /// <summary>As <see cref="Fs"/>.</summary>
     public const int Gs = 0x65;
 
+    private const int CommandPrefix = 0xf2;
+
     /// <summary>Decodes an instruction.</summary>
     /// <returns>Whether it is one.</returns>
     public static bool TryDecode(ReadOnlySpan<byte> code, out BlockStore store)
@@ -34,9 +38,11 @@ internal readonly record struct BlockStore(
         int at = 0;
         int segment = 0;
         bool hasPrefix = false;
-        while (at < code.Length && code[at] is 0x66 or 0x2e or 0x36 or 0x3e or 0x26 or Fs or Gs)
+        bool isCommand = false;
+        while (at < code.Length && code[at] is 0x66 or CommandPrefix or 0x2e or 0x36 or 0x3e or 0x26 or Fs or Gs)
         {
-            hasPrefix |= code[at] == 0x66;
+            isCommand |= code[at] == CommandPrefix;
+            hasPrefix |= code[at] is 0x66 or CommandPrefix;
             segment = code[at] is Fs or Gs ? code[at] : segment;
             at++;
         }
@@ -78,7 +84,7 @@ internal readonly record struct BlockStore(
         }
 
         int displacement = bytes switch { 1 => (sbyte)code[at], 4 => BinaryPrimitives.ReadInt32LittleEndian(code[at..]), _ => 0 };
-        store = new(at + bytes, field, hasNoBase ? -1 : first, index, scale, displacement, isRelative, segment);
+        store = new(at + bytes, field, hasNoBase ? -1 : first, index, scale, displacement, isRelative, segment, isCommand);
         return true;
     }
 }

@@ -98,9 +98,23 @@ internal sealed class RegisterTraps(Processes processes, HandleTable handles)
         Span<byte> bytes = stackalloc byte[BlockStore.Size];
         ulong destination = registers.DestinationOf(block);
         if (destination % BlockStore.Size != 0
-            || !TryFind(process, destination, out _)
-            || process.Memory.Read(registers.SourceOf(block), bytes) != Errno.Success
-            || !TryWriteDevice(process, destination, bytes))
+            || !TryFind(process, destination, out Place place)
+            || process.Memory.Read(registers.SourceOf(block), bytes) != Errno.Success)
+        {
+            return false;
+        }
+
+        if (block.IsCommand)
+        {
+            int result = place.Kernel.Submit(place.Descriptor, bytes, place.Offset);
+            if (result is not (0 or -(int)Errno.TryAgain))
+            {
+                return false;
+            }
+
+            registers.SetDeferred(result != 0);
+        }
+        else if (!TryWriteDevice(process, destination, bytes))
         {
             return false;
         }

@@ -55,6 +55,10 @@ internal struct Registers
         + (block.Index >= 0 ? this[Indices[block.Index]] << block.Scale : 0)
         + (block.SegmentBase switch { BlockStore.Fs => this[FsBaseIndex], BlockStore.Gs => this[GsBaseIndex], _ => 0 });
 
+    /// <summary>A deferrable write has ended: the zero flag says whether it is to be made again, the other flags of arithmetic are clear.</summary>
+    public void SetDeferred(bool again) =>
+        this[FlagsIndex] = (this[FlagsIndex] & ~(Carry | Parity | Adjust | Zero | Sign | Overflow)) | (again ? Zero : 0);
+
     /// <summary>The other operand of an instruction.</summary>
     public readonly ulong Operand(in Instruction instruction)
     {

@@ -23,6 +23,7 @@ internal sealed unsafe partial class Tracer : IDisposable
     private const int WaitAll = 0x4000_0000;
     private const int WakeUp = 44;
     private const int IllegalInstruction = 4;
+    private const int SegmentationFault = 11;
     private const int BusError = 7;
     private const int TrapStop = 5;
     private const int EventStop = 128;
@@ -196,7 +197,7 @@ internal sealed unsafe partial class Tracer : IDisposable
         {
             deliver = 0;
         }
-        else if (signal is BusError or IllegalInstruction && CarryOut(thread))
+        else if (signal is BusError or IllegalInstruction or SegmentationFault && CarryOut(thread, signal))
         {
             deliver = 0;
         }
@@ -204,14 +205,16 @@ internal sealed unsafe partial class Tracer : IDisposable
         _ = SystemCalls.Trace(Continue, thread, 0, deliver);
     }
 
-    private bool CarryOut(int thread)
+    private bool CarryOut(int thread, int signal)
     {
-        // BUS_ADRERR; ILL_ILLOPN has the same number, and the instruction's own address.
+        // BUS_ADRERR; ILL_ILLOPN has the same number, and the instruction's own address. A thread without a PASID is stopped at ENQCMD by a
+        // general protection fault, which has no address (SI_KERNEL).
         const int AddressError = 2;
+        const int ByKernel = 0x80;
         byte* information = stackalloc byte[128];
         Registers registers = default;
         if (SystemCalls.Trace(GetSignal, thread, 0, (nint)information) < 0
-            || *(int*)(information + 8) != AddressError
+            || *(int*)(information + 8) != (signal == SegmentationFault ? ByKernel : AddressError)
             || SystemCalls.Trace(GetRegisters, thread, 0, (nint)(&registers)) < 0
             || !_handler(thread, *(ulong*)(information + 16), ref registers, []))
         {

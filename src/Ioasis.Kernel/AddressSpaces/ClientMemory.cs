@@ -32,6 +32,12 @@ internal sealed class ClientMemory
     /// <summary>First byte, an address of the client, or of whoever has the file.</summary>
     public ulong UserAddress { get; private set; }
 
+    /// <summary>What an automatic IOVA keeps the alignment of: the address, or of a file the place in it.</summary>
+    public ulong Placement => UserAddress - PlacementSkew;
+
+    /// <summary>How far <see cref="Placement"/> is below the address.</summary>
+    public ulong PlacementSkew { get; set; }
+
     /// <summary>Whether it belongs to a file, not to a process.</summary>
     public bool IsFile => _file is not null;
 
@@ -70,6 +76,7 @@ internal sealed class ClientMemory
         Device = file as DmaBufferFile;
         IsRevoked = false;
         UserAddress = userAddress;
+        PlacementSkew = 0;
         Length = length;
         Writable = writable;
         Volatile.Write(ref _references, 1);
@@ -114,14 +121,20 @@ internal sealed class ClientMemory
         {
             PinAccount from = _owner.Account(_byProcess);
             PinAccount to = owner.Account(_byProcess);
-            if (_pins > 0 && from != to && Device is null)
+            if (_pins > 0 && Device is null)
             {
-                if (!to.TryCharge(Pages, limitPages))
+                if (from != to && !to.TryCharge(Pages, limitPages))
                 {
                     return false;
                 }
 
-                from.Uncharge(Pages);
+                if (from != to)
+                {
+                    from.Uncharge(Pages);
+                }
+
+                _ = owner.Pinned.TryCharge(Pages, long.MaxValue);
+                _owner.Pinned.Uncharge(Pages);
             }
 
             _owner = owner;
@@ -165,6 +178,13 @@ internal sealed class ClientMemory
         }
     }
 
+    /// <summary>Copies from the memory or to it, as its process would, whether it is pinned or not. Not that of a device.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="writes">Whether to write.</param>
+    /// <param name="data">Where to, or what; within the memory.</param>
+    public Errno Copy(ulong offset, bool writes, Span<byte> data) =>
+        writes ? _memory.Write(UserAddress + offset, data) : _memory.Read(UserAddress + offset, data);
+
     private Errno PinLocked()
     {
         if (_pins > 0)
@@ -185,6 +205,7 @@ internal sealed class ClientMemory
             return Errno.OutOfMemory;
         }
 
+        _ = _owner.Pinned.TryCharge(Pages, long.MaxValue);
         for (ulong done = 0; done < Length;)
         {
             Errno error = Injection.Hit(InjectionKind.Pin);
@@ -296,6 +317,7 @@ internal sealed class ClientMemory
 
         _runCount = 0;
         _owner.Account(_byProcess).Uncharge(Pages);
+        _owner.Pinned.Uncharge(Pages);
     }
 
     private readonly record struct Run(ulong Offset, PhysicalAddress Address, ulong Length);

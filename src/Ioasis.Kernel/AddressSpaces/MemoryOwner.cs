@@ -9,6 +9,9 @@ namespace Ioasis.Kernel;
 /// <param name="LimitPages">What either may come to when this process pins (Linux: RLIMIT_MEMLOCK).</param>
 internal sealed record MemoryOwner(IUserMemory Memory, PinAccount Process, PinAccount User, long LimitPages)
 {
+    /// <summary>What the process has pinned for iommufd and for containers, whoever pays: no limit is asked.</summary>
+    public PinAccount Pinned { get; init; } = new();
+
     /// <summary>The account that is charged.</summary>
     public PinAccount Account(bool byProcess) => byProcess ? Process : User;
 }

@@ -54,6 +54,26 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
         }
     }
 
+    /// <summary>The lowest PASID that the device may use; none if there is none.</summary>
+    public Pasid Lowest
+    {
+        get
+        {
+            using (_lock.Acquire())
+            {
+                foreach ((uint pasid, IoasidDeviceEntry entry) in _entries)
+                {
+                    if (entry.Context.Ioasid.IsLive)
+                    {
+                        return new(pasid);
+                    }
+                }
+
+                return Pasid.None;
+            }
+        }
+    }
+
     /// <summary>The descriptor is closed: takes everything away, drained (S1.15).</summary>
     public void Release()
     {

@@ -90,6 +90,24 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
+    /// <summary>The lowest PASID that a device is attached with; none if there is none.</summary>
+    public Pasid FindLowestPasid(DeviceObject device)
+    {
+        using (_attachLock.Acquire())
+        {
+            Pasid lowest = Pasid.None;
+            foreach ((Pasid pasid, Attachment attachment) in device.Group.Attachments)
+            {
+                if (pasid.IsPresent && attachment.Devices.Contains(device) && (!lowest.IsPresent || pasid.Value < lowest.Value))
+                {
+                    lowest = pasid;
+                }
+            }
+
+            return lowest;
+        }
+    }
+
     private void DetachEverything(DeviceObject device)
     {
         Pasid[] pasids;

@@ -51,6 +51,15 @@ internal static class VfioDeviceCalls
             : device.Write((int)index, offset & RegionMask, source, out count);
     }
 
+    /// <summary>A deferrable write at a place.</summary>
+    public static Errno Submit(IVfioDeviceBackend device, ReadOnlySpan<byte> command, ulong offset)
+    {
+        ulong index = offset >> RegionShift;
+        return index >= (ulong)device.RegionCount
+            ? Errno.InvalidArgument
+            : device.WriteDeferrable((int)index, offset & RegionMask, command);
+    }
+
     /// <summary>A mapping.</summary>
     public static Errno Map(IVfioDeviceBackend device, ulong offset, ulong length, out nint address)
     {

@@ -21,6 +21,17 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
     protected override IommufdFile? Owner => _iommu;
 
     /// <inheritdoc/>
+    protected override Pasid CommandPasid
+    {
+        get
+        {
+            Pasid attached = _iommu!.FindLowestPasid(_bound!);
+            Pasid allowed = _ioasids.Lowest;
+            return !allowed.IsPresent || (attached.IsPresent && attached.Value < allowed.Value) ? attached : allowed;
+        }
+    }
+
+    /// <inheritdoc/>
     public override Errno Ioctl(uint request, Span<byte> argument, out int result)
     {
         result = 0;

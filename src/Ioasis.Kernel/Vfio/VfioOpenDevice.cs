@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -52,6 +53,36 @@ internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node)
     {
         count = 0;
         return IsUsable ? VfioDeviceCalls.Write(node.Backend, source, offset, out count) : Errno.InvalidArgument;
+    }
+
+    /// <summary>The PASID with which the client's commands go; none if the device has none for it.</summary>
+    protected virtual Pasid CommandPasid => Pasid.None;
+
+    /// <summary>Gives the device a command of 64 bytes by a deferrable write, with the PASID that it is attached with.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.TryAgain"/> if it does not take it now; <see cref="Errno.NotPermitted"/> if it is attached with no PASID;
+    /// <see cref="Errno.InvalidArgument"/> for what is not 64 bytes at a multiple of 64.
+    /// </returns>
+    public Errno Submit(ReadOnlySpan<byte> command, ulong offset)
+    {
+        if (!IsUsable || command.Length != ISharedWorkQueue.CommandSize || offset % ISharedWorkQueue.CommandSize != 0)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        Pasid pasid = CommandPasid;
+        if (!pasid.IsPresent)
+        {
+            return Errno.NotPermitted;
+        }
+
+        Span<byte> sent = stackalloc byte[ISharedWorkQueue.CommandSize];
+        command.CopyTo(sent);
+        BinaryPrimitives.WriteUInt32LittleEndian(sent, pasid.Value);
+        Errno error = VfioDeviceCalls.Submit(node.Backend, sent, offset);
+
+        // What no device completes the processor is told to send again, too.
+        return error == Errno.Success ? error : Errno.TryAgain;
     }
 
     /// <inheritdoc/>
