@@ -95,14 +95,14 @@ public abstract class IommuInstance
     /// <param name="device">A device behind the IOMMU.</param>
     /// <param name="parent">A domain made with <see cref="PagingDomainOptions.NestParent"/>.</param>
     /// <param name="type">Which kind of part.</param>
-    /// <param name="data">What the guest wants, in the driver's layout.</param>
+    /// <param name="data">In: what the guest wants, in the driver's layout. Out: the driver's answer in it, if it has one.</param>
     /// <param name="made">The part.</param>
     /// <returns>
     /// Success; <see cref="Errno.NotSupported"/> if the IOMMU has no such kind; <see cref="Errno.InvalidArgument"/> for another
     /// parent or data that is not well-formed.
     /// </returns>
     public virtual Errno TryAllocateVirtualIommu(
-        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+        IommuDevice device, PagingDomain parent, uint type, Span<byte> data, out VirtualIommu? made)
     {
         made = null;
         return Errno.NotSupported;

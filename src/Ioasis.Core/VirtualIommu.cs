@@ -40,6 +40,26 @@ public abstract class VirtualIommu : IDisposable
     /// <summary>Whether there are events of a kind.</summary>
     public virtual bool SupportsEvents(uint type) => false;
 
+    /// <summary>Whether the hardware has queues of a kind that work on the guest's memory.</summary>
+    public virtual bool SupportsQueues(uint type) => false;
+
+    /// <summary>Gives the guest one of the hardware's queues.</summary>
+    /// <param name="type">A kind that there is (<see cref="SupportsQueues"/>).</param>
+    /// <param name="index">Which one of the kind.</param>
+    /// <param name="address">Where the guest has it.</param>
+    /// <param name="length">Bytes, not 0.</param>
+    /// <param name="memory">The same memory, contiguous, which stays until the queue is disposed.</param>
+    /// <param name="queue">The queue.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.InvalidArgument"/> for an index that there is not; <see cref="Errno.Exists"/> for one that is taken; others.
+    /// </returns>
+    public virtual Errno TryAllocateQueue(
+        uint type, uint index, Iova address, ulong length, PhysicalAddress memory, out VirtualIommuQueue? queue)
+    {
+        queue = null;
+        return Errno.NotSupported;
+    }
+
     /// <summary>Gives the part back. No device has a name in it any more.</summary>
     public void Dispose()
     {
@@ -51,6 +71,23 @@ public abstract class VirtualIommu : IDisposable
     protected virtual void Dispose(bool disposing)
     {
     }
+}
+
+/// <summary>A queue of the hardware that a guest has as its own. Disposed before the part of the IOMMU that it is of.</summary>
+public abstract class VirtualIommuQueue : IDisposable
+{
+    /// <summary>A queue of the same part that has to stay as long as this one; null for none.</summary>
+    public virtual VirtualIommuQueue? Needs => null;
+
+    /// <summary>Gives the queue back: the hardware does not touch its memory any more.</summary>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives the queue back.</summary>
+    protected abstract void Dispose(bool disposing);
 }
 
 /// <summary>Who gets the events of a guest.</summary>

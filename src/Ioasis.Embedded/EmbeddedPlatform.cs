@@ -65,6 +65,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         _pages = new(PhysicalMemory, options.TableMemory);
         DmaPages = new RangePageAllocator(PhysicalMemory, options.DmaMemory);
         DriverMemory = options.DriverMemory?.Invoke(PhysicalMemory) ?? PhysicalMemory;
+        IommufdExtension = options.IommufdExtension;
         try
         {
             for (int i = 0; i < options.Iommus.Count; i++)
@@ -97,6 +98,9 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
     /// <summary>What a client talks to.</summary>
     public IKernelAbi Kernel => _kernel;
+
+    /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
+    public IommufdExtension? IommufdExtension { get; }
 
     /// <summary>The memory of the process that <see cref="Kernel"/> serves.</summary>
     public IUserMemory ClientMemory { get; }

@@ -54,6 +54,9 @@ public sealed class LocalProgram : IDisposable
         return null;
     }
 
+    /// <summary>Whether the program has no descriptor and no mapping of the machine's.</summary>
+    public bool IsIdle => _calls.IsIdle;
+
     /// <summary>Answers a system call of the calling thread.</summary>
     /// <param name="number">Which one (x86-64).</param>
     /// <param name="arguments">Its six arguments.</param>

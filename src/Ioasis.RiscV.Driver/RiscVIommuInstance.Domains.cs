@@ -72,7 +72,7 @@ public sealed partial class RiscVIommuInstance
 
     /// <inheritdoc/>
     public override Errno TryAllocateVirtualIommu(
-        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+        IommuDevice device, PagingDomain parent, uint type, Span<byte> data, out VirtualIommu? made)
     {
         made = null;
         if (!Capabilities.Nesting || type != NestedTranslation.Type)

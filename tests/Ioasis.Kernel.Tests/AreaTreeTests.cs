@@ -1,3 +1,4 @@
+using System.Numerics;
 using FsCheck;
 using FsCheck.Fluent;
 using Ioasis.Primitives;
@@ -88,8 +89,9 @@ public sealed class AreaTreeTests
                 ulong offset = unit == 1 && alignment == Page ? (ulong)random.Next((int)Page) : 0;
                 ulong lowest = origin + (ulong)random.NextInt64(1L << 33);
                 ulong highest = random.Next(2) == 0 ? ulong.MaxValue : lowest + (ulong)random.NextInt64(1L << 33);
-                ulong? expected = FindByLooking(used, lowest, Math.Max(lowest, highest), length, alignment, offset);
-                bool found = tree.TryFindHole(lowest, Math.Max(lowest, highest), length, alignment, offset, out ulong start);
+                ulong least = 1ul << random.Next(12, 64 - BitOperations.LeadingZeroCount(alignment));
+                ulong? expected = FindByLooking(used, lowest, Math.Max(lowest, highest), length, alignment, least, offset);
+                bool found = tree.TryFindHole(lowest, Math.Max(lowest, highest), length, alignment, least, offset, out ulong start);
                 found.ShouldBe(expected is not null);
                 if (found)
                 {
@@ -114,13 +116,13 @@ public sealed class AreaTreeTests
         tree.Add(ulong.MaxValue - Page + 1, ulong.MaxValue, new());
         tree.Add(0, Page - 1, new());
         tree.Validate();
-        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - (2 * Page) + 1, Page, 0, out ulong start).ShouldBeTrue();
+        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - (2 * Page) + 1, Page, Page, 0, out ulong start).ShouldBeTrue();
         start.ShouldBe(Page);
-        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - Page, Page, 0, out _).ShouldBeFalse();
+        tree.TryFindHole(0, ulong.MaxValue, ulong.MaxValue - Page, Page, Page, 0, out _).ShouldBeFalse();
         tree.FindOverlap(Page, ulong.MaxValue, out ulong found, out _).ShouldNotBeNull();
         found.ShouldBe(ulong.MaxValue - Page + 1);
         tree.Remove(ulong.MaxValue - Page + 1).ShouldBeTrue();
-        tree.TryFindHole(1ul << 63, ulong.MaxValue, 1ul << 63, 1ul << 30, 0, out start).ShouldBeTrue();
+        tree.TryFindHole(1ul << 63, ulong.MaxValue, 1ul << 63, 1ul << 30, Page, 0, out start).ShouldBeTrue();
         start.ShouldBe(1ul << 63);
     }
 
@@ -172,7 +174,7 @@ public sealed class AreaTreeTests
 
             foreach (ulong wanted in (ulong[])[Page, 2 * Page, Large])
             {
-                tree.TryFindHole(Page, ulong.MaxValue - Page, wanted, wanted, 0, out ulong found).ShouldBeTrue();
+                tree.TryFindHole(Page, ulong.MaxValue - Page, wanted, wanted, Page, 0, out ulong found).ShouldBeTrue();
                 tree.FindOverlap(found, found + wanted - 1, out _, out _).ShouldBeNull();
                 (found % (wanted == Large ? Large : Page)).ShouldBe(0ul);
 
@@ -201,7 +203,7 @@ public sealed class AreaTreeTests
         tree.Add(end, ulong.MaxValue - Page, value);
         for (int i = 0; i < aligned + 200; i++)
         {
-            tree.TryFindHole(Page, ulong.MaxValue - Page, Large, Large, 0, out ulong found).ShouldBeTrue();
+            tree.TryFindHole(Page, ulong.MaxValue - Page, Large, Large, Page, 0, out ulong found).ShouldBeTrue();
             tree.LastVisits.ShouldBeLessThanOrEqualTo(3 * 2 * tree.Depth);
             (found % Large == 0).ShouldBe(i < aligned);
             tree.Add(found, found + Large - 1, value);
@@ -211,7 +213,7 @@ public sealed class AreaTreeTests
     }
 
     private static ulong? FindByLooking(
-        List<AddressRange> used, ulong lowest, ulong highest, ulong length, ulong alignment, ulong offset)
+        List<AddressRange> used, ulong lowest, ulong highest, ulong length, ulong alignment, ulong least, ulong offset)
     {
         List<AddressRange> holes = [];
         UInt128 next = lowest;
@@ -230,7 +232,7 @@ public sealed class AreaTreeTests
             holes.Add(new((ulong)next, highest));
         }
 
-        foreach (ulong leaf in (ulong[])[1ul << 30, 1ul << 21, 1ul << 16, Page])
+        foreach (ulong leaf in ((ulong[])[1ul << 30, 1ul << 21, 1ul << 16, Page]).Where(leaf => leaf > least).Append(least))
         {
             foreach (AddressRange hole in holes)
             {

@@ -457,8 +457,19 @@ public sealed class IoasTests
         (attached.Space.Map(FakeUserMemory.Start + 0x1_0000, 2 << 20, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
         (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 17 << 12, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
 
-        // Smaller ones share no leaf, whatever their alignment is: the lowest page does.
-        attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 5 << 12, Access.Read).ShouldBe(new(0x2000));
+        // Every power of two, as Linux has it, in the lowest place that is so: 5 pages want 8. Memory that is less aligned wants less.
+        attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 5 << 12, Access.Read).ShouldBe(new(0x8000));
+        attached.Space.Map(FakeUserMemory.Start + 0x1000, 5 << 12, Access.Read).ShouldBe(new(0x2000));
+    }
+
+    [Fact]
+    public void Alignment_up_to_2_MiB_does_not_give_way_where_there_is_no_room_for_it()
+    {
+        Rig rig = new(iommu: new() { Aperture = new(0, (3ul << 20) - 1) });
+        using Rig.Attached attached = rig.Attach();
+        attached.Space.TryMap(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read, out _).ShouldBe(Errno.NoSpace);
+        attached.Space.TryMap(FakeUserMemory.Start + (1ul << 20), 2 << 20, Access.Read, out Iova iova).ShouldBe(Errno.Success);
+        iova.ShouldBe(new(1ul << 20));
     }
 
     [Fact]

@@ -297,6 +297,45 @@ public sealed class NestingTests
         rig.Call(ref queue).ShouldBe(-(int)Errno.NotSupported);
     }
 
+    [Fact]
+    public void A_queue_of_the_hardware_keeps_its_memory_mapped_and_the_queue_that_it_needs()
+    {
+        using HardwareRig rig = new();
+        uint parent = Parent(rig);
+        uint part = rig.AllocateVirtualIommu(parent);
+        const ulong Iova = 0x10_0000;
+        rig.Rig.MapFixed(rig.Fd, rig.Space, FakeUserMemory.Start, 0x3000, Iova).ShouldBe(0);
+        rig.Rig.MapFixed(rig.Fd, rig.Space, FakeUserMemory.Start + 0x8000, 0x1000, Iova + 0x8000).ShouldBe(0);
+        int Try(uint index, ulong iova, ulong length, out uint id, uint type = FakeVirtualIommu.QueueType)
+        {
+            IommuHwQueueAlloc argument = new() { ViommuId = part, Type = type, Index = index, NestingParentIova = iova, Length = length };
+            int result = rig.Call(ref argument);
+            id = argument.OutHwQueueId;
+            return result;
+        }
+
+        Try(0, 0x90_0000, 0x1000, out _).ShouldBe(-(int)Errno.NoEntry);
+        Try(0, Iova, 1ul << 40, out _).ShouldBe(-(int)Errno.OutOfMemory);
+        Try(2, Iova, 0x1000, out _).ShouldBe(-(int)Errno.InvalidArgument);
+        rig.Rig.Memory.PinsOf(FakeUserMemory.Start).ShouldBe(1);
+        Try(0, Iova + 0x800, 0x1000, out uint first).ShouldBe(0);
+        FakeVirtualIommu fake = rig.Iommu.VirtualIommus.ShouldHaveSingleItem();
+        fake.Queues[0].Memory.Value.ShouldBe(rig.Rig.Memory.ToPhysical(FakeUserMemory.Start + 0x800));
+        Try(0, Iova, 0x1000, out _).ShouldBe(-(int)Errno.Exists);
+        Try(1, Iova, 0x20, out uint second).ShouldBe(0);
+
+        rig.Destroy(first).ShouldBe(-(int)Errno.Busy);
+        rig.Destroy(part).ShouldBe(-(int)Errno.Busy);
+        rig.Rig.Unmap(rig.Fd, rig.Space, Iova, 0x3000, out _).ShouldBe(-(int)Errno.Busy);
+        rig.Rig.Unmap(rig.Fd, rig.Space, 0, ulong.MaxValue, out _).ShouldBe(-(int)Errno.Busy);
+        rig.Rig.Unmap(rig.Fd, rig.Space, Iova + 0x8000, 0x1000, out _).ShouldBe(0);
+        rig.Destroy(second).ShouldBe(0);
+        rig.Destroy(first).ShouldBe(0);
+        fake.Queues.ShouldBeEmpty();
+        rig.Rig.Unmap(rig.Fd, rig.Space, Iova, 0x3000, out _).ShouldBe(0);
+        Try(0, Iova, 0x1000, out _, type: 1).ShouldBe(-(int)Errno.NotSupported);
+    }
+
     [Theory]
     [InlineData(0, 0)]
     [InlineData(7, 7)]

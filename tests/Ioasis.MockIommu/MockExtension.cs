@@ -30,8 +30,13 @@ internal sealed partial class MockExtension : IommufdExtension
         MockDomain = 2,
         CheckMap = 3,
         CheckReferences = 4,
+        CreateAccess = 5,
+        UnpinAccess = 6,
+        PinAccess = 7,
+        CopyByAccess = 8,
         SetMemoryLimit = 9,
         Replace = 10,
+        ReplaceAccess = 11,
         MockDomainFlags = 12,
         Dirty = 13,
         CheckCached = 14,
@@ -42,6 +47,8 @@ internal sealed partial class MockExtension : IommufdExtension
         ReplacePasid = 19,
         DetachPasid = 20,
         CheckPasid = 21,
+        ExportMemory = 22,
+        RevokeMemory = 23,
     }
 
     /// <summary>The memory of the machine, for looks behind the ABI.</summary>
@@ -51,8 +58,9 @@ internal sealed partial class MockExtension : IommufdExtension
     public int DeviceCount => _subsystem.Devices.Count();
 
     /// <inheritdoc/>
-    public override Errno Ioctl(IommufdContext context, uint request, Span<byte> argument)
+    public override Errno Ioctl(IommufdContext context, uint request, Span<byte> argument, out int result)
     {
+        result = 0;
         if (request != Command)
         {
             return Errno.NotTypewriter;
@@ -86,9 +94,27 @@ internal sealed partial class MockExtension : IommufdExtension
             Operation.AttachPasid or Operation.ReplacePasid => SwitchPasid(context, argument),
             Operation.DetachPasid => context.UseObject<MockDevice>(Word(argument, 8), DetachPasid(Word(argument, 16))),
             Operation.CheckPasid => CheckPasid(context, Word(argument, 8), Word(argument, 16), Word(argument, 20)),
+            Operation.CreateAccess => CreateAccess(context, argument),
+            Operation.ReplaceAccess => UseAccess(context, argument, Word(argument, 16), static (access, id) => access.Way.Replace(id)),
+            Operation.PinAccess => PinAccess(context, argument),
+            Operation.UnpinAccess => UseAccess(context, argument, Word(argument, 16), static (access, id) => access.Unpin(id)),
+            Operation.CopyByAccess => CopyByAccess(context, argument),
+            Operation.ExportMemory => ExportMemory(context, Word(argument, 16), out result),
+            Operation.RevokeMemory => context.SetRevoked((int)Word(argument, 16), Word(argument, 20) != 0),
             _ => Errno.NotSupported,
         };
     }
+
+    /// <inheritdoc/>
+    public override ExtensionDescriptors FindDescriptors(uint request, ReadOnlySpan<byte> argument) =>
+        request != Command || argument.Length < CommandSize ? default : (Operation)Word(argument, 4) switch
+        {
+            Operation.CreateAccess => new(Out: 16),
+            Operation.ReplaceAccess or Operation.PinAccess or Operation.UnpinAccess or Operation.CopyByAccess => new(In: 8),
+            Operation.ExportMemory => new(IsResult: true),
+            Operation.RevokeMemory => new(In: 16),
+            _ => default,
+        };
 
     private static uint Word(ReadOnlySpan<byte> argument, int offset) => BinaryPrimitives.ReadUInt32LittleEndian(argument[offset..]);
 

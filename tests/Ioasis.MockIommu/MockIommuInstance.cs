@@ -61,7 +61,7 @@ internal sealed class MockIommuInstance(bool dirtyTracking) : IommuInstance
 
     /// <inheritdoc/>
     public override Errno TryAllocateVirtualIommu(
-        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+        IommuDevice device, PagingDomain parent, uint type, Span<byte> data, out VirtualIommu? made)
     {
         made = null;
         if (type != MockVirtualIommu.Type)

@@ -15,10 +15,50 @@ internal sealed class MockVirtualIommu(PagingDomain parent) : VirtualIommu
     public const uint EventType = 0xbeef_beef;
 
     private const uint InvalidateType = 0xdead_beef;
+    private const uint QueueType = 0xdead_beef;
+    private const int QueueCount = 2;
+    private readonly MockQueue?[] _queues = new MockQueue?[QueueCount];
     private readonly ConcurrentDictionary<IommuDevice, ulong> _names = new();
 
     /// <inheritdoc/>
     public override PagingDomain Parent => parent;
+
+    /// <inheritdoc/>
+    public override bool SupportsQueues(uint type) => type == QueueType;
+
+    /// <inheritdoc/>
+    public override Errno TryAllocateQueue(
+        uint type, uint index, Iova address, ulong length, PhysicalAddress memory, out VirtualIommuQueue? queue)
+    {
+        queue = null;
+        if (index >= _queues.Length)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        lock (_queues)
+        {
+            if (_queues[index] is not null)
+            {
+                return Errno.Exists;
+            }
+
+            MockQueue? before = index > 0 ? _queues[index - 1] : null;
+            if (index > 0 && before is null)
+            {
+                return Errno.IoError;
+            }
+
+            // What the kernel says of the memory is what devices find.
+            if (!parent.TryTranslate(address, out PhysicalAddress translated, out _, out _) || translated != memory)
+            {
+                return Errno.BadAddress;
+            }
+
+            queue = _queues[index] = new MockQueue(_queues, index, before);
+            return Errno.Success;
+        }
+    }
 
     /// <summary>Whether a device has a name.</summary>
     public bool Knows(IommuDevice device) => _names.ContainsKey(device);
@@ -67,5 +107,21 @@ internal sealed class MockVirtualIommu(PagingDomain parent) : VirtualIommu
         BinaryPrimitives.WriteUInt32LittleEndian(data, (uint)name);
         sink.OnEvent(EventType, data);
         return true;
+    }
+
+    /// <summary>One of two queues, of which the second needs the first.</summary>
+    private sealed class MockQueue(MockQueue?[] queues, uint index, MockQueue? before) : VirtualIommuQueue
+    {
+        /// <inheritdoc/>
+        public override VirtualIommuQueue? Needs => before;
+
+        /// <inheritdoc/>
+        protected override void Dispose(bool disposing)
+        {
+            lock (queues)
+            {
+                queues[index] = null;
+            }
+        }
     }
 }

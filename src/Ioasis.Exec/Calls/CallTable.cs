@@ -23,7 +23,7 @@ internal sealed class CallTable : IDisposable
     {
         _handles = handles;
         _paths = new(tree);
-        _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory), sanitizer);
+        _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory), platform.IommufdExtension, sanitizer);
         pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
         _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
         _traps = new(_processes, handles);
@@ -40,6 +40,16 @@ internal sealed class CallTable : IDisposable
 
     /// <summary>The processes of the program.</summary>
     public Processes Processes => _processes;
+
+    /// <summary>Whether the program has no descriptor and no mapping of what is ours.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            _handles.Drain();
+            return _handles.IsEmpty;
+        }
+    }
 
     /// <summary>Accesses of mapped registers.</summary>
     public RegisterTraps Traps => _traps;

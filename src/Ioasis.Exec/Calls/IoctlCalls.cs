@@ -11,7 +11,7 @@ namespace Ioasis.Exec;
 /// Ioctls of descriptors that are ours: the argument is copied from the program, descriptors in it become those of our kernel, and what the
 /// call changed is copied back.
 /// </summary>
-internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer? sanitizer = null)
+internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExtension? extension = null, DmaSanitizer? sanitizer = null)
 {
     // Larger arguments are those of nobody; what lies beyond counts as memory that is not there.
     private const int LargestArgument = 65536;
@@ -19,6 +19,7 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer
     // What a call reads before it looks at the size that the argument names.
     private const int LeastArgument = 256;
     private const int NoSuchDescriptor = int.MaxValue;
+    private const string ExtensionName = "anon_inode:[iommufd-extension]";
 
     [ThreadStatic]
     private static byte[]? t_argument;
@@ -58,14 +59,23 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer
         bytes.CopyTo(before);
 
         sanitizer?.Drain();
+        ExtensionDescriptors extended = handle.Kind == HandleKind.Iommu ? extension?.FindDescriptors(request, bytes) ?? default : default;
         Temporary temporary = new(process!.Kernel);
         try
         {
             int result;
-            if (HasDescriptors(handle.Kind, request, bytes))
+            if (extended.In is not null || HasDescriptors(handle.Kind, request, bytes))
             {
                 // Descriptors that were replaced are the program's own again before anything is copied back.
-                Replace(caller, process, handle.Kind, request, bytes, ref temporary);
+                if (extended.In is { } given)
+                {
+                    ReplaceAt(caller, process, bytes, given, ref temporary);
+                }
+                else
+                {
+                    Replace(caller, process, handle.Kind, request, bytes, ref temporary);
+                }
+
                 byte[] sent = bytes.ToArray();
                 result = process.Kernel.Ioctl(opened, request, bytes);
                 RestoreUnchanged(bytes, sent, before);
@@ -76,6 +86,17 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer
             }
 
             sanitizer?.Called(caller, process, handle, request, before.AsSpan(0, bytes.Length), bytes, result);
+            if (result >= 0 && extended.IsResult)
+            {
+                return GiveNew(caller, process, HandleKind.Extension, result, ExtensionName);
+            }
+
+            if (result >= 0 && extended.Out is { } place)
+            {
+                int given = GiveAt(caller, process, HandleKind.Extension, bytes, place, ExtensionName);
+                result = given < 0 ? given : result;
+            }
+
             return Finish(caller, process, handle, request, argument, bytes, before, opened, result);
         }
         finally
@@ -208,31 +229,36 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, DmaSanitizer
         in Caller caller, ProgramProcess process, int iommu, Span<byte> bytes, int idOffset, int descriptorOffset, string name)
     {
         uint id = BinaryPrimitives.ReadUInt32LittleEndian(bytes[idOffset..]);
-        int opened = BinaryPrimitives.ReadInt32LittleEndian(bytes[descriptorOffset..]);
-        Errno error = caller.Handles.Add(HandleKind.Queue, process.Kernel, opened, name, 0, 0, out Handle? handle, out int file);
-        nint given = -(int)error;
-        if (error == Errno.Success)
-        {
-            process.Remember(handle!, opened);
-            given = caller.Give(file, closeOnExec: true);
-            if (given < 0)
-            {
-                caller.Handles.Remove(handle!);
-            }
-        }
-        else
-        {
-            _ = process.Kernel.Close(opened);
-        }
-
+        int given = GiveAt(caller, process, HandleKind.Queue, bytes, descriptorOffset, name);
         if (given < 0)
         {
             IommuDestroy destroy = new() { Size = 8, Id = id };
             _ = process.Kernel.Ioctl(iommu, IommufdRequests.Destroy, MemoryMarshal.AsBytes(new Span<IommuDestroy>(ref destroy)));
+        }
+
+        return given;
+    }
+
+    // Puts a descriptor of the program's in the place of one of our kernel's. If the program cannot have it, that is closed.
+    private static int GiveAt(in Caller caller, ProgramProcess process, HandleKind kind, Span<byte> bytes, int offset, string name)
+    {
+        int opened = BinaryPrimitives.ReadInt32LittleEndian(bytes[offset..]);
+        Errno error = caller.Handles.Add(kind, process.Kernel, opened, name, 0, 0, out Handle? handle, out int file);
+        if (error != Errno.Success)
+        {
+            _ = process.Kernel.Close(opened);
+            return -(int)error;
+        }
+
+        process.Remember(handle!, opened);
+        nint given = caller.Give(file, closeOnExec: true);
+        if (given < 0)
+        {
+            caller.Handles.Remove(handle!);
             return (int)given;
         }
 
-        BinaryPrimitives.WriteInt32LittleEndian(bytes[descriptorOffset..], (int)given);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[offset..], (int)given);
         return 0;
     }
 

@@ -51,9 +51,10 @@ internal sealed unsafe class PathCalls : IDisposable
     public Answer Open(in Caller caller, int folder, ulong path, ulong flags)
     {
         Span<byte> name = stackalloc byte[LongestPath];
-        if (!TryFind(caller, folder, path, ref name))
+        Span<byte> whole = name;
+        if (!TryFind(caller, folder, path, ref name, out int length))
         {
-            return Answer.Continue;
+            return (flags & 3) == 0 ? ProcessStatus.Open(caller, whole[..length], flags) : Answer.Continue;
         }
 
         fixed (byte* below = name)
@@ -364,9 +365,12 @@ internal sealed unsafe class PathCalls : IDisposable
         return error == Errno.Success ? Answer.Of(target.Length) : Answer.Of(error);
     }
 
-    // The path of a call if it is below a prefix: without the leading slash, ended by a zero.
-    private bool TryFind(in Caller caller, int folder, ulong path, ref Span<byte> name)
+    private bool TryFind(in Caller caller, int folder, ulong path, ref Span<byte> name) => TryFind(caller, folder, path, ref name, out _);
+
+    // The path of a call if it is below a prefix: without the leading slash, ended by a zero. If it is not, what is known of it, with the slash.
+    private bool TryFind(in Caller caller, int folder, ulong path, ref Span<byte> name, out int found)
     {
+        found = 0;
         Span<byte> text = stackalloc byte[LongestPath];
         nint read = path == 0 ? 0 : caller.Read(path, text);
         int length = read <= 0 ? -1 : text[..(int)read].IndexOf((byte)0);
@@ -409,11 +413,13 @@ internal sealed unsafe class PathCalls : IDisposable
             used = Collapse(name, used);
             if (!HasPrefix(name[..used]))
             {
+                found = used;
                 return false;
             }
         }
         else
         {
+            found = used;
             return false;
         }
 

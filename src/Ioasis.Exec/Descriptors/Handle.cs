@@ -24,6 +24,9 @@ internal enum HandleKind
     /// <summary>The PASIDs of a virtual machine.</summary>
     VirtualMachine,
 
+    /// <summary>A file of an extension of iommufd's, or memory that one made available.</summary>
+    Extension,
+
     /// <summary>A queue that is read: of faults, of a virtual IOMMU's events, of a set of IOASIDs.</summary>
     Queue,
 }

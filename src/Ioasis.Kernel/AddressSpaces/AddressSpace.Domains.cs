@@ -139,6 +139,15 @@ internal sealed partial class AddressSpace
         }
     }
 
+    /// <summary>As <see cref="ReserveRegions"/> of one range, which may be all that is left.</summary>
+    public Errno ReserveFor(AddressRange range, object owner)
+    {
+        using (_lock.Acquire())
+        {
+            return Reserve([range], owner, mayLeaveNothing: true);
+        }
+    }
+
     /// <summary>Gives back what <see cref="ReserveRegions"/> took for an owner.</summary>
     public void ReleaseRegions(object owner)
     {
@@ -201,7 +210,7 @@ internal sealed partial class AddressSpace
         }
     }
 
-    private Errno Reserve(List<AddressRange> ranges, object owner)
+    private Errno Reserve(List<AddressRange> ranges, object owner, bool mayLeaveNothing = false)
     {
         Unblock();
         foreach (AddressRange range in ranges)
@@ -226,7 +235,7 @@ internal sealed partial class AddressSpace
             }
         }
 
-        return _limits.Reserve(ranges, owner);
+        return _limits.Reserve(ranges, owner, mayLeaveNothing);
     }
 
     // The owner's own reservation is still there, so that this one never leaves less than nothing.
@@ -263,6 +272,11 @@ internal sealed partial class AddressSpace
         foreach (AddressSpaceDomain domain in _domains)
         {
             alignment = Math.Max(alignment, domain.Granule);
+        }
+
+        foreach (IAddressSpaceUser user in _users)
+        {
+            alignment = Math.Max(alignment, user.Alignment);
         }
 
         return alignment;

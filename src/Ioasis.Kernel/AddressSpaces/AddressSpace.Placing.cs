@@ -92,7 +92,8 @@ internal sealed partial class AddressSpace
             return Errno.Overflow;
         }
 
-        // The alignment that the memory has is kept, so that large leaves are possible.
+        // The alignment that the memory has is kept, so that large leaves are possible: to 2 MiB it is a promise, as Linux's,
+        // and to 1 GiB a wish.
         ulong alignment = BitOperations.RoundUpToPowerOf2(length);
         if (userAddress != 0)
         {
@@ -121,6 +122,7 @@ internal sealed partial class AddressSpace
     {
         // Neither the first page nor the last is ever chosen: 0 and -1 stand for "none" in too many programs.
         BlockForbidden();
-        return _areas.TryFindHole(PageSize, ulong.MaxValue - PageSize, length, alignment, offset, out iova);
+        return _areas.TryFindHole(
+            PageSize, ulong.MaxValue - PageSize, length, alignment, Math.Min(alignment, PromisedAlignment), offset, out iova);
     }
 }

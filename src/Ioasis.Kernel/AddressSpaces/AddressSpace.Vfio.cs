@@ -55,24 +55,40 @@ internal sealed partial class AddressSpace
         unmapped = 0;
         mappings = 0;
         lostAddresses = 0;
-        using (_lock.Acquire())
+        for (int attempt = 0; ; attempt++)
         {
-            if (!TryApplyVfioRules(ref range, isVersion2, out bool isEmpty))
+            AddressRange pinned;
+            using (_lock.Acquire())
             {
-                return Errno.InvalidArgument;
+                AddressRange wanted = range;
+                if (!TryApplyVfioRules(ref wanted, isVersion2, out bool isEmpty))
+                {
+                    return Errno.InvalidArgument;
+                }
+
+                if (isEmpty)
+                {
+                    return Errno.Success;
+                }
+
+                Errno error = CheckUsers(wanted, attempt, out pinned);
+                if (error == Errno.Success)
+                {
+                    int before = _liveCount;
+                    lostAddresses = _lostAddresses == 0 ? 0 : FindLiveAreas(wanted).Count(static area => area.LostAddress);
+                    _lostAddresses -= lostAddresses;
+                    error = UnmapRange(wanted.Start, wanted.Last, lazy: false, out unmapped);
+                    mappings = before - _liveCount;
+                    return error == Errno.NoEntry ? Errno.Success : error;
+                }
+
+                if (error != Errno.TryAgain)
+                {
+                    return error;
+                }
             }
 
-            if (isEmpty)
-            {
-                return Errno.Success;
-            }
-
-            int before = _liveCount;
-            lostAddresses = _lostAddresses == 0 ? 0 : FindLiveAreas(range).Count(static area => area.LostAddress);
-            _lostAddresses -= lostAddresses;
-            Errno error = UnmapRange(range.Start, range.Last, lazy: false, out unmapped);
-            mappings = before - _liveCount;
-            return error == Errno.NoEntry ? Errno.Success : error;
+            TellUsers(pinned);
         }
     }
 
@@ -139,7 +155,7 @@ internal sealed partial class AddressSpace
 
     /// <summary>Makes of a mapping that spans an IOVA two: one that ends before it, and one that begins there.</summary>
     /// <returns>
-    /// Success, also if none spans it; <see cref="Errno.InvalidArgument"/> for alignment, or if a leaf may span it;
+    /// Success, also if none spans it; <see cref="Errno.InvalidArgument"/> for alignment, if a leaf may span it, or if it is pinned;
     /// <see cref="Errno.OutOfMemory"/>.
     /// </returns>
     public Errno Cut(ulong iova)
@@ -151,7 +167,7 @@ internal sealed partial class AddressSpace
                 return Errno.Success;
             }
 
-            if ((iova & (_alignment - 1)) != 0 || (_largePages && _domains.Count > 0))
+            if ((iova & (_alignment - 1)) != 0 || (_largePages && _domains.Count > 0) || area.UserPins > 0)
             {
                 return Errno.InvalidArgument;
             }
@@ -184,6 +200,9 @@ internal sealed partial class AddressSpace
             rest.Waiting = 0;
             rest.Pinned = area.Pinned;
             rest.LostAddress = area.LostAddress;
+            rest.IsGoing = area.IsGoing;
+            rest.UserPins = 0;
+            rest.Holders = 0;
             rest.State = AreaState.Live;
             rest.IsHollow = HoldDevice(memory) || area.IsHollow;
             RemoveFromTree(area);

@@ -19,6 +19,7 @@ internal sealed partial class AddressSpace : ILazyRelease
 
     // A larger alignment than the largest common leaf gains nothing.
     private const ulong MaxAutomaticAlignment = 1ul << 30;
+    private const ulong PromisedAlignment = 1ul << 21;
 
     // Areas that one unmap call takes out of the tables before it waits for their invalidation.
     private const int UnmapChunk = 256;
@@ -107,7 +108,7 @@ internal sealed partial class AddressSpace : ILazyRelease
     /// <param name="length">Bytes.</param>
     /// <param name="access">What devices may do.</param>
     public Errno Map(MemoryOwner owner, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access) =>
-        Map(owner, null, ref iova, isFixed, userAddress, length, access);
+        Map(owner, null, ref iova, isFixed, userAddress, userAddress, length, access);
 
     /// <summary>Maps a part of a file.</summary>
     /// <param name="owner">Who pays for it.</param>
@@ -125,7 +126,7 @@ internal sealed partial class AddressSpace : ILazyRelease
             return length == 0 || start <= ulong.MaxValue - length ? Errno.InvalidArgument : Errno.Overflow;
         }
 
-        return Map(owner, file, ref iova, isFixed, file.Address + start, length, access);
+        return Map(owner, file, ref iova, isFixed, file.Address + start, start, length, access);
     }
 
     /// <summary>Maps a part of another device's memory.</summary>
@@ -160,11 +161,19 @@ internal sealed partial class AddressSpace : ILazyRelease
 
         return buffer.IsRevoked ? Errno.NoDevice
             : buffer.Ranges.Count != 1 ? Errno.NotSupported
-            : Map(owner, buffer, ref iova, isFixed, buffer.Ranges[0].Address.Value + start, length, access);
+            : Map(owner, buffer, ref iova, isFixed, buffer.Ranges[0].Address.Value + start, start, length, access);
     }
 
+    // Of a file, the place in it stands for the address whose alignment an automatic IOVA keeps.
     private Errno Map(
-        MemoryOwner owner, OpenFile? file, ref ulong iova, bool isFixed, ulong userAddress, ulong length, Access access)
+        MemoryOwner owner,
+        OpenFile? file,
+        ref ulong iova,
+        bool isFixed,
+        ulong userAddress,
+        ulong placement,
+        ulong length,
+        Access access)
     {
         if (userAddress > ulong.MaxValue - length)
         {
@@ -183,7 +192,7 @@ internal sealed partial class AddressSpace : ILazyRelease
 
         using (_lock.Acquire())
         {
-            Errno error = Place(ref iova, isFixed, userAddress, length);
+            Errno error = Place(ref iova, isFixed, placement, length);
             if (error != Errno.Success)
             {
                 return error;
@@ -192,6 +201,7 @@ internal sealed partial class AddressSpace : ILazyRelease
             _ = file?.TryReference();
             ClientMemory memory =
                 _memories.Rent(owner, _pinsByProcess, file, userAddress, length, (access & Access.Write) != 0);
+            memory.PlacementSkew = userAddress - placement;
             return AddArea(iova, length, memory, 0, access);
         }
     }
@@ -215,7 +225,7 @@ internal sealed partial class AddressSpace : ILazyRelease
 
         using (_lock.Acquire())
         {
-            error = Place(ref iova, isFixed, pieces[0].Memory.UserAddress + pieces[0].Offset, length);
+            error = Place(ref iova, isFixed, pieces[0].Memory.Placement + pieces[0].Offset, length);
             int done = 0;
             ulong next = iova;
             while (error == Errno.Success && done < pieces.Count)
@@ -262,20 +272,40 @@ internal sealed partial class AddressSpace : ILazyRelease
             return Errno.Overflow;
         }
 
-        using (_lock.Acquire())
-        {
-            PollLazy();
-            return UnmapRange(iova, iova + (length - 1), _lazy, out unmapped);
-        }
+        return UnmapReleased(new(iova, iova + (length - 1)), out unmapped);
     }
 
     /// <summary>Unmaps everything; nothing to unmap is a success too.</summary>
     public Errno UnmapAll(out ulong unmapped)
     {
-        using (_lock.Acquire())
+        Errno error = UnmapReleased(AddressRange.All, out unmapped);
+        return error == Errno.NoEntry ? Errno.Success : error;
+    }
+
+    // Users unpin first. Areas below one that is held go; it and what is above it stay.
+    private Errno UnmapReleased(AddressRange range, out ulong unmapped)
+    {
+        unmapped = 0;
+        for (int attempt = 0; ; attempt++)
         {
-            Errno error = UnmapRange(0, ulong.MaxValue, _lazy, out unmapped);
-            return error == Errno.NoEntry ? Errno.Success : error;
+            AddressRange pinned;
+            using (_lock.Acquire())
+            {
+                PollLazy();
+                Errno users = CheckUsers(range, attempt, out pinned);
+                if (users == Errno.Success)
+                {
+                    return UnmapRange(range.Start, range.Last, _lazy, out unmapped);
+                }
+
+                if (users != Errno.TryAgain)
+                {
+                    _ = pinned.Start > range.Start && UnmapRange(range.Start, pinned.Start - 1, _lazy, out unmapped) == Errno.Success;
+                    return users;
+                }
+            }
+
+            TellUsers(pinned);
         }
     }
 
@@ -321,6 +351,9 @@ internal sealed partial class AddressSpace : ILazyRelease
         area.Pinned = false;
         area.LostAddress = false;
         area.State = AreaState.Live;
+        area.IsGoing = false;
+        area.UserPins = 0;
+        area.Holders = 0;
         area.IsHollow = HoldDevice(memory);
         _liveCount++;
         if (_domains.Count > 0)

@@ -53,6 +53,15 @@ internal sealed class Area
     /// <summary>Whether it is of a device's memory that was taken back: no domain has it.</summary>
     public bool IsHollow;
 
+    /// <summary>How many ranges users that are not devices have pinned of it.</summary>
+    public int UserPins;
+
+    /// <summary>How many of them keep it from being unmapped.</summary>
+    public int Holders;
+
+    /// <summary>Whether it is being unmapped, as soon as nobody has it pinned: nobody pins it any more.</summary>
+    public bool IsGoing;
+
     /// <summary>Domains whose invalidation a retired area waits for.</summary>
     public int Waiting;
 

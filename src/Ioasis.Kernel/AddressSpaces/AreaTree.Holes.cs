@@ -12,19 +12,22 @@ internal sealed partial class AreaTree<T>
     /// <summary>
     /// Finds the lowest free place for <paramref name="length"/> bytes from <paramref name="lowest"/> to
     /// <paramref name="highest"/> inclusive, aligned for the largest leaves that <paramref name="alignment"/> allows; only if
-    /// there is none, for the next smaller ones, down to a page.
+    /// there is none, for the next smaller ones, down to <paramref name="least"/>.
     /// </summary>
     /// <param name="lowest">First byte that may be used.</param>
     /// <param name="highest">Last byte that may be used.</param>
     /// <param name="length">Bytes, not 0.</param>
     /// <param name="alignment">What is wished for: a power of two, at least a page.</param>
+    /// <param name="least">What the place must be a multiple of: a power of two, a page to <paramref name="alignment"/>.</param>
     /// <param name="offset">Of the place in its page; not 0 only if <paramref name="alignment"/> is a page.</param>
     /// <param name="start">The place.</param>
     /// <remarks>
     /// O(log n) for each size of leaf, however the holes lie, for every node knows what its holes can hold. Only with an offset
-    /// that is not 0, and only if no hole begins early enough in a page, all holes are looked at.
+    /// that is not 0, and only if no hole begins early enough in a page, all holes are looked at; and with a least alignment
+    /// between two sizes of leaf, those holes that are large enough for the smaller one.
     /// </remarks>
-    public bool TryFindHole(ulong lowest, ulong highest, ulong length, ulong alignment, ulong offset, out ulong start)
+    public bool TryFindHole(
+        ulong lowest, ulong highest, ulong length, ulong alignment, ulong least, ulong offset, out ulong start)
     {
         LastVisits = 0;
         start = 0;
@@ -38,15 +41,19 @@ internal sealed partial class AreaTree<T>
             return false;
         }
 
-        for (int size = HoleRoom.ClassOf(alignment); size >= 0; size--)
+        for (int size = HoleRoom.ClassOf(alignment); size >= 0 && HoleRoom.MaskOf(size) >= least; size--)
         {
-            if (length <= ulong.MaxValue - offset && TryFind(new(lowest, highest, length, size, offset, offset + length), out start))
+            if (TryFind(new(lowest, highest, length, size, HoleRoom.MaskOf(size), offset: 0, length), out start))
             {
                 return true;
             }
         }
 
-        return offset != 0 && TryFind(new(lowest, highest, length, 0, offset, 0), out start);
+        int last = HoleRoom.ClassOf(least);
+        ulong mask = least - 1;
+        return (length <= ulong.MaxValue - offset
+                && TryFind(new(lowest, highest, length, last, mask, offset, offset + length), out start))
+            || (offset != 0 && TryFind(new(lowest, highest, length, last, mask, offset, room: 0), out start));
     }
 
     private bool TryFind(Search search, out ulong start)
@@ -114,7 +121,7 @@ internal sealed partial class AreaTree<T>
         return false;
     }
 
-    private struct Search(ulong lowest, ulong highest, ulong length, int size, ulong offset, ulong room)
+    private struct Search(ulong lowest, ulong highest, ulong length, int size, ulong mask, ulong offset, ulong room)
     {
         public readonly ulong Lowest = lowest;
         public readonly ulong Highest = highest;
@@ -126,11 +133,9 @@ internal sealed partial class AreaTree<T>
         public int Visits;
         public ulong Found;
 
-        private readonly ulong _mask = HoleRoom.MaskOf(size);
-
         public bool Fits(ulong holeStart, ulong holeLast)
         {
-            ulong start = holeStart + ((offset - holeStart) & _mask);
+            ulong start = holeStart + ((offset - holeStart) & mask);
             if (start < holeStart || start > holeLast || holeLast - start < Length - 1)
             {
                 return false;

@@ -25,8 +25,8 @@ internal sealed class IovaLimits
     public bool ConflictsWithAllowed(AddressRange range) => _allowed.Overlaps(range);
 
     /// <summary>Reserves ranges for an owner.</summary>
-    /// <returns>Success, or <see cref="Errno.InvalidArgument"/> if nothing would be left (S3.12): then nothing changed.</returns>
-    public Errno Reserve(IReadOnlyCollection<AddressRange> ranges, object owner)
+    /// <returns>Success, or <see cref="Errno.InvalidArgument"/> if nothing would be left (S3.12) and must be: then nothing changed.</returns>
+    public Errno Reserve(IReadOnlyCollection<AddressRange> ranges, object owner, bool mayLeaveNothing = false)
     {
         if (ranges.Count == 0)
         {
@@ -40,7 +40,7 @@ internal sealed class IovaLimits
         }
 
         IntervalSet usable = Compute();
-        if (usable.Count == 0)
+        if (usable.Count == 0 && !mayLeaveNothing)
         {
             _reserved.RemoveRange(before, _reserved.Count - before);
             return Errno.InvalidArgument;

@@ -5,16 +5,19 @@ using Ioasis.Uapi;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// A part of a device's memory that other devices may reach (Linux: a <c>dma-buf</c> of vfio-pci). It can be mapped for devices and
+/// A part of a device's memory that other devices may reach (Linux: a <c>dma-buf</c>, such as vfio-pci's). It can be mapped for devices and
 /// nothing else. The device takes it back whenever its memory goes: a reset, memory that is disabled, the last close. What was mapped
 /// then leads nowhere any more.
 /// </summary>
-internal sealed class DmaBufferFile(VfioDeviceNode node, IReadOnlyList<(PhysicalAddress Address, ulong Length)> ranges) : OpenFile
+internal sealed class DmaBufferFile(VfioDeviceNode? node, IReadOnlyList<(PhysicalAddress Address, ulong Length)> ranges) : OpenFile
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<AddressSpace, int> _users = [];
     private bool _revoked;
     private bool _isGone;
+
+    /// <summary>The device of VFIO that it is a part of; null if it is an extension's.</summary>
+    public VfioDeviceNode? Node => node;
 
     /// <summary>The parts, in their order.</summary>
     public IReadOnlyList<(PhysicalAddress Address, ulong Length)> Ranges => ranges;
@@ -81,5 +84,5 @@ internal sealed class DmaBufferFile(VfioDeviceNode node, IReadOnlyList<(Physical
     }
 
     /// <inheritdoc/>
-    protected override void Release() => node.Forget(this);
+    protected override void Release() => node?.Forget(this);
 }

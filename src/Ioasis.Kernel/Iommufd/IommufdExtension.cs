@@ -14,8 +14,12 @@ public abstract class IommufdExtension
     /// <param name="context">The descriptor that it is made on.</param>
     /// <param name="request">Which call.</param>
     /// <param name="argument">Its argument, as far as the caller's memory reaches; the answer goes there too.</param>
-    /// <returns>The call's result; <see cref="Errno.NotTypewriter"/> if nobody knows the call.</returns>
-    public abstract Errno Ioctl(IommufdContext context, uint request, Span<byte> argument);
+    /// <param name="result">What a call that succeeds returns, 0 or more.</param>
+    /// <returns>Success or an error; <see cref="Errno.NotTypewriter"/> if nobody knows the call.</returns>
+    public abstract Errno Ioctl(IommufdContext context, uint request, Span<byte> argument, out int result);
+
+    /// <summary>Where a call's argument has descriptors. As a rule nowhere.</summary>
+    public virtual ExtensionDescriptors FindDescriptors(uint request, ReadOnlySpan<byte> argument) => default;
 }
 
 /// <summary>An object of an extension among those of a descriptor: <c>IOMMU_DESTROY</c> and the last close take it down.</summary>
@@ -87,14 +91,104 @@ public sealed class IommufdContext
         return Use<HwptObject>(id, found => use(found.Domain));
     }
 
-    /// <summary>Keeps IOVAs of an address space free, for as long as it is there.</summary>
+    /// <summary>Keeps IOVAs of an address space free, for as long as it is there; all of them, if the range is that large.</summary>
     /// <returns>
-    /// Success; <see cref="Errno.NoEntry"/> for another number; <see cref="Errno.AddressInUse"/> over a mapping or an allowed range;
-    /// <see cref="Errno.InvalidArgument"/> if no IOVA would be left.
+    /// Success; <see cref="Errno.NoEntry"/> for another number; <see cref="Errno.AddressInUse"/> over a mapping or an allowed range.
     /// </returns>
     public Errno Reserve(uint addressSpace, AddressRange range) =>
-        Use<IoasObject>(
-            addressSpace, found => found.Space.ReserveRegions([new(range, ReservedRegionKind.Reserved)], found));
+        Use<IoasObject>(addressSpace, found => found.Space.ReserveFor(range, found));
+
+    /// <summary>Makes a way to what an address space maps.</summary>
+    /// <param name="addressSpace">The address space.</param>
+    /// <param name="user">Who pins pages; null if nobody does, so that mappings need not be aligned to pages.</param>
+    /// <param name="made">The way; to be disposed.</param>
+    /// <returns>
+    /// Success; <see cref="Errno.NoEntry"/> for another number; <see cref="Errno.AddressInUse"/> if a mapping is not aligned to pages but must
+    /// be; <see cref="Errno.OutOfMemory"/>.
+    /// </returns>
+    public Errno CreateAccess(uint addressSpace, IIommufdAccessUser? user, out IommufdAccess? made) =>
+        IommufdAccess.TryCreate(_file, addressSpace, user, out made);
+
+    /// <summary>Gives the process that calls a descriptor of a file.</summary>
+    /// <returns>Success, or <see cref="Errno.TooManyOpenFiles"/>; the file is not released then.</returns>
+    public Errno AddFile(IommufdExtensionFile file, out int descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return _file.Kernel.Descriptors.Add(new ExtensionFile(file), out descriptor);
+    }
+
+    /// <summary>Does something with a file of the process that calls, which stays while it is done.</summary>
+    /// <returns>What <paramref name="use"/> returns; <see cref="Errno.BadDescriptor"/> if it is no such file.</returns>
+    public Errno UseFile<T>(int descriptor, Func<T, Errno> use)
+        where T : IommufdExtensionFile
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        return UseOpenFile<ExtensionFile>(descriptor, found => found.Inner is T wanted ? use(wanted) : Errno.BadDescriptor);
+    }
+
+    /// <summary>Gives the process that calls a descriptor of memory of a device, which it may map for others (Linux: a dma-buf).</summary>
+    /// <param name="address">Where it is.</param>
+    /// <param name="length">Bytes: whole pages.</param>
+    /// <param name="descriptor">The descriptor.</param>
+    /// <returns>Success, or <see cref="Errno.TooManyOpenFiles"/>.</returns>
+    public Errno ExportMemory(PhysicalAddress address, ulong length, out int descriptor)
+    {
+        DmaBufferFile file = new(null, [(address, length)]);
+        Errno error = _file.Kernel.Descriptors.Add(file, out descriptor);
+        if (error != Errno.Success)
+        {
+            file.Dereference();
+        }
+
+        return error;
+    }
+
+    /// <summary>Takes such memory back from whoever has it mapped, or lets it be mapped again.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.BadDescriptor"/>; <see cref="Errno.InvalidArgument"/> if it is no such memory;
+    /// <see cref="Errno.NotSupported"/> if it is a VFIO device's.
+    /// </returns>
+    public Errno SetRevoked(int descriptor, bool isRevoked) => UseOpenFile<OpenFile>(descriptor, found =>
+    {
+        if (found is not DmaBufferFile buffer)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (buffer.Node is not null)
+        {
+            return Errno.NotSupported;
+        }
+
+        if (isRevoked)
+        {
+            buffer.Revoke(forGood: false);
+        }
+        else
+        {
+            buffer.Restore();
+        }
+
+        return Errno.Success;
+    });
+
+    private Errno UseOpenFile<T>(int descriptor, Func<T, Errno> use)
+        where T : OpenFile
+    {
+        if (!_file.Kernel.Descriptors.TryGet(descriptor, out OpenFile? found))
+        {
+            return Errno.BadDescriptor;
+        }
+
+        try
+        {
+            return found is T wanted ? use(wanted) : Errno.BadDescriptor;
+        }
+        finally
+        {
+            found!.Dereference();
+        }
+    }
 
     private Errno Use<T>(uint id, Func<T, Errno> use)
         where T : KernelObject

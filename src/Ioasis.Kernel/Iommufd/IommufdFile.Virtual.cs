@@ -62,9 +62,16 @@ internal sealed partial class IommufdFile
             return error;
         }
 
-        error = device.Iommu.TryAllocateVirtualIommu(device, parent.PagingDomain, argument.Type, data, out VirtualIommu? part);
+        byte[] answer = [.. data];
+        error = device.Iommu.TryAllocateVirtualIommu(device, parent.PagingDomain, argument.Type, answer, out VirtualIommu? part);
+        if (error == Errno.Success && !answer.AsSpan().SequenceEqual(data))
+        {
+            error = Kernel.UserMemory.Write(argument.DataAddress, answer);
+        }
+
         if (error != Errno.Success)
         {
+            part?.Dispose();
             return error;
         }
 
@@ -202,15 +209,39 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        if (argument.NestingParentIova > ulong.MaxValue - (argument.Length - 1))
+        if (!AddressRange.TryFromLength(argument.NestingParentIova, argument.Length, out AddressRange range))
         {
             return Errno.Overflow;
         }
 
-        // No virtual IOMMU has queues that a guest's memory could back.
         Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
-        virtualIommu?.Unuse();
-        return error == Errno.Success ? Errno.NotSupported : error;
+        if (error != Errno.Success)
+        {
+            return error;
+        }
+
+        error = virtualIommu!.Virtual.SupportsQueues(argument.Type) ? Errno.Success : Errno.NotSupported;
+        HardwareQueueObject? queue = null;
+        if (error == Errno.Success)
+        {
+            error = HardwareQueueObject.TryMake(virtualIommu, argument.Type, argument.Index, range, out queue);
+        }
+
+        if (error == Errno.Success)
+        {
+            error = file._objects.Add(queue!);
+            if (error == Errno.Success)
+            {
+                argument.OutHwQueueId = queue!.Id;
+            }
+            else
+            {
+                queue!.Destroy();
+            }
+        }
+
+        virtualIommu.Unuse();
+        return error;
     }
 
     // The number of entries that were carried out is told in any case.

@@ -53,7 +53,7 @@ internal sealed partial class IommufdFile : OpenFile
             IommufdRequests.VdeviceAlloc => Run<IommuVdeviceAlloc>(argument, &VdeviceAllocCall),
             IommufdRequests.VeventqAlloc => Run<IommuVeventqAlloc>(argument, &VeventqAllocCall),
             IommufdRequests.HwQueueAlloc => Run<IommuHwQueueAlloc>(argument, &HwQueueAllocCall),
-            _ => CompatibleCall(request, argument),
+            _ => CompatibleCall(request, argument, out result),
         };
     }
 

@@ -12,6 +12,7 @@ internal sealed class VirtualIommuObject : KernelObject, IVirtualEventSink
 {
     private readonly IoLock _lock = new();
     private readonly HashSet<ulong> _names = [];
+    private readonly List<HardwareQueueObject> _hardwareQueues = [];
     private VirtualEventQueueObject[] _queues = [];
 
     /// <summary>Makes the object; the parent is used from now on.</summary>
@@ -64,6 +65,51 @@ internal sealed class VirtualIommuObject : KernelObject, IVirtualEventSink
 
             Volatile.Write(ref _queues, [.. _queues, queue]);
             return true;
+        }
+    }
+
+    /// <summary>Makes a queue of the hardware's, and uses the one that it needs.</summary>
+    public Errno AddQueue(
+        HardwareQueueObject owner,
+        uint type,
+        uint index,
+        AddressRange range,
+        PhysicalAddress memory,
+        out VirtualIommuQueue? queue,
+        out HardwareQueueObject? needs)
+    {
+        needs = null;
+        using (_lock.Acquire())
+        {
+            Errno error = Virtual.TryAllocateQueue(type, index, new(range.Start), range.Last - range.Start + 1, memory, out queue);
+            if (error != Errno.Success)
+            {
+                return error;
+            }
+
+            if (queue!.Needs is { } needed)
+            {
+                needs = _hardwareQueues.Find(other => other.Queue == needed);
+                if (needs is null || !needs.TryUse())
+                {
+                    needs = null;
+                    queue.Dispose();
+                    queue = null;
+                    return Errno.IoError;
+                }
+            }
+
+            _hardwareQueues.Add(owner);
+            return Errno.Success;
+        }
+    }
+
+    /// <summary>Forgets a queue of the hardware's.</summary>
+    public void RemoveQueue(HardwareQueueObject queue)
+    {
+        using (_lock.Acquire())
+        {
+            _ = _hardwareQueues.Remove(queue);
         }
     }
 

@@ -79,15 +79,18 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private Errno CompatibleCall(uint request, Span<byte> argument) =>
-        request switch
+    private Errno CompatibleCall(uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return request switch
         {
             VfioRequests.GetApiVersion => Errno.Success,
             VfioRequests.IommuGetInfo => CompatibleInfo(argument),
             VfioRequests.IommuMapDma => CompatibleMap(argument),
             VfioRequests.IommuUnmapDma => CompatibleUnmap(argument),
-            _ => Kernel.Options.IommufdExtension?.Ioctl(new(this), request, argument) ?? Errno.NotTypewriter,
+            _ => Kernel.Options.IommufdExtension?.Ioctl(new(this), request, argument, out result) ?? Errno.NotTypewriter,
         };
+    }
 
     private Errno TryGetCompatible(out IoasObject? ioas)
     {

@@ -252,7 +252,7 @@ internal sealed class FakeIommu : IommuInstance
     }
 
     public override Errno TryAllocateVirtualIommu(
-        IommuDevice device, PagingDomain parent, uint type, ReadOnlySpan<byte> data, out VirtualIommu? made)
+        IommuDevice device, PagingDomain parent, uint type, Span<byte> data, out VirtualIommu? made)
     {
         made = null;
         if (type != RiscVUapi.ViommuType)

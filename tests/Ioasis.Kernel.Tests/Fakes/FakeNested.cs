@@ -97,6 +97,37 @@ internal sealed class FakeVirtualIommu(FakeIommu iommu, PagingDomain parent) : V
     public override Errno Invalidate(uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count) =>
         FakeNestedDomain.Take(iommu, Invalidations, dataType, entries, entryLength, ref count);
 
+    public override bool SupportsQueues(uint type) => type == QueueType;
+
+    public override Errno TryAllocateQueue(
+        uint type, uint index, Iova address, ulong length, PhysicalAddress memory, out VirtualIommuQueue? queue)
+    {
+        queue = null;
+        lock (iommu.Sync)
+        {
+            if (index >= 2 || Queues.ContainsKey(index))
+            {
+                return index >= 2 ? Errno.InvalidArgument : Errno.Exists;
+            }
+
+            queue = Queues[index] = new FakeQueue(this, index, memory, index == 1 ? Queues.GetValueOrDefault(0u) : null);
+            return Errno.Success;
+        }
+    }
+
+    public const uint QueueType = 3;
+
+    public Dictionary<uint, FakeQueue> Queues { get; } = [];
+
+    internal sealed class FakeQueue(FakeVirtualIommu owner, uint index, PhysicalAddress memory, FakeQueue? needs) : VirtualIommuQueue
+    {
+        public PhysicalAddress Memory => memory;
+
+        public override VirtualIommuQueue? Needs => needs;
+
+        protected override void Dispose(bool disposing) => owner.Queues.Remove(index).ShouldBeTrue();
+    }
+
     public override bool SupportsEvents(uint type) => type is RiscVUapi.VeventqType or 7;
 
     protected override void Dispose(bool disposing)

@@ -20,7 +20,8 @@ internal sealed class Rig
         long? pinnedLimit = null,
         int descriptorLimit = 1 << 20,
         LazyInvalidationOptions? lazy = null,
-        ILogger? logger = null)
+        ILogger? logger = null,
+        IommufdExtension? extension = null)
     {
         Memory = memory ?? new();
         Iommu = iommu ?? new();
@@ -31,6 +32,7 @@ internal sealed class Rig
             new()
             {
                 MemoryFiles = Files,
+                IommufdExtension = extension,
                 PinnedMemoryLimit = pinnedLimit,
                 DescriptorLimit = descriptorLimit,
                 LazyInvalidation = lazy ?? new() { TimeProvider = new ManualTime() },
