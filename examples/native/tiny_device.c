@@ -36,7 +36,7 @@ static void adder_write(void *context, ioasis_device *device, uint32_t bar, uint
     ioasis_device_signal(device, 0);
 }
 
-static const struct ioasis_device_ops adder_ops = { sizeof adder_ops, 0, adder_read, adder_write, NULL, NULL };
+static const struct ioasis_device_ops adder_ops = { .size = sizeof adder_ops, .read = adder_read, .write = adder_write };
 
 /* ---- its driver ---- */
 

@@ -2,7 +2,7 @@ using Ioasis.Devices;
 
 namespace Ioasis.Native;
 
-/// <summary>A device whose registers are the caller's functions.</summary>
+/// <summary>A device whose registers are the caller's functions, and its configuration space too as far as it wants.</summary>
 internal sealed unsafe class CallbackDevice(PciDeviceDescription description, DeviceOps ops, nint context)
     : PciDevice(description)
 {
@@ -30,6 +30,30 @@ internal sealed unsafe class CallbackDevice(PciDeviceDescription description, De
         if (ops.Write is not null)
         {
             ops.Write(context, Handle, (uint)bar, offset, (uint)size, value);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void OnConfigurationRead(int offset, Span<byte> bytes)
+    {
+        if (ops.ConfigRead is not null && Handle != 0)
+        {
+            fixed (byte* first = bytes)
+            {
+                ops.ConfigRead(context, Handle, (uint)offset, (nint)first, (uint)bytes.Length);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void OnConfigurationWritten(int offset, ReadOnlySpan<byte> bytes)
+    {
+        if (ops.ConfigWrite is not null && Handle != 0)
+        {
+            fixed (byte* first = bytes)
+            {
+                ops.ConfigWrite(context, Handle, (uint)offset, (nint)first, (uint)bytes.Length);
+            }
         }
     }
 

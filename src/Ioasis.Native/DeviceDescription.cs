@@ -7,6 +7,10 @@ namespace Ioasis.Native;
 /// <summary>Makes of <c>struct ioasis_device_options</c> what the machine's devices are described by.</summary>
 internal static class DeviceDescription
 {
+    // The ID, the link and the length of a vendor-specific capability, and the bytes that there are behind all others.
+    private const uint VendorHeader = 3;
+    private const uint LongestVendor = 96;
+
     /// <summary>Checks the options and describes the device.</summary>
     /// <returns>Null; or which of them cannot be.</returns>
     public static Failure? Make(in DeviceOptions options, out PciDeviceDescription? description)
@@ -54,6 +58,7 @@ internal static class DeviceDescription
             MsiVectors = options.MsiVectors,
             MsiX = options.MsixVectors == 0 ? null : new(options.MsixVectors, options.MsixBar, options.MsixTable, options.MsixPending),
             Bars = bars,
+            VendorCapabilities = options.VendorLength == 0 ? [] : [new(new byte[options.VendorLength - VendorHeader])],
             IsExpress = (device & DeviceFlags.Express) != 0,
             HasInterruptPin = (device & DeviceFlags.Pin) != 0,
             HasAts = (device & DeviceFlags.Ats) != 0,
@@ -73,9 +78,14 @@ internal static class DeviceDescription
             return $"options.flags are 0x{(uint)flags:x}: 0x{(uint)(flags & ~DeviceFlags.All):x} is not known";
         }
 
-        if (options.Reserved != 0 || options.Reserved2 != 0)
+        if (options.Reserved != 0 || options.Reserved2 != 0 || options.Reserved3 != 0)
         {
-            return "options.reserved and options.reserved2 must be 0";
+            return "options.reserved, options.reserved2 and options.reserved3 must be 0";
+        }
+
+        if (options.VendorLength != 0 && (options.VendorLength <= VendorHeader || options.VendorLength > LongestVendor))
+        {
+            return $"options.vendor_length is {options.VendorLength}: 0, and {VendorHeader + 1} to {LongestVendor} are possible";
         }
 
         if (options.ClassCode > 0xff_ffff)

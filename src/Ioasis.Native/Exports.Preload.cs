@@ -76,6 +76,21 @@ internal static unsafe partial class Exports
         }
     }
 
+    /// <summary>Whether the program has nothing of the machine.</summary>
+    /// <returns>1 if it has not.</returns>
+    [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_preload_idle")]
+    private static int IsIdle()
+    {
+        try
+        {
+            return s_program is not { IsIdle: false } ? 1 : 0;
+        }
+        catch (Exception)
+        {
+            return 0;
+        }
+    }
+
     private static string? NullIfEmpty(string? text) => string.IsNullOrEmpty(text) ? null : text;
 
     private static nint Keep(string text)

@@ -107,8 +107,11 @@ internal struct DeviceOptions : ISizedStructure
     public uint MsixPending;
     public uint Reserved2;
     public BarArray Bars;
+    public uint VendorLength;
+    public uint Reserved3;
 
-    public static int MinimumSize => Unsafe.SizeOf<DeviceOptions>();
+    // Up to the base address registers: what is behind them was added later.
+    public static int MinimumSize => Unsafe.SizeOf<DeviceOptions>() - (2 * sizeof(uint));
 
     [InlineArray(6)]
     internal struct BarArray
@@ -127,6 +130,8 @@ internal unsafe struct DeviceOps : ISizedStructure
     public delegate* unmanaged<nint, nint, uint, ulong, uint, ulong, void> Write;
     public delegate* unmanaged<nint, nint, void> Reset;
     public delegate* unmanaged<nint, void> Destroy;
+    public delegate* unmanaged<nint, nint, uint, nint, uint, void> ConfigRead;
+    public delegate* unmanaged<nint, nint, uint, nint, uint, void> ConfigWrite;
 
     public static int MinimumSize => 8;
 }

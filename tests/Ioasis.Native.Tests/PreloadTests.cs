@@ -80,6 +80,14 @@ public sealed partial class PreloadTests
         text.ShouldBe("copied\n");
     }
 
+    [Fact]
+    public void A_command_by_ENQCMD_goes_with_the_PASID_that_the_device_is_attached_with()
+    {
+        (int status, string text) = ExecuteOn(["--device", "dsa"], Build("commands.c"));
+        status.ShouldBe(0, text);
+        text.ShouldBe("enqueued\n");
+    }
+
     [Theory]
     [InlineData("vfio_iommufd_setup_test", 6, 0)]
     [InlineData("vfio_pci_device_test", 4, 1)]
@@ -88,10 +96,22 @@ public sealed partial class PreloadTests
     [InlineData("vfio_dma_mapping_mmio_test", 15, 0)]
     public void The_kernels_own_tests_of_VFIO_pass(string program, int passed, int skipped)
     {
+        ShouldPass("edu,reset=on", program, passed, skipped);
+    }
+
+    // It opens the device in its first process, closes it, and forks one for each test.
+    [Theory]
+    [InlineData("ioat")]
+    [InlineData("dsa")]
+    public void The_kernels_own_drivers_in_user_space_copy_memory_by_our_engines(string engine) =>
+        ShouldPass(engine, "vfio_pci_driver_test", 35, 0);
+
+    private static void ShouldPass(string device, string program, int passed, int skipped)
+    {
         ExternalProgram fetched = ExternalProgram.Run("lab/fetch", TimeSpan.FromMinutes(10), null, "selftests");
         Assert.SkipWhen(fetched.LacksSomething, fetched.Describe());
         fetched.Status.ShouldBe(0, fetched.Describe());
-        (int status, string text) = ExecuteOn(["--device", "edu,reset=on"], Path.Combine(fetched.Output.Trim(), program), "0000:00:01.0");
+        (int status, string text) = ExecuteOn(["--device", device], Path.Combine(fetched.Output.Trim(), program), "0000:00:01.0");
         Match totals = Totals().Match(text);
         totals.Success.ShouldBeTrue(text);
         totals.Groups["fail"].Value.ShouldBe("0", text);

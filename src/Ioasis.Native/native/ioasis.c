@@ -49,6 +49,7 @@ extern int ioasis_impl_fault_describe(ioasis_platform *, const struct ioasis_fau
 extern const char *ioasis_impl_preload_start(void);
 extern int ioasis_impl_preload_call(int, const uint64_t *, int64_t *);
 extern int ioasis_impl_preload_access(uint64_t, uint64_t *, void *, intptr_t);
+extern int ioasis_impl_preload_idle(void);
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -161,6 +162,7 @@ CALL(int, fault_describe, (ioasis_platform *platform, const struct ioasis_fault 
 extern const char *ioasis_preload_start(void);
 extern int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *result);
 extern int ioasis_preload_access(uint64_t address, uint64_t *registers, void *vectors, intptr_t size);
+extern int ioasis_preload_idle(void);
 
 EXPORT const char *ioasis_preload_start(void) {
     return may_enter() ? ioasis_impl_preload_start() : "this is a child of fork(): the machine belongs to the process that made it";
@@ -176,4 +178,8 @@ EXPORT int ioasis_preload_call(int number, const uint64_t *arguments, int64_t *r
 
 EXPORT int ioasis_preload_access(uint64_t address, uint64_t *registers, void *vectors, intptr_t size) {
     return may_enter() && ioasis_impl_preload_access(address, registers, vectors, size);
+}
+
+EXPORT int ioasis_preload_idle(void) {
+    return may_enter() && ioasis_impl_preload_idle();
 }

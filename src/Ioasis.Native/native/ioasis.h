@@ -279,6 +279,9 @@ struct ioasis_device_options {
     uint32_t msix_pending;    /* offset of the pending bits, a multiple of 8 */
     uint32_t reserved2;       /* 0 */
     struct ioasis_bar bars[6];
+    uint32_t vendor_length;   /* bytes of a vendor-specific capability (ID 9), its three of header included, 4 to 96; 0 for none. The
+                                 others are zeros, unless config_read says more */
+    uint32_t reserved3;       /* 0 */
 };
 
 /*
@@ -301,6 +304,15 @@ struct ioasis_device_ops {
 
     /* The device is gone: nothing is called with this context any more. */
     void (*destroy)(void *context);
+
+    /*
+     * The configuration space is read: bytes has what the library keeps there, length bytes from offset on, and may be changed. The
+     * library goes by its own, whatever is read: base addresses, bus mastering, interrupts, reset.
+     */
+    void (*config_read)(void *context, ioasis_device *device, uint32_t offset, void *bytes, uint32_t length);
+
+    /* The configuration space was written. The library has taken what it keeps; nothing keeps the rest unless the device does. */
+    void (*config_write)(void *context, ioasis_device *device, uint32_t offset, const void *bytes, uint32_t length);
 };
 
 /*

@@ -44,11 +44,14 @@
 static const char *(*library_start)(void);
 static int (*library_call)(int, const uint64_t *, int64_t *);
 static int (*library_access)(uint64_t, uint64_t *, void *, intptr_t);
+static int (*library_idle)(void);
 static uintptr_t library_first, library_last;
 
 enum { IDLE, RUNNING, FAILED };
 static int state = IDLE;
 static volatile int forked;
+static volatile int idle_at_fork; /* the parent had nothing of its machine */
+static int generation;            /* how many ancestors had a machine of their own */
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 /* SIGBUS, and SIGILL: a processor that does not know MOVDIR64B stops at it before it looks where it goes. */
 static const int watched[2] = { SIGBUS, SIGILL };
@@ -81,6 +84,21 @@ static int find_range(struct dl_phdr_info *info, size_t size, void *argument)
     return 1;
 }
 
+/* A file with the same bytes that is another file, so that the loader takes it for another library. */
+static int copy_file(const char *path)
+{
+    int from = (int)real(SYS_openat, (uint64_t)(int64_t)AT_FDCWD, A(path), O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    int to = (int)real(SYS_memfd_create, A("libioasis"), MFD_CLOEXEC, 0, 0, 0, 0);
+    long copied = 1;
+    while (from >= 0 && to >= 0 && copied > 0) copied = real(SYS_sendfile, (uint64_t)to, (uint64_t)from, 0, 1 << 26, 0, 0);
+    if (from >= 0) real(SYS_close, (uint64_t)from, 0, 0, 0, 0, 0);
+    if (to >= 0 && (from < 0 || copied < 0)) {
+        real(SYS_close, (uint64_t)to, 0, 0, 0, 0, 0);
+        to = -1;
+    }
+    return to;
+}
+
 static const char *load(void)
 {
     Dl_info self;
@@ -89,7 +107,11 @@ static const char *load(void)
     strcpy(path, self.dli_fname);
     char *slash = strrchr(path, '/');
     strcpy(slash ? slash + 1 : path, "libioasis.so.0");
+    int copy = generation > 0 ? copy_file(path) : -1;
+    if (generation > 0 && copy < 0) return "a child cannot have a machine of its own: libioasis.so.0 cannot be copied";
+    if (copy >= 0) snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (copy >= 0) real(SYS_close, (uint64_t)copy, 0, 0, 0, 0, 0);
     if (library == NULL) {
         snprintf(why, sizeof why, "%s", dlerror());
         return why;
@@ -97,7 +119,8 @@ static const char *load(void)
     *(void **)&library_start = dlsym(library, "ioasis_preload_start");
     *(void **)&library_call = dlsym(library, "ioasis_preload_call");
     *(void **)&library_access = dlsym(library, "ioasis_preload_access");
-    if (!library_start || !library_call || !library_access) return "libioasis.so.0 is of another version";
+    *(void **)&library_idle = dlsym(library, "ioasis_preload_idle");
+    if (!library_start || !library_call || !library_access || !library_idle) return "libioasis.so.0 is of another version";
     struct link_map *map = NULL;
     if (dlinfo(library, RTLD_DI_LINKMAP, &map) == 0) {
         struct range range = { .name = map->l_name };
@@ -164,10 +187,11 @@ static void on_access(int signal, siginfo_t *info, void *context)
     }
 }
 
-static void watch_accesses(void)
+/* What the program has is known already if it is not the first time. */
+static void watch_accesses(int is_first)
 {
     struct sigaction ours = { .sa_sigaction = on_access, .sa_flags = SA_SIGINFO | SA_NODEFER }, before;
-    for (int i = 0; i < 2; i++) if (next_action(watched[i], &ours, &before) == 0) program_action[i] = before;
+    for (int i = 0; i < 2; i++) if (next_action(watched[i], &ours, &before) == 0 && is_first) program_action[i] = before;
 }
 
 static void forget_accesses(void)
@@ -352,7 +376,28 @@ static void show_node(struct stat *file)
 
 /* ---- which calls are ours ---- */
 
+/* A child of a process that has nothing of its machine at that moment may have one of its own: with another copy of the library, for the threads
+   of the first one's runtime are not in the child. */
+static void before_fork(void)
+{
+    if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != RUNNING || forked || busy) return;
+    int before = errno;
+    busy++;
+    idle_at_fork = library_idle();
+    busy--;
+    errno = before;
+}
+
 static void note_fork(void) { forked = 1; }
+
+static void begin_anew(void)
+{
+    pthread_mutex_init(&start_lock, NULL);
+    generation++;
+    forked = 0;
+    busy = 0;
+    __atomic_store_n(&state, IDLE, __ATOMIC_RELEASE);
+}
 
 static int start(void)
 {
@@ -362,13 +407,13 @@ static int start(void)
         busy++;
         const char *problem = load();
         /* Before the library has its own handler, which has to see its faults first. */
-        if (problem == NULL) watch_accesses();
+        if (problem == NULL) watch_accesses(generation == 0);
         if (problem == NULL && (problem = library_start()) != NULL) forget_accesses();
         busy--;
         if (problem != NULL) {
             fprintf(stderr, "ioasis: %s\n", problem);
-        } else {
-            pthread_atfork(NULL, NULL, note_fork);
+        } else if (generation == 0) {
+            pthread_atfork(before_fork, NULL, note_fork);
         }
         __atomic_store_n(&state, problem == NULL ? RUNNING : FAILED, __ATOMIC_RELEASE);
     }
@@ -452,7 +497,8 @@ static int open_file(uintptr_t caller, int folder, const char *path, int flags, 
     const struct node *node = is_there ? node_of(file.st_dev, file.st_ino) : NULL;
     if (node == NULL || (flags & O_PATH)) return (int)finish(open_below(below, (uint64_t)(flags & kept)));
     if (flags & O_DIRECTORY) return (int)finish(-ENOTDIR);
-    if (in_child()) return (int)finish(-EOWNERDEAD);
+    if (in_child() && !idle_at_fork) return (int)finish(-EOWNERDEAD);
+    if (in_child()) begin_anew();
     if (!start()) return (int)finish(-ENODEV);
     return (int)finish(ask(SYS_openat, (uint64_t)(int64_t)AT_FDCWD, A(node->path), (uint32_t)flags, mode, 0, 0, &result) ? result : -ENODEV);
 }

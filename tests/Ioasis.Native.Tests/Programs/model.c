@@ -25,7 +25,7 @@ int main(void)
 {
     static ioasis_platform *platform;
     ioasis_device *device, *edu;
-    struct ioasis_device_ops ops = { sizeof ops, 0, model_read, model_write, model_reset, model_destroy };
+    struct ioasis_device_ops ops = { .size = sizeof ops, .read = model_read, .write = model_write, .reset = model_reset, .destroy = model_destroy };
     struct ioasis_device_options options;
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
