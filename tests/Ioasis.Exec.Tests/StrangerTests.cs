@@ -38,6 +38,14 @@ public sealed partial class StrangerTests
         _ = run.ShouldEnd(0);
     }
 
+    // What libvfn's regs and eventfd do: Debian has no libvfn, so that the calls are made by a program of ours.
+    [Theory]
+    [InlineData("group")]
+    [InlineData("iommufd")]
+    public void An_NVMe_driver_with_mapped_registers_is_told_of_completions_by_an_eventfd(string way) =>
+        Programs.ExecuteOn(["--device", "nvme,size=16M"], Programs.Build("nvme.c"), way)
+            .ShouldEnd(0).Ended.Output.ShouldEndWith("20 completions by eventfd\n");
+
     [Theory]
     [InlineData("")]
     [InlineData(",iommufd=i0")]

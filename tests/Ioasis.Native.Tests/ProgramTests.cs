@@ -37,12 +37,29 @@ public sealed class ProgramTests
         text.ShouldEndWith("ok\n");
     }
 
+    // Go's programs are static and make their system calls themselves: only the supervisor sees those.
+    [Fact]
+    public void A_driver_in_Go_runs_under_the_supervisor()
+    {
+        string compiler = Toolbox.Need("go", "golang-go", "version");
+        string program = Path.Combine(Toolbox.Scratch, "edu-go");
+        (int status, string text) = Toolbox.Run(
+            "env",
+            ["GO111MODULE=off", "GOFLAGS=", "CGO_ENABLED=0", "GOCACHE=" + Path.Combine(Toolbox.Scratch, "go"), compiler, "build", "-o", program, Path.Combine(Toolbox.Root, "examples", "foreign-driver", "edu.go")]);
+        status.ShouldBe(0, text);
+        (status, text) = Toolbox.Run(
+            "dotnet", [Ioasis.Testing.ExternalProgram.IoasisCommand, "exec", "--device", "edu,addr=0000:00:03.0", "--", program, "0000:00:03.0"]);
+        status.ShouldBe(0, text);
+        text.ShouldBe("edu 10000ed says 200 copies came back\n");
+    }
+
     [Theory]
     [InlineData("misuse.c")]
     [InlineData("faults.c")]
     [InlineData("forks.c")]
     [InlineData("threads.c")]
     [InlineData("model.c")]
+    [InlineData("config.c")]
     [InlineData("machines.c")]
     [InlineData("pasids.c")]
     [InlineData("unloading.c")]
