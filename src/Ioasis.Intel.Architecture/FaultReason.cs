@@ -235,6 +235,69 @@ public enum FaultReason
 /// <summary>What Table 30 says of each <see cref="FaultReason"/>.</summary>
 public static class FaultReasons
 {
+    /// <summary>A short name; reasons that legacy and scalable mode share have one name.</summary>
+    /// <returns>The name, or null for a reason that the specification does not have.</returns>
+    public static string? NameOf(FaultReason reason) => reason switch
+    {
+        FaultReason.RootNotPresent or FaultReason.ScalableRootNotPresent => "root entry not present",
+        FaultReason.RootAccess or FaultReason.ScalableRootAccess => "root entry cannot be read",
+        FaultReason.RootReserved or FaultReason.ScalableRootReserved => "reserved bits in a root entry",
+        FaultReason.ContextNotPresent or FaultReason.ScalableContextNotPresent => "context entry not present",
+        FaultReason.ContextAccess or FaultReason.ScalableContextAccess => "context entry cannot be read",
+        FaultReason.ContextReserved or FaultReason.ScalableContextReserved => "reserved bits in a context entry",
+        FaultReason.ContextInvalid or FaultReason.ScalableContextInvalid => "context entry invalid",
+        FaultReason.ContextBlocksDeviceTlb => "requests of a device TLB blocked",
+        FaultReason.AddressBeyondWidth or FaultReason.FirstStageAddressBeyondWidth or FaultReason.AddressBeyondHost or FaultReason.AddressBeyondSecondStage =>
+            "address beyond the width",
+        FaultReason.WriteDenied or FaultReason.ScalableWriteDenied => "no write permission",
+        FaultReason.ReadDenied or FaultReason.ScalableReadDenied => "no read permission",
+        FaultReason.PagingEntryAccess or FaultReason.SecondStageAccess or FaultReason.SecondStageRootAccess => "second-stage entry cannot be read",
+        FaultReason.PagingEntryReserved or FaultReason.SecondStageReserved => "reserved bits in a second-stage entry",
+        FaultReason.OutputInInterruptRange or FaultReason.ScalableOutputInInterruptRange => "output in the interrupt range",
+        FaultReason.InterruptRequestReserved => "reserved bits in an interrupt request",
+        FaultReason.InterruptIndexBeyondTable => "index beyond the table",
+        FaultReason.InterruptEntryNotPresent => "interrupt entry not present",
+        FaultReason.InterruptEntryAccess => "interrupt entry cannot be read",
+        FaultReason.InterruptEntryReserved => "reserved bits in an interrupt entry",
+        FaultReason.CompatibilityInterruptBlocked => "compatibility format blocked",
+        FaultReason.InterruptSourceDenied => "wrong source",
+        FaultReason.InterruptRequestInvalid => "no interrupt request",
+        FaultReason.ExtendedInterruptModeRequired => "extended interrupt mode required",
+        FaultReason.InterruptRemappingRequired => "interrupt remapping required",
+        FaultReason.RootTableModeInvalid => "root table address invalid",
+        FaultReason.PasidInLegacyMode => "PASID in legacy mode",
+        FaultReason.PageRequestInLegacyMode => "page request in legacy mode",
+        FaultReason.AbortDma => "DMA aborted",
+        FaultReason.ExecuteRequested => "execute requested",
+        FaultReason.DeviceTlbDisabled => "device TLB disabled",
+        FaultReason.PasidDisabled => "PASIDs disabled",
+        FaultReason.PasidBeyondDirectory => "PASID beyond the directory",
+        FaultReason.PageRequestDisabled => "page requests disabled",
+        FaultReason.PasidIsRidPasid => "PASID is the one of requests without PASID",
+        FaultReason.TranslatedPasidDisabled => "translated requests with PASID disabled",
+        FaultReason.PasidDirectoryAccess => "PASID directory entry cannot be read",
+        FaultReason.PasidDirectoryNotPresent => "PASID directory entry not present",
+        FaultReason.PasidDirectoryReserved => "reserved bits in a PASID directory entry",
+        FaultReason.PasidEntryAccess => "PASID entry cannot be read",
+        FaultReason.PasidEntryNotPresent => "PASID entry not present",
+        FaultReason.PasidEntryReserved => "reserved bits in a PASID entry",
+        FaultReason.PasidEntryInvalid => "PASID entry invalid",
+        FaultReason.ExecuteUnsupported => "execute not supported",
+        FaultReason.SupervisorDisabled => "supervisor requests disabled",
+        FaultReason.FirstStageAccess or FaultReason.FirstStageRootAccess => "first-stage entry cannot be read",
+        FaultReason.FirstStageNotPresent => "first-stage entry not present",
+        FaultReason.FirstStageReserved => "reserved bits in a first-stage entry",
+        FaultReason.FirstStageRootReadDenied or FaultReason.FirstStageReadDenied => "first-stage entry not readable through the second stage",
+        FaultReason.FirstStageUpdateDenied => "first-stage flags not writable through the second stage",
+        FaultReason.FirstStageUpdateNotSnooped or FaultReason.SecondStageUpdateNotSnooped => "accessed or dirty flag without snooped walks",
+        FaultReason.FirstStageUpdateFailed or FaultReason.SecondStageUpdateFailed => "accessed or dirty flag not written",
+        FaultReason.SecondStageNotPresent => "second-stage entry without permission",
+        FaultReason.NotCanonical => "address not canonical",
+        FaultReason.UserDenied => "supervisor's page",
+        FaultReason.PasidBeyondSize => "PASID too wide",
+        _ => null,
+    };
+
     /// <summary>Whether FPD in a structure on the way keeps the fault from being reported.</summary>
     public static bool IsQualified(FaultReason reason) => reason is not (
         FaultReason.RootNotPresent or FaultReason.RootAccess or FaultReason.RootReserved or FaultReason.ContextAccess

@@ -129,8 +129,8 @@ internal sealed class FaultRecords
         if (_log.MayLog())
         {
             _options.Logger.LogWarning(
-                "{Name}: fault {Reason} (0x{Code:x2}) of device {Device}, PASID {Pasid}, IOVA {Iova}, {Access}, address type {Type}",
-                _options.Name, (FaultReason)fault.Cause, fault.Cause, fault.DeviceId, fault.Pasid, fault.Iova, fault.Access, fault.Detail);
+                "{Name}: fault '{Reason}' (0x{Code:x2}) of device {Device}, PASID {Pasid}, IOVA {Iova}, {Access}, address type {Type}",
+                _options.Name, FaultReasons.NameOf((FaultReason)fault.Cause), fault.Cause, fault.DeviceId, fault.Pasid, fault.Iova, fault.Access, fault.Detail);
         }
 
         _options.FaultSink?.OnFault(fault);

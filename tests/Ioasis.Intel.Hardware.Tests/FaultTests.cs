@@ -62,6 +62,18 @@ public sealed class FaultTests
     }
 
     [Fact]
+    public void Every_reason_has_a_name_and_a_number_that_the_text_does_not_have_has_none()
+    {
+        for (int number = 1; number < 256; number++)
+        {
+            (FaultReasons.NameOf((FaultReason)number) is not null).ShouldBe(Enum.IsDefined((FaultReason)number), $"0x{number:x2}");
+        }
+
+        FaultReasons.NameOf(FaultReason.None).ShouldBeNull();
+        FaultReasons.NameOf(FaultReason.RootNotPresent).ShouldBe(FaultReasons.NameOf(FaultReason.ScalableRootNotPresent));
+    }
+
+    [Fact]
     public void Every_reason_of_address_translation_that_the_model_can_give_has_a_case()
     {
         FaultReason[] elsewhere =

@@ -143,25 +143,7 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
     }
 
     /// <inheritdoc/>
-    /// <remarks>Table 30.</remarks>
-    public override string NameOfFault(int cause) => (FaultReason)cause switch
-    {
-        FaultReason.RootNotPresent or FaultReason.ScalableRootNotPresent => "root entry not present",
-        FaultReason.ContextNotPresent or FaultReason.ScalableContextNotPresent => "context entry not present",
-        FaultReason.PasidDirectoryNotPresent => "PASID directory entry not present",
-        FaultReason.PasidEntryNotPresent => "PASID entry not present",
-        FaultReason.AddressBeyondWidth or FaultReason.FirstStageAddressBeyondWidth or FaultReason.AddressBeyondSecondStage =>
-            "address beyond the table's width",
-        FaultReason.WriteDenied or FaultReason.ScalableWriteDenied => "write not permitted",
-        FaultReason.ReadDenied or FaultReason.ScalableReadDenied => "read not permitted",
-        FaultReason.FirstStageNotPresent => "first-stage entry not present",
-        FaultReason.SecondStageNotPresent => "second-stage entry not present",
-        FaultReason.PagingEntryAccess or FaultReason.FirstStageAccess or FaultReason.SecondStageAccess => "paging entry cannot be read",
-        FaultReason.PagingEntryReserved or FaultReason.FirstStageReserved or FaultReason.SecondStageReserved => "paging entry with reserved bits",
-        FaultReason.NotCanonical => "address not canonical",
-        FaultReason.AbortDma => "DMA aborted",
-        _ => "other",
-    };
+    public override string NameOfFault(int cause) => FaultReasons.NameOf((FaultReason)cause) ?? "other";
 
     /// <inheritdoc/>
     public override bool IsPageFault(int cause, bool write) => (FaultReason)cause switch

@@ -78,7 +78,9 @@ internal sealed partial class IntelLines : LineParser
         int? code = reason.Success ? CodeOf(reason.Groups["code"].Value) : null;
         bool isInterrupt = request.Groups["interrupt"].Success;
         string words = reason.Success ? reason.Groups["words"].Value.Trim() : "";
-        IntelReason meaning = IntelReasons.Of(code is { } number ? (FaultReason)number : FaultReason.None);
+        FaultReason cause = code is { } number ? (FaultReason)number : FaultReason.None;
+        IntelReason meaning = IntelReasons.Of(cause);
+        string? name = FaultReasons.NameOf(cause);
         uint? pasid = Hex(request.Groups["pasid"]) is { } value && value != NoPasid ? (uint)value : null;
         ulong? index = Hex(request.Groups["index"]);
         List<FaultField> fields = [];
@@ -103,7 +105,7 @@ internal sealed partial class IntelLines : LineParser
             Pasid = pasid,
             Address = isInterrupt ? null : Hex(request.Groups["address"]),
             Code = code,
-            Reason = meaning.Name ?? (words.Length > 0 ? words : "not given"),
+            Reason = name ?? (words.Length > 0 ? words : "not given"),
             Section = meaning.Section,
             Meaning = meaning.Text,
             Fields = fields,
