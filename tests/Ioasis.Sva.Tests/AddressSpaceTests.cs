@@ -11,11 +11,9 @@ using Ioasis.Testing;
 namespace Ioasis.Sva.Tests;
 
 /// <summary>The memory of processes, and what devices see of its changes.</summary>
-public class AddressSpaceTests
+public class AddressSpaceTests : SvaSuite
 {
     /// <summary>The machine; another IOMMU's suite overrides it.</summary>
-    private protected virtual SvaRig NewRig(uint quota = 1000, PageRequestDispatch dispatch = PageRequestDispatch.Inline) => new(quota, dispatch: dispatch);
-
     private const ulong Base = SvaRig.Base;
     private const ulong Page = SvaRig.Size;
 

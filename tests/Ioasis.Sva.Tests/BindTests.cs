@@ -10,11 +10,9 @@ using Ioasis.Testing;
 namespace Ioasis.Sva.Tests;
 
 /// <summary>Binding processes to devices, and the life of their PASIDs.</summary>
-public class BindTests
+public class BindTests : SvaSuite
 {
     /// <summary>The machine; another IOMMU's suite overrides it.</summary>
-    private protected virtual SvaRig NewRig(uint quota = 1000, PageRequestDispatch dispatch = PageRequestDispatch.Inline) => new(quota, dispatch: dispatch);
-
     [Fact]
     [Trait("Requirement", "S4.17")]
     public void A_device_reads_and_writes_with_the_processs_own_addresses()

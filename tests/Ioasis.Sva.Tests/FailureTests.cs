@@ -3,19 +3,19 @@ using Ioasis.Devices;
 using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
+using Ioasis.Intel.Architecture;
 using Ioasis.PageTables.Formats;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
-using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Ioasis.Testing;
 
 namespace Ioasis.Sva.Tests;
 
 /// <summary>Ends that fail at any step, devices that do not answer, IOMMUs that differ, commands made of noise.</summary>
-public class FailureTests
+public class FailureTests : SvaSuite
 {
     [Theory]
     [Trait("Requirement", "S2.1")]
@@ -25,7 +25,7 @@ public class FailureTests
     public void An_end_that_fails_at_any_step_frees_nothing_early_and_can_be_repeated(bool unbinds, bool isPrivate)
     {
         int steps = FailAtEveryStep.Run(
-            () => new Bound(isPrivate),
+            () => new Bound(NewRig(), isPrivate),
             state => unbinds ? state.Binding.Unbind() : state.Memory.Exit(),
             (state, result, step) =>
             {
@@ -55,7 +55,7 @@ public class FailureTests
     [Trait("Requirement", "S2.11")]
     public void A_device_that_does_not_forget_is_cut_off_before_the_memory_is_reused()
     {
-        using Bound state = new(isPrivate: false);
+        using Bound state = new(NewRig(), isPrivate: false);
         state.Rig.Link.IsSilent = true;
         state.Memory.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
         state.Device.Ats!.Knows(state.Binding.Pasid, SvaRig.Base).ShouldBeTrue();
@@ -67,41 +67,58 @@ public class FailureTests
     [Trait("Requirement", "S2.11")]
     public void A_process_behind_two_IOMMUs_is_forgotten_by_both_and_cannot_go_where_its_table_is_not_understood()
     {
-        using SparsePhysicalMemory memory = new();
-        RangePageAllocator pages = new(memory, new(1ul << 32, (1ul << 33) - 1));
-        using Iommu one = new(memory, pages, RiscVIommuOptions.FullCapabilities);
-        using Iommu two = new(memory, pages, RiscVIommuOptions.FullCapabilities);
-        using Iommu small = new(
-            memory, pages, RiscVIommuOptions.FullCapabilities & ~(Capabilities.Sv48Bit | Capabilities.Sv57Bit));
-        IommuSubsystem core = new();
-        PageFrames frames = new(memory, pages);
-        DemandPagedAddressSpace.TryCreate(frames, PageTableFormat.Of<Sv48>(), out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
+        IommuSlot whole = Slot ?? new RiscVIommuSlot();
+        IommuSlot less = whole is VtdIommuSlot vtd
+            ? vtd with { Hardware = vtd.Hardware with { Capabilities = new(vtd.Hardware.Capabilities.Value & ~Capability.FirstStage5LevelBit) } }
+            : new RiscVIommuSlot
+            {
+                Hardware = new() { Capabilities = RiscVIommuOptions.FullCapabilities & ~(Capabilities.Sv48Bit | Capabilities.Sv57Bit) },
+            };
+        using EmbeddedPlatform platform = new(new()
+        {
+            Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory(), PhysicalBits = 46, Iommus = [whole, whole, less],
+        });
+        EmbeddedEndpoint Add(uint id, int iommu) => platform.AddEndpoint(new(id), new() { PasidBits = 8, Iommu = iommu });
+
+        long[] Used() => [.. platform.Iommus.Select(static iommu => (long)iommu.Driver.Usage.AddressSpaces)];
+
+        RangePageAllocator pages = new(platform.PhysicalMemory, new(1ul << 32, (1ul << 33) - 1));
+        PageFrames frames = new(platform.PhysicalMemory, pages);
+        PageTableFormat format = whole is VtdIommuSlot ? PageTableFormat.Of<X64Level5>() : PageTableFormat.Of<Sv48>();
+        DemandPagedAddressSpace.TryCreate(frames, format, out DemandPagedAddressSpace? mm).ShouldBe(Errno.Success);
         mm!.Map(SvaRig.Base, SvaRig.Size, Access.ReadWrite).ShouldBe(Errno.Success);
         mm.Write(SvaRig.Base, [1]).ShouldBe(Errno.Success);
         PasidAllocator allocator = new();
         allocator.TryCreateSet(new() { Quota = 4 }, out PasidSet? set).ShouldBe(Errno.Success);
         SvaManager manager = new(set!);
-        SvaBinding[] bindings = [Bind(core, manager, one, 1, mm), Bind(core, manager, two, 2, mm)];
+        EmbeddedEndpoint[] devices = [Add(1, 0), Add(2, 1)];
+        SvaBinding[] bindings = [.. devices.Select(device =>
+        {
+            manager.Bind(device.Device, mm, null, out SvaBinding? binding).ShouldBe(Errno.Success);
+            return binding!;
+        })];
+        bool Reaches(int device) => devices[device].Port.Write(
+            new DmaRequest(devices[device].Id, new(SvaRig.Base), DmaFlags.PasidValid | DmaFlags.Write, Pasid: bindings[device].Pasid), [1])
+            == DmaStatus.Success;
+
         bindings[0].Pasid.ShouldBe(bindings[1].Pasid);
-        manager.Bind(AddDevice(core, small, 3), mm, null, out _).ShouldBe(Errno.InvalidArgument);
-        (one.Driver.Statistics.PscidsInUse, two.Driver.Statistics.PscidsInUse, small.Driver.Statistics.PscidsInUse).ShouldBe((1, 1, 0));
-        one.Reaches(1, bindings[0].Pasid).ShouldBeTrue();
-        two.Reaches(2, bindings[0].Pasid).ShouldBeTrue();
+        manager.Bind(Add(3, 2).Device, mm, null, out _).ShouldBe(Errno.InvalidArgument);
+        Used().ShouldBe([1, 1, 0]);
+        (Reaches(0), Reaches(1)).ShouldBe((true, true));
         mm.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
-        one.Reaches(1, bindings[0].Pasid).ShouldBeFalse();
-        two.Reaches(2, bindings[0].Pasid).ShouldBeFalse();
+        (Reaches(0), Reaches(1)).ShouldBe((false, false));
         bindings[0].Unbind().ShouldBe(Errno.Success);
-        (one.Driver.Statistics.PscidsInUse, two.Driver.Statistics.PscidsInUse).ShouldBe((0, 1));
+        Used().ShouldBe([0, 1, 0]);
         mm.Exit().ShouldBe(Errno.Success);
         bindings[1].Unbind().ShouldBe(Errno.Success);
-        two.Driver.Statistics.PscidsInUse.ShouldBe(0);
+        Used().ShouldBe([0, 0, 0]);
         frames.Count.ShouldBe(0);
     }
 
     [Fact]
     public void Commands_of_any_bytes_end_and_harm_nobody()
     {
-        using SvaRig rig = new();
+        using SvaRig rig = NewRig();
         using DsaDevice accelerator = new(new() { IsStepped = true });
         EmbeddedEndpoint endpoint = rig.AddAccelerator(accelerator);
         ISharedWorkQueue portal = accelerator.GetPortal(0);
@@ -139,23 +156,11 @@ public class FailureTests
         ulong Pick() => places[random.Next(places.Length)] + (ulong)random.Next(16);
     }
 
-    private static IommuDevice AddDevice(IommuSubsystem core, Iommu iommu, uint id)
-    {
-        core.TryAddDevice(
-            iommu.Driver, new(id), $"device{id}", null, new() { PasidBits = 8 }, out IommuDevice? device).ShouldBe(Errno.Success);
-        return device!;
-    }
-
-    private static SvaBinding Bind(IommuSubsystem core, SvaManager manager, Iommu iommu, uint id, ProcessAddressSpace mm)
-    {
-        manager.Bind(AddDevice(core, iommu, id), mm, null, out SvaBinding? binding).ShouldBe(Errno.Success);
-        return binding!;
-    }
-
     private sealed class Bound : IDisposable
     {
-        public Bound(bool isPrivate)
+        public Bound(SvaRig rig, bool isPrivate)
         {
+            Rig = rig;
             Device = Rig.AddDevice();
             Memory = Rig.NewProcess();
             Errno error = isPrivate
@@ -166,7 +171,7 @@ public class FailureTests
             SvaRig.DeviceWrite(Device, Binding.Pasid, SvaRig.Base, 1).ShouldBeTrue();
         }
 
-        public SvaRig Rig { get; } = new();
+        public SvaRig Rig { get; }
 
         public EmbeddedEndpoint Device { get; }
 
@@ -175,29 +180,5 @@ public class FailureTests
         public SvaBinding Binding { get; }
 
         public void Dispose() => Rig.Dispose();
-    }
-
-    private sealed class Iommu : IDisposable
-    {
-        public Iommu(SparsePhysicalMemory memory, RangePageAllocator pages, ulong capabilities)
-        {
-            Hardware = new(new() { Capabilities = capabilities, Caching = CachingMode.Hostile }, memory);
-            RiscVIommuInstance.TryProbe(Hardware, memory, pages, new(), out RiscVIommuInstance? driver).ShouldBe(Errno.Success);
-            Driver = driver!;
-        }
-
-        public RiscVIommu Hardware { get; }
-
-        public RiscVIommuInstance Driver { get; }
-
-        public bool Reaches(uint device, Pasid pasid)
-        {
-            Hardware.Translate(
-                new(new(device), new(SvaRig.Base), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, pasid),
-                out DmaTranslation translation);
-            return translation.Status == DmaStatus.Success;
-        }
-
-        public void Dispose() => Driver.Dispose();
     }
 }

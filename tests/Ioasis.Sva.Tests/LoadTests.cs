@@ -9,7 +9,7 @@ using Ioasis.Testing;
 namespace Ioasis.Sva.Tests;
 
 /// <summary>Random operations of several threads on processes, bindings and devices, with an audit at the end.</summary>
-public class LoadTests
+public class LoadTests : SvaSuite
 {
     private const int Slots = 6;
     private static readonly int s_operations = ExplorerOptions.All ? 10_000_000 : 40_000;
@@ -19,7 +19,7 @@ public class LoadTests
     [Trait("Requirement", "S2.11")]
     public void Random_operations_under_load_leave_nothing_behind()
     {
-        using SvaRig rig = new(dispatch: PageRequestDispatch.Worker);
+        using SvaRig rig = NewRig(dispatch: PageRequestDispatch.Worker);
         using DsaDevice accelerator = new();
         EmbeddedEndpoint[] devices = [rig.AddDevice(), rig.AddDevice(pasidBits: 8), rig.AddAccelerator(accelerator, 32)];
         UserProcess?[] slots = new UserProcess?[Slots];

@@ -8,7 +8,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Sva.Tests;
 
 /// <summary>A shared work queue of the Data Streaming Accelerator, and the instructions that feed it.</summary>
-public class SharedWorkQueueTests
+public class SharedWorkQueueTests : SvaSuite
 {
     private const ulong Base = SvaRig.Base;
     private const ulong Page = SvaRig.Size;
@@ -19,7 +19,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void A_copy_with_demand_faults_moves_the_bytes_and_writes_its_record()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         byte[] data = Bytes(10_000);
         bench.Memory.Write(Base + 100, data).ShouldBe(Errno.Success);
         bench.Submit(new(DsaOperation.Move, Blocking, Record, Base + 100, Base + (5 * Page) + 77, 10_000)).ShouldBe(DeferrableWriteResult.Accepted);
@@ -33,7 +33,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void Fill_compare_and_CRC32C_do_what_they_say()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         bench.Do(new(DsaOperation.Fill, Blocking, Record, 0x0807_0605_0403_0201, Base + 3, 5000)).Status.ShouldBe(DsaStatus.Success);
         byte[] seen = SvaRig.Get(bench.Memory, Base + 3, 5000);
         for (int i = 0; i < seen.Length; i++)
@@ -56,7 +56,7 @@ public class SharedWorkQueueTests
     [Trait("Requirement", "S2.11")]
     public void Without_block_on_fault_it_ends_at_the_missing_page_and_software_goes_on_from_there()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         const DsaFlags flags = DsaFlags.CompletionAddressValid | DsaFlags.RequestCompletion;
         bench.Memory.Write(Base, Bytes(8192)).ShouldBe(Errno.Success);
         bench.Memory.Write(Base + (5 * Page), [0]).ShouldBe(Errno.Success);
@@ -73,7 +73,7 @@ public class SharedWorkQueueTests
     [Trait("Requirement", "S2.11")]
     public void A_wrong_pointer_ends_the_descriptor_with_its_address_and_nothing_else()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         bench.Memory.Write(Base, [1]).ShouldBe(Errno.Success);
         bench.Do(new(DsaOperation.Move, Blocking, Record, Base, 0xbad_0000, 100))
             .ShouldBe(new(DsaStatus.PageRefused, 0, 0, 0xbad_0000) { IsWriteFault = true });
@@ -88,7 +88,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void A_batch_works_in_order_and_reports_that_one_failed()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         DsaDescriptor[] batch =
         [
             new(DsaOperation.Fill, Blocking, Record + 32, 0x4141_4141_4141_4141, Base + (2 * Page), 100),
@@ -117,7 +117,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void ENQCMD_is_retried_while_the_queue_is_full_and_the_PASID_is_the_threads()
     {
-        using Bench bench = new(queueSize: 2);
+        using Bench bench = new(NewRig(), queueSize: 2);
         DsaDescriptor descriptor = new(DsaOperation.None, Blocking, Record);
         bench.Submit(descriptor).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Submit(descriptor).ShouldBe(DeferrableWriteResult.Accepted);
@@ -141,7 +141,7 @@ public class SharedWorkQueueTests
     [Trait("Requirement", "S2.5")]
     public void A_threads_first_ENQCMD_faults_and_the_fix_up_loads_the_PASID_of_the_process()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         UserThread thread = bench.Process.StartThread();
         thread.Register.ShouldBe(default);
         byte[] bytes = new byte[64];
@@ -164,7 +164,7 @@ public class SharedWorkQueueTests
     [Trait("Requirement", "S1.14")]
     public void A_guests_ENQCMD_is_translated_or_exits_and_the_monitor_may_authorise_it_while_DMA_runs()
     {
-        using Bench bench = new();
+        using Bench bench = new(NewRig());
         List<GuestPasid> exits = [];
         VmPasidTable? machine = null;
         bool authorises = false;
@@ -199,7 +199,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void A_drain_completes_after_what_its_process_gave_before_and_not_after_what_others_gave()
     {
-        using Bench bench = new(dispatch: PageRequestDispatch.Manual);
+        using Bench bench = new(NewRig(dispatch: PageRequestDispatch.Manual));
         bench.Submit(new(DsaOperation.Fill, Blocking, Record + 32, 1, Base, 100)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Submit(new(DsaOperation.Drain, Blocking, Record)).ShouldBe(DeferrableWriteResult.Accepted);
         bench.Accelerator.Run();
@@ -213,7 +213,7 @@ public class SharedWorkQueueTests
     [Trait("Requirement", "S2.1")]
     public void The_end_of_a_process_drops_its_descriptors_and_leaves_those_of_others()
     {
-        using Bench bench = new(dispatch: PageRequestDispatch.Manual);
+        using Bench bench = new(NewRig(dispatch: PageRequestDispatch.Manual));
         UserProcess other = new("other", bench.Rig.NewProcess());
         using SvaBinding others = bench.Rig.Bind(bench.Endpoint, other.AddressSpace);
         bench.Submit(new(DsaOperation.Fill, Blocking, Record, 1, Base, 8192)).ShouldBe(DeferrableWriteResult.Accepted);
@@ -239,7 +239,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void Processes_take_turns_and_a_fault_of_one_holds_up_nobody()
     {
-        using Bench bench = new(dispatch: PageRequestDispatch.Manual);
+        using Bench bench = new(NewRig(dispatch: PageRequestDispatch.Manual));
         UserProcess other = new("other", bench.Rig.NewProcess());
         using SvaBinding others = bench.Rig.Bind(bench.Endpoint, other.AddressSpace);
         other.AddressSpace.Write(Base, new byte[8192]).ShouldBe(Errno.Success);
@@ -256,7 +256,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void Everything_is_worked_off_by_itself_with_handlers_on_other_threads()
     {
-        using Bench bench = new(dispatch: PageRequestDispatch.Worker, pages: 400, isStepped: false);
+        using Bench bench = new(NewRig(dispatch: PageRequestDispatch.Worker), pages: 400, isStepped: false);
         for (int i = 0; i < 300; i++)
         {
             DsaDescriptor fill = new(DsaOperation.Fill, Blocking, Record + (32ul * (ulong)(i % 100)), (ulong)i, Base + ((20 + (ulong)i) * Page), 4096);
@@ -279,7 +279,7 @@ public class SharedWorkQueueTests
     [Fact]
     public void A_device_without_ATS_works_with_pages_that_are_there_and_ends_at_others()
     {
-        using Bench bench = new(pageRequests: false);
+        using Bench bench = new(NewRig(), pageRequests: false);
         bench.Memory.Write(Record, [0]).ShouldBe(Errno.Success);
         bench.Memory.Write(Base, [42]).ShouldBe(Errno.Success);
         bench.Memory.Write(Base + Page, [0]).ShouldBe(Errno.Success);
@@ -309,9 +309,9 @@ public class SharedWorkQueueTests
     private sealed class Bench : IDisposable
     {
         public Bench(
-            int queueSize = 64, PageRequestDispatch dispatch = PageRequestDispatch.Inline, ulong pages = 16, bool pageRequests = true, bool isStepped = true)
+            SvaRig rig, int queueSize = 64, ulong pages = 16, bool pageRequests = true, bool isStepped = true)
         {
-            Rig = new(dispatch: dispatch);
+            Rig = rig;
             Accelerator = new(new() { HasAts = pageRequests, HasPageRequests = pageRequests, IsStepped = isStepped });
             Endpoint = Rig.AddAccelerator(Accelerator, queueSize);
             Portal = Accelerator.GetPortal(0);
