@@ -10,12 +10,15 @@ namespace Ioasis.Kernel.Tests;
 /// <summary>Drivers in this process, and machines that are described by their topology.</summary>
 public class EmbeddedDmaTests
 {
+    /// <summary>The IOMMU of the machines.</summary>
+    private protected virtual IommuSlot Slot => new RiscVIommuSlot();
+
     [Theory]
     [InlineData(DmaMode.Strict)]
     [InlineData(DmaMode.Lazy)]
     public void A_driver_and_its_device_talk_through_a_ring_and_a_buffer(DmaMode mode)
     {
-        using EmbeddedPlatform platform = new(new() { Caching = CachingMode.Hostile, Dma = new() { Mode = mode } });
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot], Caching = CachingMode.Hostile, Dma = new() { Mode = mode } });
         EmbeddedEndpoint disk = platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0));
         using DmaDevice dma = disk.OpenDma(new() { AddressMask = uint.MaxValue });
         dma.AllocateCoherent(4096, out DmaCoherentBuffer? ring).ShouldBe(Errno.Success);
@@ -52,7 +55,7 @@ public class EmbeddedDmaTests
                 Function(3, 2, PcieFunctionKind.ConventionalDevice),
             ],
             out PcieTopology? topology, out string? problem).ShouldBeTrue(problem);
-        using EmbeddedPlatform platform = new(new() { Caching = CachingMode.Hostile });
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot], Caching = CachingMode.Hostile });
         IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> machine =
             platform.AddTopology(topology!, new() { Default = DefaultDomainKind.Lazy });
         EmbeddedEndpoint trusted = machine[DeviceId.FromPci(0, 1, 0, 0)];

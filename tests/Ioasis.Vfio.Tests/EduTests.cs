@@ -9,8 +9,11 @@ using Ioasis.Uapi;
 namespace Ioasis.Vfio.Tests;
 
 /// <summary>QEMU's educational device, and the driver for it, on the embedded platform.</summary>
-public sealed class EduTests
+public class EduTests
 {
+    /// <summary>The IOMMU of the machines.</summary>
+    private protected virtual IommuSlot Slot => new RiscVIommuSlot();
+
     private static readonly DeviceId s_id = DeviceId.FromPci(0, 0, 3, 0);
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -24,7 +27,7 @@ public sealed class EduTests
     [MemberData(nameof(Ways))]
     public async Task The_driver_computes_and_does_DMA_both_ways_by_dev_iommu(EduTiming timing, bool wired)
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new(new() { Timing = timing, Delay = TimeSpan.FromMilliseconds(1) });
         EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
         ShouldBeRight(await EduProgram.RunByIommuAsync(platform.Kernel, endpoint.DevicePath, wired, Token));
@@ -37,7 +40,7 @@ public sealed class EduTests
     [MemberData(nameof(Ways))]
     public async Task The_same_driver_runs_through_a_container(EduTiming timing, bool wired)
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new(new() { Timing = timing, Delay = TimeSpan.FromMilliseconds(1) });
         EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
         ShouldBeRight(await EduProgram.RunByContainerAsync(
@@ -48,7 +51,7 @@ public sealed class EduTests
     [Fact]
     public async Task The_same_driver_runs_with_dev_iommu_in_the_place_of_a_container()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new();
         EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
         ShouldBeRight(await EduProgram.RunByContainerAsync(
@@ -59,7 +62,7 @@ public sealed class EduTests
     [Fact]
     public void What_is_not_mapped_or_no_bus_master_moves_nothing()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new();
         using Opened opened = new(platform, platform.AddDevice(edu, s_id));
         void Transfer()
@@ -85,7 +88,7 @@ public sealed class EduTests
     [Fact]
     public void Registers_answer_as_the_documentation_says()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new(new() { Timing = EduTiming.Stepped });
         using Opened opened = new(platform, platform.AddDevice(edu, s_id));
         VfioRegion bar = opened.Bar;
@@ -129,7 +132,7 @@ public sealed class EduTests
     [Fact]
     public void While_a_transfer_runs_its_registers_cannot_be_changed_and_addresses_are_cut_to_28_bits()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new(new() { Timing = EduTiming.Stepped });
         using Opened opened = new(platform, platform.AddDevice(edu, s_id));
         unsafe
@@ -171,7 +174,7 @@ public sealed class EduTests
     [Fact]
     public void A_close_stops_it_and_the_next_client_finds_it_as_new()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using EduDevice edu = new();
         EmbeddedEndpoint endpoint = platform.AddDevice(edu, s_id);
         using (Opened first = new(platform, endpoint))

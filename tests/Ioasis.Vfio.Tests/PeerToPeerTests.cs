@@ -16,16 +16,19 @@ namespace Ioasis.Vfio.Tests;
 /// One device reaches the memory of another, by <c>VFIO_DEVICE_FEATURE_DMA_BUF</c> and <c>IOMMU_IOAS_MAP_FILE</c>, as long as that
 /// device has it to give.
 /// </summary>
-public sealed class PeerToPeerTests
+public class PeerToPeerTests
 {
+    /// <summary>The IOMMU of the machines.</summary>
+    private protected virtual IommuSlot Slot => new RiscVIommuSlot();
+
     private const ulong Size = 1 << 16;
 
     /// <summary>Two devices on one <c>/dev/iommu</c> with one address space, to which the second is attached.</summary>
     private sealed class Pair : IDisposable
     {
-        public Pair(IUserMemory? memory = null)
+        public Pair(IommuSlot slot, IUserMemory? memory = null)
         {
-            Platform = new(new() { UserMemory = memory, Caching = CachingMode.Hostile });
+            Platform = new(new() { Iommus = [slot], UserMemory = memory, Caching = CachingMode.Hostile });
             EmbeddedEndpoint owner = Platform.AddDevice(OwnerDevice, DeviceId.FromPci(0, 1, 0, 0));
             EmbeddedEndpoint peer = Platform.AddDevice(PeerDevice, DeviceId.FromPci(0, 2, 0, 0));
             Iommu = IommuFd.Open(Platform.Kernel);
@@ -83,7 +86,7 @@ public sealed class PeerToPeerTests
     [Fact]
     public void A_device_writes_into_the_memory_of_another_and_reads_it()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         using VfioDmaBuffer buffer = pair.Export(0x4000, 0x8000);
         Iova iova = pair.Map(buffer, 0x1000, 0x2000);
         pair.PeerDevice.DoWrite(iova + 0xffe, [1, 2, 3, 4]).ShouldBe(DmaStatus.Success);
@@ -111,7 +114,7 @@ public sealed class PeerToPeerTests
     [MemberData(nameof(Endings))]
     public void The_memory_is_taken_back_when_the_device_loses_it(string ending)
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         PciDevice.PlaceBehindOneBridge(pair.OwnerDevice);
         using VfioDmaBuffer buffer = pair.Export();
         Iova iova = pair.Map(buffer, 0, Size);
@@ -175,7 +178,7 @@ public sealed class PeerToPeerTests
     [Fact]
     public void A_revoked_part_stays_dead_for_devices_that_come_later_and_for_copies()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         using VfioDmaBuffer buffer = pair.Export();
         Iova iova = pair.Map(buffer, 0, 0x2000);
         using IoAddressSpace other = pair.Iommu.AllocateAddressSpace();
@@ -195,7 +198,7 @@ public sealed class PeerToPeerTests
     [Fact]
     public void A_part_that_was_unmapped_lazily_is_out_of_reach_when_the_reset_runs()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         pair.Space.SetLazyInvalidation(true);
         using VfioDmaBuffer buffer = pair.Export();
         Iova iova = pair.Map(buffer, 0, 0x1000);
@@ -226,14 +229,14 @@ public sealed class PeerToPeerTests
     [InlineData(2u, 0u, 0ul, ulong.MaxValue - 0xfff, Errno.InvalidArgument)]
     public void What_cannot_be_made_available_is_refused(uint region, uint flags, ulong offset, ulong length, Errno expected)
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         Get(pair, new() { RegionIndex = region, Flags = flags, RangeCount = 1 }, [new() { Offset = offset, Length = length }]).ShouldBe(expected);
     }
 
     [Fact]
     public void Its_structure_must_be_whole_and_several_ranges_cannot_be_mapped()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         VfioRegionDmaRange page = new() { Length = 0x1000 };
         Get(pair, new() { RegionIndex = 2 }, [page]).ShouldBe(Errno.InvalidArgument);
         Get(pair, new() { RegionIndex = 2, RangeCount = 2 }, [page]).ShouldBe(Errno.BadAddress);
@@ -261,7 +264,7 @@ public sealed class PeerToPeerTests
     [Fact]
     public void Made_while_the_memory_is_disabled_it_comes_with_the_memory()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         VfioRegion config = pair.Owner.GetRegion(VfioPciRegion.Config);
         config.Write(4, (ushort)0);
         using VfioDmaBuffer buffer = pair.Export();
@@ -275,7 +278,7 @@ public sealed class PeerToPeerTests
     [Fact]
     public unsafe void What_a_process_has_mapped_of_a_device_cannot_be_pinned_by_iommufd()
     {
-        using Pair pair = new();
+        using Pair pair = new(Slot);
         using VfioMapping mapping = pair.Memory.Map(0x1000, 0x4000);
         ulong address = (ulong)(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(mapping.Span));
         foreach ((ulong start, ulong length) in new[] { (address, 0x1000ul), (address + 0x3000, 0x1000ul), (address - 0x1000, 0x2000ul), (address + 0x1000, 0x8000ul) })

@@ -13,8 +13,11 @@ using PasidSet = Ioasis.Client.PasidSet;
 namespace Ioasis.Kernel.Tests.Ioasids;
 
 /// <summary>The sequences of docs/how-to-ioasid.md, run as they stand there; and what holds around them.</summary>
-public sealed unsafe class HowToIoasidTests : IDisposable
+public unsafe class HowToIoasidTests : IDisposable
 {
+    /// <summary>The IOMMU of the machines.</summary>
+    private protected virtual IommuSlot Slot => new RiscVIommuSlot();
+
     private readonly byte* _memory = (byte*)NativeMemory.AlignedAlloc(4 * 4096, 4096);
 
     public HowToIoasidTests()
@@ -23,14 +26,20 @@ public sealed unsafe class HowToIoasidTests : IDisposable
         new Span<byte>(_memory, 4 * 4096).Clear();
     }
 
-    public void Dispose() => NativeMemory.AlignedFree(_memory);
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    protected virtual void Dispose(bool disposing) => NativeMemory.AlignedFree(_memory);
 
     [Fact]
     [Trait("Requirement", "S1.13")]
     public void Programming_the_table_that_ENQCMD_uses()
     {
         byte* memory = _memory;
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using DsaDevice accelerator = new(new() { IsStepped = true });
         EmbeddedEndpoint endpoint = platform.AddDevice(accelerator, DeviceId.FromPci(0, 0, 3, 0));
 
@@ -90,7 +99,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     public void Dynamic_authorisation_driven_by_the_guests_virtual_IOMMU()
     {
         byte* memory = _memory;
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         EmbeddedEndpoint endpoint = platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { PasidBits = 20 });
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
@@ -175,7 +184,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     public void Real_DMA_reaches_memory_while_it_is_allowed_and_bound_and_faults_otherwise()
     {
         byte* memory = _memory;
-        using EmbeddedPlatform platform = new(new() { Caching = CachingMode.Hostile });
+        using EmbeddedPlatform platform = new(new() { Caching = CachingMode.Hostile, Iommus = [Slot] });
         EmbeddedEndpoint endpoint = platform.AddEndpoint(new(0x18), new() { PasidBits = 20 });
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
@@ -215,7 +224,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     public void A_PASID_that_is_bound_to_the_process_uses_its_own_pointers()
     {
         byte* memory = _memory;
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using DsaDevice accelerator = new(new() { IsStepped = true });
         EmbeddedEndpoint endpoint = platform.AddDevice(accelerator, new(0x18));
         HostAddressSpace.TryCreate(platform, out HostAddressSpace? process).ShouldBe(Errno.Success);
@@ -255,7 +264,7 @@ public sealed unsafe class HowToIoasidTests : IDisposable
     [Fact]
     public void Following_what_happens_in_a_set()
     {
-        using EmbeddedPlatform platform = new(new());
+        using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using IoAddressSpace memory = iommu.AllocateAddressSpace();
         using PasidFd pasids = PasidFd.Open(platform.Kernel);

@@ -203,12 +203,15 @@ public sealed class IoasidAbiTests
     }
 
     /// <summary>The whole machine, by three threads: 10,000,000 calls with IOASIS_TEST_ALL=1, 90,000 otherwise.</summary>
-    [Fact]
+    [Theory]
+    [InlineData(RiscVIommuSlot.KindName)]
+    [InlineData(VtdIommuSlot.KindName)]
     [Trait("Requirement", "S1.15")]
-    public void Random_calls_of_several_threads_leave_a_whole_machine_empty()
+    public void Random_calls_of_several_threads_leave_a_whole_machine_empty(string iommu)
     {
         const int Threads = 3;
-        EmbeddedPlatform platform = new(new() { UserMemory = new IdentityUserMemory() });
+        IommuSlot.TryCreate(iommu, out IommuSlot? slot).ShouldBeTrue();
+        EmbeddedPlatform platform = new(new() { UserMemory = new IdentityUserMemory(), Iommus = [slot!] });
         List<string> paths = ["/dev/ioasid", "/dev/ioasid", "/dev/iommu"];
         List<EmbeddedEndpoint> endpoints = [];
         for (uint i = 1; i <= 4; i++)

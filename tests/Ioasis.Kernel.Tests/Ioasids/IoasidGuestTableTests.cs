@@ -159,6 +159,64 @@ public sealed class IoasidGuestTableTests
         machine.Write(number, GuestMachine.Base + 0x8010, "x").ShouldBeFalse();
     }
 
+    [Theory]
+    [InlineData(CachingMode.None)]
+    [InlineData(CachingMode.Realistic)]
+    [InlineData(CachingMode.Hostile)]
+    [Trait("Requirement", "S1.6")]
+    [Trait("Requirement", "S1.7")]
+    [Trait("Requirement", "S1.12")]
+    public void On_VTd_each_host_PASID_has_a_guests_table_of_its_own(CachingMode caching)
+    {
+        VtdIommuSlot slot = new();
+        GuestFirstStage first = GuestFirstStage.Of(slot);
+        using GuestMachine machine = new(caching, slot);
+        using HardwarePageTable parent = machine.Iommu.AllocatePageTable(
+            machine.Device, machine.Space, HwptAllocFlags.NestParent | HwptAllocFlags.Pasid);
+
+        // Two processes of the guest: one address, two roots (pages 0 and 4), two pages of the guest's memory.
+        first.Write(machine.Store, GuestMachine.Base, 0x5000, page: 8);
+        first.Write(machine.Store, GuestMachine.Base, 0x5000, page: 9, first: 4);
+        using HardwarePageTable one = first.Allocate(machine.Iommu, machine.Device, parent, GuestMachine.Base, HwptAllocFlags.Pasid);
+        using HardwarePageTable two = first.Allocate(
+            machine.Iommu, machine.Device, parent, GuestMachine.Base + (4 * 4096), HwptAllocFlags.Pasid);
+        using PasidFd pasids = PasidFd.Open(machine.Platform.Kernel);
+        using PasidSet set = pasids.CreateSet(3);
+        PasidHandle a = set.Allocate(new() { Guest = new GuestPasid(5) });
+        PasidHandle b = set.Allocate(new() { Guest = new GuestPasid(6) });
+        PasidHandle host = set.Allocate();
+
+        // Bound first and allowed then, the other way round, and a PASID with the host's memory beside them.
+        a.TryBind(machine.Iommu, one).ShouldBe(Errno.Success);
+        machine.Device.Allow(a);
+        machine.Device.Allow(b);
+        b.TryBind(machine.Iommu, two).ShouldBe(Errno.Success);
+        host.Bind(machine.Space);
+        machine.Device.Allow(host);
+        machine.Write(a.Pasid, 0x5010, "one").ShouldBeTrue();
+        machine.Write(b.Pasid, 0x5010, "two").ShouldBeTrue();
+        machine.Write(host.Pasid, GuestMachine.Base + 0xa010, "host").ShouldBeTrue();
+        (machine.Text(8, 0x10, 3), machine.Text(9, 0x10, 3), machine.Text(10, 0x10, 4)).ShouldBe(("one", "two", "host"));
+        machine.Write(a.Pasid, 0x6010, "x").ShouldBeFalse("the guest's table has no such page");
+
+        // The guest moves a page of the first and says so: the second stays.
+        first.Point(machine.Store, GuestMachine.Base, 0x5000, page: 11);
+        first.Invalidate(one, 0x5000);
+        machine.Write(a.Pasid, 0x5010, "moved").ShouldBeTrue();
+        machine.Write(b.Pasid, 0x5010, "again").ShouldBeTrue();
+        (machine.Text(8, 0x10, 3), machine.Text(9, 0x10, 5), machine.Text(11, 0x10, 5)).ShouldBe(("one", "again", "moved"));
+
+        // One ends; then the host takes the memory away under the other.
+        Pasid number = a.Pasid;
+        a.Dispose();
+        machine.Write(number, 0x5010, "x").ShouldBeFalse();
+        machine.Write(b.Pasid, 0x5010, "still").ShouldBeTrue();
+        machine.Space.Unmap(new(GuestMachine.Base), 16 * 4096).ShouldBe(16 * 4096ul);
+        machine.Write(b.Pasid, 0x5010, "x").ShouldBeFalse("the second stage has no such page, whatever the guest's tables say");
+        b.Dispose();
+        host.Dispose();
+    }
+
     private static uint Nest(IoasidRig rig, HardwarePageTable parent, IommuHwptRiscV data, HwptAllocFlags flags)
     {
         MemoryMarshal.Write(rig.Rig.Memory.Arguments, data);
@@ -186,9 +244,9 @@ public sealed class IoasidGuestTableTests
 
         private readonly SharedMemory _memory;
 
-        public GuestMachine(CachingMode caching)
+        public GuestMachine(CachingMode caching, IommuSlot? slot = null)
         {
-            Platform = new(new() { Caching = caching });
+            Platform = new(new() { Caching = caching, Iommus = [slot ?? new RiscVIommuSlot()] });
             Endpoint = Platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { PasidBits = 8 });
             Iommu = IommuFd.Open(Platform.Kernel);
             Device = VfioDevice.Open(Platform.Kernel, Endpoint.DevicePath);
