@@ -67,6 +67,17 @@ public sealed partial class RiscVIommu
                 return;
             }
 
+            uint failure = Options.Tap?.OnCommand(words[0], words[1]) ?? 0;
+            if (failure != 0)
+            {
+                if ((failure & Errors) != 0)
+                {
+                    StopCommands(failure & Errors);
+                }
+
+                return;
+            }
+
             Command command = new(words[0], words[1]);
             CommandResult result = command.Opcode switch
             {

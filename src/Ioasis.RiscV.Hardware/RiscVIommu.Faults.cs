@@ -17,25 +17,30 @@ public sealed partial class RiscVIommu
             return;
         }
 
+        ulong header = (ulong)request.Cause
+            | ((ulong)request.Type << FaultRecord.TypeShift)
+            | ((ulong)(request.DeviceId & 0xff_ffff) << FaultRecord.DeviceShift);
+        if (request.HadProcess)
+        {
+            header |= FaultRecord.PidValidBit | ((ulong)(request.ProcessId & 0xf_ffff) << FaultRecord.PidShift)
+                | (request.PrivilegedRequested ? FaultRecord.PrivilegedBit : 0);
+        }
+
+        FaultRecord record = new(header, 0, request.Iova, request.Iotval2);
+        uint failure = (Options.Tap?.OnFaultRecord(record) ?? 0) & (QueueCsr.MemoryFaultBit | QueueCsr.OverflowBit);
         uint next = (_faultQueue.Tail + 1) & _faultQueue.IndexMask;
-        if (next == _faultQueue.Head)
+        if (failure != 0)
+        {
+            _faultQueue.Csr |= failure;
+        }
+        else if (next == _faultQueue.Head)
         {
             _faultQueue.Csr |= QueueCsr.OverflowBit;
         }
         else
         {
-            ulong header = (ulong)request.Cause
-                | ((ulong)request.Type << FaultRecord.TypeShift)
-                | ((ulong)(request.DeviceId & 0xff_ffff) << FaultRecord.DeviceShift);
-            if (request.HadProcess)
-            {
-                header |= FaultRecord.PidValidBit | ((ulong)(request.ProcessId & 0xf_ffff) << FaultRecord.PidShift)
-                    | (request.PrivilegedRequested ? FaultRecord.PrivilegedBit : 0);
-            }
-
             ulong address = PpnField.ToAddress(_faultQueue.Base) | ((ulong)_faultQueue.Tail * QueueBase.FaultRecordSize);
-            if (WriteDoublewords(address, _configuration.BigEndian, [header, 0, request.Iova, request.Iotval2])
-                != MemoryStatus.Success)
+            if (WriteDoublewords(address, _configuration.BigEndian, [header, 0, request.Iova, request.Iotval2]) != MemoryStatus.Success)
             {
                 _faultQueue.Csr |= QueueCsr.MemoryFaultBit;
             }

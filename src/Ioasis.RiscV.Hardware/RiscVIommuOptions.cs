@@ -149,6 +149,9 @@ public sealed record RiscVIommuOptions
     /// <summary>Process contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none.</summary>
     public int PdtCacheEntries { get; init; } = 1024;
 
+    /// <summary>Who sees commands and fault records, and can make them fail; null for nobody.</summary>
+    public IRiscVIommuTap? Tap { get; init; }
+
     /// <summary>Whether statistics are counted. They cost about a nanosecond a translation.</summary>
     public bool CollectStatistics { get; init; }
 }

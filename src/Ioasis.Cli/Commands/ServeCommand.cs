@@ -37,12 +37,20 @@ internal static class ServeCommand
         {
             Description = "Let clients map doorbells: no message for each, but a thread for each device that looks at them.",
         };
+        Option<string?> log = new("--dma-log")
+        {
+            HelpName = "FILE",
+            Description = "Log each page that a function accesses through an IOMMU of ours, and its commands and faults, for 'ioasis run --dma FILE'.",
+        };
         Command command = new("serve", "Serves the functions of a machine to other processes (QEMU's vfio-user-pci, say) over vfio-user, until it is ended by a signal.")
         {
-            machine, device, folder, doorbells,
+            machine, device, folder, doorbells, log,
         };
         command.SetAction(parsed => Serve(
-            parsed.GetValue(machine), parsed.GetValue(device) ?? [], parsed.GetValue(folder), parsed.GetValue(doorbells), environment));
+            parsed.GetValue(machine),
+            parsed.GetValue(device) ?? [],
+            new(parsed.GetValue(folder), parsed.GetValue(doorbells), parsed.GetValue(log)),
+            environment));
         return command;
     }
 
@@ -56,26 +64,40 @@ internal static class ServeCommand
 
     private sealed record Place(DeviceId Id, PciDevice Device, string? Socket, string? Name, int Iommu);
 
-    private static int Serve(string? file, string[] devices, string? folder, bool mapDoorbells, CliEnvironment environment)
+    private sealed record Manner(string? Folder, bool MapDoorbells, string? LogPath);
+
+    private static int Serve(string? file, string[] devices, Manner manner, CliEnvironment environment)
     {
+        if (OutputFile.Problem(manner.LogPath) is { } problem)
+        {
+            return Refuse(problem, environment);
+        }
+
         if (ExecMachine.TryRead(file, null, devices, out ExecOptions? options, Kinds()) is { } error)
         {
             return Refuse(error, environment);
         }
 
-        using ServedMachine machine = new(new() { MapDoorbells = mapDoorbells, Logger = new TextLogger(environment.Error) });
+        // Ended after the machine, which writes to it.
+        using StreamWriter? log = manner.LogPath is { } path and not "-" ? new(path) : null;
+        using ServedMachine machine = new(new()
+        {
+            MapDoorbells = manner.MapDoorbells,
+            Accesses = manner.LogPath is null ? null : new AccessLog(log ?? environment.Error),
+            Logger = new TextLogger(environment.Error),
+        });
         string? wrong = null;
         foreach (Place place in PlacesOf(options!))
         {
             string name = place.Name ?? place.Id.ToString();
-            string? path = place.Socket ?? (folder is null ? null : Path.Combine(folder, name + ".sock"));
-            if (path is null || name.Contains('/', StringComparison.Ordinal))
+            string? socket = place.Socket ?? (manner.Folder is null ? null : Path.Combine(manner.Folder, name + ".sock"));
+            if (socket is null || name.Contains('/', StringComparison.Ordinal))
             {
-                wrong ??= path is null ? $"{place.Id} has no socket: {SocketKey}=PATH or --socket-dir says where." : $"{name} is no name for a socket.";
+                wrong ??= socket is null ? $"{place.Id} has no socket: {SocketKey}=PATH or --socket-dir says where." : $"{name} is no name for a socket.";
             }
 
             // The machine has it in any case, and ends it.
-            _ = machine.Add(place.Device, place.Id, path ?? name, place.Iommu);
+            _ = machine.Add(place.Device, place.Id, socket ?? name, place.Iommu);
         }
 
         wrong ??= machine.Functions.Count == 0 ? "there is no function to serve: --device or a machine file with 'device:' says which." : null;
@@ -128,6 +150,15 @@ internal static class ServeCommand
         environment.Out.WriteLine("serving");
         environment.Out.Flush();
         end.Wait();
+        foreach (ServedFunction function in machine.Functions)
+        {
+            foreach (DeviceMisdeed misdeed in (function.Device as IMisbehavingDevice)?.Misdeeds ?? [])
+            {
+                environment.Out.WriteLine($"{function.Id} did wrong, at {misdeed.Number}: {misdeed.What}");
+            }
+        }
+
+        environment.Out.Flush();
         return ExitStatus.Ok;
     }
 

@@ -138,11 +138,10 @@ internal sealed partial class DmaLogReader
         return true;
     }
 
-    // A mark is a number that the guest writes to the vendor ID of a test device, which takes no notice:
-    // iommu-testdev 00:06.0 @0x0 <- 0xa55a03e9
+    // A mark is a number that the guest writes to the vendor ID of a device, which takes no notice: iommu-testdev 00:06.0 @0x0 <- 0xa55a03e9
     private bool ConfigWrite(TextCursor cursor, long timeNs)
     {
-        if (cursor.Skip("iommu-testdev "u8) && cursor.SkipPast("@0x0 <- "u8) && cursor.TryHex(out ulong value)
+        if (cursor.SkipPast("@0x0 <- "u8) && cursor.TryHex(out ulong value)
             && value >> 16 == 0xa55a && cursor.Rest.IsEmpty)
         {
             _marks[(int)(value & 0xffff)] = timeNs;

@@ -1,4 +1,5 @@
 using Ioasis.Platform;
+using Ioasis.Primitives;
 
 namespace Ioasis.VfioUser;
 
@@ -10,4 +11,9 @@ public interface ITranslatingFunction
 
     /// <summary>Says where its tables are, and what is behind it. Once, before it is used.</summary>
     void UseMemory(IPhysicalMemory memory);
+
+    /// <summary>Says where its commands and faults are logged. At most once, before it is used.</summary>
+    /// <param name="log">The log.</param>
+    /// <param name="id">The function's place, for the log.</param>
+    void UseLog(AccessLog log, DeviceId id);
 }

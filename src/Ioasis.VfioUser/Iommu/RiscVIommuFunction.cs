@@ -11,7 +11,7 @@ namespace Ioasis.VfioUser;
 /// A RISC-V IOMMU as a PCI function (RISC-V IOMMU specification 1.0.1, section 5.1: class 0806h): base address register 0 holds its registers, with the table
 /// of MSI-X where they have <c>msi_cfg_tbl</c>, whose entries are of the same form (section 5.29). It is <c>1b36:0014</c>, for which Linux has a driver.
 /// </summary>
-public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPort, IMsiSink
+public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IMisbehavingDevice, IDmaPort, IMsiSink
 {
     // Bits of a vector, and so vectors: one for each source of interrupts.
     private const int VectorBits = 2;
@@ -20,13 +20,15 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
     private const ulong FirstMessage = 0xfee0_0000;
 
     private readonly RiscVIommuOptions _options;
+    private readonly IommuFailures _failures;
     private readonly EpochReclaimer _users = new();
     private IPhysicalMemory? _memory;
     private RiscVIommu? _iommu;
 
     /// <summary>Makes one that is in no machine.</summary>
-    /// <param name="options">What it supports and caches. Its interrupts are messages.</param>
-    public RiscVIommuFunction(RiscVIommuOptions options)
+    /// <param name="options">What it supports and caches. Its interrupts are messages, and nobody else taps it.</param>
+    /// <param name="failures">What of it fails; null for nothing.</param>
+    public RiscVIommuFunction(RiscVIommuOptions options, IReadOnlyList<IommuFailure>? failures = null)
         : base(new()
         {
             VendorId = 0x1b36,
@@ -42,7 +44,8 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
     {
         ArgumentNullException.ThrowIfNull(options);
         ulong capabilities = (options.Capabilities & ~(3ul << RiscV.Architecture.Capabilities.IgsShift)) | ((ulong)InterruptGeneration.Msi << RiscV.Architecture.Capabilities.IgsShift);
-        _options = options with { Capabilities = capabilities, VectorBits = VectorBits };
+        _failures = new(failures ?? []);
+        _options = options with { Capabilities = capabilities, VectorBits = VectorBits, Tap = _failures };
     }
 
     /// <summary>How a text asks for it.</summary>
@@ -56,11 +59,15 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
             new("nested", "on or off: second stages"),
             new("pasid", "on or off: process directories"),
             new(MemoryTypes, "on or off: memory types of pages (Svpbmt); off as is, for Linux 7.2 does not take an IOMMU that has them"),
+            IommuFailure.Key,
         ],
         Create);
 
     /// <inheritdoc/>
     public IDmaPort Port => this;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<DeviceMisdeed> Misdeeds => _failures.Misdeeds;
 
     /// <summary>The model, as it is since the last reset; null before <see cref="UseMemory"/>.</summary>
     public RiscVIommu? Hardware => Volatile.Read(ref _iommu);
@@ -71,6 +78,14 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
         ArgumentNullException.ThrowIfNull(memory);
         _memory = memory;
         OnReset();
+    }
+
+    /// <inheritdoc/>
+    public void UseLog(AccessLog log, DeviceId id)
+    {
+        ArgumentNullException.ThrowIfNull(log);
+        _failures.CommandSink = (low, high) => log.Command(id, low, high);
+        _failures.FaultSink = record => log.Fault(id, new(record.DeviceId), record.Header, record.Iotval, record.Iotval2);
     }
 
     /// <inheritdoc/>
@@ -131,6 +146,11 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
     /// <inheritdoc/>
     protected override void WriteRegister(int bar, ulong offset, int size, ulong value)
     {
+        if (offset == RegisterOffset.CommandQueueTail && _failures.Any)
+        {
+            _failures.OnTail();
+        }
+
         // There are no registers of less than 4 bytes.
         if (size == 8)
         {
@@ -150,6 +170,7 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
             return;
         }
 
+        _failures.Reset();
         RiscVIommu fresh = new(_options, _memory, msiSink: this);
 
         // Whom a message is for the client says in the table of MSI-X, which never comes here.
@@ -171,7 +192,7 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
     private static RiscVIommuFunction Create(DeviceSettings settings)
     {
         IommuSlot? slot = new RiscVIommuSlot();
-        foreach (DeviceKey key in Kind.Keys.Where(static key => !string.Equals(key.Name, MemoryTypes, StringComparison.Ordinal)))
+        foreach (DeviceKey key in Kind.Keys.Where(static key => key.Name is not MemoryTypes && !key.IsRepeatable))
         {
             if (settings.Text(key.Name) is { } value && slot!.Set(key.Name, value, out slot) is { } wrong)
             {
@@ -180,12 +201,13 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IDmaPo
         }
 
         RiscVIommuOptions options = ((RiscVIommuSlot)slot!).Hardware;
-        return new(options with
+        RiscVIommuOptions chosen = options with
         {
             Caching = slot.Caching ?? options.Caching,
             Capabilities = settings.Switch(MemoryTypes, false)
                 ? options.Capabilities
                 : options.Capabilities & ~RiscV.Architecture.Capabilities.SvpbmtBit,
-        });
+        };
+        return new(chosen, [.. settings.All(IommuFailure.Key.Name).Select(IommuFailure.Parse)]);
     }
 }

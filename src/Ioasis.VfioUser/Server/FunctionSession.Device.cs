@@ -252,6 +252,11 @@ internal sealed partial class FunctionSession
         int count = 0;
         if (error == Errno.Success && !data.IsEmpty)
         {
+            if (region == (uint)VfioPciRegion.Config && data.Length == sizeof(uint))
+            {
+                _options.Accesses?.ConfigWrite(_id, offset, MemoryMarshal.Read<uint>(data));
+            }
+
             error = _backend.Write((int)region, offset, data, out count);
         }
 

@@ -15,6 +15,7 @@ internal sealed partial class FunctionSession
     // Refused requests that are logged one by one.
     private const int MostLogged = 100;
 
+    private readonly DeviceId _id;
     private readonly string _name;
     private readonly IVfioDeviceBackend _backend;
     private readonly ClientMemory _memory;
@@ -28,14 +29,15 @@ internal sealed partial class FunctionSession
     private int _refused;
 
     /// <summary>Prepares one.</summary>
-    /// <param name="name">The function, for people.</param>
+    /// <param name="id">The function's place.</param>
     /// <param name="backend">The function.</param>
     /// <param name="memory">Its view of the client's memory, empty.</param>
     /// <param name="peer">The connection.</param>
     /// <param name="options">How it is served.</param>
-    public FunctionSession(string name, IVfioDeviceBackend backend, ClientMemory memory, MessagePeer peer, ServedMachineOptions options)
+    public FunctionSession(DeviceId id, IVfioDeviceBackend backend, ClientMemory memory, MessagePeer peer, ServedMachineOptions options)
     {
-        _name = name;
+        _id = id;
+        _name = id.ToString();
         _backend = backend;
         _memory = memory;
         _peer = peer;

@@ -103,7 +103,7 @@ public sealed class ServedFunction
         _options.Logger.LogInformation("{Function}: a client has come", Id);
         try
         {
-            new FunctionSession(Id.ToString(), Device.Backend, Memory, peer, _options).Run();
+            new FunctionSession(Id, Device.Backend, Memory, peer, _options).Run();
         }
 #pragma warning disable CA1031 // A model that fails costs its own client and nobody else's.
         catch (Exception e)

@@ -1,4 +1,5 @@
 using Ioasis.Devices;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 
 namespace Ioasis.VfioUser;
@@ -61,12 +62,18 @@ public sealed class ServedMachine : IDisposable
     public void Start()
     {
         List<ITranslatingFunction> iommus = [];
+        List<DeviceId> places = [];
         foreach (ServedFunction function in _functions)
         {
             if (function.Device is ITranslatingFunction iommu)
             {
                 iommu.UseMemory(function.Memory);
                 iommus.Add(iommu);
+                places.Add(function.Id);
+                if (_options.Accesses is { } log)
+                {
+                    iommu.UseLog(log, function.Id);
+                }
             }
         }
 
@@ -78,7 +85,7 @@ public sealed class ServedMachine : IDisposable
                 throw new InvalidOperationException($"{function.Id} is behind IOMMU {function.Iommu}: the machine has {iommus.Count}, from 0.");
             }
 
-            function.Device.Connect(new(function.Id, isTranslated ? iommus[function.Iommu].Port : new UntranslatedPort(function.Memory)));
+            function.Device.Connect(new(function.Id, isTranslated ? PortBehind(iommus[function.Iommu], places[function.Iommu]) : new UntranslatedPort(function.Memory)));
         }
 
         _isStarted = true;
@@ -92,6 +99,9 @@ public sealed class ServedMachine : IDisposable
             throw;
         }
     }
+
+    private IDmaPort PortBehind(ITranslatingFunction iommu, DeviceId place) =>
+        _options.Accesses is { } log ? new LoggedPort(iommu.Port, place, log) : iommu.Port;
 
     /// <summary>Ends all connections, takes the sockets away and disposes of the functions.</summary>
     public void Dispose()

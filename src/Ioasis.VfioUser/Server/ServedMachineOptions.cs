@@ -12,6 +12,9 @@ public sealed record ServedMachineOptions
     /// </summary>
     public bool MapDoorbells { get; init; }
 
+    /// <summary>Where each page that a function accesses is logged, with commands and faults of the IOMMU before it; null for nowhere.</summary>
+    public AccessLog? Accesses { get; init; }
+
     /// <summary>Where it is said who comes and goes, and what is refused.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;
 }
