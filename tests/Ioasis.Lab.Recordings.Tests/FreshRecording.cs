@@ -20,7 +20,12 @@ internal sealed record FreshRecording(CliRun Run, ReplayReport Report)
         string[] options = machine.Split(' ');
         string name = Path.Combine(
             ExternalProgram.RepositoryRoot, "artifacts", "recordings", string.Join('-', options).Replace("--", "", StringComparison.Ordinal));
-        ExternalProgram ended = ExternalProgram.Run("lab/record", TimeSpan.FromMinutes(15), null, [name, .. options]);
+        Dictionary<string, string> environment = new(StringComparer.Ordinal)
+        {
+            // What a guest's devices are served by, where they are ours.
+            ["IOASIS"] = $"dotnet exec {Path.Combine(AppContext.BaseDirectory, "ioasis.dll")}",
+        };
+        ExternalProgram ended = ExternalProgram.Run("lab/record", TimeSpan.FromMinutes(15), environment, [name, .. options]);
         Assert.SkipWhen(ended.LacksSomething, $"lab/record: {ended.Describe()}");
         Assert.True(ended.Status == 0, $"lab/record {machine}: {ended.Describe()}");
 
