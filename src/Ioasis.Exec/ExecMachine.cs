@@ -1,4 +1,5 @@
 using Ioasis.Devices;
+using Ioasis.Devices.Network;
 using Ioasis.Embedded;
 using Ioasis.Machines;
 using Ioasis.Primitives;
@@ -46,7 +47,13 @@ public static class ExecMachine
             return e.Message;
         }
 
-        if (Create(devices, machine, kinds, out List<ExecDevice> made) is { } error)
+        string? error = Create(devices, machine, kinds, out List<ExecDevice> made);
+        if (error is null && (error = DevicePeers.Join(NamesOf(machine, models, made))) is not null)
+        {
+            made.ForEach(static other => other.Device.Dispose());
+        }
+
+        if (error is not null)
         {
             foreach (PciDevice model in models.Values)
             {
@@ -64,6 +71,12 @@ public static class ExecMachine
 
         return null;
     }
+
+    private static List<NamedDevice> NamesOf(MachineFile? machine, IReadOnlyDictionary<DeviceId, PciDevice> models, List<ExecDevice> devices) =>
+    [
+        .. machine?.NamesOf(models) ?? [],
+        .. devices.Select(static device => new NamedDevice(device.Id, device.Location.Name, device.Device)),
+    ];
 
     private static DeviceKinds MakeKinds()
     {

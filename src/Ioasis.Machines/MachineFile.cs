@@ -1,6 +1,7 @@
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Devices.Network;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 using YamlDotNet.Core;
@@ -83,6 +84,20 @@ public sealed record MachineFile
 
             throw;
         }
+    }
+
+    /// <summary>What the models are called in the file, for those that name each other.</summary>
+    /// <param name="devices">Models, by their places (<see cref="CreateDevices"/>).</param>
+    public IReadOnlyList<NamedDevice> NamesOf(IReadOnlyDictionary<DeviceId, PciDevice> devices)
+    {
+        ArgumentNullException.ThrowIfNull(devices);
+        return
+        [
+            .. from function in Functions
+               let model = devices.GetValueOrDefault(function.Function.Id)
+               where model is not null
+               select new NamedDevice(function.Function.Id, function.Name, model!),
+        ];
     }
 
     /// <summary>

@@ -1,4 +1,5 @@
 using Ioasis.Devices;
+using Ioasis.Devices.Network;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
 
@@ -110,6 +111,13 @@ internal static class DeviceAdding
         {
             made!.Dispose();
             return new(Errno.InvalidArgument, $"name is \"{name}\": 1 to {MostName} bytes are expected");
+        }
+
+        NamedDevice[] others = [.. from one in platform.Devices where one.Value.Function is not null select new NamedDevice(one.Value.Endpoint.Id, one.Key, one.Value.Function!)];
+        if (DevicePeers.JoinOne(new(default, null, made!), others) is { } alone)
+        {
+            made!.Dispose();
+            return new(Errno.InvalidArgument, alone.TrimEnd('.'));
         }
 
         // What only does DMA, by calls of this library, has no registers.

@@ -1,4 +1,5 @@
 using Ioasis.Devices;
+using Ioasis.Devices.Network;
 using Ioasis.Embedded;
 using Ioasis.Hardware;
 using Ioasis.Machines;
@@ -37,6 +38,11 @@ internal static class MachineMaking
         try
         {
             devices = file?.CreateDevices(DeviceKinds.CreateDefault()) ?? devices;
+            if (DevicePeers.Join(file?.NamesOf(devices) ?? []) is { } wrong)
+            {
+                throw new MachineFileException($"{file!.Name}: {wrong}");
+            }
+
             machine = new(new()
             {
                 Iommus = file?.Iommus ?? [usual!],

@@ -19,6 +19,7 @@ public sealed class DeviceKinds
         kinds.Add(EduDevice.Kind);
         kinds.Add(Nvme.NvmeKind.Kind);
         kinds.Add(Virtio.VirtioBlockKind.Kind);
+        kinds.Add(Virtio.VirtioNetKind.Kind);
         kinds.Add(Ioat.IoatKind.Kind);
         kinds.Add(Dsa.DsaKind.Kind);
         return kinds;

@@ -57,22 +57,18 @@ public abstract partial class VirtioDevice
     {
         if (t_isRunning)
         {
-            t_waiting ??= new();
-            if (!t_waiting.Contains(this))
-            {
-                t_waiting.Enqueue(this);
-            }
-
+            Wait();
             return;
         }
 
         t_isRunning = true;
         try
         {
+            int turns = 0;
             VirtioDevice? next = this;
             while (next is not null)
             {
-                next.RunOne();
+                next.RunOne(ref turns);
                 next = t_waiting is { } waiting && waiting.TryDequeue(out VirtioDevice? other) ? other : null;
             }
         }
@@ -90,7 +86,7 @@ public abstract partial class VirtioDevice
         {
             if (!ring.TakeInterrupt(out bool isWanted))
             {
-                NeedReset(ring.Mistake!);
+                _ = Break(ring);
             }
             else if (isWanted)
             {
@@ -101,21 +97,18 @@ public abstract partial class VirtioDevice
 
     /// <summary>Gives a buffer back.</summary>
     /// <returns>False if the queue is broken: the device needs a reset then.</returns>
-    private protected bool Complete(VirtioQueue queue, VirtioChain chain, long written)
-    {
-        if (queue.Ring is not { } ring || !CanWork)
-        {
-            return false;
-        }
+    private protected bool Complete(VirtioQueue queue, VirtioChain chain, long written) =>
+        Use(queue, chain, written) && Publish(queue);
 
-        if (!ring.Complete(chain, (uint)Math.Min(written, uint.MaxValue)))
-        {
-            NeedReset(ring.Mistake!);
-            return false;
-        }
+    /// <summary>Says what was written to a buffer; the driver sees it with <see cref="Publish"/>.</summary>
+    /// <returns>False if the queue is broken: the device needs a reset then.</returns>
+    private protected bool Use(VirtioQueue queue, VirtioChain chain, long written) =>
+        queue.Ring is { } ring && CanWork && (ring.Use(chain, (uint)Math.Min(written, uint.MaxValue)) || Break(ring));
 
-        return true;
-    }
+    /// <summary>Gives buffers back that were used, all at once.</summary>
+    /// <returns>False if the queue is broken: the device needs a reset then.</returns>
+    private protected bool Publish(VirtioQueue queue) =>
+        queue.Ring is { } ring && CanWork && (ring.Publish() || Break(ring));
 
     /// <summary>Takes the next buffer of a queue; asks to be notified if there is none.</summary>
     /// <param name="queue">The queue.</param>
@@ -134,8 +127,7 @@ public abstract partial class VirtioDevice
             bool hasMore = false;
             if (taken == RingTake.Broken || !ring.RequestNotification(out hasMore))
             {
-                NeedReset(ring.Mistake!);
-                return false;
+                return Break(ring);
             }
 
             if (!hasMore)
@@ -147,7 +139,23 @@ public abstract partial class VirtioDevice
         return false;
     }
 
-    private void RunOne()
+    private bool Break(VirtioRing ring)
+    {
+        NeedReset(ring.Mistake!);
+        return false;
+    }
+
+    // Is served by this thread when the device that it works for now lets it go.
+    private void Wait()
+    {
+        t_waiting ??= new();
+        if (!t_waiting.Contains(this))
+        {
+            t_waiting.Enqueue(this);
+        }
+    }
+
+    private void RunOne(ref int turns)
     {
         while (Volatile.Read(ref _hasWork) != 0 && Volatile.Read(ref _resetsWanted) == 0 && _work.TryAcquire(out IoLock.Scope scope))
         {
@@ -155,23 +163,33 @@ public abstract partial class VirtioDevice
             Outgoing outgoing;
             using (scope)
             {
-                isDone = Work();
+                isDone = Work(ref turns);
                 outgoing = TakeOutgoing();
             }
 
             Deliver(outgoing);
-            if (!isDone)
+            if (isDone)
+            {
+                continue;
+            }
+
+            if (turns < TurnLimit)
+            {
+                Wait();
+            }
+            else
             {
                 _ = ThreadPool.QueueUserWorkItem(static device => device.Run(), this, preferLocal: false);
-                return;
             }
+
+            return;
         }
     }
 
-    // Returns false if it ends before everything is done.
-    private bool Work()
+    // Returns false if it ends before everything is done: another device waits for this thread, or it has been kept long enough.
+    private bool Work(ref int turns)
     {
-        for (int turn = 0; turn < TurnLimit; turn++)
+        do
         {
             _ = Interlocked.Exchange(ref _hasWork, 0);
             if (Volatile.Read(ref _resetPosted))
@@ -208,6 +226,7 @@ public abstract partial class VirtioDevice
                 return true;
             }
         }
+        while (++turns < TurnLimit && t_waiting is not { Count: > 0 });
 
         Volatile.Write(ref _hasWork, 1);
         return false;

@@ -81,7 +81,10 @@ public abstract partial class VirtioDevice : PciDevice
 
     /// <summary>Whether the queues are served, and no reset waits.</summary>
     private protected bool CanWork =>
-        !IsStopping && IsBusMaster && (_status & (VirtioStatus.DriverOk | VirtioStatus.NeedsReset)) == VirtioStatus.DriverOk;
+        !IsStopping && IsBusMaster && HasDriver;
+
+    /// <summary>Whether a driver is ready. Without a lock, for what comes from outside.</summary>
+    private protected bool HasDriver => (_status & (VirtioStatus.DriverOk | VirtioStatus.NeedsReset)) == VirtioStatus.DriverOk;
 
     private bool IsStopping => Volatile.Read(ref _resetsWanted) != 0 || Volatile.Read(ref _resetPosted);
 

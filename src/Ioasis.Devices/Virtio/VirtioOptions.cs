@@ -50,6 +50,20 @@ public record VirtioOptions
         new("notification-data", "on or off: notifications with data are offered; on as is"),
     ];
 
+    /// <summary>Adds what a text says by <see cref="Keys"/>.</summary>
+    /// <exception cref="DeviceSettingException">A value is not possible.</exception>
+    internal static TOptions Read<TOptions>(DeviceSettings settings, TOptions options)
+        where TOptions : VirtioOptions => (TOptions)(options with
+        {
+            QueueSize = (int)settings.Number("entries", options.QueueSize, 4, 32768),
+            Vectors = (int)settings.Number("vectors", options.Vectors, 1, 2048),
+            Packed = settings.Switch("packed", options.Packed),
+            Indirect = settings.Switch("indirect", options.Indirect),
+            EventIndex = settings.Switch("event-index", options.EventIndex),
+            InOrder = settings.Switch("in-order", options.InOrder),
+            NotificationData = settings.Switch("notification-data", options.NotificationData),
+        });
+
     /// <summary>Checks it.</summary>
     /// <exception cref="DeviceSettingException">Something is not possible.</exception>
     internal void Check()

@@ -89,6 +89,9 @@ internal sealed class DriverRing
         }
     }
 
+    /// <summary>How many buffers a look would find given back, without taking them; of a packed ring, whether there is one.</summary>
+    public int Peek() => _isPacked ? PeekPacked(out _) ? 1 : 0 : (ushort)(Read16(Device + 2) - _used);
+
     /// <summary>Says from which use on the driver wants an interrupt: null for none.</summary>
     public void WantInterrupt(ushort? from)
     {
@@ -193,11 +196,7 @@ internal sealed class DriverRing
 
     private UsedBuffer? TakePacked()
     {
-        ReadOnlySpan<byte> entry = _host.Memory[Descriptors + (16 * (uint)_usedNext), 16];
-        ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(entry[14..]);
-        bool available = (flags & 0x80) != 0;
-        bool used = (flags & 0x8000) != 0;
-        if (available != used || used != _usedWrap)
+        if (!PeekPacked(out ReadOnlySpan<byte> entry))
         {
             return null;
         }
@@ -211,6 +210,14 @@ internal sealed class DriverRing
         }
 
         return new(id, BinaryPrimitives.ReadUInt32LittleEndian(entry[8..]));
+    }
+
+    private bool PeekPacked(out ReadOnlySpan<byte> entry)
+    {
+        entry = _host.Memory[Descriptors + (16 * (uint)_usedNext), 16];
+        ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(entry[14..]);
+        bool used = (flags & 0x8000) != 0;
+        return (flags & 0x80) != 0 == used && used == _usedWrap;
     }
 
     private ushort Read16(ulong address) => BinaryPrimitives.ReadUInt16LittleEndian(_host.Memory[address, 2]);

@@ -184,4 +184,34 @@ public sealed class MistakeTests
     }
 
     private delegate void WriteEntry(Span<byte> entry);
+
+    [Theory]
+    [MemberData(nameof(Layouts))]
+    public void Network_queues_with_too_little_room(bool packed)
+    {
+        BreaksNet(packed, static driver => driver.Transmitter.Submit(new Piece(driver.SendAt, 11)), "11 bytes of header");
+        BreaksNet(packed, static driver => driver.Controller.Submit(new Piece(driver.SendAt, 1), new Piece(driver.SendAt + 8, 1, true)), "1 bytes to read");
+        BreaksNet(packed, static driver => driver.Controller.Submit(new Piece(driver.SendAt, 3)), "0 to write");
+        BreaksNet(packed, static driver => driver.Controller.Submit(new Piece(driver.SendAt, 3), new Piece(1ul << 50, 1, true)), "answer");
+        BreaksNet(packed, static driver => driver.Post(1, 11), "11 bytes", withFrame: true);
+    }
+
+    private static void BreaksNet(bool packed, Action<NetDriver> mistake, string words, bool withFrame = false)
+    {
+        (VirtioNet one, VirtioNet two) = NetDriver.MakePair();
+        using NetDriver first = new(one);
+        using NetDriver second = new(two, NetDriver.Control, packed);
+        if (withFrame)
+        {
+            first.Send(NetDriver.Frame(NetDriver.Broadcast));
+        }
+
+        mistake(second);
+        second.Host.Status.ShouldBe((VirtioStatus)0x4f);
+        two.DriverMistake.ShouldNotBeNull().ShouldContain(words);
+        using NetDriver again = new(two);
+        again.Post(1);
+        first.Send(NetDriver.Frame(NetDriver.Broadcast));
+        _ = again.Take().ShouldHaveSingleItem();
+    }
 }

@@ -133,6 +133,144 @@ public sealed class ScheduleTests
         }
     }
 
+    /// <summary>Two network devices with a cable; the frames of one go to the memory of the scenario's host.</summary>
+    private abstract class NetScenario : DeviceScenario<VirtioHost>
+    {
+        private readonly NetDriver _sender;
+
+        protected NetScenario(bool packed = false)
+            : this(NetDriver.MakePair(), packed)
+        {
+        }
+
+        private NetScenario((VirtioNet First, VirtioNet Second) pair, bool packed)
+            : this(pair.First, new NetDriver(pair.Second, NetDriver.Merge, packed), packed)
+        {
+        }
+
+        private NetScenario(VirtioNet sender, NetDriver receiver, bool packed)
+            : base(receiver.Host)
+        {
+            Receiver = receiver;
+            _sender = new(sender, packed: packed);
+            Receiver.Post(Data, 128);
+            Receiver.Post(Data + 2048, 2048);
+            Receiver.Receiver.Kick();
+            _sender.Put(NetDriver.Frame(NetDriver.Broadcast, 200));
+        }
+
+        protected NetDriver Receiver { get; }
+
+        protected VirtioNet SendingDevice => _sender.Device;
+
+        protected void AddSender() => AddThread("send", _sender.Transmitter.Kick);
+
+        protected void CheckThatItWorks()
+        {
+            Permit();
+            Host.SetCommand(6);
+            using NetDriver again = new(Receiver.Device);
+            again.Post(1);
+            _sender.Transmitter.Take().Count.ShouldBe(1);
+            _sender.Send(NetDriver.Frame(NetDriver.Broadcast));
+            _ = again.Take().ShouldHaveSingleItem();
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            _sender.Dispose();
+            base.Dispose(disposing);
+        }
+    }
+
+    private sealed class FrameAgainstFunctionReset : NetScenario
+    {
+        public FrameAgainstFunctionReset()
+        {
+            AddSender();
+            AddFunctionReset();
+        }
+
+        public override void CheckAtEnd() => CheckThatItWorks();
+    }
+
+    private sealed class FrameAgainstTheEnd : NetScenario
+    {
+        public FrameAgainstTheEnd()
+        {
+            AddSender();
+            AddClose();
+        }
+    }
+
+    private sealed class FrameAgainstUnmap : NetScenario
+    {
+        public FrameAgainstUnmap(bool packed)
+            : base(packed)
+        {
+            AddSender();
+            AddUnmap();
+        }
+
+        public override void CheckAtEnd()
+        {
+            CheckThatNothingLanded();
+            (Receiver.Device.Counts.Received + Receiver.Device.Counts.NotReceived).ShouldBe(1);
+            Host.Status.ShouldBe((VirtioStatus)15);
+        }
+    }
+
+    private sealed class FramesBothWays : NetScenario
+    {
+        public FramesBothWays()
+        {
+            Receiver.Put(NetDriver.Frame(NetDriver.Broadcast, 100));
+            AddSender();
+            AddThread("answer", Receiver.Transmitter.Kick);
+        }
+
+        public override void CheckAtEnd()
+        {
+            Receiver.Take().ShouldHaveSingleItem().Frame.Length.ShouldBe(200);
+            SendingDevice.Counts.Sent.ShouldBe(1);
+            Receiver.Device.Counts.Sent.ShouldBe(1);
+        }
+    }
+
+    private sealed class FrameAgainstTheEndOfItsSender : NetScenario
+    {
+        public FrameAgainstTheEndOfItsSender()
+        {
+            Receiver.Put(NetDriver.Frame(NetDriver.Broadcast, 100));
+            AddThread("answer", Receiver.Transmitter.Kick);
+            AddThread("end", SendingDevice.Dispose);
+        }
+
+        public override void CheckAtEnd()
+        {
+            Receiver.Device.IsLinkUp.ShouldBeFalse();
+            Receiver.Transmitter.Take().Count.ShouldBe(1);
+        }
+    }
+
+    [Fact]
+    public void No_frame_lands_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new FrameAgainstFunctionReset());
+
+    [Fact]
+    public void No_frame_lands_after_the_last_close() => DeviceSchedules.Holds(static () => new FrameAgainstTheEnd());
+
+    [Fact]
+    public void No_byte_of_a_frame_lands_after_its_mapping_went() => DeviceSchedules.Holds(static () => new FrameAgainstUnmap(false));
+
+    [Fact]
+    public void No_byte_of_a_frame_lands_after_its_mapping_went_with_a_packed_ring() => DeviceSchedules.Holds(static () => new FrameAgainstUnmap(true));
+
+    [Fact]
+    public void Frames_that_cross_each_other_arrive() => DeviceSchedules.Holds(static () => new FramesBothWays());
+
+    [Fact]
+    public void A_device_that_ends_takes_the_link_from_its_peer_in_every_order() => DeviceSchedules.Holds(static () => new FrameAgainstTheEndOfItsSender());
+
     [Fact]
     public void No_DMA_leaves_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new NotificationAgainstFunctionReset());
 

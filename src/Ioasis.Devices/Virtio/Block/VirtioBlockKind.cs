@@ -22,7 +22,7 @@ public static class VirtioBlockKind
         ],
         Create);
 
-    private static VirtioBlock Create(DeviceSettings settings) => new(new VirtioBlockOptions
+    private static VirtioBlock Create(DeviceSettings settings) => new(VirtioOptions.Read(settings, new VirtioBlockOptions
     {
         File = settings.Text("file"),
         Size = settings.Size("size", 0, 512, 1L << 46),
@@ -34,12 +34,5 @@ public static class VirtioBlockKind
         Serial = settings.Text("serial") ?? "IOASIS0001",
         WriteCache = settings.Switch("cache", true),
         Discard = settings.Switch("discard", true),
-        QueueSize = (int)settings.Number("entries", 256, 4, 32768),
-        Vectors = (int)settings.Number("vectors", 0, 1, 2048),
-        Packed = settings.Switch("packed", true),
-        Indirect = settings.Switch("indirect", true),
-        EventIndex = settings.Switch("event-index", true),
-        InOrder = settings.Switch("in-order", false),
-        NotificationData = settings.Switch("notification-data", true),
-    });
+    }));
 }

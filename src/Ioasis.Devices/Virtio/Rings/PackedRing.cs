@@ -8,6 +8,7 @@ internal sealed class PackedRing(VirtioDevice device, VirtioQueue queue, VirtioF
 {
     private const ushort Available = 1 << 7;
     private const ushort Used = 1 << 15;
+    private const string CannotWrite = "the descriptor ring cannot be written";
     private const ushort EventsOff = 1;
     private const ushort EventsAtDescriptor = 2;
 
@@ -19,6 +20,9 @@ internal sealed class PackedRing(VirtioDevice device, VirtioQueue queue, VirtioF
     private int _usedNext;
     private bool _usedWrap = true;
     private int _unsignalled;
+    private ulong _first;
+    private ushort _firstFlags;
+    private bool _isFirstHeld;
 
     /// <inheritdoc/>
     public override RingTake Take(VirtioChain chain)
@@ -66,22 +70,41 @@ internal sealed class PackedRing(VirtioDevice device, VirtioQueue queue, VirtioF
     }
 
     /// <inheritdoc/>
-    public override bool Complete(VirtioChain chain, uint written)
+    public override RingPlace Place => new(_next, _nextWrap);
+
+    /// <inheritdoc/>
+    public override void GoBack(RingPlace place) => (_next, _nextWrap) = (place.Index, place.Lap);
+
+    /// <inheritdoc/>
+    public override bool Use(VirtioChain chain, uint written)
     {
-        // The flags last: with them the descriptor is the driver's.
+        // The flags last: with them the descriptor is the driver's. Those of the first of several come when all others are there.
         Span<byte> words = stackalloc byte[6];
         BinaryPrimitives.WriteUInt32LittleEndian(words, written);
         BinaryPrimitives.WriteUInt16LittleEndian(words[4..], (ushort)chain.Id);
         ulong place = PlaceOf(_usedNext);
         ushort flags = (ushort)((_usedWrap ? Available | Used : 0) | (written > 0 ? Writable : 0));
-        if (!TryWrite(place + 8, words) || !TryWrite16(place + 14, flags))
+        if (!TryWrite(place + 8, words) || (_isFirstHeld && !TryWrite16(place + 14, flags)))
         {
-            return Fail("the descriptor ring cannot be written");
+            return Fail(CannotWrite);
+        }
+
+        if (!_isFirstHeld)
+        {
+            (_first, _firstFlags, _isFirstHeld) = (place + 14, flags, true);
         }
 
         Advance(ref _usedNext, ref _usedWrap, chain.Slots);
         _unsignalled += chain.Slots;
         return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool Publish()
+    {
+        bool isHeld = _isFirstHeld;
+        _isFirstHeld = false;
+        return !isHeld || TryWrite16(_first, _firstFlags) || Fail(CannotWrite);
     }
 
     /// <inheritdoc/>

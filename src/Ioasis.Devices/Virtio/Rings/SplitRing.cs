@@ -14,6 +14,7 @@ internal sealed class SplitRing(VirtioDevice device, VirtioQueue queue, VirtioFe
     private ushort _next;
     private ushort _seen;
     private ushort _usedIndex;
+    private ushort _unpublished;
     private ushort _signalled;
 
     /// <inheritdoc/>
@@ -45,17 +46,32 @@ internal sealed class SplitRing(VirtioDevice device, VirtioQueue queue, VirtioFe
     }
 
     /// <inheritdoc/>
-    public override bool Complete(VirtioChain chain, uint written)
+    public override RingPlace Place => new(_next, false);
+
+    /// <inheritdoc/>
+    public override void GoBack(RingPlace place) => _next = (ushort)place.Index;
+
+    /// <inheritdoc/>
+    public override bool Use(VirtioChain chain, uint written)
     {
         Span<byte> element = stackalloc byte[8];
         BinaryPrimitives.WriteUInt32LittleEndian(element, chain.Id);
         BinaryPrimitives.WriteUInt32LittleEndian(element[4..], written);
-        if (!TryWrite(_used + 4 + (8 * (uint)(_usedIndex % Size)), element))
+        ulong place = _used + 4 + (8 * (uint)((ushort)(_usedIndex + _unpublished) % Size));
+        if (!TryWrite(place, element))
         {
             return Fail("the used ring cannot be written");
         }
 
-        _usedIndex++;
+        _unpublished++;
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool Publish()
+    {
+        _usedIndex += _unpublished;
+        _unpublished = 0;
         return TryWrite16(_used + 2, _usedIndex) || Fail("the used ring cannot be written");
     }
 

@@ -15,6 +15,9 @@ internal enum RingTake
     Broken,
 }
 
+/// <summary>A place in a ring: an index, and the lap for a packed one.</summary>
+internal readonly record struct RingPlace(int Index, bool Lap);
+
 /// <summary>
 /// The device's side of a virtqueue, in one of its two layouts. Nothing in memory is trusted: every walk ends. Not thread-safe; under the
 /// device's lock.
@@ -36,9 +39,19 @@ internal abstract class VirtioRing(VirtioDevice device, int size, VirtioFeatures
     /// <summary>Takes the next buffer.</summary>
     public abstract RingTake Take(VirtioChain chain);
 
-    /// <summary>Gives a buffer back.</summary>
+    /// <summary>The place from which <see cref="Take"/> goes on.</summary>
+    public abstract RingPlace Place { get; }
+
+    /// <summary>Gives buffers back that were taken since a place was noted, as if they had not been: none of them was used meanwhile.</summary>
+    public abstract void GoBack(RingPlace place);
+
+    /// <summary>Says what was written to a buffer. The driver sees it with <see cref="Publish"/>, all since the last one at once.</summary>
     /// <returns>False if the ring is broken.</returns>
-    public abstract bool Complete(VirtioChain chain, uint written);
+    public abstract bool Use(VirtioChain chain, uint written);
+
+    /// <summary>Gives the buffers of <see cref="Use"/> back to the driver.</summary>
+    /// <returns>False if the ring is broken.</returns>
+    public abstract bool Publish();
 
     /// <summary>Asks to be notified of the next buffer, after <see cref="Take"/> found none.</summary>
     /// <param name="hasMore">Whether one has come meanwhile, of which nobody will tell.</param>
