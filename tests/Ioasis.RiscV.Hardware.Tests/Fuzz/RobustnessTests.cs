@@ -2,6 +2,7 @@ using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
+using Ioasis.Testing;
 
 namespace Ioasis.RiscV.Hardware.Tests.Fuzz;
 

@@ -133,7 +133,10 @@ internal sealed class CarrierPool : IDisposable
         }
     }
 
+    // A semaphore of which nobody takes the wait handle has nothing to dispose of, and threads that were cut off may still release it.
+#pragma warning disable CA1001
     private sealed class Carrier
+#pragma warning restore CA1001
     {
         private readonly CarrierPool _pool;
         private readonly SemaphoreSlim _work = new(0);

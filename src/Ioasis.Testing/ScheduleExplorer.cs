@@ -83,7 +83,9 @@ public sealed class ScheduleExplorer : IDisposable
                 failure = RunAndExpand(item, level, levels);
             }
 
-            coverage.Add(new(level, next, items.Count));
+            int repeated = level == 0 && _options.Part != 0 ? 1 : 0;
+            schedules -= repeated;
+            coverage.Add(new(level, next - repeated, items.Count - repeated));
             bool complete = next == items.Count;
             items.Clear();
             if (!complete)
@@ -93,7 +95,7 @@ public sealed class ScheduleExplorer : IDisposable
         }
 
         int threads = 0;
-        for (; random < _options.RandomSchedules && failure is null && !late; random++)
+        for (int index = _options.Part; index < _options.RandomSchedules && failure is null && !late; index += _options.Parts, random++)
         {
             late = watch.Elapsed >= _options.TimeLimit;
             if (late)
@@ -101,14 +103,14 @@ public sealed class ScheduleExplorer : IDisposable
                 break;
             }
 
-            Random seed = new(unchecked((_options.Seed * 1_000_003) + random));
+            Random seed = new(unchecked((_options.Seed * 1_000_003) + index));
             if (threads == 0)
             {
                 using Scenario scenario = _create();
                 threads = scenario.Threads.Count;
             }
 
-            failure = Run(new RandomChooser(seed, threads, 1 + (random % _options.RandomDepth), _longest), trace: true);
+            failure = Run(new RandomChooser(seed, threads, 1 + (index % _options.RandomDepth), _longest), trace: true);
         }
 
         return new()
@@ -142,6 +144,8 @@ public sealed class ScheduleExplorer : IDisposable
                 new(item.Deviations), level, 0, TraceText(), null);
         }
 
+        bool isRoot = item.Deviations.Length == 0;
+        int children = 0;
         int first = 0;
         if (item.Deviations is [.., Deviation last])
         {
@@ -155,7 +159,7 @@ public sealed class ScheduleExplorer : IDisposable
             {
                 int next = BitOperations.TrailingZeroCount(options);
                 int target = level + ((decision.Free >> next & 1) != 0 ? 0 : 1);
-                if (target < levels.Length)
+                if (target < levels.Length && (!isRoot || children++ % _options.Parts == _options.Part))
                 {
                     levels[target].Add(new([.. item.Deviations, decision.AsDeviation(next)]));
                 }

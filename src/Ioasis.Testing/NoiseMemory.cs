@@ -1,13 +1,15 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.RiscV.Hardware.Tests.Fuzz;
+namespace Ioasis.Testing;
 
 /// <summary>
 /// Memory whose content is noise that looks like tables: most doublewords are valid entries that point to each other, so that walks
-/// go deep, meet loops and leave the memory. What is written stays (in a small direct-mapped store). Counts accesses.
+/// go deep, meet loops and leave the memory (tables of RISC-V). What is written stays (in a small direct-mapped store). Counts accesses.
+/// The same seed and the same accesses give the same content.
 /// </summary>
-internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
+/// <param name="seed">Decides the content.</param>
+public sealed class NoiseMemory(ulong seed) : IPhysicalMemory
 {
     private const int SlotsLog2 = 12;
     private readonly (ulong Address, ulong Value)[] _written = new (ulong, ulong)[1 << SlotsLog2];
@@ -15,6 +17,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
     /// <summary>How many accesses there were.</summary>
     public long Accesses { get; private set; }
 
+    /// <inheritdoc/>
     public MemoryStatus Read64(PhysicalAddress address, out ulong value)
     {
         Accesses++;
@@ -22,6 +25,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return Status(address.Value);
     }
 
+    /// <inheritdoc/>
     public MemoryStatus Write64(PhysicalAddress address, ulong value)
     {
         Accesses++;
@@ -34,6 +38,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return status;
     }
 
+    /// <inheritdoc/>
     public MemoryStatus Read32(PhysicalAddress address, out uint value)
     {
         MemoryStatus status = Read64(address, out ulong whole);
@@ -41,12 +46,14 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return status;
     }
 
+    /// <inheritdoc/>
     public MemoryStatus Write32(PhysicalAddress address, uint value)
     {
         int shift = (int)((address.Value & 4) * 8);
         return Write64(address, (Content(address.Value & ~7ul) & ~(0xffff_fffful << shift)) | ((ulong)value << shift));
     }
 
+    /// <inheritdoc/>
     public MemoryStatus Read(PhysicalAddress address, Span<byte> destination)
     {
         MemoryStatus status = MemoryStatus.Success;
@@ -65,6 +72,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return status;
     }
 
+    /// <inheritdoc/>
     public MemoryStatus Write(PhysicalAddress address, ReadOnlySpan<byte> source)
     {
         Accesses++;
@@ -78,6 +86,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return Status(~address.Value);
     }
 
+    /// <inheritdoc/>
     public MemoryStatus CompareExchange64(PhysicalAddress address, ulong expected, ulong desired, out ulong observed)
     {
         Accesses++;
@@ -101,6 +110,7 @@ internal sealed class NoiseMemory(ulong seed) : IPhysicalMemory
         return status;
     }
 
+    /// <inheritdoc/>
     public nint TryGetHostPointer(PhysicalAddress address, ulong length) => 0;
 
     private static ulong Mix(ulong value)

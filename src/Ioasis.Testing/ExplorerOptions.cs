@@ -47,6 +47,15 @@ public sealed record ExplorerOptions
     /// <summary>Longest time without a point before the run counts as hung.</summary>
     public TimeSpan HangTimeout { get; init; } = TimeSpan.FromSeconds(20);
 
+    /// <summary>
+    /// Into how many parts the orders are cut, so that several machines can share them: each order is in exactly one part, by the first
+    /// place at which it departs from the undisturbed run. Budgets are those of a part; only <see cref="RandomSchedules"/> are of all.
+    /// </summary>
+    public int Parts { get; init; } = 1;
+
+    /// <summary>Which part is explored, from 0. Only part 0 counts the undisturbed run, which each part has to make.</summary>
+    public int Part { get; init; }
+
     /// <summary>Most runs for the search of the shortest trace.</summary>
     public int MinimizeSchedules { get; init; } = 3000;
 }

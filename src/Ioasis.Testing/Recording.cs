@@ -6,12 +6,16 @@ namespace Ioasis.Testing;
 /// <summary>Keeps the faults that a driver reports.</summary>
 public sealed class RecordingSink : IIommuFaultSink
 {
+    /// <summary>The faults in their order.</summary>
     public List<IommuFault> Faults { get; } = [];
 
+    /// <summary>How often faults were lost.</summary>
     public int Lost { get; private set; }
 
+    /// <inheritdoc/>
     public void OnFault(in IommuFault fault) => Faults.Add(fault);
 
+    /// <inheritdoc/>
     public void OnFaultsLost() => Lost++;
 }
 
@@ -20,6 +24,7 @@ public sealed class RecordingLogger : ILogger
 {
     private readonly List<(LogLevel Level, string Text)> _lines = [];
 
+    /// <summary>The lines in their order, as they are now.</summary>
     public IReadOnlyList<(LogLevel Level, string Text)> Lines
     {
         get
@@ -31,11 +36,14 @@ public sealed class RecordingLogger : ILogger
         }
     }
 
+    /// <inheritdoc/>
     public IDisposable? BeginScope<TState>(TState state)
         where TState : notnull => null;
 
+    /// <inheritdoc/>
     public bool IsEnabled(LogLevel logLevel) => true;
 
+    /// <inheritdoc/>
     public void Log<TState>(
         LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
@@ -45,5 +53,6 @@ public sealed class RecordingLogger : ILogger
         }
     }
 
+    /// <inheritdoc/>
     public override string ToString() => string.Join('\n', Lines.Select(line => $"{line.Level}: {line.Text}"));
 }

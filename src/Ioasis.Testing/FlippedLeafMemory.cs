@@ -23,8 +23,10 @@ public sealed class FlippedLeafMemory(IPhysicalMemory inner, AddressRange tables
     /// <summary>Whether the bit was flipped yet.</summary>
     public bool HasFlipped => Volatile.Read(ref _leaves) >= leafWrite;
 
+    /// <inheritdoc/>
     public override MemoryStatus Write64(PhysicalAddress address, ulong value) => base.Write64(address, Spoil(address, value));
 
+    /// <inheritdoc/>
     public override MemoryStatus CompareExchange64(PhysicalAddress address, ulong expected, ulong desired, out ulong observed) =>
         base.CompareExchange64(address, expected, Spoil(address, desired), out observed);
 
