@@ -1,8 +1,8 @@
 using Ioasis.Core;
 using Ioasis.Driver.Tests;
-using Ioasis.Driver.Tests.Schedules;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Drivers;
 using Ioasis.Testing;
 
 namespace Ioasis.Mistakes.Tests;

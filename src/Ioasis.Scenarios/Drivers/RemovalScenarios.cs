@@ -4,8 +4,9 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>A device is removed while its domain is unmapped and invalidated and while it does DMA (S4.3).</summary>
 internal sealed class UnplugAgainstInvalidate : DriverScenario

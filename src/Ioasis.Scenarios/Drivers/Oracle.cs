@@ -4,7 +4,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Testing;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// What invariants 1 and 2 come down to for memory: the hardware touches no page that was taken from the device, and no table

@@ -3,8 +3,9 @@ using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// A table page goes with its range while another thread needs one: it may be used again only after the fence (S4.14).

@@ -6,8 +6,9 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// A guest: memory that a second stage maps page by page, tables of its own in that memory, and commands as its driver would

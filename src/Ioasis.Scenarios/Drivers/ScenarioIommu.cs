@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using Ioasis.Core;
 using Ioasis.Intel.Driver;
@@ -5,7 +6,7 @@ using Ioasis.Platform;
 using Ioasis.RiscV.Driver;
 using Ioasis.Testing;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>Which IOMMU a scenario has, and how its driver runs it.</summary>
 public enum IommuKind
@@ -59,6 +60,7 @@ internal abstract class ScenarioIommu
     /// <summary>Bits that make a command's first doubleword one that there is not.</summary>
     public abstract ulong IllegalOpcode { get; }
 
+    [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected abstract Type RegisterOffsets { get; }
 
     public static ScenarioIommu Create(IommuKind kind, string name, ScenarioParts parts) =>

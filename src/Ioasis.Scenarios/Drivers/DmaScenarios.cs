@@ -2,9 +2,10 @@ using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 using Ioasis.Testing;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>A group with a DMA domain, in which every IOVA that comes again can be told from the first.</summary>
 internal abstract class DmaScenario : DriverScenario

@@ -2,8 +2,9 @@ using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>A device is attached to a domain while a page of it is unmapped (S4.7).</summary>
 internal sealed class AttachAgainstUnmap : DriverScenario

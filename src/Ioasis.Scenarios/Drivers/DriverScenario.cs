@@ -3,9 +3,10 @@ using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Scenarios.Checks;
 using Ioasis.Testing;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// Memory, hostile IOMMUs, their drivers and the core, put together anew for each run, with the oracle at every access. Its
@@ -97,7 +98,7 @@ internal abstract class DriverScenario : Scenario
         return device!;
     }
 
-    protected TablePagingDomain NewDomain(IommuDevice device, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
+    protected static TablePagingDomain NewDomain(IommuDevice device, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
     {
         device.Iommu.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
         foreach ((ulong iova, ulong page) in mappings)
@@ -108,10 +109,10 @@ internal abstract class DriverScenario : Scenario
         return (TablePagingDomain)domain!;
     }
 
-    protected TablePagingDomain NewSecondStage(IommuDevice device, params ReadOnlySpan<(ulong Address, ulong Page)> mappings) =>
+    protected static TablePagingDomain NewSecondStage(IommuDevice device, params ReadOnlySpan<(ulong Address, ulong Page)> mappings) =>
         NewDomainWith(device, new() { NestParent = true }, mappings);
 
-    protected TablePagingDomain NewDomainWith(
+    protected static TablePagingDomain NewDomainWith(
         IommuDevice device, PagingDomainOptions options, params ReadOnlySpan<(ulong Iova, ulong Page)> mappings)
     {
         device.Iommu.TryAllocatePagingDomain(device, options, out PagingDomain? domain).ShouldBe(Errno.Success);
@@ -148,7 +149,7 @@ internal abstract class DriverScenario : Scenario
     }
 
     /// <summary>A device that does DMA again and again until it is told to stop, and once more.</summary>
-    protected void DmaUntil(Func<bool> stop, Action access)
+    protected static void DmaUntil(Func<bool> stop, Action access)
     {
         while (!stop())
         {

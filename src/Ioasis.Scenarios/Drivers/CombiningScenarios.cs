@@ -3,8 +3,9 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// Unmaps in two domains, and a detach, meet at the one command queue, so that some may carry out the commands of others: each

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Ioasis.Core;
 using Ioasis.Hardware;
 using Ioasis.Intel.Architecture;
@@ -5,8 +6,9 @@ using Ioasis.Intel.Driver;
 using Ioasis.Intel.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>The VT-d unit of a scenario.</summary>
 internal sealed class VtdScenarioIommu : ScenarioIommu
@@ -66,6 +68,7 @@ internal sealed class VtdScenarioIommu : ScenarioIommu
     // Bits 3:0 and 11:9 are the type.
     public override ulong IllegalOpcode => 0xe0f;
 
+    [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected override Type RegisterOffsets => typeof(RegisterOffset);
 
     public override void HandleFaults() => _driver.HandleInterrupt(0);

@@ -2,7 +2,7 @@ using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Primitives;
 
-namespace Ioasis.Driver.Tests;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>Unmaps that a test expects to succeed.</summary>
 internal static class Unmaps

@@ -5,9 +5,10 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Scenarios.Checks;
 using Ioasis.Testing;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>How a device answers invalidation requests.</summary>
 public enum Answer

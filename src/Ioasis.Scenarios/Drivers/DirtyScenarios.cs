@@ -3,8 +3,9 @@ using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>
 /// Dirty pages are read and made clean while a device writes them: each write is reported by a read that returned after it

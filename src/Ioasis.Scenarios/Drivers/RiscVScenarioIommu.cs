@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Ioasis.Core;
 using Ioasis.Hardware;
 using Ioasis.Platform;
@@ -5,8 +6,9 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Scenarios.Checks;
 
-namespace Ioasis.Driver.Tests.Schedules;
+namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>The RISC-V IOMMU of a scenario: the base format of contexts, one level of directory.</summary>
 internal sealed class RiscVScenarioIommu : ScenarioIommu
@@ -59,6 +61,7 @@ internal sealed class RiscVScenarioIommu : ScenarioIommu
 
     public override ulong IllegalOpcode => CommandBits.OpcodeMask;
 
+    [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected override Type RegisterOffsets => typeof(RegisterOffset);
 
     public override void HandleFaults() => _driver.HandleInterrupt(1);
