@@ -32,7 +32,7 @@ public sealed record Explanation(
         AddressLook look = first.Address is { } address ? AddressLooks.Of(first, address, machine, out words) : AddressLook.Plain;
         IReadOnlyList<IovaHistory> histories = recording is null
             ? []
-            : [.. group.Addresses.Select(a => recording.Find(a, first.Device, first.Time))];
+            : [.. group.Sightings.Select(fault => recording.Find(fault.Address!.Value, fault.Device, fault.Time))];
         Diagnosis diagnosis = new();
         diagnosis.Add(group, look, machine, histories);
         return new(group, look, words, diagnosis.Causes, diagnosis.Tries, histories, snapshot?.Walk(first));

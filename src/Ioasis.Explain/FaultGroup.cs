@@ -4,7 +4,7 @@ namespace Ioasis.Explain;
 public sealed class FaultGroup
 {
     private const int ListedAddresses = 8;
-    private readonly List<ulong> _addresses = [];
+    private readonly List<Fault> _sightings = [];
     private readonly HashSet<ulong> _pages = [];
 
     internal FaultGroup(Fault first) => First = first;
@@ -28,7 +28,10 @@ public sealed class FaultGroup
     public ulong? Highest { get; private set; }
 
     /// <summary>The first different addresses, in their order.</summary>
-    public IReadOnlyList<ulong> Addresses => _addresses;
+    public IReadOnlyList<ulong> Addresses => [.. _sightings.Select(static fault => fault.Address!.Value)];
+
+    /// <summary>The first fault of each of <see cref="Addresses"/>: what was mapped then is what counts, not when the group began.</summary>
+    internal IReadOnlyList<Fault> Sightings => _sightings;
 
     /// <summary>Folds faults.</summary>
     public static IReadOnlyList<FaultGroup> Fold(IEnumerable<Fault> faults)
@@ -60,9 +63,9 @@ public sealed class FaultGroup
         {
             Lowest = Math.Min(Lowest ?? address, address);
             Highest = Math.Max(Highest ?? address, address);
-            if (_pages.Add(address >> 12) && _addresses.Count < ListedAddresses)
+            if (_pages.Add(address >> 12) && _sightings.Count < ListedAddresses)
             {
-                _addresses.Add(address);
+                _sightings.Add(fault);
             }
         }
     }

@@ -61,6 +61,21 @@ public sealed class DiagnosisTests
     }
 
     [Fact]
+    public void Each_address_of_a_flood_is_judged_at_its_own_time_and_each_mistake_is_named()
+    {
+        string log = $"[    2.000000] {Intel("0xffe01000")}\n[    2.500000] {Intel("0xfff00000")}\n[    3.500000] {Intel("0xfff00000")}\n[    3.600000] {Intel("0x12345000")}";
+        Explanation explanation = Explanation.Of(Log(log), new(Recording())).ShouldHaveSingleItem();
+        explanation.Histories.Select(static history => history.Verdict).ShouldBe([HistoryVerdict.PastEnd, HistoryVerdict.Mapped, HistoryVerdict.NeverMapped]);
+        explanation.Causes[0].ShouldContain("went past the end");
+        explanation.Causes[1].ShouldContain("Direction");
+        explanation.Causes[2].ShouldContain("never mapped");
+
+        // Only the time differs.
+        string later = log.Replace("2.500000", "3.400000", StringComparison.Ordinal);
+        Explanation.Of(Log(later), new(Recording()))[0].Histories[1].Verdict.ShouldBe(HistoryVerdict.UseAfterUnmap);
+    }
+
+    [Fact]
     public void A_time_that_the_recording_does_not_cover_is_taken_for_its_end()
     {
         HistoryFinder finder = new(Recording());

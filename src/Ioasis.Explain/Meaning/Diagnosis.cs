@@ -18,9 +18,10 @@ internal sealed class Diagnosis
     public void Add(FaultGroup group, AddressLook look, LogMachine machine, IReadOnlyList<IovaHistory> histories)
     {
         Fault fault = group.First;
-        if (histories.Count > 0)
+        // Faults that the IOMMU reports alike can come from different mistakes.
+        foreach (IovaHistory history in histories.DistinctBy(static history => history.Verdict))
         {
-            ByHistory(fault, histories[0]);
+            ByHistory(fault, history);
         }
 
         ByLook(fault, look);
