@@ -1,5 +1,4 @@
 using Ioasis.Core;
-using Ioasis.Driver.Tests;
 using Ioasis.PageTables;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
