@@ -101,6 +101,26 @@ public sealed class DeviceSettings
             : throw Bad(key, text, most == long.MaxValue ? $"{least} is the least" : $"{least} to {most} are possible");
     }
 
+    /// <summary>Reads a time: a number with us, ms or s behind it, at most a day.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="time">The time.</param>
+    /// <param name="text">The value that it is a part of.</param>
+    /// <exception cref="DeviceSettingException">It is none.</exception>
+    internal static TimeSpan ParseTime(string key, string time, string text)
+    {
+        foreach ((string unit, double milliseconds) in new[] { ("us", 0.001), ("ms", 1.0), ("s", 1000.0) })
+        {
+            if (time.EndsWith(unit, StringComparison.Ordinal)
+                && double.TryParse(time.AsSpan(0, time.Length - unit.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number)
+                && number * milliseconds <= 86_400_000)
+            {
+                return TimeSpan.FromMilliseconds(number * milliseconds);
+            }
+        }
+
+        throw Bad(key, text, "a time such as 500us, 10ms or 2s is expected, at most a day");
+    }
+
     private static IEnumerable<string> Split(string text)
     {
         System.Text.StringBuilder part = new();

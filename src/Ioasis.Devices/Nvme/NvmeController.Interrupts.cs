@@ -80,14 +80,14 @@ public sealed partial class NvmeController
 
     private Outgoing TakeOutgoing()
     {
-        int late = _misbehaviour?.Late.Count ?? 0;
+        int late = _misbehaviour?.LateCount ?? 0;
         if (_raised.Count + late == 0)
         {
             return default;
         }
 
         int[] vectors = System.Buffers.ArrayPool<int>.Shared.Rent(_raised.Count + late);
-        int count = late > 0 ? TakeLate(vectors) : 0;
+        int count = late > 0 ? _misbehaviour!.TakeLate(vectors, Now()) : 0;
         VfioPciInterrupt? kind = Interrupts.Kind;
         foreach (int vector in _raised)
         {
@@ -95,7 +95,7 @@ public sealed partial class NvmeController
             {
                 _heldMessages |= 1u << vector;
             }
-            else if (_misbehaviour is null || !LosesInterrupt(vector))
+            else if (_misbehaviour is null || !Withholds(vector))
             {
                 vectors[count++] = vector;
             }

@@ -253,15 +253,10 @@ public sealed partial class NvmeController
             return;
         }
 
-        long first = long.MaxValue;
+        long first = _misbehaviour.FirstLate;
         foreach (PendingCommand command in _pending)
         {
             first = Math.Min(first, command.DueAt ?? long.MaxValue);
-        }
-
-        foreach ((long dueAt, _) in _misbehaviour.Late)
-        {
-            first = Math.Min(first, dueAt);
         }
 
         if (first == long.MaxValue)

@@ -119,7 +119,7 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
             _ = Interlocked.Decrement(ref _resetsWanted);
             ResetAll();
             _isHung = false;
-            StrayAfterReset();
+            _misbehaviour?.StrayAfterReset(((INvmeBus)this).Write);
             outgoing = EndWork();
         }
 
@@ -304,7 +304,7 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
         {
             ResetController();
             Volatile.Write(ref _configuration, value);
-            StrayAfterReset();
+            _misbehaviour?.StrayAfterReset(((INvmeBus)this).Write);
         }
         else
         {
@@ -363,8 +363,8 @@ public sealed partial class NvmeController : PciDevice, INvmeBus
         Array.Clear(_completion);
         _ready.Clear();
         _headChecks.Clear();
-        _misbehaviour?.Held.Clear();
-        _misbehaviour?.Late.Clear();
+        _heldCompletions.Clear();
+        _misbehaviour?.ForgetLate();
         _pending.Clear();
         _pendingFetches.Clear();
         _shadowDoorbells = 0;

@@ -162,6 +162,11 @@ public abstract partial class VirtioDevice
     // Bits can be set one after the other; only 0 clears them, and is done when it reads 0.
     private void WriteStatus(VirtioStatus value)
     {
+        if (Volatile.Read(ref _isHung))
+        {
+            return;
+        }
+
         if (value == VirtioStatus.None)
         {
             Volatile.Write(ref _resetPosted, true);

@@ -21,7 +21,7 @@ public abstract partial class VirtioDevice
     protected internal override bool LookAtRegisters(int bar, MappedRegisters registers)
     {
         bool found = false;
-        for (int i = 0; bar == 0 && i < _queues.Length; i++)
+        for (int i = 0; bar == 0 && !_isGone && i < _queues.Length; i++)
         {
             if (registers.Read32(PlaceOf(i)) != NotWritten)
             {

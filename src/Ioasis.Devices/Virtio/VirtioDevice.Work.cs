@@ -102,8 +102,10 @@ public abstract partial class VirtioDevice
 
     /// <summary>Says what was written to a buffer; the driver sees it with <see cref="Publish"/>.</summary>
     /// <returns>False if the queue is broken: the device needs a reset then.</returns>
-    private protected bool Use(VirtioQueue queue, VirtioChain chain, long written) =>
-        queue.Ring is { } ring && CanWork && (ring.Use(chain, (uint)Math.Min(written, uint.MaxValue)) || Break(ring));
+    private protected bool Use(VirtioQueue queue, VirtioChain chain, long written) => Use(queue, chain.Id, chain.Slots, written);
+
+    private bool Use(VirtioQueue queue, uint id, int slots, long written) =>
+        queue.Ring is { } ring && CanWork && (ring.Use(id, slots, (uint)Math.Min(written, uint.MaxValue)) || Break(ring));
 
     /// <summary>Gives buffers back that were used, all at once.</summary>
     /// <returns>False if the queue is broken: the device needs a reset then.</returns>
@@ -195,6 +197,7 @@ public abstract partial class VirtioDevice
             if (Volatile.Read(ref _resetPosted))
             {
                 ResetAll();
+                _misbehaver?.StrayAfterReset(StrayTo);
             }
 
             ResetQueues();
@@ -203,6 +206,7 @@ public abstract partial class VirtioDevice
                 return true;
             }
 
+            ServeDelayed();
             bool found = false;
             foreach (VirtioQueue queue in _queues)
             {
@@ -221,7 +225,7 @@ public abstract partial class VirtioDevice
                 }
             }
 
-            if (!found && Volatile.Read(ref _hasWork) == 0)
+            if (!found && Volatile.Read(ref _hasWork) == 0 && !ReleaseHeld())
             {
                 return true;
             }
@@ -242,6 +246,7 @@ public abstract partial class VirtioDevice
                 continue;
             }
 
+            ForgetHeld(queue);
             using (_registers.Acquire())
             {
                 queue.Reset();
@@ -280,15 +285,25 @@ public abstract partial class VirtioDevice
             Raise(vector, ConfigurationInterrupt);
         }
 
-        if (_raised.Count == 0)
+        int late = _misbehaver?.LateCount ?? 0;
+        if (_raised.Count + late == 0)
         {
+            SetTimer();
             return default;
         }
 
-        int[] vectors = ArrayPool<int>.Shared.Rent(_raised.Count);
-        _raised.CopyTo(vectors);
-        int count = _raised.Count;
+        int[] vectors = ArrayPool<int>.Shared.Rent(_raised.Count + late);
+        int count = late > 0 ? _misbehaver!.TakeLate(vectors, Now()) : 0;
+        foreach (int raised in _raised)
+        {
+            if (_misbehaver is null || !_misbehaver.Withholds(raised, After))
+            {
+                vectors[count++] = raised;
+            }
+        }
+
         _raised.Clear();
+        SetTimer();
         return new(vectors, count);
     }
 

@@ -24,6 +24,7 @@ public abstract partial class VirtioDevice : PciDevice
     private readonly VirtioQueue[] _queues;
     private readonly byte[] _configuration;
     private readonly VirtioFeatures _offered;
+    private readonly VirtioOptions _options;
     private VirtioFeatures _accepted;
     private VirtioStatus _status;
     private uint _deviceFeatureSelect;
@@ -49,6 +50,8 @@ public abstract partial class VirtioDevice : PciDevice
     {
         _queues = [.. Enumerable.Range(0, queues).Select(index => new VirtioQueue(index, (ushort)options.QueueSize))];
         _configuration = configuration;
+        _options = options;
+        _misbehaver = options.Misbehaviour is { } wrong ? new(wrong) : null;
         _offered = options.Offered | (VirtioFeatures)features;
     }
 
@@ -81,7 +84,7 @@ public abstract partial class VirtioDevice : PciDevice
 
     /// <summary>Whether the queues are served, and no reset waits.</summary>
     private protected bool CanWork =>
-        !IsStopping && IsBusMaster && HasDriver;
+        !IsStopping && !_isGone && !_isHung && IsBusMaster && HasDriver;
 
     /// <summary>Whether a driver is ready. Without a lock, for what comes from outside.</summary>
     private protected bool HasDriver => (_status & (VirtioStatus.DriverOk | VirtioStatus.NeedsReset)) == VirtioStatus.DriverOk;
@@ -91,6 +94,11 @@ public abstract partial class VirtioDevice : PciDevice
     /// <inheritdoc/>
     protected override ulong ReadRegister(int bar, ulong offset, int size)
     {
+        if (Volatile.Read(ref _isGone))
+        {
+            return ulong.MaxValue;
+        }
+
         if (bar != 0)
         {
             return 0;
@@ -126,7 +134,7 @@ public abstract partial class VirtioDevice : PciDevice
     /// <inheritdoc/>
     protected override void WriteRegister(int bar, ulong offset, int size, ulong value)
     {
-        if (bar != 0)
+        if (bar != 0 || Volatile.Read(ref _isGone))
         {
             return;
         }
@@ -167,6 +175,8 @@ public abstract partial class VirtioDevice : PciDevice
         {
             _ = Interlocked.Decrement(ref _resetsWanted);
             ResetAll();
+            Volatile.Write(ref _isHung, false);
+            _misbehaver?.StrayAfterReset(StrayTo);
         }
 
         ShowLine();
@@ -181,6 +191,7 @@ public abstract partial class VirtioDevice : PciDevice
         using (_work.Acquire())
         {
             ResetAll();
+            _timer?.Dispose();
             End();
         }
     }
@@ -272,6 +283,7 @@ public abstract partial class VirtioDevice : PciDevice
         }
 
         _raised.Clear();
+        ForgetHeld(null);
     }
 
     private static PciDeviceDescription Describe(VirtioOptions options, ushort type, uint classCode, int queues, int configuration)

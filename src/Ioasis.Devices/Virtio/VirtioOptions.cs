@@ -26,6 +26,12 @@ public record VirtioOptions
     /// <summary>Whether it offers notifications that carry data.</summary>
     public bool NotificationData { get; init; } = true;
 
+    /// <summary>How it misbehaves; null for a device that behaves.</summary>
+    public VirtioMisbehaviour? Misbehaviour { get; init; }
+
+    /// <summary>The clock of what is late on request.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
     /// <summary>The features that follow.</summary>
     internal VirtioFeatures Offered =>
         VirtioFeatures.Version1

@@ -23,7 +23,7 @@ public sealed class VirtioBlock : VirtioDevice
 
     private readonly VirtioBlockOptions _options;
     private readonly BlockStore _store;
-    private readonly VirtioChain _chain;
+    private VirtioChain _chain;
     private readonly int _segments;
 
     /// <summary>Makes a disk that is in no machine yet.</summary>
@@ -108,7 +108,16 @@ public sealed class VirtioBlock : VirtioDevice
                 return false;
             }
 
-            if (!TryExecute(_chain, out long written) || !Complete(queue, _chain, written))
+            if (!Begin() || !TryReadHeader(_chain, out Request type, out ulong sector))
+            {
+                return false;
+            }
+
+            if (IsPutOff(queue, _chain, OperationOf(type)))
+            {
+                _chain = new(this);
+            }
+            else if (!TryExecute(queue, _chain, type, sector))
             {
                 return false;
             }
@@ -117,10 +126,19 @@ public sealed class VirtioBlock : VirtioDevice
         return true;
     }
 
-    // Returns false if the request has no form that could be answered: the device needs a reset then, or is in one.
-    private bool TryExecute(VirtioChain chain, out long written)
+    /// <inheritdoc/>
+    private protected override void ServeLate(VirtioQueue queue, VirtioChain chain)
     {
-        written = 0;
+        if (TryReadHeader(chain, out Request type, out ulong sector))
+        {
+            _ = TryExecute(queue, chain, type, sector);
+        }
+    }
+
+    // Returns false if the request has no form that could be answered: the device needs a reset then, or is in one.
+    private bool TryReadHeader(VirtioChain chain, out Request type, out ulong sector)
+    {
+        (type, sector) = (0, 0);
         if (chain.ReadableBytes < HeaderSize || chain.WritableBytes < 1)
         {
             NeedReset($"a request with {chain.ReadableBytes} bytes to read and {chain.WritableBytes} to write: 16 and 1 are the least");
@@ -134,21 +152,64 @@ public sealed class VirtioBlock : VirtioDevice
             return false;
         }
 
-        uint type = BinaryPrimitives.ReadUInt32LittleEndian(header);
-        ulong sector = BinaryPrimitives.ReadUInt64LittleEndian(header[8..]);
-        Answer answer = Execute((Request)type, sector, chain, out written);
+        type = (Request)BinaryPrimitives.ReadUInt32LittleEndian(header);
+        sector = BinaryPrimitives.ReadUInt64LittleEndian(header[8..]);
+        return true;
+    }
+
+    private bool TryExecute(VirtioQueue queue, VirtioChain chain, Request type, ulong sector)
+    {
+        long written = 0;
+        Answer answer = FailureOf(chain, type, sector) ?? Execute(type, sector, chain, out written);
         long last = chain.WritableBytes - 1;
 
         // Bytes written count from the first on, without a gap; the status is the last.
         written = written == last ? chain.WritableBytes : written;
         if (chain.Write(last, [(byte)answer]))
         {
-            return true;
+            return Finish(queue, chain, written);
         }
 
         NeedReset("the status of a request cannot be written");
         return false;
     }
+
+    private Answer? FailureOf(VirtioChain chain, Request type, ulong sector)
+    {
+        if (Wrong is not { } wrong)
+        {
+            return null;
+        }
+
+        ulong sectors = (ulong)(type switch
+        {
+            Request.In => chain.WritableBytes - 1,
+            Request.Out => chain.ReadableBytes - HeaderSize,
+            _ => 0,
+        }) / Sector;
+        foreach (VirtioFailure failure in _options.Misbehaviour!.Failures)
+        {
+            bool touches = failure.Sector is not { } bad || (bad >= sector && bad - sector < sectors);
+            if (touches && (failure.Operation == VirtioOperation.Any || failure.Operation == OperationOf(type)))
+            {
+                wrong.Note($"{OperationOf(type)} at sector {sector} failed with {failure.Value}");
+                return (Answer)failure.Value;
+            }
+        }
+
+        return null;
+    }
+
+    private static VirtioOperation OperationOf(Request type) => type switch
+    {
+        Request.In => VirtioOperation.Read,
+        Request.Out => VirtioOperation.Write,
+        Request.Flush => VirtioOperation.Flush,
+        Request.GetId => VirtioOperation.GetId,
+        Request.Discard => VirtioOperation.Discard,
+        Request.WriteZeroes => VirtioOperation.WriteZeroes,
+        _ => VirtioOperation.Any,
+    };
 
     private Answer Execute(Request type, ulong sector, VirtioChain chain, out long written)
     {

@@ -19,6 +19,7 @@ public static class VirtioBlockKind
             new("cache", "on or off: a write cache that can be flushed and turned off; on as is"),
             new("discard", "on or off: discard and write zeroes; on as is"),
             .. VirtioOptions.Keys,
+            .. VirtioMisbehaviourText.DiskKeys,
         ],
         Create);
 
@@ -34,5 +35,6 @@ public static class VirtioBlockKind
         Serial = settings.Text("serial") ?? "IOASIS0001",
         WriteCache = settings.Switch("cache", true),
         Discard = settings.Switch("discard", true),
+        Misbehaviour = VirtioMisbehaviourText.ReadDisk(settings),
     }));
 }

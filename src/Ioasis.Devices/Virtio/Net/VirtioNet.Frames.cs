@@ -12,7 +12,7 @@ namespace Ioasis.Devices.Virtio;
 public sealed partial class VirtioNet
 {
     // A frame in a buffer of the pool.
-    private readonly record struct Frame(byte[] Buffer, int Length, bool IsVerified)
+    private readonly record struct Frame(byte[] Buffer, int Length, bool IsVerified, long DueAt)
     {
         public ReadOnlySpan<byte> Span => Buffer.AsSpan(0, Length);
     }
@@ -26,7 +26,10 @@ public sealed partial class VirtioNet
 
     private readonly IoLock _waitingLock = new();
     private readonly Queue<Frame>[] _waiting;
-    private readonly VirtioChain _chain;
+
+    // Of each pair, when the first frame is due that came too early; under the lock of the work.
+    private readonly long[] _dueAt;
+    private VirtioChain _chain;
     private readonly List<VirtioChain> _buffers = [];
     private byte[] _frame = [];
     private int _waitingFrames;
@@ -64,7 +67,8 @@ public sealed partial class VirtioNet
 
             byte[] buffer = ArrayPool<byte>.Shared.Rent(frame.Length);
             frame.CopyTo(buffer);
-            _waiting[pair].Enqueue(new(buffer, frame.Length, isVerified));
+            TimeSpan delay = _options.Misbehaviour?.DelayOf(VirtioOperation.Receive) ?? TimeSpan.Zero;
+            _waiting[pair].Enqueue(new(buffer, frame.Length, isVerified, delay == TimeSpan.Zero ? 0 : After(delay)));
             _waitingFrames++;
             _waitingBytes += frame.Length;
         }
@@ -88,15 +92,54 @@ public sealed partial class VirtioNet
                 return false;
             }
 
-            bool isSent = TrySend(_chain);
-            _ = Interlocked.Increment(ref isSent ? ref _sent : ref _notSent);
-            if (!Complete(queue, _chain, 0))
+            if (!Begin())
+            {
+                return false;
+            }
+
+            if (IsPutOff(queue, _chain, VirtioOperation.Send))
+            {
+                _chain = new(this);
+            }
+            else if (!Send(queue, _chain))
             {
                 return false;
             }
         }
 
         return true;
+    }
+
+    /// <inheritdoc/>
+    private protected override void ServeLate(VirtioQueue queue, VirtioChain chain) => _ = Send(queue, chain);
+
+    /// <inheritdoc/>
+    private protected override long NextDue => _dueAt.Min();
+
+    private bool Send(VirtioQueue queue, VirtioChain chain)
+    {
+        bool isSent = !IsLost(VirtioOperation.Send) && TrySend(chain);
+        _ = Interlocked.Increment(ref isSent ? ref _sent : ref _notSent);
+        return Finish(queue, chain, 0);
+    }
+
+    private bool IsLost(VirtioOperation operation)
+    {
+        if (Wrong is not { } wrong)
+        {
+            return false;
+        }
+
+        foreach (VirtioFailure failure in _options.Misbehaviour!.Failures)
+        {
+            if ((failure.Operation == VirtioOperation.Any || failure.Operation == operation) && wrong.Happens(failure.Value))
+            {
+                wrong.Note($"{operation}: a frame was lost");
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private bool TrySend(VirtioChain chain)
@@ -140,8 +183,15 @@ public sealed partial class VirtioNet
         int pair = queue.Index / 2;
         for (int i = 0; i < FramesAtATime; i++)
         {
+            _dueAt[pair] = long.MaxValue;
             if (!TryPeek(pair, out Frame frame))
             {
+                return false;
+            }
+
+            if (frame.DueAt != 0 && frame.DueAt > Now())
+            {
+                _dueAt[pair] = frame.DueAt;
                 return false;
             }
 
@@ -205,6 +255,13 @@ public sealed partial class VirtioNet
             room += _buffers[count].WritableBytes;
         }
 
+        bool isBegun = Begin();
+        if (!isBegun || IsLost(VirtioOperation.Receive))
+        {
+            ring.GoBack(place);
+            return isBegun ? Delivery.Lost : Delivery.NoBuffers;
+        }
+
         return Fill(queue, frame, count);
     }
 
@@ -230,7 +287,35 @@ public sealed partial class VirtioNet
             }
         }
 
-        return !Publish(queue) ? Delivery.NoBuffers : isWritten ? Delivery.Done : Delivery.Lost;
+        if (!Publish(queue))
+        {
+            return Delivery.NoBuffers;
+        }
+
+        if (isWritten && Wrong is { } wrong)
+        {
+            Stray(_buffers[0]);
+            for (int again = wrong.Times("a received frame"); again > 1 && UseAgain(queue, count, HeaderSize + frame.Length); again--)
+            {
+            }
+        }
+
+        return isWritten ? Delivery.Done : Delivery.Lost;
+    }
+
+    private bool UseAgain(VirtioQueue queue, int count, long length)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            if (!Use(queue, _buffers[i], Math.Min(length, _buffers[i].WritableBytes)))
+            {
+                return false;
+            }
+
+            length -= _buffers[i].WritableBytes;
+        }
+
+        return Publish(queue);
     }
 
     private bool TryPeek(int pair, out Frame frame)
@@ -259,6 +344,7 @@ public sealed partial class VirtioNet
 
     private void Forget()
     {
+        Array.Fill(_dueAt, long.MaxValue);
         using (_waitingLock.Acquire())
         {
             foreach (Queue<Frame> queue in _waiting)

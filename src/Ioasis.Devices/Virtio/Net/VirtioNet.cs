@@ -42,6 +42,7 @@ public sealed partial class VirtioNet : VirtioDevice, IPeeredDevice, INetworkPor
         _ownAddress = address;
         _filterAddress = address;
         _waiting = [.. Enumerable.Range(0, options.QueuePairs).Select(static _ => new Queue<Frame>())];
+        _dueAt = [.. Enumerable.Repeat(long.MaxValue, options.QueuePairs)];
         _chain = new(this);
         if (options.Link is { } link)
         {

@@ -25,6 +25,7 @@ public static class VirtioNetKind
             new("mergeable", "on or off: a frame may be spread over receive buffers; on as is"),
             new("control", "on or off: it has a control queue; on as is"),
             .. VirtioOptions.Keys,
+            .. VirtioMisbehaviourText.NetworkKeys,
         ],
         Create);
 
@@ -41,6 +42,7 @@ public static class VirtioNetKind
             Checksums = settings.Switch("checksums", true),
             MergeableBuffers = settings.Switch("mergeable", true),
             ControlQueue = settings.Switch("control", true),
+            Misbehaviour = VirtioMisbehaviourText.ReadNetwork(settings),
         });
         string[] cables = [.. s_cables.Where(settings.Has)];
         if (cables.Length > 1)

@@ -76,12 +76,12 @@ internal sealed class PackedRing(VirtioDevice device, VirtioQueue queue, VirtioF
     public override void GoBack(RingPlace place) => (_next, _nextWrap) = (place.Index, place.Lap);
 
     /// <inheritdoc/>
-    public override bool Use(VirtioChain chain, uint written)
+    public override bool Use(uint id, int slots, uint written)
     {
         // The flags last: with them the descriptor is the driver's. Those of the first of several come when all others are there.
         Span<byte> words = stackalloc byte[6];
         BinaryPrimitives.WriteUInt32LittleEndian(words, written);
-        BinaryPrimitives.WriteUInt16LittleEndian(words[4..], (ushort)chain.Id);
+        BinaryPrimitives.WriteUInt16LittleEndian(words[4..], (ushort)id);
         ulong place = PlaceOf(_usedNext);
         ushort flags = (ushort)((_usedWrap ? Available | Used : 0) | (written > 0 ? Writable : 0));
         if (!TryWrite(place + 8, words) || (_isFirstHeld && !TryWrite16(place + 14, flags)))
@@ -94,8 +94,8 @@ internal sealed class PackedRing(VirtioDevice device, VirtioQueue queue, VirtioF
             (_first, _firstFlags, _isFirstHeld) = (place + 14, flags, true);
         }
 
-        Advance(ref _usedNext, ref _usedWrap, chain.Slots);
-        _unsignalled += chain.Slots;
+        Advance(ref _usedNext, ref _usedWrap, slots);
+        _unsignalled += slots;
         return true;
     }
 

@@ -52,10 +52,10 @@ internal sealed class SplitRing(VirtioDevice device, VirtioQueue queue, VirtioFe
     public override void GoBack(RingPlace place) => _next = (ushort)place.Index;
 
     /// <inheritdoc/>
-    public override bool Use(VirtioChain chain, uint written)
+    public override bool Use(uint id, int slots, uint written)
     {
         Span<byte> element = stackalloc byte[8];
-        BinaryPrimitives.WriteUInt32LittleEndian(element, chain.Id);
+        BinaryPrimitives.WriteUInt32LittleEndian(element, id);
         BinaryPrimitives.WriteUInt32LittleEndian(element[4..], written);
         ulong place = _used + 4 + (8 * (uint)((ushort)(_usedIndex + _unpublished) % Size));
         if (!TryWrite(place, element))

@@ -30,6 +30,9 @@ internal sealed class VirtioChain(VirtioDevice device)
     /// <summary>Bytes of the longest piece.</summary>
     public uint LongestPiece { get; private set; }
 
+    /// <summary>The first address that the device writes; null if there is none.</summary>
+    public ulong? FirstWritable => _count > _readable ? _pieces[_readable].Address : null;
+
     /// <summary>Empties it.</summary>
     public void Clear()
     {

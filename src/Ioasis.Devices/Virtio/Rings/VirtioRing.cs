@@ -45,9 +45,9 @@ internal abstract class VirtioRing(VirtioDevice device, int size, VirtioFeatures
     /// <summary>Gives buffers back that were taken since a place was noted, as if they had not been: none of them was used meanwhile.</summary>
     public abstract void GoBack(RingPlace place);
 
-    /// <summary>Says what was written to a buffer. The driver sees it with <see cref="Publish"/>, all since the last one at once.</summary>
+    /// <summary>Says what was written to a buffer, by its number and the descriptors of the ring that it takes. The driver sees it with <see cref="Publish"/>, all since the last one at once.</summary>
     /// <returns>False if the ring is broken.</returns>
-    public abstract bool Use(VirtioChain chain, uint written);
+    public abstract bool Use(uint id, int slots, uint written);
 
     /// <summary>Gives the buffers of <see cref="Use"/> back to the driver.</summary>
     /// <returns>False if the ring is broken.</returns>
