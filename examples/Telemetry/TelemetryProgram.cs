@@ -1,3 +1,4 @@
+using System.Globalization;
 using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Embedded;
@@ -21,7 +22,7 @@ public static class TelemetryProgram
     public static async Task<int> Main(string[] args)
     {
         ArgumentNullException.ThrowIfNull(args);
-        int rounds = args.Length > 0 && int.TryParse(args[0], out int asked) ? asked : 1;
+        int rounds = args.Length > 0 && int.TryParse(args[0], CultureInfo.InvariantCulture, out int asked) ? asked : 1;
         bool hasCollector = Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT") is { Length: > 0 };
         MeterProviderBuilder meters = Sdk.CreateMeterProviderBuilder().AddMeter(IoasisTelemetry.Name);
         using MeterProvider measurements = (hasCollector ? meters.AddOtlpExporter() : meters.AddConsoleExporter()).Build();

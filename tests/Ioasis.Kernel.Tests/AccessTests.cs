@@ -239,7 +239,7 @@ public sealed class AccessTests
             }
 
             Interlocked.Decrement(ref left);
-        }))];
+        }, TestContext.Current.CancellationToken))];
         Task mapping = Task.Run(() =>
         {
             while (Volatile.Read(ref left) > 0)
@@ -250,7 +250,7 @@ public sealed class AccessTests
                     world.Rig.Unmap(world.Fd, space, Iova, 4 * Page, out _).ShouldBe(0);
                 }
             }
-        });
+        }, TestContext.Current.CancellationToken);
         await Task.WhenAll([.. pinning, mapping]);
         users.ShouldAllBe(static user => user.Pinned.Count == 0);
         world.Rig.Memory.PinnedPages.ShouldBe(0);

@@ -75,7 +75,7 @@ internal abstract class GuestFirstStage
         public override ulong Leaf(ulong address) => (address >> 2) | 0xd7;
 
         public override HardwarePageTable Allocate(
-            IommuFd iommu, VfioDevice device, HardwarePageTable parent, ulong root, HwptAllocFlags flags)
+            IommuFd iommu, VfioDevice device, HardwarePageTable parent, ulong root, HwptAllocFlags flags = HwptAllocFlags.None)
         {
             IommuHwptRiscV data = new() { TranslationAttributes = Pscid << 12, FirstStageContext = (8ul << 60) | (root >> 12) };
             return iommu.AllocateNestedPageTable(device, parent, RiscVUapi.HwptDataType, data, flags: flags);
@@ -109,7 +109,7 @@ internal abstract class GuestFirstStage
         public override ulong Leaf(ulong address) => address | Used;
 
         public override HardwarePageTable Allocate(
-            IommuFd iommu, VfioDevice device, HardwarePageTable parent, ulong root, HwptAllocFlags flags)
+            IommuFd iommu, VfioDevice device, HardwarePageTable parent, ulong root, HwptAllocFlags flags = HwptAllocFlags.None)
         {
             IommuHwptVtdS1 data = new() { PageTableAddress = root, AddressWidth = 48 };
             return iommu.AllocateNestedPageTable(device, parent, VtdUapi.HwptDataType, data, flags: flags);
