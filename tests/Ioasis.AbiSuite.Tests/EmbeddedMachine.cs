@@ -21,10 +21,18 @@ internal sealed class EmbeddedMachine : IDisposable
 
     /// <summary>Makes it with an IOMMU of a kind.</summary>
     public EmbeddedMachine(string iommu = RiscVIommuSlot.KindName)
+        : this(SlotOf(iommu), new(1ul << 39, (1ul << 47) - 1))
     {
-        Platform = new(new() { Iommus = [SlotOf(iommu)] });
-        EmbeddedEndpoint first = Add(_firstEdu, 1);
-        EmbeddedEndpoint second = Add(_secondEdu, 2);
+    }
+
+    /// <summary>Makes it with an IOMMU.</summary>
+    /// <param name="slot">The IOMMU.</param>
+    /// <param name="beyond">Addresses that the recorded machine's IOMMU does not reach, and this one does.</param>
+    public EmbeddedMachine(IommuSlot slot, AddressRange? beyond = null)
+    {
+        Platform = new(new() { Iommus = [slot] });
+        EmbeddedEndpoint first = Add(_firstEdu, 1, beyond);
+        EmbeddedEndpoint second = Add(_secondEdu, 2, beyond);
         Target = new(Platform.Kernel)
         {
             DeviceName = first.Device.Name,
@@ -62,8 +70,8 @@ internal sealed class EmbeddedMachine : IDisposable
         },
     };
 
-    private EmbeddedEndpoint Add(EduDevice edu, byte slot) => Platform.AddDevice(
+    private EmbeddedEndpoint Add(EduDevice edu, byte slot, AddressRange? beyond) => Platform.AddDevice(
         edu,
         DeviceId.FromPci(0, 0, slot, 0),
-        new() { ReservedRegions = [new(new AddressRange(1ul << 39, (1ul << 47) - 1), ReservedRegionKind.Reserved)] });
+        new() { ReservedRegions = beyond is { } range ? [new(range, ReservedRegionKind.Reserved)] : [] });
 }

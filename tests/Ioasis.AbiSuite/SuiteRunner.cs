@@ -28,6 +28,9 @@ public static class SuiteRunner
         .. Compatible(ContainerUnmapCases.All),
     ];
 
+    /// <summary>What a monitor asks of VT-d, recorded from guests whose IOMMUs differ.</summary>
+    public static IReadOnlyList<AbiCase> VtdCases { get; } = [.. Ioasis.AbiSuite.Cases.VtdCases.All];
+
     /// <summary>Runs a case.</summary>
     public static CaseRecord Run(AbiCase @case, SuiteTarget target)
     {
