@@ -1,7 +1,6 @@
 using System.Reflection;
 using Ioasis.Core;
 using Ioasis.Primitives;
-using Ioasis.Testing;
 
 namespace Ioasis.Core.Pasids.Tests;
 
