@@ -137,6 +137,8 @@ public sealed class GuestTests
         if (IsAll)
         {
             failures.Add("cmd-ill@400", true, Illegal);
+            failures.Add("cmd-ill@401:50", true, Illegal);
+            failures.Add("cmd-stall@401:2", true, "Hardware error: command execution timeout");
             failures.Add("cmd-to@400", true, "Queue #0 error; fault:0 timeout:1 illegal:0 fence_w_ip:0");
             failures.Add("cmd-mf@400", true, "Queue #0 error; fault:1 timeout:0 illegal:0 fence_w_ip:0");
         }
