@@ -90,6 +90,22 @@ public sealed class KernelProcess : IKernelAbi
         return Add(new MemoryFile(source, address, length));
     }
 
+    /// <summary>Reads the first event of a queue, which stays there.</summary>
+    /// <param name="fd">The queue.</param>
+    /// <param name="destination">Where it goes.</param>
+    /// <returns>Bytes, 0 if there is none; -EOPNOTSUPP if a read of this queue changes it; -EINVAL if it does not fit; -EBADF.</returns>
+    public nint PeekEvent(int fd, Span<byte> destination)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        Errno error = file!.Peek(destination, out int count);
+        file.Dereference();
+        return error == Errno.Success ? count : -(int)error;
+    }
+
     /// <summary>
     /// Gives a device a command of 64 bytes by a deferrable write, as a processor's ENQCMD does: with the PASID that the device is attached
     /// with (<c>VFIO_DEVICE_ATTACH_IOMMUFD_PT</c>, <c>IOASID_DEVICE_ALLOW</c>), the lowest if there are several, whatever the command says.

@@ -237,6 +237,9 @@ public sealed class NestingTests
 
         // Two fit, two were lost at the end: 12, 12 and a bare header with the number of the last.
         byte[] buffer = new byte[100];
+        rig.Kernel.Read(fd, []).ShouldBe(-(int)Errno.InvalidArgument);
+        rig.Kernel.Read(fd, buffer.AsSpan(0, 7)).ShouldBe(-(int)Errno.InvalidArgument);
+        rig.Kernel.Read(fd, buffer.AsSpan(0, 8)).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Kernel.Read(fd, buffer.AsSpan(0, 23)).ShouldBe(12);
         Header(buffer, 0).ShouldBe((VeventFlags.None, 0u));
         buffer[8].ShouldBe((byte)0);
@@ -263,6 +266,42 @@ public sealed class NestingTests
         fake.Raise(RiscVUapi.VeventqType, 1);
         (_, fd) = AllocateEvents(rig, part, RiscVUapi.VeventqType, 1);
         rig.Kernel.Read(fd, buffer).ShouldBe(0);
+    }
+
+    [Fact]
+    public void An_event_that_was_looked_at_stays_and_counts()
+    {
+        using HardwareRig rig = new();
+        uint part = rig.AllocateVirtualIommu(Parent(rig));
+        FakeVirtualIommu fake = rig.Iommu.VirtualIommus[0];
+        (_, int fd) = AllocateEvents(rig, part, RiscVUapi.VeventqType, 2);
+        KernelProcess process = rig.Kernel.FirstProcess;
+        byte[] buffer = new byte[100];
+        process.PeekEvent(fd, buffer).ShouldBe(0);
+        for (byte i = 1; i <= 3; i++)
+        {
+            fake.Raise(RiscVUapi.VeventqType, i, i);
+        }
+
+        process.PeekEvent(fd, buffer.AsSpan(0, 9)).ShouldBe(-(int)Errno.InvalidArgument);
+        for (int i = 0; i < 2; i++)
+        {
+            process.PeekEvent(fd, buffer).ShouldBe(10);
+            (Header(buffer, 0), buffer[9]).ShouldBe(((VeventFlags.None, 0u), (byte)1));
+        }
+
+        // Two fit into the queue, whoever has looked at the first.
+        rig.Kernel.Read(fd, buffer.AsSpan(0, 20)).ShouldBe(20);
+        process.PeekEvent(fd, buffer).ShouldBe(8);
+        Header(buffer, 0).ShouldBe((VeventFlags.LostEvents, 2u));
+        rig.Kernel.Read(fd, buffer).ShouldBe(8);
+        process.PeekEvent(fd, buffer).ShouldBe(0);
+
+        // To read faults is to take them.
+        (_, int faults) = rig.AllocateFaultQueue();
+        process.PeekEvent(faults, buffer).ShouldBe(-(int)Errno.NotSupported);
+        process.PeekEvent(rig.Fd, buffer).ShouldBe(-(int)Errno.NotSupported);
+        process.PeekEvent(99, buffer).ShouldBe(-(int)Errno.BadDescriptor);
     }
 
     [Fact]

@@ -34,15 +34,16 @@ internal static class FileCalls
                 : Answer.Continue;
         }
 
-        // What is in a queue the program reads by itself.
-        if (handle.Kind == HandleKind.Queue && !writes)
-        {
-            return Answer.Continue;
-        }
-
         if (!TryEnter(caller, handle, out ProgramProcess? process, out int opened, out Answer answer))
         {
             return answer;
+        }
+
+        if (handle.Kind == HandleKind.Queue && !writes)
+        {
+            Span<byte> events = stackalloc byte[(int)Math.Min(length, CallFilter.LargestTransfer)];
+            nint taken = handle.Pump!.Take(process!, descriptor, events);
+            return taken > 0 && caller.Write(address, events[..(int)taken]) != Errno.Success ? Answer.Of(Errno.BadAddress) : Answer.Of(taken);
         }
 
         if (handle.Kind != HandleKind.Device)

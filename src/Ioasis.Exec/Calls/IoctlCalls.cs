@@ -179,7 +179,7 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
                     OfferMapping(process.Kernel, opened, bytes);
                     break;
                 case IommufdRequests.FaultQueueAlloc when handle.Kind == HandleKind.Iommu:
-                    result = PlaceNew(caller, process, opened, bytes, idOffset: 8, descriptorOffset: 12, "anon_inode:[iommufd-pgfault]");
+                    result = PlaceNew(caller, process, opened, bytes, idOffset: 8, descriptorOffset: 12, HandleTable.FaultQueue);
                     break;
                 case IommufdRequests.VeventqAlloc when handle.Kind == HandleKind.Iommu:
                     result = PlaceNew(caller, process, opened, bytes, idOffset: 20, descriptorOffset: 24, "anon_inode:[iommufd-viommu-event]");

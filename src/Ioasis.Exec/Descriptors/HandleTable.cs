@@ -17,6 +17,9 @@ internal sealed unsafe class HandleTable : IDisposable
     private const uint Closed = 0x8 | 0x10;
     private const int EventHeader = 16;
 
+    /// <summary>The name that Linux gives a queue of faults.</summary>
+    public const string FaultQueue = "anon_inode:[iommufd-pgfault]";
+
     private readonly ConcurrentDictionary<FileIdentity, Handle> _handles = new();
     private readonly Dictionary<int, Handle> _watched = [];
     private readonly List<Handle> _queues = [];
@@ -151,6 +154,10 @@ internal sealed unsafe class HandleTable : IDisposable
                 {
                     Remove(_queues[i]);
                 }
+                else
+                {
+                    _ = _queues[i].Pump!.Settle();
+                }
             }
         }
     }
@@ -231,7 +238,7 @@ internal sealed unsafe class HandleTable : IDisposable
         }
 
         file = pair[0];
-        handle.Pump = new(_holder, handle.Descriptor, pair[1]);
+        handle.Pump = new(_holder, handle.Descriptor, pair[1], handle.Node == FaultQueue ? Marshal.SizeOf<IommuHwptPgfault>() : 1);
         handle.Identity = Identify(file);
         lock (_lock)
         {

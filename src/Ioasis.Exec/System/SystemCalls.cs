@@ -34,6 +34,8 @@ internal static unsafe partial class SystemCalls
     private const nint NrReadAt = 17;
     private const nint NrWriteAt = 18;
     private const nint NrSendTo = 44;
+    private const nint NrReceiveFrom = 45;
+    private const nint NrShutdown = 48;
     private const nint NrSocketPair = 53;
     private const nint NrWait = 61;
     private const nint NrKill = 62;
@@ -56,6 +58,9 @@ internal static unsafe partial class SystemCalls
     private const nint NrReadAtFlags = 327;
     private const nint NrStatx = 332;
     private const nint NrEventFd = 290;
+    private const nint NrEpollWait = 232;
+    private const nint NrEpollControl = 233;
+    private const nint NrEpollCreate = 291;
     private const nint NrPidFdOpen = 434;
     private const nint NrOpenAt2 = 437;
     private const nint NrPidFdGet = 438;
@@ -84,6 +89,46 @@ internal static unsafe partial class SystemCalls
         {
             return Call(NrSendTo, socket, (nint)bytes, buffer.Length, NoSignal);
         }
+    }
+
+    /// <summary>Takes what lies in a socket, without waiting.</summary>
+    public static nint Receive(int socket, Span<byte> buffer)
+    {
+        const int DoNotWait = 0x40;
+        fixed (byte* bytes = buffer)
+        {
+            return Call(NrReceiveFrom, socket, (nint)bytes, buffer.Length, DoNotWait);
+        }
+    }
+
+    /// <summary>Ends a socket both ways; who waits looks up.</summary>
+    public static nint Shutdown(int socket) => Call(NrShutdown, socket, 2);
+
+    /// <summary>Memory of what was sent and not read yet; 0 when all was read.</summary>
+    public static int CountUnread(int socket)
+    {
+        const uint OutQueue = 0x5411;
+        int bytes = 0;
+        return Ioctl(socket, OutQueue, &bytes) < 0 ? 0 : bytes;
+    }
+
+    public const uint EpollOut = 4;
+    public const uint EpollEdge = 1u << 31;
+
+    public static nint EpollCreate() => Call(NrEpollCreate, OpenCloseOnExec);
+
+    public static nint EpollAdd(int set, int fd, uint events)
+    {
+        EpollEvent wanted = new() { Events = events };
+        return Call(NrEpollControl, set, 1, fd, (nint)(&wanted));
+    }
+
+    /// <summary>Waits for one change.</summary>
+    /// <returns>What there is; 0 if a signal came.</returns>
+    public static uint EpollWait(int set)
+    {
+        EpollEvent found = default;
+        return Call(NrEpollWait, set, (nint)(&found), 1, -1) > 0 ? found.Events : 0;
     }
 
     public static nint ReadAt(int fd, Span<byte> buffer, ulong offset)
@@ -278,6 +323,13 @@ internal static unsafe partial class SystemCalls
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial nint Raw(nint number, nint a, nint b, nint c, nint d, nint e, nint f);
+
+    [StructLayout(LayoutKind.Sequential, Pack = 4)]
+    private struct EpollEvent
+    {
+        public uint Events;
+        public ulong Data;
+    }
 
     public struct PollEntry
     {

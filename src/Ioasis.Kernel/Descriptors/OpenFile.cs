@@ -70,6 +70,13 @@ internal abstract class OpenFile
         return Errno.InvalidArgument;
     }
 
+    /// <summary>Reads the first of several events, which stays.</summary>
+    public virtual Errno Peek(Span<byte> destination, out int count)
+    {
+        count = 0;
+        return Errno.NotSupported;
+    }
+
     /// <summary>Writes.</summary>
     public virtual Errno Write(ReadOnlySpan<byte> source, out int count)
     {

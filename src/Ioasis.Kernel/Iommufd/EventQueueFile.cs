@@ -15,6 +15,14 @@ internal interface IEventQueue
     /// <summary>Reads events. Never waits: 0 bytes if there is none.</summary>
     Errno Read(Span<byte> destination, out int count);
 
+    /// <summary>Reads the first event, which stays. Never waits: 0 bytes if there is none.</summary>
+    /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it does not fit; <see cref="Errno.NotSupported"/> if reading changes what is read.</returns>
+    Errno Peek(Span<byte> destination, out int count)
+    {
+        count = 0;
+        return Errno.NotSupported;
+    }
+
     /// <summary>Takes answers.</summary>
     Errno Write(ReadOnlySpan<byte> source, out int count);
 }
@@ -61,6 +69,9 @@ internal sealed class EventQueueFile : OpenFile
         result = 0;
         return Errno.NotTypewriter;
     }
+
+    /// <inheritdoc/>
+    public override Errno Peek(Span<byte> destination, out int count) => _queue.Peek(destination, out count);
 
     /// <inheritdoc/>
     public override Errno Read(Span<byte> destination, out int count) => _queue.Read(destination, out count);

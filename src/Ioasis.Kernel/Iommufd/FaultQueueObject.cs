@@ -80,7 +80,7 @@ internal sealed class FaultQueueObject(IommufdFile owner) : KernelObject, IEvent
         }
     }
 
-    /// <summary>Gives whole groups, as many as fit; 0 bytes if there is none or the first does not fit.</summary>
+    /// <summary>Gives whole groups, as many as fit; <see cref="Errno.InvalidArgument"/> if the first does not.</summary>
     public Errno Read(Span<byte> destination, out int count)
     {
         count = 0;
@@ -93,8 +93,13 @@ internal sealed class FaultQueueObject(IommufdFile owner) : KernelObject, IEvent
         Span<IommuHwptPgfault> room = MemoryMarshal.Cast<byte, IommuHwptPgfault>(destination);
         using (_lock.Acquire())
         {
-            while (_unread.First is { } first && first.Value.Requests.Length <= room.Length)
+            while (_unread.First is { } first)
             {
+                if (first.Value.Requests.Length > room.Length)
+                {
+                    return count == 0 ? Errno.InvalidArgument : Errno.Success;
+                }
+
                 if (Injection.Hit(InjectionKind.Allocate) != Errno.Success)
                 {
                     return count == 0 ? Errno.OutOfMemory : Errno.Success;

@@ -70,18 +70,23 @@ internal sealed class VirtualEventQueueObject : KernelObject, IEventQueue
         Waiters.Wake();
     }
 
-    /// <summary>Gives whole events, each behind its header, as many as fit.</summary>
+    /// <summary>Gives whole events, each behind its header, as many as fit; <see cref="Errno.InvalidArgument"/> if the first does not.</summary>
     public Errno Read(Span<byte> destination, out int count)
     {
         count = 0;
         int headerSize = Unsafe.SizeOf<IommufdVeventHeader>();
+        if (destination.Length < headerSize)
+        {
+            return Errno.InvalidArgument;
+        }
+
         using (_lock.Acquire())
         {
             while (_events.TryPeek(out (uint Sequence, byte[] Data) next))
             {
                 if (destination.Length - count < headerSize + next.Data.Length)
                 {
-                    return Errno.Success;
+                    return count == 0 ? Errno.InvalidArgument : Errno.Success;
                 }
 
                 _ = _events.Dequeue();
@@ -97,6 +102,34 @@ internal sealed class VirtualEventQueueObject : KernelObject, IEventQueue
                 MemoryMarshal.Write(destination[count..], header);
                 count += headerSize;
                 _lost = false;
+            }
+        }
+
+        return Errno.Success;
+    }
+
+    /// <inheritdoc/>
+    public Errno Peek(Span<byte> destination, out int count)
+    {
+        int headerSize = Unsafe.SizeOf<IommufdVeventHeader>();
+        using (_lock.Acquire())
+        {
+            bool isEvent = _events.TryPeek(out (uint Sequence, byte[] Data) next);
+            count = isEvent ? headerSize + next.Data.Length : _lost ? headerSize : 0;
+            if (destination.Length < count)
+            {
+                count = 0;
+                return Errno.InvalidArgument;
+            }
+
+            if (isEvent)
+            {
+                MemoryMarshal.Write(destination, new IommufdVeventHeader { Sequence = next.Sequence });
+                next.Data.CopyTo(destination[headerSize..]);
+            }
+            else if (_lost)
+            {
+                MemoryMarshal.Write(destination, new IommufdVeventHeader { Flags = VeventFlags.LostEvents, Sequence = _lostSequence });
             }
         }
 
