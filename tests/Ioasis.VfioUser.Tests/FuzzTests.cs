@@ -24,6 +24,7 @@ public sealed class FuzzTests
     [InlineData("nvme,size=1M", 2)]
     [InlineData("virtio-blk,size=1M", 3)]
     [InlineData("riscv-iommu,caching=hostile", 4)]
+    [InlineData("virtio-net", 5)]
     public void Whatever_a_client_sends_the_next_one_is_served(string kind, int seed)
     {
         using Served served = new(Create(kind));
