@@ -65,6 +65,7 @@ internal static class CommandLine
             ExecCommand.Create(environment),
             ServeCommand.Create(environment),
             ConformCommand.Create(),
+            CampaignCommand.Create(environment),
             DemoCommand.Create(environment),
             GroupsCommand.Create(environment, openSysfs),
             BindCommand.Create(environment, openSysfs),

@@ -15,14 +15,8 @@ public static class ConformanceRunner
     /// <exception cref="VectorFormatException">A file is missing, damaged or not in the format, or no case was selected.</exception>
     public static ConformanceReport Run(IEnumerable<string> paths, ConformanceOptions options)
     {
-        ArgumentNullException.ThrowIfNull(paths);
         ArgumentNullException.ThrowIfNull(options);
-        List<string> files = [];
-        foreach (string path in paths)
-        {
-            files.AddRange(Expand(path));
-        }
-
+        IReadOnlyList<string> files = FindFiles(paths);
         ConformanceReport[] reports = new ConformanceReport[files.Count];
         try
         {
@@ -40,6 +34,16 @@ public static class ConformanceRunner
         }
 
         return total.Topics.Count > 0 ? total : throw new VectorFormatException("no case is in the files and matches the options");
+    }
+
+    /// <summary>The vector files that paths stand for.</summary>
+    /// <param name="paths">Files, or directories of them.</param>
+    /// <returns>The files in the order of the paths, those of a directory by name.</returns>
+    /// <exception cref="VectorFormatException">A file is missing, or a directory has none.</exception>
+    public static IReadOnlyList<string> FindFiles(IEnumerable<string> paths)
+    {
+        ArgumentNullException.ThrowIfNull(paths);
+        return [.. paths.SelectMany(Expand)];
     }
 
     private static string[] Expand(string path)
