@@ -238,7 +238,7 @@ internal sealed unsafe class HandleTable : IDisposable
         }
 
         file = pair[0];
-        handle.Pump = new(_holder, handle.Descriptor, pair[1], handle.Node == FaultQueue ? Marshal.SizeOf<IommuHwptPgfault>() : 1);
+        handle.Pump = new(_holder, handle.Descriptor, pair[1], string.Equals(handle.Node, FaultQueue, StringComparison.Ordinal) ? Marshal.SizeOf<IommuHwptPgfault>() : 1);
         handle.Identity = Identify(file);
         lock (_lock)
         {
