@@ -72,6 +72,7 @@ public sealed class GuestTests
         "gone" => ["nvme0n1 went, and its driver calls it dead", "vda stayed"],
         "reboot" => s_disks.SelectMany(static disk => (string[])[$"{disk} kept its data over boot1", $"{disk} kept its data over boot2"]),
         "faults" => ["printed "],
+        "network" => ["network 10.9.0.2 gave ", "network 10.9.0.1 gave ", "after it was bound again: 10 packets transmitted, 10 packets received"],
         _ => throw new ArgumentOutOfRangeException(nameof(workload), workload, "What it shows is not listed."),
     };
 
@@ -106,7 +107,7 @@ public sealed class GuestTests
     {
         TheoryData<string, string, bool, string?> guests = new()
         {
-            { "files,fio,remove", "--arch x86", false, null },
+            { "files,network,fio,remove", "--arch x86", false, null },
             { "files,remove", "--arch riscv64", false, "identity" },
         };
         if (IsAll)
