@@ -47,7 +47,7 @@ public sealed class CampaignRunnerTests : IDisposable
                     _ = Record.Exception(() => CampaignRunner.Run(mortal, folder, shard, shards, null, end.Token));
                 }
 
-                CampaignRunner.Run(Make(17), folder, shard, shards).ShouldBe(Enumerable.Range(0, 17).Count(unit => unit % shards == shard && unit % 5 == 3));
+                Run(Make(17), folder, shard, shards).ShouldBe(Enumerable.Range(0, 17).Count(unit => unit % shards == shard && unit % 5 == 3));
             }
 
             Merged(folder).ShouldBe(whole);
@@ -60,8 +60,8 @@ public sealed class CampaignRunnerTests : IDisposable
         string folder = NewFolder();
         List<int> done = [];
         Campaign campaign = Make(9, done.Add);
-        _ = CampaignRunner.Run(campaign, folder, 1, 3);
-        _ = CampaignRunner.Run(campaign, folder, 1, 3);
+        _ = Run(campaign, folder, 1, 3);
+        _ = Run(campaign, folder, 1, 3);
         done.ShouldBe([1, 4, 7]);
     }
 
@@ -69,7 +69,7 @@ public sealed class CampaignRunnerTests : IDisposable
     public void Missing_shards_are_named_and_those_that_are_not_whole()
     {
         string folder = NewFolder();
-        _ = CampaignRunner.Run(Make(12), folder, 0, 4);
+        _ = Run(Make(12), folder, 0, 4);
         _ = Should.Throw<InvalidOperationException>(() => CampaignRunner.Run(Make(12, unit => Fail(unit == 9)), folder, 1, 4));
         Should.Throw<CampaignException>(() => CampaignRunner.Merge(folder)).Message
             .ShouldStartWith("3 of 4 shards are missing: 1 (1 of its 3 units), 2, 3.");
@@ -99,8 +99,8 @@ public sealed class CampaignRunnerTests : IDisposable
                 _ = CampaignRunner.Run(campaign, folder, 0, 2);
             }
         });
-        _ = CampaignRunner.Run(campaign, folder, 0, 2);
-        _ = CampaignRunner.Run(campaign, folder, 1, 2);
+        _ = Run(campaign, folder, 0, 2);
+        _ = Run(campaign, folder, 1, 2);
         Merged(folder).ShouldBe(Unsharded(6));
     }
 
@@ -131,7 +131,7 @@ public sealed class CampaignRunnerTests : IDisposable
     public void A_folder_of_another_campaign_is_refused_and_said_in_what(string what, string message)
     {
         string folder = NewFolder();
-        _ = CampaignRunner.Run(Make(6), folder, 0, 2);
+        _ = Run(Make(6), folder, 0, 2);
         Campaign other = what switch
         {
             "kind" => new("other", Make(6).Options, Make(6).Units),
@@ -146,7 +146,7 @@ public sealed class CampaignRunnerTests : IDisposable
     public void What_a_killed_shard_left_half_written_is_no_result_and_a_damaged_file_is_named()
     {
         string folder = NewFolder();
-        _ = CampaignRunner.Run(Make(4), folder, 0, 1);
+        _ = Run(Make(4), folder, 0, 1);
         string units = Path.Combine(folder, "units");
         File.WriteAllText(Path.Combine(units, "000002.json.node7.4711.0123.tmp"), "{\"name\":");
         Merged(folder).ShouldBe(Unsharded(4));
@@ -165,8 +165,8 @@ public sealed class CampaignRunnerTests : IDisposable
     public void The_merged_result_has_sums_findings_and_documents_in_the_order_of_the_units()
     {
         string folder = NewFolder();
-        _ = CampaignRunner.Run(Make(5), folder, 1, 2);
-        _ = CampaignRunner.Run(Make(5), folder, 0, 2);
+        _ = Run(Make(5), folder, 1, 2);
+        _ = Run(Make(5), folder, 0, 2);
         CampaignResult result = CampaignRunner.Merge(folder);
         result.Figures.ShouldBe(new Dictionary<string, long>(StringComparer.Ordinal) { ["number"] = 10, ["units"] = 5 }, ignoreOrder: true);
         result.Findings.ShouldBe([("unit 3", "3 is not liked")]);
@@ -199,4 +199,7 @@ public sealed class CampaignRunnerTests : IDisposable
     private static byte[] Merged(string folder) => File.ReadAllBytes(CampaignRunner.Merge(folder).Path);
 
     private string NewFolder() => Path.Combine(_root, Guid.NewGuid().ToString("N"));
+
+    private static int Run(Campaign campaign, string folder, int shard, int shards) =>
+        CampaignRunner.Run(campaign, folder, shard, shards, cancellationToken: TestContext.Current.CancellationToken);
 }
