@@ -10,20 +10,16 @@ namespace Ioasis.Cli.Tests;
 public sealed class Browser : IAsyncLifetime
 {
     private static readonly string[] Names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+    // Two classes of tests at once have a browser each, and apt-get does not wait for another one.
+    private static readonly SemaphoreSlim Installing = new(1);
     private IPlaywright? _playwright;
     private IBrowser? _browser;
     private string? _missing;
 
     public async ValueTask InitializeAsync()
     {
-        string? path = Find();
-        if (path is null && Environment.UserName == "root" && OnPath("apt-get") is { } apt)
-        {
-            Shell(apt, "update");
-            Shell(apt, "install", "-y", "--no-install-recommends", "chromium");
-            path = Find();
-        }
-
+        string? path = Find() ?? await InstallAsync();
         if (path is null)
         {
             _missing = $"no Chromium on PATH ({string.Join(", ", Names)})";
@@ -36,6 +32,25 @@ public sealed class Browser : IAsyncLifetime
             ExecutablePath = path,
             Args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
         });
+    }
+
+    private static async Task<string?> InstallAsync()
+    {
+        await Installing.WaitAsync(TestContext.Current.CancellationToken);
+        try
+        {
+            if (Find() is null && Environment.UserName == "root" && OnPath("apt-get") is { } apt)
+            {
+                Shell(apt, "update");
+                Shell(apt, "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", "chromium");
+            }
+
+            return Find();
+        }
+        finally
+        {
+            _ = Installing.Release();
+        }
     }
 
     /// <summary>A page of that size that has loaded a report; <paramref name="complaints"/> gathers errors and requests.</summary>
