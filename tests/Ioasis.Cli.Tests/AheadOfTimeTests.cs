@@ -76,6 +76,13 @@ public sealed partial class AheadOfTimeTests : IClassFixture<AheadOfTimeTests.Na
     {
         string[] arguments = [.. line.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Place)];
         var native = ExternalProgram.Run(_native.Path, TimeSpan.FromMinutes(2), null, arguments);
+
+        // What a campaign has done in a folder, it does not do again.
+        foreach (string folder in arguments.Where(static a => a.Contains("campaign-", StringComparison.Ordinal) && Directory.Exists(a)))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
         var managed = ExternalProgram.Run(
             "dotnet", TimeSpan.FromMinutes(2), null, ["exec", System.IO.Path.Combine(AppContext.BaseDirectory, "ioasis.dll"), .. arguments]);
         native.Status.ShouldBe(managed.Status, native.Describe());
