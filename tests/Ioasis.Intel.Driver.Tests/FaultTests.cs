@@ -19,7 +19,7 @@ public sealed class FaultTests
         IommuFault fault = rig.ShouldFault(device, 0x1abc, FaultReason.ScalableWriteDenied, write: true, pasid: new(77));
         fault.ShouldBe(new IommuFault(
             device.Id, device, new(77), new(0x1000), Access.Write, IommuFaultReason.NotMapped, (int)FaultReason.ScalableWriteDenied, 0, false));
-        rig.Log.ToString().ShouldContain(nameof(FaultReason.ScalableWriteDenied));
+        rig.Log.ToString().ShouldContain("no write permission");
     }
 
     [Fact]
