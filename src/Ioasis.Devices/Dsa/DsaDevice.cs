@@ -4,7 +4,7 @@ using Ioasis.Platform;
 namespace Ioasis.Devices.Dsa;
 
 /// <summary>
-/// Intel's Data Streaming Accelerator, 8086:0b25 (architecture specification 1.x): work queues, in groups with engines, to which drivers and processes
+/// The Data Streaming Accelerator, 8086:0b25 (architecture specification 1.x): work queues, in groups with engines, to which drivers and processes
 /// give descriptors of 64 bytes by one write to a portal in base address register 2, MOVDIR64B for dedicated queues and ENQCMD, which carries the
 /// process's PASID and may be told to retry, for shared ones.
 /// </summary>

@@ -6,7 +6,7 @@ public static class DsaKind
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(
         "dsa",
-        "Intel's Data Streaming Accelerator, specification 1.x: work queues, batches, PASIDs, page faults",
+        "the Data Streaming Accelerator 8086:0b25, specification 1.x: work queues, batches, PASIDs, page faults",
         [
             new("queues", "work queues, 1 to 16; 8 as is"),
             new("groups", "groups and engines, 1 to 16 of each; 4 as is"),

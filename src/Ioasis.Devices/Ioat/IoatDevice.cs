@@ -3,7 +3,7 @@ using Ioasis.Platform;
 namespace Ioasis.Devices.Ioat;
 
 /// <summary>
-/// Intel's I/OAT engine (QuickData Technology, "Crystal Beach DMA") of Skylake's server processors, 8086:2021, version 3.3: one channel that
+/// The I/OAT engine (QuickData Technology, "Crystal Beach DMA") 8086:2021, version 3.3: one channel that
 /// copies and fills memory as a chain of descriptors says. A driver writes CHAINADDR, and in DMACOUNT how many descriptors are
 /// there since then; the channel counts too, and works until the counts are equal.
 /// </summary>

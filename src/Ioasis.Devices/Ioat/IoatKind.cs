@@ -6,7 +6,7 @@ public static class IoatKind
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(
         "ioat",
-        "Intel's I/OAT (QuickData, CBDMA) engine of Skylake, version 3.3: copies, fills",
+        "the I/OAT (QuickData, CBDMA) engine 8086:2021, version 3.3: copies, fills",
         [new("xfercap", "log2 of the most bytes of a descriptor, 12 to 20; 16 as is")],
         static settings => new IoatDevice(new() { TransferLog2 = (int)settings.Number("xfercap", 16, 12, 20) }));
 }
