@@ -97,6 +97,15 @@ internal sealed class WholeSchedule
 
             int area = _history.Find(device, access, at, out double distance);
             bool explained = area >= 0 && distance < tolerance;
+            double late = Math.Min(alignment.LatenessSeconds(access.TimeNs), MostNear) + tolerance;
+            if (area >= 0 && !explained && _history.Find(device, access, at + late, out _) is int next
+                && _history.MapSeconds(next) > at && _history.MapSeconds(next) < at + late)
+            {
+                Refined++;
+                area = next;
+                explained = true;
+            }
+
             if (area >= 0 && !explained && distance < MostRefined)
             {
                 leads ??= new(_history, log, devices, alignment, MostRefined);

@@ -21,6 +21,10 @@ public sealed class ClockTie
     // Marks, and where a clock jumped: two points at one time, with the difference before it and behind it.
     private readonly double[] _log;
     private readonly double[] _difference;
+
+    // By mark: when it was logged, and how late the lines of the marks around it are.
+    private readonly double[] _marks;
+    private readonly double[] _lateness;
     private int _interval;
 
     private ClockTie(double[] log, double[] trace, IEnumerable<long> logTimesNs, IEnumerable<long> traceTimesNs)
@@ -39,19 +43,24 @@ public sealed class ClockTie
 
         double[] difference = new double[log.Length];
         double[] delays = new double[log.Length];
+        _marks = log;
+        _lateness = new double[log.Length];
+        List<double> around = [];
         for (int i = 0; i < log.Length; i++)
         {
-            double smallest = double.MaxValue;
+            around.Clear();
             for (int j = Math.Max(0, i - Neighbours); j <= Math.Min(log.Length - 1, i + Neighbours); j++)
             {
                 if (segment[j] == segment[i])
                 {
-                    smallest = Math.Min(smallest, log[j] - trace[j]);
+                    around.Add(log[j] - trace[j]);
                 }
             }
 
-            difference[i] = smallest;
-            delays[i] = log[i] - trace[i] - smallest;
+            around.Sort();
+            difference[i] = around[0];
+            _lateness[i] = around[around.Count / 2] - around[0];
+            delays[i] = log[i] - trace[i] - around[0];
         }
 
         Array.Sort(delays);
@@ -192,6 +201,19 @@ public sealed class ClockTie
         double span = _log[i + 1] - _log[i];
         double f = span > 0 ? Math.Clamp((t - _log[i]) / span, 0, 1) : 0;
         return t - (_difference[i] + (f * (_difference[i + 1] - _difference[i])));
+    }
+
+    /// <summary>
+    /// How late the lines of the marks around a time are, in seconds: the median, of the two sides the larger. Where the log's writer
+    /// waits for the processor so long, the least delayed mark may be late as well, and times of the log seem earlier than they were, by
+    /// no more than about this.
+    /// </summary>
+    /// <param name="logTimeNs">Nanoseconds since the Unix epoch.</param>
+    public double LatenessSeconds(long logTimeNs)
+    {
+        int next = Array.BinarySearch(_marks, LogSeconds(logTimeNs));
+        next = Math.Min(next < 0 ? ~next : next, _marks.Length - 1);
+        return Math.Max(_lateness[Math.Max(next - 1, 0)], _lateness[next]);
     }
 
     // Whole minutes and the rest apart, so that microseconds survive the rounding of a number of this size alike everywhere.

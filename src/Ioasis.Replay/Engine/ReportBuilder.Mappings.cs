@@ -237,7 +237,7 @@ internal sealed partial class ReportBuilder
             {
                 Name = "logged DMAs where the clocks are further apart than the tolerance",
                 Count = replay.Refined,
-                Outcome = "tied by the DMAs around them: none can come before its map; they count as within the tolerance",
+                Outcome = "tied by the DMAs around them, or by how late the log's lines are there: none can come before its map; they count as within the tolerance",
             });
         }
 

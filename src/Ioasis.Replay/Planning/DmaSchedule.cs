@@ -37,8 +37,8 @@ public sealed class DmaSchedule
     public SpilledList<ScheduledDma> Accesses { get; }
 
     /// <summary>
-    /// Accesses that lie within the tolerance only after the clocks were tied more closely in their neighbourhood: where many
-    /// accesses seem to come before their maps by the same time, it is the clocks that are apart by it.
+    /// Accesses that seem to come before their map by more than the tolerance, and by no more than the clocks are apart there: the log's
+    /// lines of marks are as late, or many accesses seem to come before their maps by the same time.
     /// </summary>
     public int Refined { get; private set; }
 
@@ -126,6 +126,15 @@ public sealed class DmaSchedule
     {
         int area = window.Find(scheduled.Device, access, at, out double distance);
         bool explained = area >= 0 && distance < _tolerance;
+        double late = Math.Min(_placing.Clocks.LatenessSeconds(access.TimeNs), MostNear) + _tolerance;
+        if (area >= 0 && !explained && window.Find(scheduled.Device, access, at + late, out _) is int next
+            && window[next].MapSeconds > at && window[next].MapSeconds < at + late)
+        {
+            Refined++;
+            area = next;
+            explained = true;
+        }
+
         if (area >= 0 && !explained && distance < MostRefined)
         {
             if (_leads is null)
