@@ -57,6 +57,7 @@ internal static class Guest
             "--nologo",
             "--verbosity",
             "quiet",
+            "-p:RunAnalyzers=false",
             "--artifacts-path",
             Path.Combine(s_folder, "build"),
             "--output",

@@ -40,7 +40,10 @@ public sealed partial class TelemetryTests
         Sum("ioasis.dma.io", "ioasis.dma.direction", "write").ShouldBe(16 * Page);
         Sum("ioasis.faults", "ioasis.fault.reason", nameof(IommuFaultReason.NotMapped)).ShouldBe(1);
         Sum("ioasis.faults").ShouldBe(1);
-        Sum("ioasis.iotlb.lookups", "ioasis.iotlb.result", "miss").ShouldBeGreaterThanOrEqualTo(16);
+
+        // Where the buffer happens to be aligned to its 64 KiB, one leaf maps all of it: one miss, and one of the use after unmap.
+        Sum("ioasis.iotlb.lookups").ShouldBeGreaterThanOrEqualTo(33);
+        Sum("ioasis.iotlb.lookups", "ioasis.iotlb.result", "miss").ShouldBeGreaterThanOrEqualTo(2);
         Sum("ioasis.iotlb.lookups", "ioasis.iotlb.result", "hit").ShouldBeGreaterThanOrEqualTo(15);
         Sum("ioasis.invalidations").ShouldBePositive();
         Sum("ioasis.command_queue.length").ShouldBe(0);
