@@ -152,6 +152,11 @@ public static class ExecRunner
                 environment.Add($"{entry.Key}={entry.Value}");
             }
 
+            if (sanitizer is not null && DmaSanitizer.AsksForManagedMethods)
+            {
+                environment.Add($"{ManagedMethods.Variable}={ManagedMethods.MapOnly}");
+            }
+
             Tracer.AdoptOrphans();
             problem = Launcher.Start(options.Program, environment, supervisor!.Serve, out int process);
             if (problem is not null)

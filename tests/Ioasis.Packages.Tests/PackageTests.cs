@@ -39,10 +39,7 @@ public sealed class PackageTests(PackedFeed feed)
             foreach (string assembly in assemblies)
             {
                 symbols.ShouldContain(Path.ChangeExtension(assembly, ".pdb"), package);
-                if (!package.Contains("Ioasis.Testing", StringComparison.Ordinal))
-                {
-                    files.ShouldContain(Path.ChangeExtension(assembly, ".xml"), package);
-                }
+                files.ShouldContain(Path.ChangeExtension(assembly, ".xml"), package);
             }
         }
     }

@@ -10,12 +10,17 @@ namespace Ioasis.Exec.Sanitizing;
 internal static class CallStack
 {
     private const int MostFrames = 8;
-    private const int StackWords = 512;
+
+    // Between a method of .NET and a system call lie frames of the runtime and its libraries.
+    private const int MostManagedFrames = 24;
+    private const int StackWords = 1024;
     private const int LongestCall = 7;
 
     /// <summary>Takes the stack of a thread.</summary>
+    /// <param name="thread">The thread.</param>
+    /// <param name="modules">Gets the files that the process has mapped, assemblies of .NET among them.</param>
     /// <returns>The frames, the innermost first; empty where they cannot be had.</returns>
-    public static IReadOnlyList<ProgramFrame> Take(int thread)
+    public static IReadOnlyList<ProgramFrame> Take(int thread, HashSet<string> modules)
     {
         try
         {
@@ -23,13 +28,37 @@ internal static class CallStack
 
             // Number and arguments of the call, then the stack pointer and the instruction.
             string[] words = File.ReadAllText(folder + "syscall").Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            return words.Length < 3 || !TryParse(words[^2], out ulong stack) || !TryParse(words[^1].Trim(), out ulong instruction)
-                ? []
-                : Take(thread, stack, instruction, [.. File.ReadLines(folder + "maps").Select(Region.Parse).OfType<Region>()]);
+            if (words.Length < 3 || !TryParse(words[^2], out ulong stack) || !TryParse(words[^1].Trim(), out ulong instruction))
+            {
+                return [];
+            }
+
+            string[] lines = File.ReadAllLines(folder + "maps");
+            lock (modules)
+            {
+                modules.UnionWith(lines.Where(static line => line.EndsWith(".dll", StringComparison.Ordinal)).Select(static line => line[line.IndexOf('/', StringComparison.Ordinal)..]));
+            }
+
+            return Take(thread, stack, instruction, [.. lines.Select(Region.Parse).OfType<Region>()]);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return [];
+        }
+    }
+
+    /// <summary>The process of a thread, as others know it; the thread itself where that cannot be told.</summary>
+    public static int ThreadGroupOf(int thread)
+    {
+        try
+        {
+            string? line = File.ReadLines(string.Create(CultureInfo.InvariantCulture, $"/proc/{thread}/status"))
+                .FirstOrDefault(static line => line.StartsWith("Tgid:", StringComparison.Ordinal));
+            return int.TryParse(line.AsSpan("Tgid:".Length), NumberStyles.AllowLeadingWhite, CultureInfo.InvariantCulture, out int group) ? group : thread;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException)
+        {
+            return thread;
         }
     }
 
@@ -44,7 +73,8 @@ internal static class CallStack
         ulong[] buffer = new ulong[StackWords];
         nint count = SystemCalls.ReadProcess(thread, stack, MemoryMarshal.AsBytes(buffer.AsSpan()));
         Span<byte> before = stackalloc byte[LongestCall];
-        for (int i = 0; i < count / sizeof(ulong) && frames.Count < MostFrames; i++)
+        int most = MostFrames;
+        for (int i = 0; i < count / sizeof(ulong) && frames.Count < most; i++)
         {
             ulong address = buffer[i];
             if (Find(regions, address) is { } region && address >= region.Start + LongestCall
@@ -52,6 +82,7 @@ internal static class CallStack
             {
                 // The line of a call is that of the byte before the one to which it returns.
                 frames.Add(region.FrameOf(address - 1));
+                most = SourceLines.IsCompiledAtRunTime(region.Module) ? MostManagedFrames : most;
             }
         }
 

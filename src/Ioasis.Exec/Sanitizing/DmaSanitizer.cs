@@ -26,6 +26,9 @@ internal sealed class DmaSanitizer(EmbeddedPlatform platform, ProgramPages pages
     private readonly Dictionary<(Handle Handle, uint Space), MappingHistory> _spaces = [];
     private readonly List<DmaReport> _reports = [];
     private readonly List<IommuFault> _faults = [];
+    private readonly HashSet<string> _modules = new(StringComparer.Ordinal);
+    private readonly HashSet<int> _processes = [];
+    private readonly HashSet<int> _threadGroups = [];
     private volatile bool _isEnded;
     private volatile int _program;
     private int _seenStale;
@@ -58,6 +61,9 @@ internal sealed class DmaSanitizer(EmbeddedPlatform platform, ProgramPages pages
         _ = SystemCalls.Kill(thread, Killed);
         return true;
     }
+
+    /// <summary>Whether the runtime of .NET is asked for the addresses of methods: unless the user has decided on it.</summary>
+    public static bool AsksForManagedMethods => Environment.GetEnvironmentVariable(ManagedMethods.Variable) is null;
 
     private double Now => _watch.Elapsed.TotalSeconds;
 
@@ -166,7 +172,10 @@ internal sealed class DmaSanitizer(EmbeddedPlatform platform, ProgramPages pages
 
     private List<DmaReport> Finished()
     {
-        SourceLines lines = new();
+        // The runtime writes its map to the end.
+        ManagedMethods methods = new();
+        methods.Read(_threadGroups, isOurs: AsksForManagedMethods);
+        SourceLines lines = new(methods, _modules);
         lines.Learn(_reports.SelectMany(static report => (ProgramMoment?[])[report.Call, report.Mapping?.Mapped, report.Mapping?.Unmapped]));
         return
         [
@@ -192,6 +201,11 @@ internal sealed class DmaSanitizer(EmbeddedPlatform platform, ProgramPages pages
         lock (_lock)
         {
             MappingHistory history = Of(space);
+            if (_processes.Add(process.Memory.Process))
+            {
+                _ = _threadGroups.Add(CallStack.ThreadGroupOf(caller.Thread));
+            }
+
             TrackedMapping mapping = new(iova, length, memory, access, moment) { Process = process.Memory.Process, IsFile = isFile };
             if (result < 0)
             {
@@ -306,7 +320,7 @@ internal sealed class DmaSanitizer(EmbeddedPlatform platform, ProgramPages pages
         return history;
     }
 
-    private ProgramMoment MomentOf(in Caller caller) => new(Now, caller.Thread, CallStack.Take(caller.Thread));
+    private ProgramMoment MomentOf(in Caller caller) => new(Now, caller.Thread, CallStack.Take(caller.Thread, _modules));
 
     private static Access AccessOf(bool reads, bool writes) => (reads ? Access.Read : Access.None) | (writes ? Access.Write : Access.None);
 }

@@ -3,8 +3,10 @@ using System.Globalization;
 
 namespace Ioasis.Exec.Sanitizing;
 
-/// <summary>Functions and lines of frames, by <c>addr2line</c> where it is on this machine.</summary>
-internal sealed class SourceLines
+/// <summary>Functions and lines of frames, by <c>addr2line</c> where it is on this machine; of .NET's methods by what the runtime wrote down.</summary>
+/// <param name="methods">The methods.</param>
+/// <param name="modules">Files that the program has mapped.</param>
+internal sealed class SourceLines(ManagedMethods methods, IReadOnlyCollection<string> modules)
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
     private readonly Dictionary<(string Module, ulong Offset), string?> _known = [];
@@ -13,7 +15,7 @@ internal sealed class SourceLines
     public void Learn(IEnumerable<ProgramMoment?> moments)
     {
         foreach (IGrouping<string, ProgramFrame> module in moments.OfType<ProgramMoment>().SelectMany(static moment => moment.Stack)
-            .Where(static frame => frame.Module is not null).GroupBy(static frame => frame.Module!, StringComparer.Ordinal))
+            .Where(static frame => frame.Module is not null && !IsCompiledAtRunTime(frame.Module)).GroupBy(static frame => frame.Module!, StringComparer.Ordinal))
         {
             ulong[] offsets = [.. module.Select(static frame => frame.Offset).Distinct().Where(offset => !_known.ContainsKey((module.Key, offset)))];
             string[] lines = offsets.Length == 0 ? [] : Ask(module.Key, offsets);
@@ -28,8 +30,14 @@ internal sealed class SourceLines
     /// <summary>A moment with what was learned.</summary>
     public ProgramMoment? Named(ProgramMoment? moment) => moment is null ? null : moment with
     {
-        Stack = [.. moment.Stack.Select(frame => frame.Module is { } module && _known.TryGetValue((module, frame.Offset), out string? source) ? frame with { Source = source } : frame)],
+        Stack = [.. moment.Stack.Select(frame => frame with { Source = SourceOf(frame) })],
     };
+
+    private string? SourceOf(ProgramFrame frame) =>
+        IsCompiledAtRunTime(frame.Module) ? methods.Find(frame.Address, modules) : _known.GetValueOrDefault((frame.Module!, frame.Offset));
+
+    /// <summary>Whether code is not a file's: .NET maps the memory of its compiler twice, by a file without a name.</summary>
+    public static bool IsCompiledAtRunTime(string? module) => module is null || module.StartsWith("/memfd:doublemapper", StringComparison.Ordinal);
 
     // "-p": "main at file.c:12", a line for each address, with "-i" followed by those of the functions that it is inlined into.
     private static string[] Ask(string module, ulong[] offsets)
