@@ -185,7 +185,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         ? _iommus[options.Iommu]
         : throw new ArgumentOutOfRangeException(nameof(options), options.Iommu, $"The platform has {_iommus.Count} IOMMUs.");
 
-    private void RunInterrupts()
+    internal void RunInterrupts()
     {
         foreach (EmbeddedIommu iommu in _iommus)
         {
@@ -250,6 +250,9 @@ public sealed partial class EmbeddedPlatform : IDisposable
         RunInterrupts();
         return _faults.TryDequeue(out fault);
     }
+
+    /// <summary>Who else is told of faults when they are recorded; <see cref="TryDequeueFault"/> has them as well.</summary>
+    internal FaultRecorder Faults => _faults;
 
     /// <summary>The address space of the client's process, to which it may bind PASIDs; null if it has none.</summary>
     public ProcessAddressSpace? ClientProcess

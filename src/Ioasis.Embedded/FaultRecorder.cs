@@ -7,10 +7,12 @@ namespace Ioasis.Embedded;
 internal sealed class FaultRecorder(int capacity) : IIommuFaultSink
 {
     private readonly ConcurrentQueue<IommuFault> _faults = new();
+    private readonly Lock _lock = new();
     private int _count;
     private long _total;
     private long _dropped;
     private long _losses;
+    private volatile IIommuFaultSink[] _others = [];
 
     /// <summary>Faults so far, those included that were dropped.</summary>
     public long Total => Volatile.Read(ref _total);
@@ -26,6 +28,11 @@ internal sealed class FaultRecorder(int capacity) : IIommuFaultSink
     {
         _ = Interlocked.Increment(ref _total);
         PlatformInstruments.CountFault(fault);
+        foreach (IIommuFaultSink other in _others)
+        {
+            other.OnFault(fault);
+        }
+
         if (Interlocked.Increment(ref _count) > capacity)
         {
             _ = Interlocked.Decrement(ref _count);
@@ -37,7 +44,32 @@ internal sealed class FaultRecorder(int capacity) : IIommuFaultSink
     }
 
     /// <inheritdoc/>
-    public void OnFaultsLost() => Interlocked.Increment(ref _losses);
+    public void OnFaultsLost()
+    {
+        _ = Interlocked.Increment(ref _losses);
+        foreach (IIommuFaultSink other in _others)
+        {
+            other.OnFaultsLost();
+        }
+    }
+
+    /// <summary>Tells another one too, by the thread that records: it must be quick.</summary>
+    public void Add(IIommuFaultSink other)
+    {
+        lock (_lock)
+        {
+            _others = [.. _others, other];
+        }
+    }
+
+    /// <summary>Tells it no more.</summary>
+    public void Remove(IIommuFaultSink other)
+    {
+        lock (_lock)
+        {
+            _others = [.. _others.Where(sink => !ReferenceEquals(sink, other))];
+        }
+    }
 
     /// <summary>Takes the oldest record.</summary>
     public bool TryDequeue(out IommuFault fault)

@@ -2,6 +2,7 @@ using System.Collections;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Machines;
 using Ioasis.Primitives;
@@ -136,7 +137,7 @@ public static class ExecRunner
         }
 
         using ViewTree tree = ViewTree.Create(viewed);
-        DmaSanitizer? sanitizer = options.Sanitize is { } sanitize ? new(platform, pages, sanitize) : null;
+        ProgramSanitizer? sanitizer = options.Sanitize is { } sanitize ? new(platform, pages, sanitize) : null;
         problem = Supervisor.TryCreate(tree, platform, pages, sanitizer, options.Logger, out Supervisor? supervisor);
         if (problem is not null)
         {
@@ -152,7 +153,7 @@ public static class ExecRunner
                 environment.Add($"{entry.Key}={entry.Value}");
             }
 
-            if (sanitizer is not null && DmaSanitizer.AsksForManagedMethods)
+            if (sanitizer is not null && ProgramSanitizer.AsksForManagedMethods)
             {
                 environment.Add($"{ManagedMethods.Variable}={ManagedMethods.MapOnly}");
             }

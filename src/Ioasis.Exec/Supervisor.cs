@@ -1,4 +1,5 @@
 using Ioasis.Embedded;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
@@ -18,14 +19,14 @@ internal sealed class Supervisor : IDisposable
     private readonly HandleTable _handles;
     private readonly CallTable _calls;
     private readonly CallsUnderWay _underWay = new();
-    private readonly DmaSanitizer? _sanitizer;
+    private readonly ProgramSanitizer? _sanitizer;
     private readonly ILogger _logger;
     private readonly List<Thread> _threads = [];
     private NotificationSource? _source;
     private bool _mustPoll;
     private long _count;
 
-    private Supervisor(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, DmaSanitizer? sanitizer, ILogger logger)
+    private Supervisor(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, ProgramSanitizer? sanitizer, ILogger logger)
     {
         _sanitizer = sanitizer;
         _logger = logger;
@@ -50,7 +51,7 @@ internal sealed class Supervisor : IDisposable
     /// <summary>Makes a supervisor.</summary>
     /// <returns>Null, or a sentence that says what is missing.</returns>
     public static string? TryCreate(
-        ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, DmaSanitizer? sanitizer, ILogger logger, out Supervisor? supervisor)
+        ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, ProgramSanitizer? sanitizer, ILogger logger, out Supervisor? supervisor)
     {
         supervisor = null;
         KernelProcess holder = platform.CreateProcess(new());

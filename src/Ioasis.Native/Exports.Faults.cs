@@ -78,25 +78,31 @@ internal static unsafe partial class Exports
                 return LastError.Set(Call, wrong);
             }
 
-            byte[] sentence = Encoding.UTF8.GetBytes(Describe(record));
-            if (length > 0)
-            {
-                nuint room = Math.Min(length, (nuint)sentence.Length + 1);
-                if (CallerMemory.CountAccessible(text, room, writable: true) < room)
-                {
-                    return LastError.Set(Call, Failure.BadAddress("text", text));
-                }
-
-                sentence.AsSpan(0, (int)room - 1).CopyTo(new Span<byte>((void*)text, (int)room - 1));
-                ((byte*)text)[room - 1] = 0;
-            }
-
-            return sentence.Length;
+            return GiveText(Call, Describe(record), text, length);
         }
         catch (Exception e)
         {
             return Broken(Call, e);
         }
+    }
+
+    // As snprintf does.
+    private static int GiveText(string call, string sentence, nint text, nuint length)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(sentence);
+        if (length > 0)
+        {
+            nuint room = Math.Min(length, (nuint)bytes.Length + 1);
+            if (CallerMemory.CountAccessible(text, room, writable: true) < room)
+            {
+                return LastError.Set(call, Failure.BadAddress("text", text));
+            }
+
+            bytes.AsSpan(0, (int)room - 1).CopyTo(new Span<byte>((void*)text, (int)room - 1));
+            ((byte*)text)[room - 1] = 0;
+        }
+
+        return bytes.Length;
     }
 
     private static string Describe(in Fault fault)

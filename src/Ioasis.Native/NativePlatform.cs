@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -17,6 +18,7 @@ internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
     private readonly EpochReclaimer _calls = new();
     private readonly Lock _deviceLock = new();
     private readonly ConcurrentDictionary<string, NativeDevice> _devices = new(StringComparer.Ordinal);
+    private volatile DmaSanitizer? _sanitizer;
     private bool _ended;
     private long _reads;
     private long _writes;
@@ -31,7 +33,13 @@ internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
     NativePlatform IPlatformMember.Platform => this;
 
     /// <summary>What system calls go to.</summary>
-    public IKernelAbi Kernel => _process;
+    public IKernelAbi Kernel => _sanitizer?.Kernel ?? _process;
+
+    /// <summary>What looks for mistakes; null if nothing does.</summary>
+    public DmaSanitizer? Sanitizer => _sanitizer;
+
+    /// <summary>The mistakes that were counted last.</summary>
+    public IReadOnlyList<DmaReport> Mistakes { get; set; } = [];
 
     /// <summary>Its own handle.</summary>
     public nint Handle { get; set; }
@@ -73,6 +81,22 @@ internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
         else
         {
             _ = Interlocked.Increment(ref _refused);
+        }
+    }
+
+    /// <summary>Looks for mistakes from now on.</summary>
+    /// <returns>False if something is open, or it does so already.</returns>
+    public bool TrySanitize(SanitizeOptions options)
+    {
+        lock (_deviceLock)
+        {
+            if (_sanitizer is not null || machine.Audit.Descriptors > 0)
+            {
+                return false;
+            }
+
+            _sanitizer = new(machine, _process, options, NativeStack.Take);
+            return true;
         }
     }
 

@@ -1,6 +1,6 @@
 using Ioasis.Testing;
 using System.Text.Json;
-using Ioasis.Exec.Sanitizing;
+using Ioasis.Embedded.Sanitizing;
 
 namespace Ioasis.Exec.Tests;
 

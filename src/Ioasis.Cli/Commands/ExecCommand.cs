@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Ioasis.Cli.Exec;
 using Ioasis.Exec;
-using Ioasis.Exec.Sanitizing;
+using Ioasis.Embedded.Sanitizing;
 
 namespace Ioasis.Cli.Commands;
 

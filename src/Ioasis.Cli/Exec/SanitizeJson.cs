@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
-using Ioasis.Exec.Sanitizing;
+using Ioasis.Embedded.Sanitizing;
 
 namespace Ioasis.Cli.Exec;
 
@@ -15,7 +15,7 @@ internal static class SanitizeJson
         {
             json.WriteStartObject();
             json.WriteString("mistake", Suppression.NameOf(report.Mistake));
-            json.WriteString("text", SanitizeText.Headline(report));
+            json.WriteString("text", report.Headline);
             json.WriteNumber("count", report.Count);
             json.WriteNumber("seconds", report.Seconds);
             if (report.Device is { } device)

@@ -1,6 +1,8 @@
+using System.Text;
 using Ioasis.Primitives;
+using static System.FormattableString;
 
-namespace Ioasis.Exec.Sanitizing;
+namespace Ioasis.Embedded.Sanitizing;
 
 /// <summary>What a program did wrong with DMA; those that harm memory come first.</summary>
 public enum DmaMistake
@@ -85,6 +87,69 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
 
     /// <summary>Past the end: bytes behind the last one.</summary>
     public ulong Distance { get; init; }
+
+    /// <summary>The report in a line.</summary>
+    public string Headline
+    {
+        get
+        {
+            string device = Device is { } id ? $" by {id}" : "";
+            string dma = Invariant($"{(Access == Access.Write ? "write" : "read")} of 0x{Iova:x}{device}");
+            string range = Invariant($"[0x{Iova:x}, +0x{Length:x}]");
+            return Mistake switch
+            {
+                DmaMistake.AfterUnmap => $"DMA after unmap: {dma}",
+                DmaMistake.FreedMemory => $"DMA into freed memory: {dma}, whose memory the program had freed or replaced while it was mapped",
+                DmaMistake.PastEnd => Invariant($"DMA past the end: {dma}, {Distance} bytes behind the mapping"),
+                DmaMistake.Direction => $"DMA against the direction: {dma}, mapped {NameOf(Mapping?.Access ?? Access.None)}",
+                DmaMistake.NeverMapped => $"DMA that was never mapped: {dma}",
+                DmaMistake.Overlap => $"overlapping map: {range} shares IOVAs or memory with another mapping",
+                DmaMistake.NothingUnmapped => $"unmap of nothing: {range} is not mapped",
+                _ => $"left mapped: {range} was not unmapped before its address space was closed",
+            };
+        }
+    }
+
+    /// <summary>The report with its mapping and the places from which that was made and ended, several lines.</summary>
+    public override string ToString()
+    {
+        StringBuilder text = new();
+        _ = text.Append(Headline).Append(Count > 1 ? Invariant($" ({Count} times)") : "");
+        if (Call is { } call)
+        {
+            Write(text, "called", call);
+        }
+
+        if (Mapping is { } mapping)
+        {
+            _ = text.Append(Invariant($"\n    the mapping: [0x{mapping.Iova:x}, +0x{mapping.Length:x}] of memory 0x{mapping.Memory:x}, {NameOf(mapping.Access)}"));
+            Write(text, "mapped", mapping.Mapped);
+            if (mapping.Unmapped is { } unmapped)
+            {
+                Write(text, "unmapped", unmapped);
+            }
+        }
+
+        return text.ToString();
+    }
+
+    private static void Write(StringBuilder text, string what, ProgramMoment moment)
+    {
+        _ = text.Append(Invariant($"\n    {what} at {moment.Seconds:0.000000} s by thread {moment.Thread}{(moment.Stack.Count == 0 ? "" : ":")}"));
+        foreach (ProgramFrame frame in moment.Stack)
+        {
+            string module = frame.Module is { } path ? Invariant($"{Path.GetFileName(path)}+0x{frame.Offset:x}") : Invariant($"0x{frame.Address:x}");
+            _ = text.Append(frame.Source is { } source ? $"\n      {source} ({module})" : $"\n      {module}");
+        }
+    }
+
+    private static string NameOf(Access access) => access switch
+    {
+        Access.Read => "for reading",
+        Access.Write => "for writing",
+        Access.ReadWrite => "for reading and writing",
+        _ => "for nothing",
+    };
 }
 
 /// <summary>What is looked for.</summary>

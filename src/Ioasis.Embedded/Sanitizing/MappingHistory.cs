@@ -1,4 +1,4 @@
-namespace Ioasis.Exec.Sanitizing;
+namespace Ioasis.Embedded.Sanitizing;
 
 /// <summary>The mappings of one address space: those that live, and the last ones that ended.</summary>
 internal sealed class MappingHistory

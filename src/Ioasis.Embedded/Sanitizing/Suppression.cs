@@ -1,6 +1,6 @@
 using System.IO.Enumeration;
 
-namespace Ioasis.Exec.Sanitizing;
+namespace Ioasis.Embedded.Sanitizing;
 
 /// <summary>Reports that are wanted by nobody.</summary>
 /// <param name="Mistake">Of this mistake; null for any.</param>

@@ -1,4 +1,5 @@
 using Ioasis.Embedded;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Primitives;
 
@@ -19,7 +20,7 @@ internal sealed class CallTable : IDisposable
     private readonly RegisterTraps _traps;
     private readonly MemoryCalls _memory;
 
-    public CallTable(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, DmaSanitizer? sanitizer = null)
+    public CallTable(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, ProgramSanitizer? sanitizer = null)
     {
         _handles = handles;
         _paths = new(tree);

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
@@ -11,7 +12,7 @@ namespace Ioasis.Exec;
 /// Ioctls of descriptors that are ours: the argument is copied from the program, descriptors in it become those of our kernel, and what the
 /// call changed is copied back.
 /// </summary>
-internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExtension? extension = null, DmaSanitizer? sanitizer = null)
+internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExtension? extension = null, ProgramSanitizer? sanitizer = null)
 {
     // Larger arguments are those of nobody; what lies beyond counts as memory that is not there.
     private const int LargestArgument = 65536;

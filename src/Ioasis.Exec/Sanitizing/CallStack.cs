@@ -1,3 +1,4 @@
+using Ioasis.Embedded.Sanitizing;
 using System.Globalization;
 using System.Runtime.InteropServices;
 

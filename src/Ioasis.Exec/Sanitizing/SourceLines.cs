@@ -1,3 +1,4 @@
+using Ioasis.Embedded.Sanitizing;
 using System.Diagnostics;
 using System.Globalization;
 

@@ -45,6 +45,9 @@ extern int ioasis_impl_dma_write(ioasis_device *, uint32_t, uint64_t, const void
 extern int ioasis_impl_translate(ioasis_device *, struct ioasis_translation *);
 extern int ioasis_impl_fault_next(ioasis_platform *, struct ioasis_fault *);
 extern int ioasis_impl_fault_describe(ioasis_platform *, const struct ioasis_fault *, char *, size_t);
+extern int ioasis_impl_sanitize(ioasis_platform *, uint32_t);
+extern int ioasis_impl_mistake_count(ioasis_platform *, uint32_t);
+extern int ioasis_impl_mistake_describe(ioasis_platform *, uint32_t, char *, size_t);
 
 extern const char *ioasis_impl_preload_start(void);
 extern int ioasis_impl_preload_call(int, const uint64_t *, int64_t *);
@@ -157,6 +160,9 @@ CALL(int, translate, (ioasis_device *device, struct ioasis_translation *translat
 CALL(int, fault_next, (ioasis_platform *platform, struct ioasis_fault *fault), (platform, fault))
 CALL(int, fault_describe, (ioasis_platform *platform, const struct ioasis_fault *fault, char *text, size_t length),
      (platform, fault, text, length))
+CALL(int, sanitize, (ioasis_platform *platform, uint32_t flags), (platform, flags))
+CALL(int, mistake_count, (ioasis_platform *platform, uint32_t flags), (platform, flags))
+CALL(int, mistake_describe, (ioasis_platform *platform, uint32_t index, char *text, size_t length), (platform, index, text, length))
 
 /* For libioasis-preload.so alone (preload.c); errno is its affair. */
 extern const char *ioasis_preload_start(void);

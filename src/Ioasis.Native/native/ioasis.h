@@ -490,6 +490,51 @@ int ioasis_fault_next(ioasis_platform *platform, struct ioasis_fault *fault);
  */
 int ioasis_fault_describe(ioasis_platform *platform, const struct ioasis_fault *fault, char *text, size_t length);
 
+/* -------------------------------------------------------------------------------------------------------------- mistakes */
+
+/* Flags of ioasis_sanitize(). */
+enum {
+    IOASIS_SANITIZE_FATAL = 1 /* after the first access of a device that is wrong, the next call ends the process with SIGABRT and the reports */
+};
+
+/* Flags of ioasis_mistake_count(). */
+enum {
+    IOASIS_MISTAKES_AT_END = 1 /* the program is done: what is mapped still was left so, and is a mistake */
+};
+
+/*
+ * Looks for mistakes with DMA from now on: accesses of devices after an unmap, past an end, against the direction or of what was never
+ * mapped, maps of what is mapped, unmaps of nothing, mappings that are left (docs/sanitize.md). Call it before the first ioasis_open().
+ *
+ * flags    0 or IOASIS_SANITIZE_FATAL
+ *
+ * -EINVAL  unknown flags
+ * -EBUSY   descriptors are open, or it was called already
+ */
+int ioasis_sanitize(ioasis_platform *platform, uint32_t flags);
+
+/*
+ * Counts the mistakes that were found so far; the same one again counts once.
+ *
+ * flags    0 or IOASIS_MISTAKES_AT_END
+ *
+ * -EINVAL  unknown flags, or ioasis_sanitize() was not called
+ */
+int ioasis_mistake_count(ioasis_platform *platform, uint32_t flags);
+
+/*
+ * Says what a mistake was, in several lines: device, access and IOVA, the mapping that it is about, and from where that was mapped and
+ * unmapped (files and offsets for addr2line(1); names of functions that are exported).
+ *
+ * index    below what ioasis_mistake_count() returned last; the worst comes first
+ * text     as for ioasis_fault_describe()
+ *
+ * Returns the bytes of the whole text without the zero.
+ * -ENOENT  there is no mistake of that number
+ * -EINVAL  ioasis_sanitize() was not called
+ */
+int ioasis_mistake_describe(ioasis_platform *platform, uint32_t index, char *text, size_t length);
+
 #ifdef __cplusplus
 }
 #endif

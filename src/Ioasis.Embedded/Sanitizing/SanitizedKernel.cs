@@ -1,0 +1,112 @@
+using Ioasis.Uapi;
+
+namespace Ioasis.Embedded.Sanitizing;
+
+/// <summary>A kernel whose calls a sanitizer is told of. Which descriptors are of one file is known from the calls that make and end them.</summary>
+internal sealed class SanitizedKernel(DmaSanitizer sanitizer, IKernelAbi kernel) : IKernelAbi
+{
+    private readonly Lock _lock = new();
+    private readonly Dictionary<int, OpenFile> _files = [];
+
+    public int Open(string path, OpenFlags flags)
+    {
+        int descriptor = kernel.Open(path, flags);
+        if (descriptor >= 0)
+        {
+            lock (_lock)
+            {
+                _files[descriptor] = new();
+            }
+        }
+
+        return descriptor;
+    }
+
+    public int Ioctl(int fd, uint request, Span<byte> argument)
+    {
+        sanitizer.Drain();
+        if (!DmaJournal.IsOfInterest(request) || FileOf(fd) is not { } file)
+        {
+            return kernel.Ioctl(fd, request, argument);
+        }
+
+        byte[] before = argument.ToArray();
+        int result = kernel.Ioctl(fd, request, argument);
+        sanitizer.Called(file, request, before, argument, result);
+        return result;
+    }
+
+    public int Ioctl(int fd, uint request, nint argument)
+    {
+        sanitizer.Drain();
+        return kernel.Ioctl(fd, request, argument);
+    }
+
+    public nint Read(int fd, Span<byte> destination) => kernel.Read(fd, destination);
+
+    public nint Write(int fd, ReadOnlySpan<byte> source) => kernel.Write(fd, source);
+
+    public nint Read(int fd, Span<byte> destination, ulong offset) => kernel.Read(fd, destination, offset);
+
+    public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset) => kernel.Write(fd, source, offset);
+
+    public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address) => kernel.Map(fd, offset, length, protection, out address);
+
+    public int Unmap(nint address, nuint length) => kernel.Unmap(address, length);
+
+    public int CreateEvent(uint initialValue, EventFlags flags) => kernel.CreateEvent(initialValue, flags);
+
+    public int CreateMemory(string name, ulong length) => kernel.CreateMemory(name, length);
+
+    public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds) => kernel.Poll(descriptors, timeoutMilliseconds);
+
+    public int Dup(int fd)
+    {
+        // Under the lock, so that the new number cannot be closed and given out again before it stands here.
+        lock (_lock)
+        {
+            int descriptor = kernel.Dup(fd);
+            if (descriptor >= 0 && _files.TryGetValue(fd, out OpenFile? file))
+            {
+                file.Descriptors++;
+                _files[descriptor] = file;
+            }
+
+            return descriptor;
+        }
+    }
+
+    public int Close(int fd)
+    {
+        // Before the number can be given out again; who waits in a call of the descriptor is not waited for.
+        OpenFile? last = null;
+        sanitizer.Drain();
+        lock (_lock)
+        {
+            if (_files.Remove(fd, out OpenFile? file) && --file.Descriptors == 0)
+            {
+                last = file;
+            }
+        }
+
+        if (last is not null)
+        {
+            sanitizer.Closed(last);
+        }
+
+        return kernel.Close(fd);
+    }
+
+    private OpenFile? FileOf(int fd)
+    {
+        lock (_lock)
+        {
+            return _files.GetValueOrDefault(fd);
+        }
+    }
+
+    private sealed class OpenFile
+    {
+        public int Descriptors { get; set; } = 1;
+    }
+}
