@@ -60,10 +60,10 @@ internal sealed class NetDriver : IDisposable
     public ulong SendAt => _sendAt;
 
     /// <summary>Two devices with a cable between them.</summary>
-    public static (VirtioNet First, VirtioNet Second) MakePair(VirtioNetOptions? options = null)
+    public static (VirtioNet First, VirtioNet Second) MakePair(VirtioNetOptions? options = null, VirtioNetOptions? ofSecond = null)
     {
         VirtioNet first = new((options ?? new()) with { MacAddress = 0x5254_0000_0001 });
-        VirtioNet second = new((options ?? new()) with { MacAddress = 0x5254_0000_0002 });
+        VirtioNet second = new((ofSecond ?? options ?? new()) with { MacAddress = 0x5254_0000_0002 });
         first.Join(second).ShouldBeNull();
         return (first, second);
     }

@@ -8,11 +8,20 @@ namespace Ioasis.Devices.Tests.Virtio;
 /// <summary>Notifications that meet resets, the end, each other and an unmap, in every order that matters.</summary>
 public sealed class ScheduleTests
 {
+    // Waits until registers read as ones.
+    private static void WaitUntilGone(VirtioHost host)
+    {
+        while (host.Read(VirtioRegisters.Status, 1) != byte.MaxValue)
+        {
+            _ = Injection.Hit(InjectionKind.Wait);
+        }
+    }
+
     /// <summary>A disk with reads in its queue.</summary>
     private abstract class BlockScenario : DeviceScenario<VirtioHost>
     {
-        protected BlockScenario(bool packed = false)
-            : base(new(new VirtioBlock(new() { Size = 1 << 20, Queues = 2 }), 1 << 20))
+        protected BlockScenario(bool packed = false, VirtioMisbehaviour? wrong = null)
+            : base(new(new VirtioBlock(new() { Size = 1 << 20, Queues = 2, Misbehaviour = wrong }), 1 << 20))
         {
             Host.Negotiate(VirtioHost.Wanted | (ulong)VirtioFeatures.RingReset | (packed ? (ulong)VirtioFeatures.PackedRing : 0)).ShouldBeTrue();
             Ring = Host.EnableQueue(0, 16, packed);
@@ -133,13 +142,59 @@ public sealed class ScheduleTests
         }
     }
 
+    /// <summary>The disk goes with its second request.</summary>
+    private abstract class GoingBlockScenario : BlockScenario
+    {
+        protected GoingBlockScenario(bool packed = false)
+            : base(packed, new() { GoneAt = 2 }) =>
+            AddThread("notify", () => Host.TryNotify(0));
+    }
+
+    private sealed class NotificationAgainstRemoval : GoingBlockScenario
+    {
+        public NotificationAgainstRemoval(bool packed)
+            : base(packed)
+        {
+            _ = Other.Put(false, Driver.Header(0), new Piece(Data, 512, true), Driver.End);
+            AddThread("second", Other.Kick);
+            AddThread("watch", () =>
+            {
+                WaitUntilGone(Host);
+                Forbid();
+            });
+        }
+
+        public override void CheckAtEnd() => (Ring.Take().Count + Other.Take().Count).ShouldBe(1);
+    }
+
+    private sealed class RemovalAgainstUnmap : GoingBlockScenario
+    {
+        public RemovalAgainstUnmap() => AddUnmap();
+
+        public override void CheckAtEnd()
+        {
+            CheckThatNothingLanded();
+            Ring.Take().Count.ShouldBe(1);
+        }
+    }
+
+    private sealed class RemovalAgainstFunctionReset : GoingBlockScenario
+    {
+        public RemovalAgainstFunctionReset() => AddFunctionReset();
+    }
+
+    private sealed class RemovalAgainstTheEnd : GoingBlockScenario
+    {
+        public RemovalAgainstTheEnd() => AddClose();
+    }
+
     /// <summary>Two network devices with a cable; the frames of one go to the memory of the scenario's host.</summary>
     private abstract class NetScenario : DeviceScenario<VirtioHost>
     {
         private readonly NetDriver _sender;
 
-        protected NetScenario(bool packed = false)
-            : this(NetDriver.MakePair(), packed)
+        protected NetScenario(bool packed = false, VirtioMisbehaviour? sending = null, VirtioMisbehaviour? receiving = null)
+            : this(NetDriver.MakePair(new() { Misbehaviour = sending }, new() { Misbehaviour = receiving }), packed)
         {
         }
 
@@ -162,6 +217,8 @@ public sealed class ScheduleTests
         protected NetDriver Receiver { get; }
 
         protected VirtioNet SendingDevice => _sender.Device;
+
+        protected NetDriver Sender => _sender;
 
         protected void AddSender() => AddThread("send", _sender.Transmitter.Kick);
 
@@ -252,6 +309,91 @@ public sealed class ScheduleTests
             Receiver.Transmitter.Take().Count.ShouldBe(1);
         }
     }
+
+    /// <summary>The receiver goes with its second frame.</summary>
+    private sealed class FrameAgainstRemoval : NetScenario
+    {
+        private readonly bool _unmaps;
+
+        public FrameAgainstRemoval(bool unmaps)
+            : base(receiving: new() { GoneAt = 2 })
+        {
+            _unmaps = unmaps;
+            Receiver.Post(Host.Memory.Allocate(2048), 2048);
+            Receiver.Receiver.Kick();
+            Sender.Put(NetDriver.Frame(NetDriver.Broadcast, 100));
+            AddSender();
+            AddThread("watch", () =>
+            {
+                WaitUntilGone(Host);
+                Forbid();
+            });
+            if (unmaps)
+            {
+                AddUnmap();
+            }
+        }
+
+        public override void CheckAtEnd()
+        {
+            if (_unmaps)
+            {
+                CheckThatNothingLanded();
+            }
+
+            SendingDevice.Counts.Sent.ShouldBeGreaterThanOrEqualTo(1);
+            Receiver.Device.Counts.Received.ShouldBeLessThanOrEqualTo(1);
+            Sender.Transmitter.Take().Count.ShouldBe(2);
+        }
+    }
+
+    /// <summary>The sender goes with its second frame.</summary>
+    private sealed class FrameAgainstTheRemovalOfItsSender : NetScenario
+    {
+        private bool _isGone;
+
+        public FrameAgainstTheRemovalOfItsSender()
+            : base(sending: new() { GoneAt = 2 })
+        {
+            Sender.Put(NetDriver.Frame(NetDriver.Broadcast, 100));
+            Sender.Host.Memory.OnAccess = (request, _) =>
+                _isGone.ShouldBeFalse($"DMA to 0x{request.Address.Value:x} after the device was gone");
+            AddSender();
+            AddThread("watch", () =>
+            {
+                WaitUntilGone(Sender.Host);
+                _isGone = true;
+            });
+        }
+
+        public override void CheckAtEnd()
+        {
+            SendingDevice.Counts.Sent.ShouldBe(1);
+            Receiver.Take().ShouldHaveSingleItem().Frame.Length.ShouldBe(200);
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void No_DMA_leaves_a_disk_that_is_gone(bool packed) => DeviceSchedules.Holds(() => new NotificationAgainstRemoval(packed));
+
+    [Fact]
+    public void No_byte_lands_after_its_mapping_went_from_a_disk_that_goes() => DeviceSchedules.Holds(static () => new RemovalAgainstUnmap());
+
+    [Fact]
+    public void No_DMA_leaves_a_disk_that_goes_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new RemovalAgainstFunctionReset());
+
+    [Fact]
+    public void No_DMA_leaves_a_disk_that_goes_after_the_last_close() => DeviceSchedules.Holds(static () => new RemovalAgainstTheEnd());
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void No_frame_lands_in_memory_of_a_card_that_is_gone(bool unmaps) => DeviceSchedules.Holds(() => new FrameAgainstRemoval(unmaps));
+
+    [Fact]
+    public void No_DMA_leaves_a_card_that_went_while_it_sent() => DeviceSchedules.Holds(static () => new FrameAgainstTheRemovalOfItsSender());
 
     [Fact]
     public void No_frame_lands_after_a_function_reset_has_returned() => DeviceSchedules.Holds(static () => new FrameAgainstFunctionReset());
