@@ -47,6 +47,29 @@ public class AttachTests
     }
 
     [Fact]
+    [Trait("Requirement", "S1.5")]
+    [Trait("Requirement", "S4.17")]
+    public void A_device_that_joins_a_group_has_its_domain_and_its_PASIDs_and_one_that_cannot_have_them_does_not_join()
+    {
+        using Rig rig = new();
+        IommuDevice first = rig.AddDevice(0x10, pasidBits: 8, group: 5);
+        RiscVPagingDomain process = rig.NewDomain(first);
+        process.ShouldMap(Iova, Target);
+        first.Group.AttachPasid(new(7), process).ShouldBe(Errno.Success);
+        IommuDevice second = rig.AddDevice(0x18, pasidBits: 8, group: 5);
+        rig.ShouldReach(second, Iova, Target, pasid: new(7));
+        rig.ShouldFault(second, Iova, FaultCause.PdtEntryNotValid, pasid: new(6));
+
+        // One without PASIDs cannot be as the others are.
+        rig.Core.TryAddDevice(rig.Driver, new(0x20), "third", 5, default(IommuDeviceOptions), out _).ShouldNotBe(Errno.Success);
+        first.Group.Devices.Count.ShouldBe(2);
+        process.ShouldUnmap(Iova);
+        first.Group.DetachPasid(new(7)).ShouldBe(Errno.Success);
+        rig.ShouldFault(second, Iova, FaultCause.PdtEntryNotValid, pasid: new(7));
+        process.BondCount.ShouldBe(0);
+    }
+
+    [Fact]
     public void After_an_unmap_no_DMA_reaches_the_page()
     {
         using Rig rig = new();

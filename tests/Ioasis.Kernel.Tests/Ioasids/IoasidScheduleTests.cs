@@ -189,6 +189,11 @@ public sealed class IoasidScheduleTests
             Rig.Reaches(0, new(_number)).ShouldBeFalse();
             Rig.Listed(0).ShouldBeEmpty();
 
+            // The IOMMU knows the PASID no more, not even as one whose DMA faults: whoever asks for it can have it.
+            IommuGroup group = Rig.Nodes[0].Group;
+            group.AttachPasid(new(_number), BlockedDomain.Instance).ShouldBe(Errno.Success);
+            group.DetachPasid(new(_number)).ShouldBe(Errno.Success);
+
             // The device let go of all of it: with the same number it can begin again.
             Disallow(0, _number).ShouldBeOneOf(0, -(int)Errno.NoEntry);
             Allocate(Rig.Set.Id.Value, _number).ShouldBe((0, _number));
