@@ -101,10 +101,10 @@ internal sealed partial class InvalidationQueue
         return moved > _tail - _completed ? _completed : _completed + moved;
     }
 
-    // Off, on (which puts the head to 0), and everything since the last completed wait again.
+    // Everything since the last completed wait again.
     private bool Restart(uint status, bool plain)
     {
-        if (!Drain(status) || !TurnOff() || !TurnOn())
+        if (!TurnOver(status))
         {
             return false;
         }
@@ -149,16 +149,50 @@ internal sealed partial class InvalidationQueue
             }
         }
 
-        if ((status & ErrorBits) != 0)
+        for (int attempt = 0; (status & ErrorBits) != 0 && attempt < PlainAttempts; attempt++)
         {
             _registers.Write32(RegisterOffset.FaultStatus, status & ErrorBits);
 
             // Some go on only when they are told of descriptors (QEMU); to others it says nothing new.
             _registers.Write64(RegisterOffset.InvalidationQueueTail, tail);
-            _ = _hardware.WaitFor64(RegisterOffset.InvalidationQueueHead, Architecture.InvalidationQueue.OffsetMask, tail, out _);
+            status = RunEmpty(tail);
         }
 
         return true;
+    }
+
+    // Until the queue has run empty, or the time is up, or it has stopped again: then it never will by itself. Gives the errors.
+    private uint RunEmpty(ulong tail)
+    {
+        long start = _hardware.Time.GetTimestamp();
+        for (int spins = 0; ; spins++)
+        {
+            bool isEmpty = (_registers.Read64(RegisterOffset.InvalidationQueueHead) & Architecture.InvalidationQueue.OffsetMask) == tail;
+            uint errors = isEmpty ? 0 : _registers.Read32(RegisterOffset.FaultStatus) & ErrorBits;
+            if (isEmpty || errors != 0 || _hardware.Time.GetElapsedTime(start) >= _hardware.Timeout)
+            {
+                return errors;
+            }
+
+            RegisterAccess.Pause(spins);
+        }
+    }
+
+    // Off and on, which puts the head to 0. An error that came while it ran empty would hold up the queue from its first descriptor on.
+    private bool TurnOver(uint status)
+    {
+        if (!Drain(status) || !TurnOff())
+        {
+            return false;
+        }
+
+        uint errors = _registers.Read32(RegisterOffset.FaultStatus) & ErrorBits;
+        if (errors != 0)
+        {
+            _registers.Write32(RegisterOffset.FaultStatus, errors);
+        }
+
+        return TurnOn();
     }
 
     private uint SlotAt(ulong offset) => (uint)((offset & Architecture.InvalidationQueue.OffsetMask) >> (_isWide ? 5 : 4)) & _mask;
@@ -221,7 +255,7 @@ internal sealed partial class InvalidationQueue
         _failedAt = _hardware.Time.GetTimestamp();
         _attempts = 0;
         _completedAtRecovery = ulong.MaxValue;
-        if (!Drain(ReadStatus()) || !TurnOff() || !TurnOn())
+        if (!TurnOver(ReadStatus()))
         {
             return false;
         }

@@ -60,10 +60,14 @@ public static class ScenarioCatalog
             yield return Of("unmaps-and-detach-together", kind, () => new UnmapsTogether(detaches: true, kind));
         }
 
-        yield return new("driver-flush-against-reuse.riscv", static () => new DmaFlushAgainstReuse());
-        yield return new("driver-neighbours.riscv", static () => new DmaNeighbours());
-        yield return new("driver-nearly-full-strict.riscv", static () => new DmaNearlyFull(DmaMode.Strict));
-        yield return new("driver-nearly-full-lazy.riscv", static () => new DmaNearlyFull(DmaMode.Lazy));
+        foreach (IommuKind kind in s_stages)
+        {
+            yield return Of("driver-flush-against-reuse", kind, () => new DmaFlushAgainstReuse(kind));
+            yield return Of("driver-neighbours", kind, () => new DmaNeighbours(kind));
+            yield return Of("driver-nearly-full-strict", kind, () => new DmaNearlyFull(DmaMode.Strict, kind));
+            yield return Of("driver-nearly-full-lazy", kind, () => new DmaNearlyFull(DmaMode.Lazy, kind));
+        }
+
         foreach (IommuKind kind in (IommuKind[])[IommuKind.RiscV, Vtd])
         {
             yield return Of("dirty-read-against-write", kind, () => new DirtyReadAgainstWrite(false, kind));
@@ -92,11 +96,20 @@ public static class ScenarioCatalog
 
     private static IEnumerable<NamedScenario> Guests()
     {
-        yield return new("guest-invalidates-against-unmap.riscv", static () => new GuestInvalidateAgainstParentUnmap(iommus: 1));
-        yield return new("guest-invalidates-against-unmap-two-iommus.riscv", static () => new GuestInvalidateAgainstParentUnmap(iommus: 2));
-        yield return new("nested-attach-against-unmap.riscv", static () => new NestedAttachAgainstParentUnmap());
-        yield return new("guest-changes-root.riscv", static () => new GuestChangesRoot());
-        yield return new("nested-unplug.riscv", static () => new NestedUnplug());
+        foreach (IommuKind kind in (IommuKind[])[IommuKind.RiscV, Vtd, IommuKind.VtdCachingMode])
+        {
+            yield return Of("guest-invalidates-against-unmap", kind, () => new GuestInvalidateAgainstParentUnmap(iommus: 1, kind));
+            yield return Of("guest-invalidates-against-unmap-two-iommus", kind, () => new GuestInvalidateAgainstParentUnmap(iommus: 2, kind));
+            yield return Of("nested-attach-against-unmap", kind, () => new NestedAttachAgainstParentUnmap(kind));
+            yield return Of("guest-changes-root", kind, () => new GuestChangesRoot(kind));
+            yield return Of("nested-unplug", kind, () => new NestedUnplug(kind));
+        }
+
+        // Only a PASID of the device has the guest's table.
+        const uint pasid = 5;
+        yield return new("guest-invalidates-pasid-against-unmap.vtd", static () => new GuestInvalidateAgainstParentUnmap(1, Vtd, pasid));
+        yield return new("nested-attach-of-pasid-against-unmap.vtd", static () => new NestedAttachAgainstParentUnmap(Vtd, pasid));
+        yield return new("guest-changes-root-of-pasid.vtd", static () => new GuestChangesRoot(Vtd, pasid));
         yield return new("name-taken-against-event.riscv", static () => new NameTakenAgainstEvent());
     }
 

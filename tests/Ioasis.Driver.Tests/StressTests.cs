@@ -1,10 +1,9 @@
 using Ioasis.Core;
-using Ioasis.PageTables;
-using Ioasis.Platform;
+using Ioasis.Driver.Tests.Shared;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
-using Ioasis.RiscV.Hardware;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 
@@ -12,8 +11,6 @@ namespace Ioasis.Driver.Tests;
 [Collection("schedules")]
 public class StressTests
 {
-    private const ulong Window = 1ul << 24;
-
     [Theory]
     [InlineData(3)]
     [InlineData(10)]
@@ -26,56 +23,7 @@ public class StressTests
         RiscVPagingDomain domain = rig.NewDomain(steady);
         RiscVPagingDomain other = rig.NewDomain(steady);
         steady.Group.Attach(domain).ShouldBe(Errno.Success);
-        using CancellationTokenSource done = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-
-        // Each mapper owns a window of IOVAs; a page leads to an address that says which round mapped it.
-        Task[] mappers = [.. Enumerable.Range(0, 2).Select(index => Run(() =>
-        {
-            ulong start = (ulong)(index + 1) * Window;
-            for (uint round = 1; round <= 3000; round++)
-            {
-                ulong iova = start + (round % 7 * Rig.Page);
-                ulong address = (1ul << 34) + ((ulong)round << 12);
-                domain.Map(new(iova), new(address), Rig.Page, Access.ReadWrite).ShouldBe(Errno.Success);
-                rig.Hardware.Translate(new(steady.Id, new(iova)), out DmaTranslation reached);
-                reached.Status.ShouldBe(DmaStatus.Success);
-                reached.Address.Value.ShouldBe(address);
-                domain.ShouldUnmap(iova);
-                rig.Hardware.Translate(new(steady.Id, new(iova)), out reached);
-                reached.Status.ShouldNotBe(DmaStatus.Success, $"round {round}: {iova:x} is stale");
-            }
-        }))];
-        Task attacher = Run(() =>
-        {
-            for (int round = 0; !done.IsCancellationRequested; round++)
-            {
-                restless.Group.Attach(round % 2 == 0 ? domain : other).ShouldBe(Errno.Success);
-                if (round % 3 == 0)
-                {
-                    restless.Group.Detach().ShouldBe(Errno.Success);
-                }
-            }
-        });
-        Task device = Run(() =>
-        {
-            for (ulong i = 0; !done.IsCancellationRequested; i++)
-            {
-                rig.Hardware.Translate(new(restless.Id, new(Window + (i % 7 * Rig.Page))), out _);
-                rig.Driver.HandleInterrupt(1);
-            }
-        });
-        try
-        {
-            WaitFor(mappers);
-        }
-        finally
-        {
-            done.Cancel();
-            WaitFor(attacher, device);
-        }
-
-        restless.Group.Detach().ShouldBe(Errno.Success);
-        steady.Group.Detach().ShouldBe(Errno.Success);
+        Threads(rig).MapUnmapAndAttach(steady, restless, domain, other);
         rig.Driver.Statistics.PscidsInUse.ShouldBe(0);
         rig.Driver.Statistics.QueueRecoveries.ShouldBe(0);
         domain.BondCount.ShouldBe(0);
@@ -98,64 +46,21 @@ public class StressTests
         RiscVNestedDomain nested = guest.Nest(steady, 3);
         RiscVNestedDomain other = guest.Nest(restless, 3);
         steady.Group.Attach(nested).ShouldBe(Errno.Success);
-        using CancellationTokenSource done = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        Task guestThread = Run(() =>
-        {
-            for (uint round = 1; round <= 2000; round++)
+        Threads(rig).GuestAndHost(
+            steady,
+            restless,
+            parent,
+            new(gva, Guest.Data, gva + 0x10_0000, ofHost, guest.ToHost, (address, page) => guest.Map(address, page), address =>
             {
-                ulong page = Guest.Data + (round % 8 * Rig.Page);
-                guest.Map(gva, page);
-                rig.Hardware.Translate(new(steady.Id, new(gva)), out DmaTranslation reached);
-                reached.Address.Value.ShouldBe(guest.ToHost(page), $"round {round}");
-                guest.Unmap(gva);
-                Guest.ShouldInvalidate(nested, Command.InvalidateFirstStage(null, 3, gva));
-                rig.Hardware.Translate(new(steady.Id, new(gva)), out reached);
-                reached.Status.ShouldNotBe(DmaStatus.Success, $"round {round}: the guest's page is stale");
-            }
-        });
-        Task hostThread = Run(() =>
-        {
-            for (uint round = 1; round <= 2000; round++)
-            {
-                parent.ShouldUnmap(ofHost);
-                rig.Hardware.Translate(new(steady.Id, new(gva + 0x10_0000)), out DmaTranslation reached);
-                reached.Status.ShouldNotBe(DmaStatus.Success, $"round {round}: the host's page is stale");
-                parent.ShouldMap(ofHost, (1ul << 34) + ((ulong)round << 12));
-                rig.Hardware.Translate(new(steady.Id, new(gva + 0x10_0000)), out reached);
-                reached.Address.Value.ShouldBe((1ul << 34) + ((ulong)round << 12));
-            }
-        });
-        Task switcher = Run(() =>
-        {
-            for (int round = 0; !done.IsCancellationRequested; round++)
-            {
-                Domain next = (round % 4) switch { 0 => other, 1 => parent, 2 => nested, _ => BlockedDomain.Instance };
-                restless.Group.Attach(next).ShouldBe(Errno.Success);
-                rig.Hardware.Translate(new(restless.Id, new(gva + 0x10_0000)), out _);
-                rig.Driver.HandleInterrupt(1);
-            }
-        });
-        try
-        {
-            WaitFor(guestThread, hostThread);
-        }
-        finally
-        {
-            done.Cancel();
-            WaitFor(switcher);
-        }
-
-        restless.Group.Detach().ShouldBe(Errno.Success);
-        steady.Group.Detach().ShouldBe(Errno.Success);
+                guest.Unmap(address);
+                Guest.ShouldInvalidate(nested, Command.InvalidateFirstStage(null, 3, address));
+            }),
+            [other, parent, nested, BlockedDomain.Instance]);
         rig.Driver.Statistics.GscidsInUse.ShouldBe(0);
         rig.Driver.Statistics.QueueRecoveries.ShouldBe(0);
         parent.BondCount.ShouldBe(0);
     }
 
-    private static Task Run(Action body) => Task.Factory.StartNew(
-        body, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
-    private static void WaitFor(params Task[] tasks) =>
-        Task.WaitAll(tasks, (int)TimeSpan.FromSeconds(100).TotalMilliseconds, TestContext.Current.CancellationToken)
-            .ShouldBeTrue("a thread waits for ever");
+    private static ThreadsOnDriver Threads(Rig rig) =>
+        new(rig.Hardware, () => rig.Driver.HandleInterrupt(1), TestContext.Current.CancellationToken);
 }

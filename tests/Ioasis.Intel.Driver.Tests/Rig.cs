@@ -20,6 +20,8 @@ internal sealed record RigOptions
 
     public Func<IPhysicalMemory, IPhysicalMemory> DriverMemory { get; init; } = memory => memory;
 
+    public Func<IPhysicalMemory, IPhysicalMemory> HardwareMemory { get; init; } = memory => memory;
+
     /// <summary>Done to the hardware before the driver sees it.</summary>
     public Action<VtdIommu, SparsePhysicalMemory>? Before { get; init; }
 
@@ -56,7 +58,7 @@ internal sealed class Rig : IMsiSink, IPcieLink, IDisposable
         DriverMemory = sharesMemoryWith?.DriverMemory ?? options.DriverMemory(Memory);
         Core = sharesMemoryWith?.Core ?? new IommuSubsystem();
         _ownsMemory = sharesMemoryWith is null;
-        Hardware = new(options.Hardware, Memory, this, this);
+        Hardware = new(options.Hardware, options.HardwareMemory(Memory), this, this);
         options.Before?.Invoke(Hardware, Memory);
         Registers = options.Registers(Hardware);
         ProbeResult = VtdIommuInstance.TryProbe(
@@ -89,6 +91,9 @@ internal sealed class Rig : IMsiSink, IPcieLink, IDisposable
 
     /// <summary>Whether the unit gives up on devices at once (ITE).</summary>
     public bool TimesOut { get; set; }
+
+    /// <summary>How many of the next requests the unit gives up on.</summary>
+    public int Misses { get; set; }
 
     public List<PcieMessage> Responses { get; } = [];
 
@@ -177,7 +182,7 @@ internal sealed class Rig : IMsiSink, IPcieLink, IDisposable
     public void SendInvalidationRequest(in PcieMessage message)
     {
         Invalidations.Add(message);
-        if (TimesOut)
+        if (TimesOut || Misses-- > 0)
         {
             Hardware.HandleInvalidationTimeout(1u << message.Tag);
         }

@@ -61,6 +61,9 @@ internal sealed class RiscVScenarioIommu : ScenarioIommu
 
     public override ulong IllegalOpcode => CommandBits.OpcodeMask;
 
+    /// <summary>The first-stage pointer of a context is one doubleword (section 3.1.3).</summary>
+    public override bool SwitchesInOneStep => true;
+
     [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected override Type RegisterOffsets => typeof(RegisterOffset);
 

@@ -60,6 +60,9 @@ internal abstract class ScenarioIommu
     /// <summary>Bits that make a command's first doubleword one that there is not.</summary>
     public abstract ulong IllegalOpcode { get; }
 
+    /// <summary>Whether a guest's table is replaced by another in one step, so that DMA finds the one or the other.</summary>
+    public abstract bool SwitchesInOneStep { get; }
+
     [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected abstract Type RegisterOffsets { get; }
 

@@ -68,6 +68,12 @@ internal sealed class VtdScenarioIommu : ScenarioIommu
     // Bits 3:0 and 11:9 are the type.
     public override ulong IllegalOpcode => 0xe0f;
 
+    /// <summary>
+    /// P of an entry is cleared and all that came of it invalidated before it leads elsewhere (section 6.5.3.3): the unit may read an entry in
+    /// parts. DMA in between is refused.
+    /// </summary>
+    public override bool SwitchesInOneStep => false;
+
     [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields)]
     protected override Type RegisterOffsets => typeof(RegisterOffset);
 

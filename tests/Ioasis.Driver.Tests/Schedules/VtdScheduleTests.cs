@@ -1,3 +1,4 @@
+using Ioasis.Core;
 using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests.Schedules;
@@ -116,6 +117,50 @@ public sealed class VtdScheduleTests
     [Trait("Requirement", "S4.14")]
     [Trait("Requirement", "S4.17")]
     public void The_start_of_dirty_tracking_against_an_unmap_of_tables() => Holds(static () => new DirtyStartAgainstUnmap(IommuKind.Vtd));
+
+    [Theory]
+    [InlineData(IommuKind.Vtd)]
+    [InlineData(IommuKind.VtdFirstStage)]
+    [InlineData(IommuKind.VtdLegacy)]
+    public void Lazy_flush_against_reuse_of_the_IOVA_by_drivers(IommuKind kind) => Holds(() => new DmaFlushAgainstReuse(kind));
+
+    [Theory]
+    [InlineData(IommuKind.Vtd)]
+    [InlineData(IommuKind.VtdCachingMode)]
+    public void Maps_and_unmaps_of_neighbours_by_drivers(IommuKind kind) => Holds(() => new DmaNeighbours(kind));
+
+    [Theory]
+    [InlineData(DmaMode.Strict)]
+    [InlineData(DmaMode.Lazy)]
+    public void Maps_of_drivers_in_a_space_that_is_nearly_full(DmaMode mode) => Holds(() => new DmaNearlyFull(mode, IommuKind.Vtd));
+
+    [Theory]
+    [InlineData(1, 0u)]
+    [InlineData(2, 0u)]
+    [InlineData(1, 5u)]
+    [Trait("Requirement", "S4.17")]
+    public void A_guests_invalidation_against_the_hosts_unmap(int iommus, uint pasid) =>
+        Holds(() => new GuestInvalidateAgainstParentUnmap(iommus, IommuKind.Vtd, pasid));
+
+    [Theory]
+    [InlineData(IommuKind.Vtd, 0u)]
+    [InlineData(IommuKind.VtdCachingMode, 0u)]
+    [InlineData(IommuKind.Vtd, 5u)]
+    [Trait("Requirement", "S4.7")]
+    [Trait("Requirement", "S4.17")]
+    public void A_nested_attach_against_the_hosts_unmap(IommuKind kind, uint pasid) =>
+        Holds(() => new NestedAttachAgainstParentUnmap(kind, pasid));
+
+    [Theory]
+    [InlineData(0u)]
+    [InlineData(5u)]
+    [Trait("Requirement", "S4.17")]
+    public void A_guest_that_changes_its_root_against_its_own_unmap(uint pasid) => Holds(() => new GuestChangesRoot(IommuKind.Vtd, pasid));
+
+    [Fact]
+    [Trait("Requirement", "S4.3")]
+    [Trait("Requirement", "S4.17")]
+    public void A_guests_device_unplugged_against_its_invalidations() => Holds(static () => new NestedUnplug(IommuKind.Vtd));
 
     [Fact]
     [Trait("Requirement", "S4.16")]
