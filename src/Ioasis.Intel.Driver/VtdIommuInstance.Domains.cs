@@ -25,8 +25,9 @@ public sealed partial class VtdIommuInstance
     {
         ArgumentNullException.ThrowIfNull(device);
         domain = null;
-        bool isSupported = (!options.DirtyTracking || Capabilities.DirtyTracking) && (!options.NestParent || Capabilities.Nesting)
-            && (!options.Pasid || Capabilities.PasidBits > 0);
+
+        // Every table can be a PASID's; whether a device has PASIDs turns out when it is attached.
+        bool isSupported = (!options.DirtyTracking || Capabilities.DirtyTracking) && (!options.NestParent || Capabilities.Nesting);
         if (!isSupported || !TryChooseShape(options, out DomainShape shape))
         {
             return Errno.NotSupported;

@@ -51,33 +51,21 @@ public sealed class VtdNestedDomain : NestedDomain
 
     internal VtdPagingDomain SecondStage => _parent;
 
-    /// <summary>Makes a domain from what the guest wants. Whether the hardware can walk it turns out when it is attached, as on Linux.</summary>
+    /// <summary>
+    /// Makes a domain from what the guest wants. Whether the hardware can walk it turns out when it is attached, as on Linux; flags that are
+    /// not known, the lowest bits of the address and the reserved field are not looked at there either.
+    /// </summary>
     internal static Errno TryCreate(VtdPagingDomain parent, ReadOnlySpan<byte> data, out VtdNestedDomain? domain, out string? wrong)
     {
         domain = null;
-        wrong = data.Length < DataSize ? "the length of the data" : null;
+        wrong = data.Length != DataSize ? $"the length of the data, which is {DataSize} bytes" : null;
         if (wrong is not null)
         {
             return Errno.InvalidArgument;
-        }
-
-        if (data[DataSize..].ContainsAnyExcept((byte)0))
-        {
-            wrong = "bytes behind the structure";
-            return Errno.ArgumentTooBig;
         }
 
         ulong flags = BinaryPrimitives.ReadUInt64LittleEndian(data);
-        ulong table = BinaryPrimitives.ReadUInt64LittleEndian(data[TableOffset..]);
-        wrong = (flags & ~(SupervisorFlag | ExtendedAccessedFlag | WriteProtectFlag)) != 0 ? "flags: a bit that is not known"
-            : (table & 0xfff) != 0 ? "pgtbl_addr: not a multiple of 4 KiB"
-            : BinaryPrimitives.ReadUInt32LittleEndian(data[DataReservedOffset..]) != 0 ? "the reserved field"
-            : null;
-        if (wrong is not null)
-        {
-            return Errno.InvalidArgument;
-        }
-
+        ulong table = BinaryPrimitives.ReadUInt64LittleEndian(data[TableOffset..]) & ~0xffful;
         domain = new(parent, flags, table, BinaryPrimitives.ReadUInt32LittleEndian(data[WidthOffset..]));
         return Errno.Success;
     }
@@ -88,7 +76,6 @@ public sealed class VtdNestedDomain : NestedDomain
         : _width == 57 && !capability.FirstStage5Level ? "addr_width: 57, without first-stage tables of 5 levels (CAP_REG.FS5LP)"
         : (_flags & SupervisorFlag) != 0 && !extended.Has(ExtendedCapability.SupervisorRequestBit) ? "SRE, without ECAP_REG.SRS"
         : (_flags & ExtendedAccessedFlag) != 0 && !extended.Has(ExtendedCapability.ExtendedAccessedBit) ? "EAFE, without ECAP_REG.EAFS"
-        : _table > _parent.Aperture.Last ? "pgtbl_addr: beyond the second stage"
         : null;
 
     /// <summary>What a PASID-table entry that leads to both tables has (section 9.6).</summary>
@@ -130,12 +117,20 @@ public sealed class VtdNestedDomain : NestedDomain
     }
 
     /// <inheritdoc/>
-    /// <remarks>The errors are Linux's for VT-d: EOPNOTSUPP for a flag that is not known, EINVAL for a range that is not whole pages.</remarks>
+    /// <remarks>
+    /// The errors are Linux's for VT-d: EOPNOTSUPP for a flag that is not known, EINVAL for entries of another length and for a range that is not
+    /// whole pages.
+    /// </remarks>
     public override Errno Invalidate(uint dataType, ReadOnlySpan<byte> entries, int entryLength, ref uint count)
     {
         uint wanted = count;
         count = 0;
-        if (dataType != InvalidateType || entryLength < EntrySize || (ulong)entries.Length < wanted * (ulong)entryLength)
+        if (dataType != InvalidateType)
+        {
+            return Errno.InvalidArgument;
+        }
+
+        if (wanted > 0 && (entryLength != EntrySize || (ulong)entries.Length < wanted * (ulong)entryLength))
         {
             return Errno.InvalidArgument;
         }
@@ -159,11 +154,6 @@ public sealed class VtdNestedDomain : NestedDomain
         ulong address = BinaryPrimitives.ReadUInt64LittleEndian(entry);
         ulong pages = BinaryPrimitives.ReadUInt64LittleEndian(entry[PagesOffset..]);
         uint flags = BinaryPrimitives.ReadUInt32LittleEndian(entry[EntryFlagsOffset..]);
-        if (entry[EntrySize..].ContainsAnyExcept((byte)0))
-        {
-            return Errno.ArgumentTooBig;
-        }
-
         if ((flags & ~LeafFlag) != 0 || BinaryPrimitives.ReadUInt32LittleEndian(entry[EntryReservedOffset..]) != 0)
         {
             return Errno.NotSupported;

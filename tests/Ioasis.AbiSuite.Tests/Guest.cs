@@ -17,6 +17,18 @@ internal static class Guest
         return File.ReadAllLines(records);
     }
 
+    /// <summary>Boots a kernel with an IOMMU of some kind and gives what the conversations about VT-d recorded there.</summary>
+    /// <param name="kernel">Image of a kernel with everything built in.</param>
+    /// <param name="name">Name of the guest.</param>
+    /// <param name="environment">What lab/linux-guest/run is told of the IOMMU.</param>
+    public static string[] RunVtd(string kernel, string name, Dictionary<string, string> environment)
+    {
+        string records = Path.Combine(s_folder, name + ".txt");
+        environment["IOASIS_GUEST_KERNEL"] = kernel;
+        Require("lab/linux-guest/run", TimeSpan.FromMinutes(25), environment, s_suite.Value, records, "--", "--vtd");
+        return File.ReadAllLines(records);
+    }
+
     /// <summary>
     /// Boots Debian's kernel in a QEMU under <c>ioasis exec</c> that gives the guest two devices of ours by its <c>vfio-pci</c>, and
     /// gives what the suite recorded there.

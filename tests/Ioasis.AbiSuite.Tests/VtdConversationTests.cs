@@ -5,8 +5,8 @@ using Ioasis.Intel.Driver;
 namespace Ioasis.AbiSuite.Tests;
 
 /// <summary>
-/// What a monitor asks of VT-d, right and wrong, on the embedded kernel. The conversations are not recorded from Linux yet (<c>lab/linux-guest/run
-/// SUITE RECORDS -- --vtd</c> would): the answers are not compared with anybody's, but each case must run to its end and leave nothing behind.
+/// What a monitor asks of VT-d, right and wrong, of the unit that machines have by default: each case must run to its end and leave nothing
+/// behind. <see cref="VtdRecordingTests"/> compares the answers with Linux's, for units as the recorded guests had them.
 /// </summary>
 public sealed class VtdConversationTests
 {

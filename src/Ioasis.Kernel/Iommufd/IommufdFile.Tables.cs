@@ -74,11 +74,12 @@ internal sealed partial class IommufdFile
         bool dirty = (argument.Flags & HwptAllocFlags.DirtyTracking) != 0;
         bool pasid = (argument.Flags & HwptAllocFlags.Pasid) != 0;
         bool fault = (argument.Flags & HwptAllocFlags.FaultIdValid) != 0;
+
+        // A table that PASIDs may have can be made everywhere: whether a device has PASIDs turns out when it is attached.
         if ((argument.Flags & ~KnownPagingFlags) != 0
             || (argument.DataType != HwptDataType.None && !device.Iommu.TakesPagingData((uint)argument.DataType))
             || (nestParent && (!capabilities.Nesting || fault))
-            || (dirty && !capabilities.DirtyTracking)
-            || (pasid && capabilities.PasidBits == 0))
+            || (dirty && !capabilities.DirtyTracking))
         {
             return Errno.NotSupported;
         }
