@@ -100,12 +100,12 @@ static void *pages(unsigned count)
 }
 
 // A line, and time for the log to be a while behind what was mapped and unmapped before: the clocks of the kernel's log and of its
-// trace may differ by some tenths of a second on an emulated processor.
+// trace may differ by some tenths of a second on an emulated processor; and of faults the kernel logs ten in five seconds.
 static void about_to(const char *mistake, uint64_t iova)
 {
 	printf("mistake %s 0x%llx\n", mistake, (unsigned long long)iova);
 	fflush(stdout);
-	sleep(2);
+	sleep(6);
 }
 
 int main(int count, char **arguments)

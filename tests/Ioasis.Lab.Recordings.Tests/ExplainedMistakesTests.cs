@@ -62,7 +62,7 @@ public sealed class ExplainedMistakesTests
         TheoryData<string> machines = ["--iommu intel --disk ahci --seed 41"];
         if (string.Equals(Environment.GetEnvironmentVariable("IOASIS_TEST_ALL"), "1", StringComparison.Ordinal))
         {
-            machines.Add("--iommu amd --disk ahci --seed 42");
+            // Not behind AMD's: QEMU 11.1 leaves the address out of the events that it writes, so that Linux logs address=0x0 for each.
             machines.Add("--arch arm64 --disk ahci --seed 43");
         }
 

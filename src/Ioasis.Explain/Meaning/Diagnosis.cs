@@ -26,7 +26,7 @@ internal sealed class Diagnosis
 
         ByLook(fault, look);
         ByMachine(group, machine);
-        ByKind(group);
+        ByKind(group, isRecorded: histories.Count > 0);
     }
 
     private static bool IsPage(FaultKind kind) => kind is FaultKind.NotMapped or FaultKind.Denied or FaultKind.NotMappedOrDenied;
@@ -165,17 +165,23 @@ internal sealed class Diagnosis
         }
     }
 
-    private void ByKind(FaultGroup group)
+    // A recording has said already what became of the address.
+    private void ByKind(FaultGroup group, bool isRecorded)
     {
         Fault fault = group.First;
         switch (fault.Kind)
         {
             case FaultKind.NotMapped or FaultKind.NotMappedOrDenied:
-                Cause("The buffer was unmapped or freed while the device still used it.");
-                Cause("The device went beyond a buffer's end, or used a stale descriptor.");
-                if (fault.Kind == FaultKind.NotMappedOrDenied)
+                if (!isRecorded)
                 {
-                    Cause($"The buffer is mapped in the other direction, and the device {Verb(fault)} it.");
+                    Cause("The buffer was unmapped or freed while the device still used it.");
+                    Cause("The device went beyond a buffer's end, or used a stale descriptor.");
+                    if (fault.Kind == FaultKind.NotMappedOrDenied)
+                    {
+                        Cause($"The buffer is mapped in the other direction, and the device {Verb(fault)} it.");
+                    }
+
+                    Try("Record the run and give the recording here: ioasis record -o FILE, then ioasis explain --trace FILE LOG names the mapping.");
                 }
 
                 if (group.Pages > 2)
@@ -183,7 +189,6 @@ internal sealed class Diagnosis
                     Cause($"{group.Pages} different pages fault: the device's whole domain may be another one (reset, unplug, driver change, kexec with DMA under way).");
                 }
 
-                Try("Record the run and give the recording here: ioasis record -o FILE, then ioasis explain --trace FILE LOG names the mapping.");
                 Try("Build the kernel with CONFIG_DMA_API_DEBUG=y; boot with iommu.strict=1 to see whether the fault comes earlier.");
                 break;
             case FaultKind.Denied:
