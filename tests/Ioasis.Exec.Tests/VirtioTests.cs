@@ -23,6 +23,27 @@ public sealed class VirtioTests
             ["0000:00:01.0", "0000:00:02.0"],
             "virtio-net 100 frames\n");
 
+    // A namespace of users and of networks, where any user may have TAP interfaces; where the machine does not allow that, the refusal is in words.
+    [Fact]
+    public void A_driver_in_C_sends_frames_by_a_TAP_interface_and_by_a_packet_socket_on_it()
+    {
+        TimeSpan limit = TimeSpan.FromMinutes(10);
+        string[] command = ["dotnet", ExternalProgram.IoasisCommand, "exec", "--device", "virtio-net,tap=ioasis0", "--device", "virtio-net,packet=ioasis0", "--"];
+        if (ExternalProgram.Run("sh", limit, null, "-c", "unshare -Urn sh -c 'exec 3<>/dev/net/tun'").Status == 0)
+        {
+            ExternalProgram sent = ExternalProgram.Run(
+                "unshare",
+                limit,
+                null,
+                ["-Urn", .. command, Programs.Build("up.c"), "ioasis0", Programs.Build("virtio.c"), "0000:00:01.0", "0000:00:02.0"]);
+            (sent.Status, sent.Output).ShouldBe((0, "virtio-net 100 frames\n"), sent.Describe());
+            return;
+        }
+
+        ExternalProgram refused = ExternalProgram.Run("dotnet", limit, null, [.. command[1..], "true"]);
+        (refused.Status == 0 || refused.Errors.Contains("cannot be", StringComparison.Ordinal)).ShouldBeTrue(refused.Describe());
+    }
+
     [Fact]
     public void A_peer_that_is_not_there_is_named() =>
         ExternalProgram.Run(
