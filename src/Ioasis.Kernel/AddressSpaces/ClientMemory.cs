@@ -123,13 +123,13 @@ internal sealed class ClientMemory
             PinAccount to = owner.Account(_byProcess);
             if (_pins > 0 && Device is null)
             {
-                if (from != to && !to.TryCharge(Pages, limitPages))
-                {
-                    return false;
-                }
-
                 if (from != to)
                 {
+                    if (!to.TryCharge(Pages, limitPages))
+                    {
+                        return false;
+                    }
+
                     from.Uncharge(Pages);
                 }
 
