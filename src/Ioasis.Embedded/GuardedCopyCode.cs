@@ -18,8 +18,27 @@ internal static class GuardedCopyCode
     /// <summary>Where the data is: what follows each handler; whether the processor has AVX; from how many bytes on <c>rep movsb</c> is better, less one. 8 bytes each.</summary>
     public const int NextSegv = 0x1e8, NextBus = 0x1f0, HasWide = 0x218, LongestInParts = 0x220;
 
-    /// <summary>The instructions, and place for the data.</summary>
-    public static ReadOnlySpan<byte> Bytes =>
+    /// <summary>Stores the instructions, followed by place for the data.</summary>
+    /// <param name="place">Where to.</param>
+    /// <param name="wide">
+    /// Whether the processor has AVX. Then moves of 16 bytes are its own too (<c>vmovdqu</c>): compiled code calls with the upper halves of registers in use, and the
+    /// older moves wait for those, more than a hundred nanoseconds each time.
+    /// </param>
+    public static void Write(Span<byte> place, bool wide)
+    {
+        Bytes.CopyTo(place);
+        Span<byte> copy = place[Copy..Exchange];
+        for (int at = 0; wide && at + 2 < copy.Length; at++)
+        {
+            if (copy[at] == 0xf3 && copy[at + 1] == 0x0f && copy[at + 2] is 0x6f or 0x7f)
+            {
+                copy[at] = 0xc5;
+                copy[at + 1] = 0xfa;
+            }
+        }
+    }
+
+    private static ReadOnlySpan<byte> Bytes =>
     [
         // 0x000 copy:
         0x48, 0x83, 0xfa, 0x40, // 0x000 cmp rdx,0x40

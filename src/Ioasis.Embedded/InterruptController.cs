@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using Ioasis.Platform;
 
 namespace Ioasis.Embedded;
@@ -36,6 +37,7 @@ internal sealed class InterruptController : IInterruptLines
     public void Signal(int vector) => Interlocked.Or(ref _messages, 1 << vector);
 
     /// <summary>Handles what is asserted or was signalled. Costs two reads if nothing is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Run()
     {
         if ((Volatile.Read(ref _asserted) | Volatile.Read(ref _messages)) != 0)

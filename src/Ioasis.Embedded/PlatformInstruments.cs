@@ -51,13 +51,17 @@ internal static class PlatformInstruments
     public static void Remove(EmbeddedPlatform platform) => s_platforms.Remove(platform);
 
     /// <summary>A device's access is over.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void CountDma(DmaStatus status, int length, bool isWrite)
     {
         if (s_dma.Enabled && status == DmaStatus.Success)
         {
-            s_dma.Add(length, new KeyValuePair<string, object?>("ioasis.dma.direction", isWrite ? "write" : "read"));
+            AddDma(length, isWrite);
         }
     }
+
+    private static void AddDma(int length, bool isWrite) =>
+        s_dma.Add(length, new KeyValuePair<string, object?>("ioasis.dma.direction", isWrite ? "write" : "read"));
 
     /// <summary>An IOMMU refused an access.</summary>
     public static void CountFault(in IommuFault fault)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 
@@ -44,11 +45,17 @@ internal sealed unsafe partial class ProcessMemory
     public Errno Read(ulong address, Span<byte> destination)
     {
         // What it does not find the system does not find either, but the system has the last word.
-        if (GuardedCopy.TryRead(address, destination))
-        {
-            return Errno.Success;
-        }
+        return GuardedCopy.TryRead(address, destination) ? Errno.Success : ReadBySystem(address, destination);
+    }
 
+    /// <summary>Copies to an address.</summary>
+    public Errno Write(ulong address, ReadOnlySpan<byte> source) =>
+        GuardedCopy.TryWrite(address, source) ? Errno.Success : WriteBySystem(address, source);
+
+    // Not inlined: whoever calls the system prepares for it at its beginning, which costs more than a short copy.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private Errno ReadBySystem(ulong address, Span<byte> destination)
+    {
         fixed (byte* buffer = destination)
         {
             IoVector local = new(buffer, (nuint)destination.Length);
@@ -59,14 +66,9 @@ internal sealed unsafe partial class ProcessMemory
         }
     }
 
-    /// <summary>Copies to an address.</summary>
-    public Errno Write(ulong address, ReadOnlySpan<byte> source)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private Errno WriteBySystem(ulong address, ReadOnlySpan<byte> source)
     {
-        if (GuardedCopy.TryWrite(address, source))
-        {
-            return Errno.Success;
-        }
-
         fixed (byte* buffer = source)
         {
             IoVector local = new(buffer, (nuint)source.Length);

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Ioasis.Client;
 using Ioasis.Devices;
 using Ioasis.Embedded;
+using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Testing;
 using Ioasis.Uapi;
@@ -55,6 +56,53 @@ public sealed partial class SteadyStateTests
                 _ = bar.TryWrite(0x64, 1u);
             }
         }).ShouldBe(0);
+    }
+
+    [Theory]
+    [InlineData(false, 12)]
+    [InlineData(false, 21)]
+    [InlineData(true, 12)]
+    [InlineData(true, 21)]
+    public unsafe void DMA_of_any_length_allocates_nothing_on_pages_of_any_size(bool isVtd, int pageShift)
+    {
+        const int Bytes = 4 << 20;
+        Iova start = new(1ul << 30);
+        using EmbeddedPlatform platform = new(isVtd ? new() { Iommus = [new VtdIommuSlot()] } : new());
+        EmbeddedEndpoint endpoint = platform.AddEndpoint(DeviceId.FromPci(0, 0, 1, 0));
+        using VfioContainer container = VfioContainer.Open(platform.Kernel);
+        using VfioGroup group = VfioGroup.Open(platform.Kernel, endpoint.Device.Group.Id);
+        group.Join(container);
+        container.SetIommu();
+
+        // One page beside its alignment, memory cannot have large pages.
+        byte* memory = (byte*)NativeMemory.AlignedAlloc(Bytes + 4096, 2 << 20);
+        ulong at = (ulong)memory + (pageShift == 12 ? 4096u : 0u);
+        byte[] there = new byte[Bytes];
+        new Random(1).NextBytes(there);
+        there.CopyTo(new Span<byte>((void*)at, Bytes));
+        container.Map(at, Bytes, start, Access.ReadWrite);
+        byte[] buffer = new byte[256 << 10];
+        DmaStatus worst = DmaStatus.Success;
+        SteadyState.AllocatedBytes(() =>
+        {
+            for (int length = 1; length <= buffer.Length; length = (length * 3) + 1)
+            {
+                for (int place = 0; place + length <= Bytes && worst == DmaStatus.Success; place += (Bytes / 7) + 9)
+                {
+                    Span<byte> piece = buffer.AsSpan(0, length);
+                    DmaStatus read = endpoint.Read(start + (ulong)place, piece);
+                    worst = read == DmaStatus.Success && piece.SequenceEqual(there.AsSpan(place, length))
+                        ? endpoint.Write(start + (ulong)place, piece)
+                        : DmaStatus.CompleterAbort;
+                }
+            }
+        }).ShouldBe(0);
+        worst.ShouldBe(DmaStatus.Success);
+        ((int)endpoint.Translate(start, write: true).SizeLog2).ShouldBe(pageShift);
+        container.Unmap(start, Bytes).ShouldBe((ulong)Bytes);
+        endpoint.Read(start + 8, buffer.AsSpan(0, 8)).ShouldBe(DmaStatus.UnsupportedRequest);
+        endpoint.Write(start + 8, buffer.AsSpan(0, 8)).ShouldBe(DmaStatus.UnsupportedRequest);
+        NativeMemory.AlignedFree(memory);
     }
 
     [Fact]

@@ -21,6 +21,7 @@ public unsafe class ProgramMemoryBenchmarks
     private IommuFd _iommu = null!;
     private VfioDevice _device = null!;
     private IoAddressSpace _space = null!;
+    private byte* _allocated;
     private byte* _memory;
     private byte[] _buffer = [];
     private int _offset;
@@ -28,6 +29,10 @@ public unsafe class ProgramMemoryBenchmarks
     /// <summary>Bytes of an access.</summary>
     [Params(8, 64, 4096, 65536, 1 << 20)]
     public int Length { get; set; }
+
+    /// <summary>log2 of the bytes of a page of the IOMMU.</summary>
+    [Params(12, 21)]
+    public int PageShift { get; set; } = 12;
 
     /// <summary>The kind of IOMMU.</summary>
     [Params("riscv", "vtd")]
@@ -44,7 +49,10 @@ public unsafe class ProgramMemoryBenchmarks
         _device.Bind(_iommu);
         _space = _iommu.AllocateAddressSpace();
         _device.Attach(_space);
-        _memory = (byte*)System.Runtime.InteropServices.NativeMemory.AlignedAlloc(Bytes, 4096);
+
+        // One page beside its alignment, memory cannot have large pages.
+        _allocated = (byte*)System.Runtime.InteropServices.NativeMemory.AlignedAlloc(Bytes + 4096, 2 << 20);
+        _memory = _allocated + (PageShift == 12 ? 4096 : 0);
         new Span<byte>(_memory, Bytes).Fill(1);
         _space.Map((ulong)_memory, Bytes, s_base, Access.ReadWrite);
         _buffer = GC.AllocateArray<byte>(Length, pinned: true);
@@ -58,7 +66,7 @@ public unsafe class ProgramMemoryBenchmarks
         _device.Dispose();
         _iommu.Dispose();
         _platform.Dispose();
-        System.Runtime.InteropServices.NativeMemory.AlignedFree(_memory);
+        System.Runtime.InteropServices.NativeMemory.AlignedFree(_allocated);
     }
 
     /// <summary>A plain copy from the memory.</summary>
