@@ -89,6 +89,19 @@ public sealed partial class PreloadTests
     }
 
     [Theory]
+    [InlineData("riscv")]
+    [InlineData("vtd")]
+    public void A_driver_of_virtio_writes_a_disk_and_sends_frames_between_two_cards(string iommu)
+    {
+        string driver = Build(Path.Combine(Toolbox.Root, "examples", "foreign-driver", "virtio.c"));
+        (int status, string text) = ExecuteOn(["--iommu", iommu, "--device", "virtio-blk,size=1M"], driver, "0000:00:01.0");
+        (status, text).ShouldBe((0, "virtio-blk 2048 sectors\n"));
+        (status, text) = ExecuteOn(
+            ["--iommu", iommu, "--device", "virtio-net,name=a,peer=b", "--device", "virtio-net,name=b"], driver, "0000:00:01.0", "0000:00:02.0");
+        (status, text).ShouldBe((0, "virtio-net 100 frames\n"));
+    }
+
+    [Theory]
     [InlineData("vfio_iommufd_setup_test", 6, 0)]
     [InlineData("vfio_pci_device_test", 4, 1)]
     [InlineData("vfio_dma_mapping_test", 20, 10)]
