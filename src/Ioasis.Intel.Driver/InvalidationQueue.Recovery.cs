@@ -18,6 +18,7 @@ internal sealed partial class InvalidationQueue
 
     private ulong _completedAtRecovery = ulong.MaxValue;
     private int _attempts;
+    private int _deviceAttempts;
     private long _recoveries;
     private long _failures;
     private long _failedAt;
@@ -60,24 +61,27 @@ internal sealed partial class InvalidationQueue
         {
             _completedAtRecovery = _completed;
             _attempts = 0;
+            _deviceAttempts = 0;
         }
 
-        _attempts++;
         ulong head = HeadPosition();
         ulong record = _registers.Read64(RegisterOffset.InvalidationQueueErrorRecord);
         QueueDescriptor culprit = head == _tail ? default : _copy[(uint)head & _mask];
         _logger.LogError(
             "{Name}: invalidation queue stopped ({Why}) at {Type} {Low:x16} {High:x16}; attempt {Attempt}, {Count} descriptors are not confirmed",
-            _name, Describe(status, record), culprit.Type, culprit.Low, culprit.High, _attempts, _tail - _completed);
+            _name, Describe(status, record), culprit.Type, culprit.Low, culprit.High, _attempts + _deviceAttempts + 1, _tail - _completed);
 
-        bool plain = _attempts <= PlainAttempts;
-        bool isDevice = (status & ErrorBits) == FaultStatus.TimeoutErrorBit;
-        if (isDevice && !plain)
+        // A device has as many attempts of its own, however often the queue stopped for something else; a time-out that no invalidation of a
+        // device explains is the queue's own.
+        bool isDevice = (status & ErrorBits) == FaultStatus.TimeoutErrorBit
+            && (++_deviceAttempts <= PlainAttempts
+                || DropDeviceInvalidations(head, (ushort)(record >> InvalidationQueueErrorRecord.TimeoutSourceShift)));
+        if (!isDevice)
         {
-            DropDeviceInvalidations(head, (ushort)(record >> InvalidationQueueErrorRecord.TimeoutSourceShift));
+            _attempts++;
         }
 
-        if ((_attempts > PlainAttempts + 1 && !isDevice) || !Restart(status, plain || isDevice))
+        if (_attempts > PlainAttempts + 1 || !Restart(status, isDevice || _attempts <= PlainAttempts))
         {
             GiveUp();
         }
@@ -203,16 +207,18 @@ internal sealed partial class InvalidationQueue
         && Store(slot++, QueueDescriptor.AllTranslations(_drains));
 
     // Puts nothing in the place of invalidations of a device, or of all before the head if the hardware does not name one, and marks the
-    // batches that they were in.
-    private void DropDeviceInvalidations(ulong head, ushort source)
+    // batches that they were in. False if there are none.
+    private bool DropDeviceInvalidations(ulong head, ushort source)
     {
         bool any = false;
+        bool isDropped = false;
         for (ulong position = _completed; position != _tail; position++)
         {
             ref QueueDescriptor descriptor = ref _copy[(uint)position & _mask];
             if (descriptor.IsForDevice && (source != 0 ? descriptor.DeviceTlbSource == source : position <= head))
             {
                 any = true;
+                isDropped = true;
                 descriptor = QueueDescriptor.Nothing;
             }
             else if (descriptor.IsReporting)
@@ -225,6 +231,8 @@ internal sealed partial class InvalidationQueue
                 any = false;
             }
         }
+
+        return isDropped;
     }
 
     private void GiveUp()
@@ -254,6 +262,7 @@ internal sealed partial class InvalidationQueue
 
         _failedAt = _hardware.Time.GetTimestamp();
         _attempts = 0;
+        _deviceAttempts = 0;
         _completedAtRecovery = ulong.MaxValue;
         if (!TurnOver(ReadStatus()))
         {
