@@ -149,6 +149,15 @@ public abstract class PagingDomain : Domain
     /// <param name="leafSize">Size in bytes of the leaf.</param>
     public abstract bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize);
 
+    /// <summary>
+    /// Adds what is mapped, in the order of IOVAs, leaf by leaf. What others map and unmap meanwhile may be among it or not. A domain that
+    /// does not know adds nothing.
+    /// </summary>
+    /// <param name="mappings">Gets them.</param>
+    public virtual void AddMappingsTo(ICollection<PageMapping> mappings)
+    {
+    }
+
     /// <summary>Bytes of table pages, the root included.</summary>
     public abstract long TableBytes { get; }
 

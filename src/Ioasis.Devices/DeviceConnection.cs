@@ -22,4 +22,17 @@ public sealed record DeviceConnection(DeviceId Id, IDmaPort Port)
     /// null if not.
     /// </summary>
     public PhysicalAddress? HostMemory { get; init; }
+
+    /// <summary>
+    /// Says what requests without a PASID reach now, in the order of IOVAs: for a device that cannot ask for each access, as one in another
+    /// process that is shown memory beforehand. Null where nobody knows.
+    /// </summary>
+    public Func<IReadOnlyList<DmaMapping>>? Mappings { get; init; }
 }
+
+/// <summary>A part of what a device reaches.</summary>
+/// <param name="Start">The first address, a multiple of 4 KiB.</param>
+/// <param name="Length">Bytes, a multiple of 4 KiB.</param>
+/// <param name="Address">Where it leads: tells one mapping of an address from a later one.</param>
+/// <param name="Access">What the device may do there.</param>
+public readonly record struct DmaMapping(Iova Start, ulong Length, PhysicalAddress Address, Access Access);

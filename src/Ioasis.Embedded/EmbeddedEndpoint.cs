@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -33,6 +34,7 @@ public sealed class EmbeddedEndpoint
         RequesterId = RequesterId,
         Ats = Ats,
         HostMemory = _platform.Options.UserMemory is null ? new(ProcessUserMemory.WindowStart) : null,
+        Mappings = GetMappings,
     };
 
     /// <summary>The IOMMU before it.</summary>
@@ -76,6 +78,31 @@ public sealed class EmbeddedEndpoint
         return error == Errno.Success
             ? device!
             : throw new InvalidOperationException($"The device cannot be opened for DMA: {error}.");
+    }
+
+    // What the domain says; leaves that continue each other are one.
+    private List<DmaMapping> GetMappings()
+    {
+        List<PageMapping> leaves = [];
+        (Device.Group.Domain as PagingDomain)?.AddMappingsTo(leaves);
+        List<DmaMapping> mappings = [];
+        foreach (PageMapping leaf in leaves)
+        {
+            DmaMapping next = new(new(leaf.Range.Start), leaf.Range.Last - leaf.Range.Start + 1, leaf.Address, leaf.Access);
+            if (mappings.Count > 0 && mappings[^1] is var last
+                && last.Start.Value + last.Length == next.Start.Value
+                && last.Address.Value + last.Length == next.Address.Value
+                && last.Access == next.Access)
+            {
+                mappings[^1] = last with { Length = last.Length + next.Length };
+            }
+            else
+            {
+                mappings.Add(next);
+            }
+        }
+
+        return mappings;
     }
 
     /// <summary>Translates an address as the device, without accessing memory.</summary>

@@ -4,6 +4,7 @@ using Ioasis.Embedded;
 using Ioasis.Machines;
 using Ioasis.Primitives;
 using Ioasis.VfioUser;
+using Ioasis.VfioUser.Qemu;
 
 namespace Ioasis.Exec;
 
@@ -82,6 +83,7 @@ public static class ExecMachine
     {
         DeviceKinds kinds = DeviceKinds.CreateDefault();
         kinds.Add(RemoteDevice.Kind);
+        kinds.Add(QemuDevice.Kind);
         return kinds;
     }
 

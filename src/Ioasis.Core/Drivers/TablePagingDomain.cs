@@ -14,8 +14,8 @@ public abstract partial class TablePagingDomain : PagingDomain
     private readonly IPageAllocator _pages;
     private readonly IoLock _lock = new();
 
-    // Threads of the driver that walk tables which others may take out of the table (S4.14); null if none ever does.
-    private readonly EpochReclaimer? _walkers;
+    // Threads that walk tables which others may take out of the table (S4.14); null until there is one.
+    private EpochReclaimer? _walkers;
 
     // What an IOMMU did not confirm to have forgotten when a map was undone; under the lock.
     private InvalidationGather _owed;
@@ -31,7 +31,10 @@ public abstract partial class TablePagingDomain : PagingDomain
         Table = table;
         _pages = pages;
         SupportsDirtyTracking = tracksDirty;
-        _walkers = tracksDirty ? new(static () => RegisterAccess.Pause(0)) : null;
+        if (tracksDirty)
+        {
+            _ = MakeWalkers();
+        }
     }
 
     /// <inheritdoc/>
@@ -89,6 +92,24 @@ public abstract partial class TablePagingDomain : PagingDomain
         Table.TryTranslate(iova, out address, out access, out leafSize);
 
     /// <inheritdoc/>
+    public override void AddMappingsTo(ICollection<PageMapping> mappings)
+    {
+        ArgumentNullException.ThrowIfNull(mappings);
+        using (MakeWalkers().Enter())
+        {
+            ulong last = Aperture.Last;
+            for (Iova from = new(Aperture.Start); Table.TryFindNext(from, out PageMapping mapping); from = new(mapping.Range.Last + 1))
+            {
+                mappings.Add(mapping);
+                if (mapping.Range.Last >= last)
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public override Errno Sync(ref InvalidationGather gather)
     {
         if (gather.IsEmpty)
@@ -102,10 +123,10 @@ public abstract partial class TablePagingDomain : PagingDomain
             return error;
         }
 
-        // Hardware is done with the tables; threads of the driver may not be.
-        if (_walkers is not null && gather.NonLeaf)
+        // Hardware is done with the tables; threads may not be. One that comes later does not find them.
+        if (gather.NonLeaf)
         {
-            _walkers.Synchronize();
+            Volatile.Read(ref _walkers)?.Synchronize();
         }
 
         Table.Release(ref gather);
@@ -142,6 +163,10 @@ public abstract partial class TablePagingDomain : PagingDomain
 
         base.Dispose(disposing);
     }
+
+    // A fence: who took tables out of the table before sees that there are walkers, or they see that the tables are out.
+    private EpochReclaimer MakeWalkers() =>
+        Volatile.Read(ref _walkers) ?? Interlocked.CompareExchange(ref _walkers, new(static () => RegisterAccess.Pause(0)), null) ?? _walkers!;
 
     private Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access, bool granulesOnly)
     {

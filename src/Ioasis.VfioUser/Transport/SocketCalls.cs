@@ -101,7 +101,13 @@ internal static unsafe partial class SocketCalls
 
     /// <summary>Waits until at least one of some event counters has a count.</summary>
     /// <returns>The places of those that have.</returns>
-    public static List<int> WaitForAny(params ReadOnlySpan<SafeFileHandle> counters)
+    public static List<int> WaitForAny(params ReadOnlySpan<SafeFileHandle> counters) => WaitForAny(-1, counters);
+
+    /// <summary>Waits until at least one of some event counters has a count, or for a time.</summary>
+    /// <param name="milliseconds">At most; -1 for as long as it takes.</param>
+    /// <param name="counters">The counters.</param>
+    /// <returns>The places of those that have.</returns>
+    public static List<int> WaitForAny(int milliseconds, params ReadOnlySpan<SafeFileHandle> counters)
     {
         PollEntry[] entries = new PollEntry[counters.Length];
         for (int i = 0; i < counters.Length; i++)
@@ -111,7 +117,7 @@ internal static unsafe partial class SocketCalls
 
         fixed (PollEntry* first = entries)
         {
-            _ = Poll(first, entries.Length, -1);
+            _ = Poll(first, entries.Length, milliseconds);
         }
 
         List<int> ready = [];
