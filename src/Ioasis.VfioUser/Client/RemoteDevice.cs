@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using Ioasis.Devices;
 using Ioasis.Uapi;
 
@@ -112,7 +113,10 @@ public sealed class RemoteDevice : PciDevice
 
             uint word = BinaryPrimitives.ReadUInt32LittleEndian(config.AsSpan(RemoteBackend.FirstBar + (4 * i)));
             bool isIo = (word & 1) != 0;
-            bars.Add(new(i, region.Size) { IsIo = isIo, Is64Bit = !isIo && (word & 6) == 4, IsPrefetchable = !isIo && (word & 8) != 0 });
+
+            // A server may have a region of any size; addresses are given in powers of two, from the least that there are.
+            ulong size = BitOperations.RoundUpToPowerOf2(Math.Max(region.Size, isIo ? 4u : 16u));
+            bars.Add(new(i, size) { IsIo = isIo, Is64Bit = !isIo && (word & 6) == 4, IsPrefetchable = !isIo && (word & 8) != 0 });
         }
 
         _ = backend.GetRegion((int)VfioPciRegion.Config, out DeviceRegion space);
