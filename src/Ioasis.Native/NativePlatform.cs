@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Embedded.Sanitizing;
@@ -12,6 +13,7 @@ namespace Ioasis.Native;
 /// A machine of the library's caller, with what the C interface adds to it: names of devices, counters, and an end that waits for
 /// the calls that are under way.
 /// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "What looks for mistakes ends with the machine, in End.")]
 internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
 {
     private readonly KernelProcess _process = machine.CreateProcess(new() { PinnedMemoryLimit = machine.Options.PinnedMemoryLimit });
@@ -136,6 +138,7 @@ internal sealed class NativePlatform(EmbeddedPlatform machine) : IPlatformMember
         }
 
         machine.Dispose();
+        _sanitizer?.Dispose();
         foreach (NativeDevice device in _devices.Values)
         {
             device.End();

@@ -63,7 +63,7 @@ internal sealed unsafe class QemuNvme : IDisposable
     /// <summary>Memory by its IOVA.</summary>
     public Span<byte> At(ulong iova, int length) => Memory.Slice((int)(iova - Base), length);
 
-    public static void WaitFor(Func<bool> condition) => SpinWait.SpinUntil(condition, TimeSpan.FromMinutes(5)).ShouldBeTrue();
+    public static void WaitFor(Func<bool> condition) => SpinWait.SpinUntil(condition, TimeSpan.FromMinutes(1)).ShouldBeTrue();
 
     public void Enable()
     {
