@@ -131,7 +131,7 @@ public sealed unsafe class StrangeServerTests : IDisposable
         }
 
         string path = Path.Combine(_folder.FullName, "socket");
-        _process = Process.Start(new ProcessStartInfo(Path.Combine(Lab.Fetch("libvfio-user"), sample), [path]) { RedirectStandardError = true })!;
+        _process = Process.Start(new ProcessStartInfo(Path.Combine(Lab.Fetch("libvfio-user"), sample), [path]) { RedirectStandardError = true, UseShellExecute = false })!;
         RemoteDevice? remote = null;
         Served.Await(() =>
         {
