@@ -99,12 +99,18 @@ internal sealed class NetDriver : IDisposable
         _posted[(queue, _receive[queue].Put(indirect, pieces))] = address;
     }
 
-    /// <summary>Sends a frame; the device is done with it.</summary>
+    /// <summary>Sends a frame; the device is done with it. Where its link has just come up, another thread may be at work on the queue.</summary>
     public void Send(ReadOnlySpan<byte> frame, int queue = 0, bool indirect = false, ReadOnlySpan<byte> header = default)
     {
         Put(frame, queue, indirect, header);
         _transmit[queue].Kick();
-        _transmit[queue].Take().ShouldHaveSingleItem(Device.DriverMistake).Length.ShouldBe(0u);
+        List<UsedBuffer> used = [];
+        DeviceHost.WaitFor(() =>
+        {
+            used.AddRange(_transmit[queue].Take());
+            return used.Count > 0 || Device.DriverMistake is not null;
+        });
+        used.ShouldHaveSingleItem(Device.DriverMistake).Length.ShouldBe(0u);
     }
 
     public void Put(ReadOnlySpan<byte> frame, int queue = 0, bool indirect = false, ReadOnlySpan<byte> header = default)
