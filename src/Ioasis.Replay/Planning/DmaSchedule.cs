@@ -126,13 +126,17 @@ public sealed class DmaSchedule
     {
         int area = window.Find(scheduled.Device, access, at, out double distance);
         bool explained = area >= 0 && distance < _tolerance;
-        double late = Math.Min(_placing.Clocks.LatenessSeconds(access.TimeNs), MostNear) + _tolerance;
-        if (area >= 0 && !explained && window.Find(scheduled.Device, access, at + late, out _) is int next
-            && window[next].MapSeconds > at && window[next].MapSeconds < at + late)
+        if (area >= 0 && !explained)
         {
-            Refined++;
-            area = next;
-            explained = true;
+            // As early as the log's lines are late there.
+            double until = at + Math.Min(_placing.Clocks.LatenessSeconds(access.TimeNs), MostNear) + _tolerance;
+            int next = window.Find(scheduled.Device, access, until, out _);
+            if (window[next].MapSeconds > at && window[next].MapSeconds < until)
+            {
+                Refined++;
+                area = next;
+                explained = true;
+            }
         }
 
         if (area >= 0 && !explained && distance < MostRefined)
