@@ -87,8 +87,7 @@ public sealed partial class VtdIommu
         ulong iova = dma.Address.Value;
         uint flags = (uint)dma.Flags;
         bool hasPasid = (flags & (uint)DmaFlags.PasidValid) != 0;
-        ulong key = dma.Device.Value ^ _segmentBits;
-        key = hasPasid ? Request.KeyOf(key, dma.Pasid.Value) : key;
+        ulong key = KeyOf(dma);
         address = 0;
         sizeLog2 = 12;
         if (dma.Kind != DmaKind.Untranslated
@@ -159,6 +158,14 @@ public sealed partial class VtdIommu
         return WritePieces(request, source);
     }
 
+    // Of the context of a request's device, or of its PASID.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong KeyOf(in DmaRequest dma)
+    {
+        ulong key = dma.Device.Value ^ _segmentBits;
+        return (dma.Flags & DmaFlags.PasidValid) != 0 ? Request.KeyOf(key, dma.Pasid.Value) : key;
+    }
+
     // Inside an access, the most frequent one: within 4 KiB that are cached and permitted.
     // Not inlined: it ends with the wide registers clean, which the copy needs.
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -167,8 +174,7 @@ public sealed partial class VtdIommu
         ulong iova = request.Address.Value;
         uint flags = (uint)access;
         bool hasPasid = (flags & (uint)DmaFlags.PasidValid) != 0;
-        ulong key = request.Device.Value ^ _segmentBits;
-        key = hasPasid ? Request.KeyOf(key, request.Pasid.Value) : key;
+        ulong key = KeyOf(request);
         address = 0;
         CachedContext? context = _caches.Contexts.First(key);
         if (request.Kind != DmaKind.Untranslated
@@ -284,9 +290,7 @@ public sealed partial class VtdIommu
 
     private void PrefetchRun(in DmaRequest dma, int most)
     {
-        ulong key = dma.Device.Value ^ _segmentBits;
-        key = (dma.Flags & DmaFlags.PasidValid) != 0 ? Request.KeyOf(key, dma.Pasid.Value) : key;
-        if (most > 1 << PageShift && _iotlb is { } iotlb && _caches.Find(key) is { Space: { } space })
+        if (most > 1 << PageShift && _iotlb is { } iotlb && _caches.Find(KeyOf(dma)) is { Space: { } space })
         {
             iotlb.Prefetch(space, dma.Address.Value, most);
         }
@@ -298,8 +302,7 @@ public sealed partial class VtdIommu
         uint flags = (uint)dma.Flags;
         bool hasPasid = (flags & (uint)DmaFlags.PasidValid) != 0;
         int permission = PermissionOf[(int)(flags & 63)];
-        ulong key = dma.Device.Value ^ _segmentBits;
-        key = hasPasid ? Request.KeyOf(key, dma.Pasid.Value) : key;
+        ulong key = KeyOf(dma);
         if (permission == 63 || _caches.Find(key) is not { Counters: null, IsPassThrough: false, Space: { } space } context || _iotlb is not { } iotlb)
         {
             return length;
