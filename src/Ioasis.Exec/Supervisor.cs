@@ -1,5 +1,4 @@
 using Ioasis.Embedded;
-using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;

@@ -117,7 +117,7 @@ internal sealed class DmaJournal(SanitizeOptions options)
                     Call = name(report.Call),
                     Mapping = report.Mapping is { } mapping ? mapping with { Mapped = name(mapping.Mapped)!, Unmapped = name(mapping.Unmapped) } : null,
                 })
-                .Where(report => !options.Suppressions.Any(suppression => suppression.Matches(report)))
+                .Where(report => !IsSuppressed(report))
                 .OrderBy(static report => report.Mistake >= DmaMistake.Overlap ? 1 : 0).ThenBy(static report => report.Seconds).ThenBy(static report => report.Mistake),
             ];
         }
@@ -248,8 +248,10 @@ internal sealed class DmaJournal(SanitizeOptions options)
             _reports.Add(report);
         }
 
-        _isOver |= options.IsFatal && report.Mistake < DmaMistake.Overlap && !options.Suppressions.Any(suppression => suppression.Matches(report));
+        _isOver |= options.IsFatal && report.Mistake < DmaMistake.Overlap && !IsSuppressed(report);
     }
+
+    private bool IsSuppressed(DmaReport report) => options.Suppressions.Any(suppression => suppression.Matches(report));
 
     private MappingHistory Of((object, uint) space)
     {

@@ -88,6 +88,9 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
     /// <summary>Past the end: bytes behind the last one.</summary>
     public ulong Distance { get; init; }
 
+    /// <summary>The calls that it is about.</summary>
+    internal IEnumerable<ProgramMoment> Moments => ((ProgramMoment?[])[Call, Mapping?.Mapped, Mapping?.Unmapped]).OfType<ProgramMoment>();
+
     /// <summary>The report in a line.</summary>
     public string Headline
     {

@@ -67,9 +67,9 @@ public sealed record Suppression(DmaMistake? Mistake, string? Pattern)
             yield return device.ToString();
         }
 
-        foreach (ProgramMoment? moment in (ProgramMoment?[])[report.Call, report.Mapping?.Mapped, report.Mapping?.Unmapped])
+        foreach (ProgramMoment moment in report.Moments)
         {
-            foreach (ProgramFrame frame in moment?.Stack ?? [])
+            foreach (ProgramFrame frame in moment.Stack)
             {
                 if (frame.Module is { } module)
                 {

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;

@@ -111,7 +111,8 @@ internal static class CallStack
 
     private static Region? Find(Region[] regions, ulong address) => Array.Find(regions, region => address >= region.Start && address < region.End);
 
-    private static bool TryParse(string text, out ulong value) =>
+    /// <summary>Reads a number of base 16, with <c>0x</c> before it or without.</summary>
+    public static bool TryParse(string text, out ulong value) =>
         ulong.TryParse(text.StartsWith("0x", StringComparison.Ordinal) ? text.AsSpan(2) : text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
 
     /// <summary>Memory with instructions of a file.</summary>

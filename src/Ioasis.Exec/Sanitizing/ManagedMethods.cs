@@ -98,13 +98,10 @@ internal sealed class ManagedMethods
             int open = end < 0 ? -1 : words[2].LastIndexOf(" [", end, StringComparison.Ordinal);
             int close = open < 0 ? -1 : words[2].IndexOf("] ", open, StringComparison.Ordinal);
             int arguments = end < 0 ? -1 : words[2].IndexOf('(', end);
-            return close > 0 && close < end && arguments > 0 && TryParse(words[0], out ulong start) && TryParse(words[1], out ulong length)
+            return close > 0 && close < end && arguments > 0 && CallStack.TryParse(words[0], out ulong start) && CallStack.TryParse(words[1], out ulong length)
                 ? new(start, length, words[2][(open + 2)..close], words[2][(close + 2)..end], words[2][(end + 2)..arguments])
                 : null;
         }
-
-        private static bool TryParse(string text, out ulong value) => ulong.TryParse(
-            text.StartsWith("0x", StringComparison.Ordinal) ? text.AsSpan(2) : text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
     }
 
     /// <summary>Which lines the methods of an assembly are on.</summary>

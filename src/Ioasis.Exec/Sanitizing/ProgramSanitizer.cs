@@ -122,7 +122,7 @@ internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages p
         SourceLines lines = new(methods, _modules);
         return _journal.Reports(reports =>
         {
-            lines.Learn(reports.SelectMany(static report => (ProgramMoment?[])[report.Call, report.Mapping?.Mapped, report.Mapping?.Unmapped]));
+            lines.Learn(reports.SelectMany(static report => report.Moments));
             return lines.Named;
         });
     }

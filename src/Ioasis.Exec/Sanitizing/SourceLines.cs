@@ -13,9 +13,9 @@ internal sealed class SourceLines(ManagedMethods methods, IReadOnlyCollection<st
     private readonly Dictionary<(string Module, ulong Offset), string?> _known = [];
 
     /// <summary>Looks up every frame of some moments, a module at a time.</summary>
-    public void Learn(IEnumerable<ProgramMoment?> moments)
+    public void Learn(IEnumerable<ProgramMoment> moments)
     {
-        foreach (IGrouping<string, ProgramFrame> module in moments.OfType<ProgramMoment>().SelectMany(static moment => moment.Stack)
+        foreach (IGrouping<string, ProgramFrame> module in moments.SelectMany(static moment => moment.Stack)
             .Where(static frame => frame.Module is not null && !IsCompiledAtRunTime(frame.Module)).GroupBy(static frame => frame.Module!, StringComparer.Ordinal))
         {
             ulong[] offsets = [.. module.Select(static frame => frame.Offset).Distinct().Where(offset => !_known.ContainsKey((module.Key, offset)))];
