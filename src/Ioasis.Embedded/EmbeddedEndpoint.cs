@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Devices;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -150,6 +151,11 @@ public sealed record EmbeddedEndpointOptions
 /// <summary>The IOMMU's port, followed by its interrupts.</summary>
 internal sealed class InterruptingPort(IDmaPort port, InterruptController interrupts) : IDmaPort
 {
+    private DmaWatch? _watch;
+
+    /// <summary>Who looks at the accesses; null for nobody.</summary>
+    public DmaWatch? Watch { get => Volatile.Read(ref _watch); set => Volatile.Write(ref _watch, value); }
+
     /// <inheritdoc/>
     public void Translate(in DmaRequest request, out DmaTranslation translation)
     {
@@ -160,7 +166,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     /// <inheritdoc/>
     public DmaStatus Read(in DmaRequest request, Span<byte> destination)
     {
-        DmaStatus status = port.Read(request, destination);
+        DmaStatus status = Watch is { } watch ? watch.Read(port, request, destination) : port.Read(request, destination);
         interrupts.Run();
         PlatformInstruments.CountDma(status, destination.Length, isWrite: false);
         return status;
@@ -169,7 +175,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     /// <inheritdoc/>
     public DmaStatus Write(in DmaRequest request, ReadOnlySpan<byte> source)
     {
-        DmaStatus status = port.Write(request, source);
+        DmaStatus status = Watch is { } watch ? watch.Write(port, request, source) : port.Write(request, source);
         interrupts.Run();
         PlatformInstruments.CountDma(status, source.Length, isWrite: true);
         return status;

@@ -9,10 +9,25 @@ namespace Ioasis.Embedded;
 internal sealed class EmbeddedPcieLink(InterruptController interrupts) : IPcieLink, IPcieAtsPort
 {
     private readonly ConcurrentDictionary<DeviceId, EndpointAts> _devices = new();
+    private volatile ITranslationUse? _observer;
 
     public IPcieAtsPort? Iommu { get; set; }
 
-    public void Add(DeviceId id, EndpointAts device) => _devices[id] = device;
+    public void Add(DeviceId id, EndpointAts device)
+    {
+        device.Observer = _observer;
+        _devices[id] = device;
+    }
+
+    /// <summary>Has somebody look at each access with a translation of a device's own; null for nobody.</summary>
+    public void Observe(ITranslationUse? observer)
+    {
+        _observer = observer;
+        foreach (EndpointAts device in _devices.Values)
+        {
+            device.Observer = observer;
+        }
+    }
 
     public void Remove(DeviceId id) => _devices.TryRemove(id, out _);
 

@@ -102,6 +102,9 @@ internal sealed class Processes : IDisposable
         _loop = loop;
     }
 
+    /// <summary>Marks the time in which what a process has open is closed; null where nobody wants to know.</summary>
+    public Func<IDisposable>? Closing { get; init; }
+
     /// <summary>Processes that there were.</summary>
     public int Total { get; private set; }
 
@@ -266,7 +269,10 @@ internal sealed class Processes : IDisposable
             }
         }
 
-        process.End();
+        using (Closing?.Invoke())
+        {
+            process.End();
+        }
     }
 
     // Threads that ended while their process lives on.

@@ -28,6 +28,37 @@ internal static partial class Exports
         }
     }
 
+    [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_memory_freed")]
+    private static int MemoryFreed(nint handle, nint memory, nuint length)
+    {
+        const string Call = "ioasis_memory_freed";
+        try
+        {
+            using CallScope<NativePlatform> scope = new(handle);
+            if (scope.Target is not { } platform)
+            {
+                return NoPlatform(Call, handle);
+            }
+
+            if (length > 0 && (nuint)memory + (length - 1) < (nuint)memory)
+            {
+                return LastError.Set(Call, new(Errno.InvalidArgument, $"[0x{memory:x}, +0x{length:x}] goes beyond the end of memory"));
+            }
+
+            if (platform.Sanitizer is not { } sanitizer)
+            {
+                return NotSanitized(Call);
+            }
+
+            sanitizer.MarkFreed(memory, length);
+            return 0;
+        }
+        catch (Exception e)
+        {
+            return Broken(Call, e);
+        }
+    }
+
     [UnmanagedCallersOnly(EntryPoint = "ioasis_impl_mistake_count")]
     private static int CountMistakes(nint handle, uint flags)
     {

@@ -118,6 +118,49 @@ public sealed class SanitizerTests : IDisposable
         _sanitizer.GetReports().Count.ShouldBe(1);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Memory_that_went_back_to_the_system_is_told_with_the_page(bool writes)
+    {
+        _space.Map(_memory.Address, 4 * (ulong)Page, s_place, Access.ReadWrite);
+        nint third = (nint)_memory.Address + (2 * (int)Page);
+        NativePages.TakeAway(third, (nuint)Page);
+        byte[] data = new byte[3 * Page];
+        (writes ? _endpoint.Write(s_place + 16, data) : _endpoint.Read(s_place + 16, data)).ShouldNotBe(Platform.DmaStatus.Success);
+        DmaReport report = _sanitizer.GetReports().ShouldHaveSingleItem();
+        report.Mistake.ShouldBe(DmaMistake.FreedMemory);
+        report.Device.ShouldBe(_endpoint.Id);
+        report.Access.ShouldBe(writes ? Access.Write : Access.Read);
+        report.Iova.ShouldBe(s_place.Value + (2 * (ulong)Page));
+        report.Mapping.ShouldNotBeNull().Memory.ShouldBe(_memory.Address);
+        NativePages.GiveBack(third, (nuint)Page);
+    }
+
+    [Fact]
+    public void Memory_that_the_program_says_it_freed_is_told_with_that_place_while_it_is_mapped()
+    {
+        Map(Access.ReadWrite);
+        Free(64, 128);
+        _ = _endpoint.Write(s_place, new byte[64]);
+        _ = _endpoint.Read(s_place + 192, new byte[64]);
+        _sanitizer.GetReports().ShouldBeEmpty();
+        _ = _endpoint.Write(s_place, new byte[65]);
+        DmaReport report = _sanitizer.GetReports().ShouldHaveSingleItem();
+        (report.Mistake, report.Iova, report.Access).ShouldBe((DmaMistake.FreedMemory, s_place.Value + 64, Access.Write));
+        report.Freed.ShouldNotBeNull().Stack[0].Source.ShouldNotBeNull().ShouldMatch(@"SanitizerTests\.Free at SanitizerTests\.cs:[0-9]+");
+        report.ToString().ShouldContain("freed at ");
+
+        // The next mapping of the memory is another matter.
+        Unmap();
+        Map(Access.ReadWrite);
+        _ = _endpoint.Write(s_place, new byte[256]);
+        Unmap();
+        _sanitizer.Finish().ShouldHaveSingleItem().Count.ShouldBe(1);
+    }
+
+    private void Free(int offset, nuint length) => _sanitizer.MarkFreed((nint)_memory.Address + offset, length);
+
     private void Map(Access access) => _space.Map(_memory.Address, (ulong)Page, s_place, access);
 
     private void Unmap() => _space.Unmap(s_place, (ulong)Page);

@@ -56,6 +56,43 @@ public sealed class SanitizerTests
         }
     }
 
+    [Theory]
+    [InlineData("riscv", "moved")]
+    [InlineData("riscv", "taken")]
+    [InlineData("riscv", "other")]
+    [InlineData("vtd", "moved")]
+    [InlineData("vtd", "taken")]
+    [InlineData("vtd", "other")]
+    public void A_stale_translation_is_told_with_what_the_program_mapped_there(string kind, string program)
+    {
+        ExecRun run = Programs.ExecuteOn(["--iommu", kind, "--device", "edu", "--sanitize"], Programs.Build("nested.c", "-g"), kind, program);
+        run.ShouldEnd(Found).Ended.Output.ShouldBe("nested\n");
+        JsonElement report = run.Summary!.Value.GetProperty("mistakes").EnumerateArray().ShouldHaveSingleItem();
+        report.GetProperty("mistake").GetString().ShouldBe("stale-translation", run.Ended.Errors);
+        report.GetProperty("device").GetString().ShouldBe("0000:00:01.0");
+        report.GetProperty("access").GetString().ShouldBe("write");
+        report.GetProperty("iova").GetString().ShouldBe("0x5000");
+        ulong memory = Address(report.GetProperty("mapping"), "memory");
+        Address(report, "reached").ShouldBe(memory + (8 * 4096));
+        if (program is "taken")
+        {
+            report.GetProperty("current").ValueKind.ShouldBe(JsonValueKind.Null);
+        }
+        else
+        {
+            Address(report, "current").ShouldBe(memory + (9 * 4096));
+        }
+
+        run.Ended.Errors.ShouldContain("map_the_guest at nested.c:");
+    }
+
+    [Theory]
+    [InlineData("riscv")]
+    [InlineData("vtd")]
+    public void Who_has_forgotten_what_it_changed_is_not_accused(string kind) =>
+        Programs.ExecuteOn(["--iommu", kind, "--device", "edu", "--sanitize"], Programs.Build("nested.c", "-g"), kind, "careful").ShouldEnd(0)
+            .Ended.Output.ShouldBe("nested\n");
+
     [Fact]
     public void Careful_programs_are_not_accused()
     {
@@ -99,6 +136,9 @@ public sealed class SanitizerTests
             problem.ShouldNotBeNull().ShouldContain(words);
         }
     }
+
+    private static ulong Address(JsonElement element, string name) =>
+        Convert.ToUInt64(element.GetProperty(name).GetString(), 16);
 
     // The line with the comment, in the function of that name.
     private static int? LineOf(string program)

@@ -27,6 +27,12 @@ internal static class SanitizeJson
             json.WriteString("iova", Hex(report.Iova));
             json.WriteNumber("length", report.Length);
             json.WriteNumber("distance", report.Distance);
+            if (report.Mistake == DmaMistake.StaleTranslation)
+            {
+                json.WriteString("reached", report.Reached is { } reached ? Hex(reached) : null);
+                json.WriteString("current", report.Current is { } current ? Hex(current) : null);
+            }
+
             if (report.Call is { } call)
             {
                 Moment(json, "call", call);

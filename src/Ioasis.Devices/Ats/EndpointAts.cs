@@ -27,6 +27,7 @@ public sealed class EndpointAts
     private int _nextGroup;
     private int _pendingCount;
     private bool _pagesDisabled;
+    private ITranslationUse? _observer;
 
     /// <summary>Makes it.</summary>
     /// <param name="link">Where its messages go.</param>
@@ -46,6 +47,9 @@ public sealed class EndpointAts
 
     /// <summary>Most pages asked for at a time, 1 to 512: the "Outstanding Page Request Allocation".</summary>
     public int PageRequestLimit { get; init; } = 64;
+
+    /// <summary>Who is told of each access; null for nobody.</summary>
+    internal ITranslationUse? Observer { get => Volatile.Read(ref _observer); set => Volatile.Write(ref _observer, value); }
 
     /// <summary>Translations held.</summary>
     public int CachedCount
@@ -195,7 +199,7 @@ public sealed class EndpointAts
         {
             foreach ((uint Pasid, ulong Page) key in _cache.Keys)
             {
-                if (key.Pasid == pasid.Value)
+                if (key.Pasid == KeyOf(pasid))
                 {
                     _ = _cache.Remove(key);
                 }
@@ -208,7 +212,7 @@ public sealed class EndpointAts
     {
         using (_lock.Acquire())
         {
-            return _cache.ContainsKey((pasid.Value, address >> 12));
+            return _cache.ContainsKey((KeyOf(pasid), address >> 12));
         }
     }
 
@@ -219,7 +223,7 @@ public sealed class EndpointAts
         bool isRange = (message.Payload & PcieAts.RangeBit) != 0;
         int pagesLog2 = isRange ? System.Numerics.BitOperations.TrailingZeroCount(~page) + 1 : 0;
         bool isGlobal = message.HasPasid && (message.Payload & PcieAts.GlobalBit) != 0;
-        uint pasid = message.HasPasid ? message.Pasid.Value : 0;
+        uint pasid = message.HasPasid ? KeyOf(message.Pasid) : 0;
         using (_lock.Acquire())
         {
             Invalidations++;
@@ -273,17 +277,22 @@ public sealed class EndpointAts
         ticket?.Answer(code, message.HasPasid);
     }
 
+    // What has no PASID is one space, by whichever value of none the caller names it: an invalidation without PASID finds it.
+    private static uint KeyOf(Pasid pasid) => pasid.IsPresent ? pasid.Value : 0;
+
     private static int PieceLength(ulong address, int left) => (int)Math.Min((ulong)left, PageMask + 1 - (address & PageMask));
 
     private AtsStatus Access(Pasid pasid, ulong address, bool isWrite, Span<byte> destination, ReadOnlySpan<byte> source)
     {
         long mark;
         CachedPage page;
+        ITranslationUse? observer = Observer;
+        long? begun = observer?.Begin();
         using (_lock.Acquire())
         {
             mark = ++_sequence;
             _inFlight.Add(mark);
-            _ = _cache.TryGetValue((pasid.Value, address >> 12), out page);
+            _ = _cache.TryGetValue((KeyOf(pasid), address >> 12), out page);
         }
 
         AtsStatus status = AtsStatus.Success;
@@ -292,6 +301,12 @@ public sealed class EndpointAts
             // A translated request carries no PASID unless software enabled it (PCIe 6.0, 7.8.9.3, "Translated Requests with PASID Enable").
             DmaFlags flags = isWrite ? DmaFlags.Write : DmaFlags.None;
             DmaRequest request = new(_id, new(page.Address + (address & PageMask)), flags, DmaKind.Translated);
+            if (begun is { } moment)
+            {
+                DmaFlags untranslated = flags | (pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None);
+                observer!.Used(new(_id, new(address), untranslated, DmaKind.Untranslated, pasid), new(request.Address.Value), moment);
+            }
+
             DmaStatus done = isWrite ? _port.Write(request, source) : _port.Read(request, destination);
             status = done == DmaStatus.Success ? AtsStatus.Success : AtsStatus.Error;
         }
@@ -324,7 +339,7 @@ public sealed class EndpointAts
         {
             if (!_completions.Exists(c => c.Before > mark))
             {
-                _cache[(pasid.Value, address >> 12)] = page;
+                _cache[(KeyOf(pasid), address >> 12)] = page;
             }
         }
 

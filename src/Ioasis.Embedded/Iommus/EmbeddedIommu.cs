@@ -1,4 +1,5 @@
 using Ioasis.Core;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -40,6 +41,15 @@ public abstract class EmbeddedIommu : IDisposable
     /// <summary>What its driver did so far.</summary>
     internal abstract DriverWork GetDriverWork();
 
+    /// <summary>Makes a second model of it, without caches: what its tables say.</summary>
+    internal abstract UncachedModel CreateUncached();
+
+    /// <summary>Whether an invalidation that a guest asks for has an address forgotten (<c>IOMMU_HWPT_INVALIDATE</c>).</summary>
+    /// <param name="dataType">The layout of the entry; of one that it does not know it says yes.</param>
+    /// <param name="entry">The entry.</param>
+    /// <param name="iova">The address.</param>
+    internal abstract bool Invalidates(uint dataType, ReadOnlySpan<byte> entry, ulong iova);
+
     /// <summary>The specification's words for a fault's code (<see cref="IommuFault.Cause"/>); "other" for one that it does not have.</summary>
     public abstract string NameOfFault(int cause);
 
@@ -65,6 +75,23 @@ public abstract class EmbeddedIommu : IDisposable
 
     /// <summary><see cref="Port"/>, followed by the interrupts.</summary>
     internal InterruptingPort DevicePort { get; private protected init; } = null!;
+
+    /// <summary>Has somebody look at each access of a device, in place of who did before.</summary>
+    internal void WatchDma(DmaWatch watch)
+    {
+        DevicePort.Watch = watch;
+        Link.Observe(watch);
+    }
+
+    /// <summary>Who looked looks no more, if it is still the one.</summary>
+    internal void EndWatch(DmaWatch watch)
+    {
+        if (ReferenceEquals(DevicePort.Watch, watch))
+        {
+            DevicePort.Watch = null;
+            Link.Observe(null);
+        }
+    }
 
     /// <summary>Stops the driver.</summary>
     public void Dispose()

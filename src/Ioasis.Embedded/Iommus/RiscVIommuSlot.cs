@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
@@ -7,6 +9,7 @@ using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
+using Ioasis.Uapi;
 using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Embedded;
@@ -42,11 +45,15 @@ public sealed partial record RiscVIommuSlot : IommuSlot
 /// <summary>A RISC-V IOMMU of a platform, with its driver.</summary>
 public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuInstance>
 {
+    private const int PageShift = 12;
+
     private readonly PagingMode _mode;
+    private readonly IPhysicalMemory _memory;
 
     internal EmbeddedRiscVIommu(RiscVIommuSlot slot, in IommuSite site)
     {
         EmbeddedPlatformOptions options = site.Options;
+        _memory = site.Memory;
         Interrupts = new();
         Link = new(Interrupts);
         Hardware = new(
@@ -103,6 +110,45 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuIns
     {
         RiscVDriverStatistics work = Instance.Statistics;
         return new(work.Invalidations, work.QueuedCommands, work.QueueRecoveries, work.PageRequests);
+    }
+
+    /// <inheritdoc/>
+    internal override UncachedModel CreateUncached()
+    {
+        RiscVIommu model = new(Hardware.Options with { Caching = CachingMode.None, CollectStatistics = false }, new UnchangedMemory(_memory));
+        ulong adopted = 0;
+        return new(model, () =>
+        {
+            ulong directory = Hardware.Read64(RegisterOffset.DeviceDirectoryTablePointer) & ~DeviceDirectoryTablePointer.BusyBit;
+            if (directory != adopted)
+            {
+                // Features change while the directory is off.
+                model.Write64(RegisterOffset.DeviceDirectoryTablePointer, (ulong)IommuMode.Off);
+                model.Write32(RegisterOffset.FeaturesControl, Hardware.Read32(RegisterOffset.FeaturesControl));
+                model.Write64(RegisterOffset.DeviceDirectoryTablePointer, directory);
+                adopted = directory;
+            }
+        });
+    }
+
+    /// <inheritdoc/>
+    internal override bool Invalidates(uint dataType, ReadOnlySpan<byte> entry, ulong iova)
+    {
+        if (dataType != RiscVUapi.InvalidateDataType || entry.Length < Marshal.SizeOf<IommuInvalidateRiscV>())
+        {
+            return true;
+        }
+
+        var command = MemoryMarshal.Read<IommuInvalidateRiscV>(entry);
+        if ((command.Word0 & CommandBits.OpcodeMask) != (ulong)CommandOpcode.Iotinval || (command.Word0 & CommandBits.AddressValidBit) == 0)
+        {
+            return true;
+        }
+
+        // Of a range, the page number ends in a 0 and as many ones as its size has doublings (section 8.3).
+        ulong page = command.Word1 >> CommandBits.HighAddressShift;
+        ulong within = (command.Word1 & CommandBits.HighRangeBit) != 0 ? page ^ (page + 1) : 0;
+        return ((iova >> PageShift) & ~within) == (page & ~within);
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Ioasis.Core;
+using Ioasis.Hardware;
 using Ioasis.Intel.Architecture;
 using Ioasis.Intel.Driver;
 using Ioasis.Intel.Hardware;
@@ -7,6 +9,7 @@ using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Uapi;
 using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Embedded;
@@ -47,12 +50,16 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
 {
     // The driver's vectors: faults, page requests, completed invalidations.
     private const int Vectors = 3;
+    private const int PageShift = 12;
     private const uint FirstMessage = 0x21;
     private static readonly PhysicalAddress s_messageAddress = new(InterruptAddress.First);
+
+    private readonly IPhysicalMemory _memory;
 
     internal EmbeddedVtdIommu(VtdIommuSlot slot, in IommuSite site)
     {
         EmbeddedPlatformOptions options = site.Options;
+        _memory = site.Memory;
         if (slot.FindConflict() is { } conflict)
         {
             throw new ArgumentException(conflict, nameof(slot));
@@ -118,6 +125,36 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
     {
         VtdDriverStatistics work = Instance.Statistics;
         return new(work.Invalidations, work.QueuedDescriptors, work.QueueRecoveries, work.PageRequests);
+    }
+
+    /// <inheritdoc/>
+    internal override UncachedModel CreateUncached()
+    {
+        VtdIommu model = new(Hardware.Options with { Caching = CachingMode.None, CollectStatistics = false }, new UnchangedMemory(_memory));
+        ulong adopted = 0;
+        return new(model, () =>
+        {
+            ulong root = Hardware.Read64(RegisterOffset.RootTableAddress);
+            if (root != adopted)
+            {
+                model.Write64(RegisterOffset.RootTableAddress, root);
+                model.Write32(RegisterOffset.GlobalCommand, GlobalControl.SetRootTableBit);
+                model.Write32(RegisterOffset.GlobalCommand, GlobalControl.TranslationEnableBit);
+                adopted = root;
+            }
+        });
+    }
+
+    /// <inheritdoc/>
+    internal override bool Invalidates(uint dataType, ReadOnlySpan<byte> entry, ulong iova)
+    {
+        if (dataType != VtdUapi.InvalidateDataType || entry.Length < Marshal.SizeOf<IommuHwptVtdS1Invalidate>())
+        {
+            return true;
+        }
+
+        var range = MemoryMarshal.Read<IommuHwptVtdS1Invalidate>(entry);
+        return range.PageCount == ulong.MaxValue || (iova >= range.Address && (iova - range.Address) >> PageShift < range.PageCount);
     }
 
     /// <inheritdoc/>

@@ -10,16 +10,27 @@ namespace Ioasis.Embedded.Sanitizing;
 /// What a program mapped and unmapped, and what was wrong with it: each access of a device that the IOMMU refused, each one to memory that is not there any more, and each
 /// call that cannot have been meant becomes a report. Thread-safe.
 /// </summary>
-/// <param name="options">What is looked for.</param>
-internal sealed class DmaJournal(SanitizeOptions options)
+internal sealed class DmaJournal
 {
     private const int MostReports = 1000;
+    private const ulong PageSize = 4096;
 
+    private readonly SanitizeOptions _options;
+    private readonly StaleUses _uses;
     private readonly Lock _lock = new();
     private readonly Stopwatch _watch = Stopwatch.StartNew();
     private readonly Dictionary<(object Owner, uint Space), MappingHistory> _spaces = [];
     private readonly List<DmaReport> _reports = [];
     private volatile bool _isOver;
+    private volatile bool _hasFreed;
+
+    /// <summary>Begins.</summary>
+    /// <param name="options">What is looked for.</param>
+    public DmaJournal(SanitizeOptions options)
+    {
+        _options = options;
+        _uses = new(Report);
+    }
 
     /// <summary>Whether a mistake was fatal (<see cref="SanitizeOptions.IsFatal"/>).</summary>
     public bool IsOver => _isOver;
@@ -30,6 +41,10 @@ internal sealed class DmaJournal(SanitizeOptions options)
     /// <summary>Whether the IOMMU's descriptors are called so for a map or an unmap, or to destroy what maps.</summary>
     public static bool IsOfInterest(uint request) => request is VfioRequests.IommuMapDma or VfioRequests.IommuUnmapDma
         or IommufdRequests.IoasMap or IommufdRequests.IoasMapFile or IommufdRequests.IoasUnmap or IommufdRequests.Destroy;
+
+    /// <summary>Whether a call has an IOMMU forget what it holds of an address space, as the program wants it or because that changes.</summary>
+    public static bool Forgets(uint request) => request is IommufdRequests.HwptInvalidate or IommufdRequests.Destroy
+        or VfioRequests.DeviceAttachIommufdPt or VfioRequests.DeviceDetachIommufdPt;
 
     /// <summary>A call on a descriptor of a container or of iommufd was carried out.</summary>
     /// <param name="owner">The open file.</param>
@@ -96,6 +111,7 @@ internal sealed class DmaJournal(SanitizeOptions options)
     {
         lock (_lock)
         {
+            _uses.End();
             foreach ((object Owner, uint Space) key in _spaces.Keys.ToArray())
             {
                 Left(key);
@@ -167,6 +183,157 @@ internal sealed class DmaJournal(SanitizeOptions options)
             Report(new(DmaMistake.FreedMemory, null, writes ? Access.Write : Access.Read, iova, 0, mapping, Now));
         }
     }
+
+    /// <summary>The program frees memory, or gives it to another use. What of it is mapped is mapped to what is not the program's any more.</summary>
+    /// <param name="process">Whose memory.</param>
+    /// <param name="address">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="moment">Tells from where; asked only if any of it is mapped.</param>
+    public void Freed(int process, ulong address, ulong length, Func<ProgramMoment> moment)
+    {
+        lock (_lock)
+        {
+            ProgramMoment? from = null;
+            foreach (MappingHistory space in _spaces.Values)
+            {
+                foreach (TrackedMapping mapping in space.Live)
+                {
+                    if (length > 0 && !mapping.IsFile && mapping.Process == process
+                        && mapping.Memory <= address + (length - 1) && address <= mapping.Memory + (mapping.Length - 1))
+                    {
+                        (mapping.Freed ??= []).Add(new(address, length, from ??= moment()));
+                        _hasFreed = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>An access was carried out.</summary>
+    /// <param name="device">The requester.</param>
+    /// <param name="access">Read or write.</param>
+    /// <param name="iova">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    public void JudgeUsed(DeviceId device, Access access, ulong iova, ulong length)
+    {
+        if (!_hasFreed)
+        {
+            return;
+        }
+
+        lock (_lock)
+        {
+            foreach (TrackedMapping mapping in _spaces.Values.SelectMany(static space => space.Live).Where(mapping => mapping.Freed is not null && mapping.Overlaps(iova, length)))
+            {
+                foreach (FreedRange freed in mapping.Freed!)
+                {
+                    // The first byte of the access that is freed, as memory.
+                    ulong first = mapping.Memory + (Math.Max(iova, mapping.Iova) - mapping.Iova);
+                    ulong last = mapping.Memory + (Math.Min(iova + (length - 1), mapping.Iova + (mapping.Length - 1)) - mapping.Iova);
+                    ulong hit = Math.Max(first, freed.Memory);
+                    if (hit <= last && hit - freed.Memory < freed.Length)
+                    {
+                        Report(new(DmaMistake.FreedMemory, device, access, mapping.Iova + (hit - mapping.Memory), 0, mapping, Now) { Freed = freed.Moment });
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>An access was let pass by the IOMMU and found no memory, perhaps: if so, what is mapped there is gone.</summary>
+    /// <param name="device">The requester.</param>
+    /// <param name="access">Read or write.</param>
+    /// <param name="iova">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="isGone">Whether no memory is at an address of the program.</param>
+    public void JudgeGone(DeviceId device, Access access, ulong iova, ulong length, Func<ulong, bool> isGone)
+    {
+        lock (_lock)
+        {
+            foreach (MappingHistory space in _spaces.Values)
+            {
+                for (ulong done = 0; done < length; done = ((iova + done) | (PageSize - 1)) + 1 - iova)
+                {
+                    if (space.At(iova + done) is { IsFile: false } mapping && (mapping.Access & access) == access && isGone(mapping.Memory + (iova + done - mapping.Iova)))
+                    {
+                        Report(new(DmaMistake.FreedMemory, device, access, iova + done, 0, mapping, Now));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>An access begins: see <see cref="StaleUses"/>.</summary>
+    public long? BeginUse()
+    {
+        lock (_lock)
+        {
+            return _uses.Begin();
+        }
+    }
+
+    /// <summary>An access used a translation that the program's page tables do not have.</summary>
+    /// <param name="device">The requester.</param>
+    /// <param name="access">Read or write.</param>
+    /// <param name="iova">Where.</param>
+    /// <param name="reached">The IOVA of the second stage that it went to; null if that is not known.</param>
+    /// <param name="current">The one that the tables lead to; null for none.</param>
+    /// <param name="begun">What <see cref="BeginUse"/> returned.</param>
+    public void UsedStale(DeviceId device, Access access, ulong iova, ulong? reached, ulong? current, long begun)
+    {
+        lock (_lock)
+        {
+            TrackedMapping? mapping = Find(reached);
+            _uses.Used(
+                new(DmaMistake.StaleTranslation, device, access, iova, 0, mapping, Now)
+                {
+                    Reached = mapping?.Memory + (reached - mapping?.Iova),
+                    Current = Find(current) is { } other ? other.Memory + (current - other.Iova) : null,
+                },
+                begun);
+        }
+    }
+
+    /// <summary>A thread makes a call on a device or an address space that is no invalidation: see <see cref="StaleUses"/>.</summary>
+    public void Call(int thread)
+    {
+        lock (_lock)
+        {
+            _uses.Call(thread);
+        }
+    }
+
+    /// <summary>A call begins that may change what is mapped.</summary>
+    public void BeginCall()
+    {
+        lock (_lock)
+        {
+            _uses.BeginCall();
+        }
+    }
+
+    /// <summary>Such a call is over.</summary>
+    public void EndCall()
+    {
+        lock (_lock)
+        {
+            _uses.EndCall();
+        }
+    }
+
+    /// <summary>A thread had an IOMMU forget.</summary>
+    /// <param name="thread">The thread.</param>
+    /// <param name="covers">Whether an access is among what was forgotten.</param>
+    public void Invalidated(int thread, Func<DmaReport, bool> covers)
+    {
+        lock (_lock)
+        {
+            _uses.Invalidated(thread, covers);
+        }
+    }
+
+    private TrackedMapping? Find(ulong? iova) => iova is { } address ? _spaces.Values.Select(space => space.At(address)).FirstOrDefault(static mapping => mapping is not null) : null;
 
     private void Mapped(
         (object, uint) space, int process, ulong iova, ulong length, ulong memory, Access access, int result, bool isFile, Func<ProgramMoment> from)
@@ -248,10 +415,10 @@ internal sealed class DmaJournal(SanitizeOptions options)
             _reports.Add(report);
         }
 
-        _isOver |= options.IsFatal && report.Mistake < DmaMistake.Overlap && !IsSuppressed(report);
+        _isOver |= _options.IsFatal && report.Mistake < DmaMistake.Overlap && !IsSuppressed(report);
     }
 
-    private bool IsSuppressed(DmaReport report) => options.Suppressions.Any(suppression => suppression.Matches(report));
+    private bool IsSuppressed(DmaReport report) => _options.Suppressions.Any(suppression => suppression.Matches(report));
 
     private MappingHistory Of((object, uint) space)
     {

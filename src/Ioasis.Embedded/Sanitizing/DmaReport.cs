@@ -13,6 +13,9 @@ public enum DmaMistake
     /// <summary>A device used memory that the program had freed or replaced while it was mapped.</summary>
     FreedMemory,
 
+    /// <summary>A device used a translation that the program's own page tables did not have any more: an invalidation is missing.</summary>
+    StaleTranslation,
+
     /// <summary>A device went on behind the end of a mapping.</summary>
     PastEnd,
 
@@ -64,10 +67,19 @@ public sealed record TrackedMapping(ulong Iova, ulong Length, ulong Memory, Acce
 
     internal bool IsFile { get; init; }
 
+    // Parts whose memory the program freed while it was mapped.
+    internal List<FreedRange>? Freed { get; set; }
+
     internal bool Covers(ulong iova) => iova - Iova < Length;
 
     internal bool Overlaps(ulong iova, ulong length) => Iova <= iova + (length - 1) && iova <= Iova + (Length - 1);
 }
+
+/// <summary>Memory that the program freed.</summary>
+/// <param name="Memory">First byte.</param>
+/// <param name="Length">Bytes.</param>
+/// <param name="Moment">Who freed it.</param>
+internal readonly record struct FreedRange(ulong Memory, ulong Length, ProgramMoment Moment);
 
 /// <summary>A mistake.</summary>
 /// <param name="Mistake">Which.</param>
@@ -88,8 +100,17 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
     /// <summary>Past the end: bytes behind the last one.</summary>
     public ulong Distance { get; init; }
 
+    /// <summary>Freed memory, where the program told of it: who freed it.</summary>
+    public ProgramMoment? Freed { get; init; }
+
+    /// <summary>Stale translation: the memory that the access reached; null if it is not known.</summary>
+    public ulong? Reached { get; init; }
+
+    /// <summary>Stale translation: the memory that the page tables lead to; null if they lead nowhere.</summary>
+    public ulong? Current { get; init; }
+
     /// <summary>The calls that it is about.</summary>
-    internal IEnumerable<ProgramMoment> Moments => ((ProgramMoment?[])[Call, Mapping?.Mapped, Mapping?.Unmapped]).OfType<ProgramMoment>();
+    internal IEnumerable<ProgramMoment> Moments => ((ProgramMoment?[])[Call, Freed, Mapping?.Mapped, Mapping?.Unmapped]).OfType<ProgramMoment>();
 
     /// <summary>The report in a line.</summary>
     public string Headline
@@ -103,6 +124,8 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
             {
                 DmaMistake.AfterUnmap => $"DMA after unmap: {dma}",
                 DmaMistake.FreedMemory => $"DMA into freed memory: {dma}, whose memory the program had freed or replaced while it was mapped",
+                DmaMistake.StaleTranslation => Invariant(
+                    $"DMA by a stale translation: {dma} reached memory {TextOf(Reached)}, where the page tables lead to {TextOf(Current)}: an invalidation is missing"),
                 DmaMistake.PastEnd => Invariant($"DMA past the end: {dma}, {Distance} bytes behind the mapping"),
                 DmaMistake.Direction => $"DMA against the direction: {dma}, mapped {NameOf(Mapping?.Access ?? Access.None)}",
                 DmaMistake.NeverMapped => $"DMA that was never mapped: {dma}",
@@ -121,6 +144,11 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
         if (Call is { } call)
         {
             Write(text, "called", call);
+        }
+
+        if (Freed is { } freed)
+        {
+            Write(text, "freed", freed);
         }
 
         if (Mapping is { } mapping)
@@ -145,6 +173,8 @@ public sealed record DmaReport(DmaMistake Mistake, DeviceId? Device, Access Acce
             _ = text.Append(frame.Source is { } source ? $"\n      {source} ({module})" : $"\n      {module}");
         }
     }
+
+    private static string TextOf(ulong? memory) => memory is { } address ? Invariant($"0x{address:x}") : "nowhere";
 
     private static string NameOf(Access access) => access switch
     {

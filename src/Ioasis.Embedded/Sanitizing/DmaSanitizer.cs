@@ -21,7 +21,10 @@ namespace Ioasis.Embedded.Sanitizing;
 /// sanitizer.ThrowIfMistaken();
 /// </code>
 /// </example>
-/// <remarks>Memory that is freed while it is mapped is not found here: the program's own memory tells nobody when it goes.</remarks>
+/// <remarks>
+/// Memory that goes while it is mapped is found when a device uses it, if it went back to the system; what an allocator keeps is found if the program tells of it
+/// (<see cref="MarkFreed"/>).
+/// </remarks>
 public sealed class DmaSanitizer : IDisposable
 {
     private const int MostFrames = 24;
@@ -31,11 +34,12 @@ public sealed class DmaSanitizer : IDisposable
 
     private readonly EmbeddedPlatform _platform;
     private readonly WaitingFaults _waiting = new();
+    private readonly List<(EmbeddedIommu Iommu, DmaWatch Watch)> _watches = [];
     private readonly DmaJournal _journal;
     private readonly Func<IReadOnlyList<ProgramFrame>> _stack;
     private int _disposed;
 
-    /// <summary>Begins to look.</summary>
+    /// <summary>Begins to look. Of several on one machine the last one sees what the IOMMU lets pass.</summary>
     /// <param name="platform">The machine.</param>
     /// <param name="kernel">What system calls go to; null for the platform's <see cref="EmbeddedPlatform.Kernel"/>.</param>
     /// <param name="options">What is looked for; null for everything.</param>
@@ -53,6 +57,12 @@ public sealed class DmaSanitizer : IDisposable
         _stack = stack;
         Kernel = new SanitizedKernel(this, kernel ?? platform.Kernel);
         platform.Faults.Add(_waiting);
+        foreach (EmbeddedIommu iommu in platform.Iommus)
+        {
+            DmaWatch watch = new(platform, iommu, _journal, isInProcess: true);
+            _watches.Add((iommu, watch));
+            iommu.WatchDma(watch);
+        }
     }
 
     /// <summary>What the program uses as its kernel. Its descriptors are those of the kernel below.</summary>
@@ -85,11 +95,25 @@ public sealed class DmaSanitizer : IDisposable
         }
     }
 
+    /// <summary>
+    /// The program frees memory, or gives it to another use, as an allocator that keeps what is freed would not show otherwise: an access to what of it is mapped still is
+    /// <see cref="DmaMistake.FreedMemory"/>, with this place. Memory that goes back to the system is found without.
+    /// </summary>
+    /// <param name="address">First byte.</param>
+    /// <param name="length">Bytes; 0 for none.</param>
+    public void MarkFreed(nint address, nuint length) => _journal.Freed(
+        Environment.ProcessId, (ulong)address, length, () => new(_journal.Now, Environment.CurrentManagedThreadId, _stack()));
+
     /// <summary>Looks no more. The kernel goes on without.</summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
+            foreach ((EmbeddedIommu iommu, DmaWatch watch) in _watches)
+            {
+                iommu.EndWatch(watch);
+            }
+
             _platform.Faults.Remove(_waiting);
         }
     }
@@ -112,6 +136,17 @@ public sealed class DmaSanitizer : IDisposable
     /// <summary>A call was carried out.</summary>
     internal void Called(object owner, uint request, ReadOnlySpan<byte> before, ReadOnlySpan<byte> after, int result) =>
         _journal.Called(owner, Environment.ProcessId, request, before, after, result, () => new(_journal.Now, Environment.CurrentManagedThreadId, _stack()));
+
+    /// <summary>A call begins that has no IOMMU forget.</summary>
+    internal void Called() => _journal.Call(Environment.CurrentManagedThreadId);
+
+    /// <summary>What is mapped may change until what this returns is disposed of.</summary>
+    internal ChangeScope Change() => new(_journal);
+
+    /// <summary>A call had an IOMMU forget (<see cref="DmaJournal.Forgets"/>).</summary>
+    internal void Forgot(uint request, ReadOnlySpan<byte> argument) => _journal.Invalidated(
+        Environment.CurrentManagedThreadId,
+        GuestInvalidation.Of(_platform, request, argument, (address, destination) => _platform.ClientMemory.Read(address, destination) == Primitives.Errno.Success));
 
     /// <summary>A file has its last descriptor closed.</summary>
     internal void Closed(object owner)
@@ -144,6 +179,20 @@ public sealed class DmaSanitizer : IDisposable
         }
 
         return frames;
+    }
+
+    /// <summary>A time in which what is mapped may change.</summary>
+    internal readonly ref struct ChangeScope
+    {
+        private readonly DmaJournal _journal;
+
+        public ChangeScope(DmaJournal journal)
+        {
+            _journal = journal;
+            journal.BeginCall();
+        }
+
+        public void Dispose() => _journal.EndCall();
     }
 
     private sealed class WaitingFaults : IIommuFaultSink

@@ -25,30 +25,65 @@ internal sealed class SanitizedKernel(DmaSanitizer sanitizer, IKernelAbi kernel)
     public int Ioctl(int fd, uint request, Span<byte> argument)
     {
         sanitizer.Drain();
-        if (!DmaJournal.IsOfInterest(request) || FileOf(fd) is not { } file)
+        bool forgets = DmaJournal.Forgets(request);
+        if (!forgets)
         {
-            return kernel.Ioctl(fd, request, argument);
+            sanitizer.Called();
         }
 
-        byte[] before = argument.ToArray();
-        int result = kernel.Ioctl(fd, request, argument);
-        sanitizer.Called(file, request, before, argument, result);
+        byte[]? before = DmaJournal.IsOfInterest(request) ? argument.ToArray() : null;
+        int result;
+        using (sanitizer.Change())
+        {
+            result = kernel.Ioctl(fd, request, argument);
+        }
+
+        if (forgets)
+        {
+            sanitizer.Forgot(request, argument);
+        }
+
+        if (before is not null && FileOf(fd) is { } file)
+        {
+            sanitizer.Called(file, request, before, argument, result);
+        }
+
         return result;
     }
 
     public int Ioctl(int fd, uint request, nint argument)
     {
         sanitizer.Drain();
-        return kernel.Ioctl(fd, request, argument);
+        sanitizer.Called();
+        using (sanitizer.Change())
+        {
+            return kernel.Ioctl(fd, request, argument);
+        }
     }
 
-    public nint Read(int fd, Span<byte> destination) => kernel.Read(fd, destination);
+    public nint Read(int fd, Span<byte> destination)
+    {
+        sanitizer.Called();
+        return kernel.Read(fd, destination);
+    }
 
-    public nint Write(int fd, ReadOnlySpan<byte> source) => kernel.Write(fd, source);
+    public nint Write(int fd, ReadOnlySpan<byte> source)
+    {
+        sanitizer.Called();
+        return kernel.Write(fd, source);
+    }
 
-    public nint Read(int fd, Span<byte> destination, ulong offset) => kernel.Read(fd, destination, offset);
+    public nint Read(int fd, Span<byte> destination, ulong offset)
+    {
+        sanitizer.Called();
+        return kernel.Read(fd, destination, offset);
+    }
 
-    public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset) => kernel.Write(fd, source, offset);
+    public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset)
+    {
+        sanitizer.Called();
+        return kernel.Write(fd, source, offset);
+    }
 
     public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address) => kernel.Map(fd, offset, length, protection, out address);
 
@@ -94,7 +129,10 @@ internal sealed class SanitizedKernel(DmaSanitizer sanitizer, IKernelAbi kernel)
             sanitizer.Closed(last);
         }
 
-        return kernel.Close(fd);
+        using (sanitizer.Change())
+        {
+            return kernel.Close(fd);
+        }
     }
 
     private OpenFile? FileOf(int fd)

@@ -40,6 +40,7 @@ public sealed record Suppression(DmaMistake? Mistake, string? Pattern)
     {
         DmaMistake.AfterUnmap => "after-unmap",
         DmaMistake.FreedMemory => "freed-memory",
+        DmaMistake.StaleTranslation => "stale-translation",
         DmaMistake.PastEnd => "past-end",
         DmaMistake.Direction => "direction",
         DmaMistake.NeverMapped => "never-mapped",

@@ -18,6 +18,7 @@ internal sealed class CallTable : IDisposable
     private readonly Processes _processes;
     private readonly RegisterTraps _traps;
     private readonly MemoryCalls _memory;
+    private readonly ProgramSanitizer? _sanitizer;
 
     public CallTable(ViewTree tree, EmbeddedPlatform platform, ProgramPages pages, HandleTable handles, ProgramSanitizer? sanitizer = null)
     {
@@ -25,9 +26,14 @@ internal sealed class CallTable : IDisposable
         _paths = new(tree);
         _ioctls = new(_loop, new MemoryFiles(platform.ClientMemory), platform.IommufdExtension, sanitizer);
         pages.DeviceFiles = identity => handles.Find(identity) is { Kind: HandleKind.Device };
-        _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop);
+        _processes = new(memory => platform.CreateProcess(new() { Memory = memory }), pages, _loop)
+        {
+            Closing = sanitizer is null ? null : sanitizer.Change,
+        };
         _traps = new(_processes, handles);
         _memory = new(_processes, pages);
+        _sanitizer = sanitizer;
+        handles.Closing = sanitizer is null ? null : sanitizer.Change;
         handles.Mappings = () => platform.Audit.Areas;
         handles.HandleClosed = handle =>
         {
@@ -82,6 +88,11 @@ internal sealed class CallTable : IDisposable
         _handles.Drain();
         Caller caller = new(call, source, _processes, _handles);
         int first = (int)call.Argument0;
+        if (_sanitizer is { } sanitizer && call.Number is CallNumber.Read or CallNumber.Write or CallNumber.ReadAt or CallNumber.WriteAt && caller.FindHandle(first) is not null)
+        {
+            sanitizer.Called(call.Thread);
+        }
+
         return call.Number switch
         {
             CallNumber.Ioctl => _ioctls.Call(caller, first, (uint)call.Argument1, call.Argument2),

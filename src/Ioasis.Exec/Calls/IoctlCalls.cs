@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Ioasis.Embedded.Sanitizing;
 using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
@@ -59,6 +60,12 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
         bytes.CopyTo(before);
 
         sanitizer?.Drain();
+        bool forgets = DmaJournal.Forgets(request);
+        if (!forgets)
+        {
+            sanitizer?.Called(caller.Thread);
+        }
+
         ExtensionDescriptors extended = handle.Kind == HandleKind.Iommu ? extension?.FindDescriptors(request, bytes) ?? default : default;
         Temporary temporary = new(process!.Kernel);
         try
@@ -77,12 +84,24 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
                 }
 
                 byte[] sent = bytes.ToArray();
-                result = process.Kernel.Ioctl(opened, request, bytes);
+                using (sanitizer?.Change())
+                {
+                    result = process.Kernel.Ioctl(opened, request, bytes);
+                }
+
                 RestoreUnchanged(bytes, sent, before);
             }
             else
             {
-                result = process.Kernel.Ioctl(opened, request, bytes);
+                using (sanitizer?.Change())
+                {
+                    result = process.Kernel.Ioctl(opened, request, bytes);
+                }
+            }
+
+            if (forgets)
+            {
+                sanitizer?.Forgot(caller.Thread, process, request, bytes);
             }
 
             sanitizer?.Called(caller, process, handle, request, before.AsSpan(0, bytes.Length), bytes, result);

@@ -44,6 +44,9 @@ internal sealed unsafe class HandleTable : IDisposable
     /// <summary>Called after a handle is gone, before the next call of the program is answered.</summary>
     public Action<Handle>? HandleClosed { get; set; }
 
+    /// <summary>Marks the time in which a handle is closed; null where nobody wants to know.</summary>
+    public Func<IDisposable>? Closing { get; set; }
+
     /// <summary>Counts the mappings that there are for devices.</summary>
     public Func<long>? Mappings { get; set; }
 
@@ -278,8 +281,12 @@ internal sealed unsafe class HandleTable : IDisposable
     private void Release(Handle handle)
     {
         long before = Mappings?.Invoke() ?? 0;
-        HandleClosed?.Invoke(handle);
-        _ = _holder.Close(handle.Descriptor);
+        using (Closing?.Invoke())
+        {
+            HandleClosed?.Invoke(handle);
+            _ = _holder.Close(handle.Descriptor);
+        }
+
         LeftMapped += Math.Max(0, before - (Mappings?.Invoke() ?? 0));
 
         // The last that has the queue: whoever waits there looks up for good.

@@ -1,27 +1,44 @@
 using Ioasis.Core;
 using Ioasis.Embedded;
 using Ioasis.Embedded.Sanitizing;
+using Ioasis.Primitives;
 
 namespace Ioasis.Exec.Sanitizing;
 
 /// <summary>Follows what a program of another process maps and unmaps and what its devices then do (<see cref="DmaJournal"/>). Thread-safe.</summary>
 /// <remarks>Faults are read before each map and unmap, so that each is judged by what was mapped when it happened.</remarks>
-/// <param name="platform">The machine.</param>
-/// <param name="pages">The program's memory, as devices reach it.</param>
-/// <param name="options">What is looked for.</param>
-internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages pages, SanitizeOptions options)
+internal sealed class ProgramSanitizer
 {
     private const int FaultsToKeep = 64;
     private const int Killed = 9;
 
     private readonly Lock _lock = new();
-    private readonly DmaJournal _journal = new(options);
+    private readonly EmbeddedPlatform _platform;
+    private readonly ProgramPages _pages;
+    private readonly DmaJournal _journal;
+    private readonly IDisposable _changeEnd;
     private readonly List<IommuFault> _faults = [];
     private readonly HashSet<string> _modules = new(StringComparer.Ordinal);
     private readonly HashSet<int> _processes = [];
     private readonly HashSet<int> _threadGroups = [];
     private volatile int _program;
     private int _seenStale;
+
+    /// <summary>Begins to look.</summary>
+    /// <param name="platform">The machine.</param>
+    /// <param name="pages">The program's memory, as devices reach it.</param>
+    /// <param name="options">What is looked for.</param>
+    public ProgramSanitizer(EmbeddedPlatform platform, ProgramPages pages, SanitizeOptions options)
+    {
+        _platform = platform;
+        _pages = pages;
+        _journal = new(options);
+        _changeEnd = new ChangeEnd(_journal);
+        foreach (EmbeddedIommu iommu in platform.Iommus)
+        {
+            iommu.WatchDma(new(platform, iommu, _journal, isInProcess: false));
+        }
+    }
 
     /// <summary>The first faults, for the summary.</summary>
     public IReadOnlyList<IommuFault> Faults => _faults;
@@ -60,7 +77,7 @@ internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages p
     {
         lock (_lock)
         {
-            while (platform.TryDequeueFault(out IommuFault fault))
+            while (_platform.TryDequeueFault(out IommuFault fault))
             {
                 if (_faults.Count < FaultsToKeep)
                 {
@@ -70,9 +87,9 @@ internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages p
                 _journal.Judge(fault);
             }
 
-            if (pages.StaleCount > _seenStale)
+            if (_pages.StaleCount > _seenStale)
             {
-                IReadOnlyList<StaleDma> stale = pages.FirstStale;
+                IReadOnlyList<StaleDma> stale = _pages.FirstStale;
                 for (; _seenStale < stale.Count; _seenStale++)
                 {
                     StaleDma dma = stale[_seenStale];
@@ -81,6 +98,24 @@ internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages p
             }
         }
     }
+
+    /// <summary>A thread calls on a device or an address space, and not to have an IOMMU forget.</summary>
+    public void Called(int thread) => _journal.Call(thread);
+
+    /// <summary>What is mapped may change until what this returns is disposed of.</summary>
+    public IDisposable Change()
+    {
+        _journal.BeginCall();
+        return _changeEnd;
+    }
+
+    /// <summary>A call had an IOMMU forget (<see cref="DmaJournal.Forgets"/>).</summary>
+    /// <param name="thread">Who called.</param>
+    /// <param name="process">Its process.</param>
+    /// <param name="request">The call.</param>
+    /// <param name="argument">What the call left of its argument.</param>
+    public void Forgot(int thread, ProgramProcess process, uint request, ReadOnlySpan<byte> argument) =>
+        _journal.Invalidated(thread, GuestInvalidation.Of(_platform, request, argument, (address, destination) => process.Memory.Read(address, destination) == Errno.Success));
 
     /// <summary>A call on a descriptor of ours was carried out.</summary>
     /// <param name="caller">Who called.</param>
@@ -138,5 +173,10 @@ internal sealed class ProgramSanitizer(EmbeddedPlatform platform, ProgramPages p
         }
 
         return new(_journal.Now, thread, CallStack.Take(thread, _modules));
+    }
+
+    private sealed class ChangeEnd(DmaJournal journal) : IDisposable
+    {
+        public void Dispose() => journal.EndCall();
     }
 }

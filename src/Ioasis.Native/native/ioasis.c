@@ -46,6 +46,7 @@ extern int ioasis_impl_translate(ioasis_device *, struct ioasis_translation *);
 extern int ioasis_impl_fault_next(ioasis_platform *, struct ioasis_fault *);
 extern int ioasis_impl_fault_describe(ioasis_platform *, const struct ioasis_fault *, char *, size_t);
 extern int ioasis_impl_sanitize(ioasis_platform *, uint32_t);
+extern int ioasis_impl_memory_freed(ioasis_platform *, const void *, size_t);
 extern int ioasis_impl_mistake_count(ioasis_platform *, uint32_t);
 extern int ioasis_impl_mistake_describe(ioasis_platform *, uint32_t, char *, size_t);
 
@@ -161,6 +162,7 @@ CALL(int, fault_next, (ioasis_platform *platform, struct ioasis_fault *fault), (
 CALL(int, fault_describe, (ioasis_platform *platform, const struct ioasis_fault *fault, char *text, size_t length),
      (platform, fault, text, length))
 CALL(int, sanitize, (ioasis_platform *platform, uint32_t flags), (platform, flags))
+CALL(int, memory_freed, (ioasis_platform *platform, const void *memory, size_t length), (platform, memory, length))
 CALL(int, mistake_count, (ioasis_platform *platform, uint32_t flags), (platform, flags))
 CALL(int, mistake_describe, (ioasis_platform *platform, uint32_t index, char *text, size_t length), (platform, index, text, length))
 

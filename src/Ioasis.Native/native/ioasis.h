@@ -503,8 +503,9 @@ enum {
 };
 
 /*
- * Looks for mistakes with DMA from now on: accesses of devices after an unmap, past an end, against the direction or of what was never
- * mapped, maps of what is mapped, unmaps of nothing, mappings that are left (docs/sanitize.md). Call it before the first ioasis_open().
+ * Looks for mistakes with DMA from now on: accesses of devices after an unmap, past an end, against the direction, of what was never
+ * mapped, of memory that is gone, by page tables of the program's that it changed without IOMMU_HWPT_INVALIDATE; maps of what is mapped,
+ * unmaps of nothing, mappings that are left (docs/sanitize.md). Call it before the first ioasis_open().
  *
  * flags    0 or IOASIS_SANITIZE_FATAL
  *
@@ -512,6 +513,16 @@ enum {
  * -EBUSY   descriptors are open, or it was called already
  */
 int ioasis_sanitize(ioasis_platform *platform, uint32_t flags);
+
+/*
+ * Says that the program frees memory or gives it to another use: an access to what of it is mapped still is a mistake from now on, and told
+ * with the place of this call. For allocators, which keep what is freed; memory that is unmapped (munmap(2)) is found without.
+ *
+ * length   bytes; 0 for none
+ *
+ * -EINVAL  the range goes beyond the end of memory, or ioasis_sanitize() was not called
+ */
+int ioasis_memory_freed(ioasis_platform *platform, const void *memory, size_t length);
 
 /*
  * Counts the mistakes that were found so far; the same one again counts once.

@@ -1,5 +1,6 @@
 /* What ioasis_sanitize() finds of a driver and a device in one program, and that it accuses nobody else. */
 #include "check.h"
+#include <sys/mman.h>
 
 static uint8_t pages[3 * 4096] __attribute__((aligned(4096)));
 
@@ -8,6 +9,11 @@ static char text[8192];
 __attribute__((noinline, visibility("default"))) void map_the_ring(struct machine *m)
 {
     HOLDS(map(m, pages, 0x10000, 4096) == 0);
+}
+
+__attribute__((noinline, visibility("default"))) void free_the_ring(struct machine *m)
+{
+    HOLDS(ioasis_memory_freed(m->platform, pages + 64, 128) == 0);
 }
 
 __attribute__((noinline, visibility("default"))) void unmap_the_ring(struct machine *m)
@@ -21,6 +27,7 @@ static struct machine make_sanitized(void)
     struct ioasis_device_info info = { .size = sizeof info };
     HOLDS(ioasis_platform_create(NULL, &m.platform) == 0);
     FAILS(ioasis_mistake_count(m.platform, 0), EINVAL, "ioasis_sanitize() was not called");
+    FAILS(ioasis_memory_freed(m.platform, pages, 1), EINVAL, "ioasis_sanitize() was not called");
     FAILS(ioasis_sanitize(m.platform, 6), EINVAL, "0x6");
     HOLDS(ioasis_sanitize(m.platform, 0) == 0);
     FAILS(ioasis_sanitize(m.platform, 0), EBUSY, "already");
@@ -98,6 +105,27 @@ int main(void)
     m = make_sanitized();
     map_the_ring(&m);
     expect(&m, "left mapped: [0x10000, +0x1000]", "map_the_ring");
+
+    /* What an allocator keeps: the program tells of it. Beside it the device may go on. */
+    m = make_sanitized();
+    FAILS(ioasis_memory_freed(m.platform, pages, SIZE_MAX), EINVAL, "beyond the end");
+    map_the_ring(&m);
+    free_the_ring(&m);
+    HOLDS(ioasis_dma_write(m.device, IOASIS_NO_PASID, 0x10000, &byte, 1) == 0);
+    HOLDS(ioasis_dma_write(m.device, IOASIS_NO_PASID, 0x10000 + 192, &byte, 1) == 0);
+    HOLDS(ioasis_mistake_count(m.platform, 0) == 0);
+    HOLDS(ioasis_dma_read(m.device, IOASIS_NO_PASID, 0x10000, text, 100) == 0);
+    unmap_the_ring(&m);
+    expect(&m, "DMA into freed memory: read of 0x10040", "free_the_ring (mistakes");
+
+    /* What is gone is found without. (Nothing is put in its place, so that no other thread gets the address.) */
+    m = make_sanitized();
+    void *gone = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    HOLDS(gone != MAP_FAILED && map(&m, gone, 0x10000, 8192) == 0);
+    HOLDS(mmap((char *)gone + 4096, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (char *)gone + 4096);
+    HOLDS(ioasis_dma_write(m.device, IOASIS_NO_PASID, 0x10ff0, text, 64) == -EIO);
+    HOLDS(unmap(&m, 0x10000, 8192) == 0);
+    expect(&m, "DMA into freed memory: write of 0x11000", "0000:00:03.0");
 
     /* A mistake that is fatal: the process ends with the next call. */
     fflush(stdout);

@@ -1,0 +1,166 @@
+using Ioasis.Core;
+using Ioasis.Devices;
+using Ioasis.PageTables;
+using Ioasis.Platform;
+using Ioasis.Primitives;
+
+namespace Ioasis.Embedded.Sanitizing;
+
+/// <summary>
+/// Looks at the DMA of devices that the IOMMU lets pass, for mistakes that it cannot see: a translation that the program changed without having it forgotten, and memory that
+/// is mapped still and gone. Thread-safe.
+/// </summary>
+/// <param name="platform">The machine.</param>
+/// <param name="iommu">The IOMMU that the devices are behind.</param>
+/// <param name="journal">What takes the mistakes.</param>
+/// <param name="isInProcess">Whether the program's memory is this process's.</param>
+internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, DmaJournal journal, bool isInProcess) : ITranslationUse
+{
+    private const ulong PageSize = 4096;
+
+    private readonly Lazy<UncachedModel> _tables = new(iommu.CreateUncached);
+
+    /// <summary>Reads as a device, as the port does.</summary>
+    public DmaStatus Read(IDmaPort port, in DmaRequest request, Span<byte> destination)
+    {
+        if (FindNested(request) is not { } nested)
+        {
+            DmaStatus all = port.Read(request, destination);
+            Look(request, destination.Length, all);
+            return all;
+        }
+
+        DmaStatus status = DmaStatus.Success;
+        for (int done = 0, length; done < destination.Length && status == DmaStatus.Success; done += length)
+        {
+            DmaRequest piece = request with { Address = request.Address + (ulong)done, Flags = request.Flags & ~DmaFlags.Write };
+            length = PieceLength(piece, destination.Length - done);
+            status = Translate(port, piece, nested);
+            status = status == DmaStatus.Success ? port.Read(piece, destination.Slice(done, length)) : status;
+        }
+
+        return status;
+    }
+
+    /// <summary>Writes as a device, as the port does.</summary>
+    public DmaStatus Write(IDmaPort port, in DmaRequest request, ReadOnlySpan<byte> source)
+    {
+        DmaRequest write = request with { Flags = request.Flags | DmaFlags.Write };
+        if (FindNested(write) is not { } nested)
+        {
+            DmaStatus all = port.Write(write, source);
+            Look(write, source.Length, all);
+            return all;
+        }
+
+        DmaStatus status = DmaStatus.Success;
+        for (int done = 0, length; done < source.Length && status == DmaStatus.Success; done += length)
+        {
+            DmaRequest piece = write with { Address = request.Address + (ulong)done };
+            length = PieceLength(piece, source.Length - done);
+            status = Translate(port, piece, nested);
+            status = status == DmaStatus.Success ? port.Write(piece, source.Slice(done, length)) : status;
+        }
+
+        return status;
+    }
+
+    /// <inheritdoc/>
+    public long? Begin() => journal.BeginUse();
+
+    /// <inheritdoc/>
+    public void Used(in DmaRequest request, PhysicalAddress reached, long begun)
+    {
+        if (FindNested(request) is { } nested)
+        {
+            // As the device asked, so that the answer is of the same kind: an address of the guest's where the IOMMU gives such.
+            bool isWrite = (request.Flags & DmaFlags.Write) != 0;
+            DmaRequest question = request with
+            {
+                Kind = DmaKind.TranslationRequest, Flags = (request.Flags & DmaFlags.PasidValid) | (isWrite ? DmaFlags.None : DmaFlags.NoWrite),
+            };
+            Compare(request, question, reached, nested, begun);
+        }
+    }
+
+    private static int PieceLength(in DmaRequest request, int left) => (int)Math.Min((ulong)left, PageSize - (request.Address.Value & (PageSize - 1)));
+
+    // The page tables that the program itself writes, if the device is behind such.
+    private NestedDomain? FindNested(in DmaRequest request)
+    {
+        if (request.Kind != DmaKind.Untranslated)
+        {
+            return null;
+        }
+
+        DeviceId id = request.Device;
+        IommuDevice? device = platform.Subsystem.Devices.FirstOrDefault(device => device.Id == id && ReferenceEquals(device.Iommu, iommu.Driver));
+        return device is null ? null
+            : device.Group.Domain as NestedDomain ?? (request.HasPasid ? device.Group.GetPasidDomain(request.Pasid) as NestedDomain : null);
+    }
+
+    // A page that is refused goes no further, so that its fault is recorded once.
+    private DmaStatus Translate(IDmaPort port, in DmaRequest request, NestedDomain nested)
+    {
+        long? begun = journal.BeginUse();
+        port.Translate(request, out DmaTranslation translation);
+        if (begun is { } moment && translation.Status == DmaStatus.Success && (translation.Flags & DmaTranslationFlags.Interrupt) == 0)
+        {
+            Compare(request, request, translation.Address, nested, moment);
+        }
+
+        return translation.Status;
+    }
+
+    private void Compare(in DmaRequest request, in DmaRequest question, PhysicalAddress reached, NestedDomain nested, long begun)
+    {
+        _tables.Value.Translate(question, out DmaTranslation now);
+        bool isWrite = (request.Flags & DmaFlags.Write) != 0;
+        bool isThere = now.Status == DmaStatus.Success
+            && (question.Kind == DmaKind.Untranslated || (now.Flags & (isWrite ? DmaTranslationFlags.Write : DmaTranslationFlags.Read)) != 0);
+        if (!isThere || now.Address != reached)
+        {
+            List<PageMapping> pages = [];
+            nested.Parent.AddMappingsTo(pages);
+            journal.UsedStale(
+                request.Device, isWrite ? Access.Write : Access.Read, request.Address.Value,
+                FindPage(pages, reached), isThere ? FindPage(pages, now.Address) : null, begun);
+        }
+    }
+
+    // The IOVA of the second stage that leads to an address.
+    private static ulong? FindPage(List<PageMapping> pages, PhysicalAddress address)
+    {
+        foreach (PageMapping page in pages)
+        {
+            if (address.Value - page.Address.Value <= page.Range.Last - page.Range.Start)
+            {
+                return page.Range.Start + (address.Value - page.Address.Value);
+            }
+        }
+
+        return null;
+    }
+
+    private void Look(in DmaRequest request, int length, DmaStatus status)
+    {
+        if (request.Kind == DmaKind.Untranslated && length > 0)
+        {
+            Access access = (request.Flags & DmaFlags.Write) != 0 ? Access.Write : Access.Read;
+            if (status == DmaStatus.Success)
+            {
+                journal.JudgeUsed(request.Device, access, request.Address.Value, (ulong)length);
+            }
+            else if (isInProcess && status == DmaStatus.CompleterAbort)
+            {
+                journal.JudgeGone(request.Device, access, request.Address.Value, (ulong)length, IsGone);
+            }
+        }
+    }
+
+    private bool IsGone(ulong address)
+    {
+        Span<byte> one = stackalloc byte[1];
+        return platform.ClientMemory.Read(address, one) != Errno.Success;
+    }
+}
