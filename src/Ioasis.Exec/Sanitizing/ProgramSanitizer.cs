@@ -16,7 +16,6 @@ internal sealed class ProgramSanitizer
     private readonly EmbeddedPlatform _platform;
     private readonly ProgramPages _pages;
     private readonly DmaJournal _journal;
-    private readonly IDisposable _changeEnd;
     private readonly List<IommuFault> _faults = [];
     private readonly HashSet<string> _modules = new(StringComparer.Ordinal);
     private readonly HashSet<int> _processes = [];
@@ -33,7 +32,6 @@ internal sealed class ProgramSanitizer
         _platform = platform;
         _pages = pages;
         _journal = new(options);
-        _changeEnd = new ChangeEnd(_journal);
         foreach (EmbeddedIommu iommu in platform.Iommus)
         {
             iommu.WatchDma(new(platform, iommu, _journal, isInProcess: false));
@@ -106,7 +104,7 @@ internal sealed class ProgramSanitizer
     public IDisposable Change()
     {
         _journal.BeginCall();
-        return _changeEnd;
+        return new ChangeEnd(_journal);
     }
 
     /// <summary>A call had an IOMMU forget (<see cref="DmaJournal.Forgets"/>).</summary>
