@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.PageTables;
@@ -18,6 +19,7 @@ internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, D
 {
     private const ulong PageSize = 4096;
 
+    private readonly ConcurrentDictionary<DeviceId, IommuDevice> _devices = new();
     private readonly Lazy<UncachedModel> _tables = new(iommu.CreateUncached);
 
     /// <summary>Reads as a device, as the port does.</summary>
@@ -93,10 +95,25 @@ internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, D
             return null;
         }
 
-        DeviceId id = request.Device;
-        IommuDevice? device = platform.Subsystem.Devices.FirstOrDefault(device => device.Id == id && ReferenceEquals(device.Iommu, iommu.Driver));
-        return device is null ? null
+        return FindDevice(request.Device) is not { } device ? null
             : device.Group.Domain as NestedDomain ?? (request.HasPasid ? device.Group.GetPasidDomain(request.Pasid) as NestedDomain : null);
+    }
+
+    // The one that was found before, unless another has taken its place since.
+    private IommuDevice? FindDevice(DeviceId id)
+    {
+        if (_devices.TryGetValue(id, out IommuDevice? known) && platform.Subsystem.TryGetDevice(known.Name, out IommuDevice? present) && ReferenceEquals(known, present))
+        {
+            return known;
+        }
+
+        IommuDevice? device = platform.Subsystem.Devices.FirstOrDefault(device => device.Id == id && ReferenceEquals(device.Iommu, iommu.Driver));
+        if (device is not null)
+        {
+            _devices[id] = device;
+        }
+
+        return device;
     }
 
     // A page that is refused goes no further, so that its fault is recorded once.
