@@ -143,6 +143,24 @@ public sealed class StaleTranslationTests
         guest.Sanitizer.GetReports().ShouldBeEmpty();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_table_of_one_PASID_is_looked_at_too(bool invalidates)
+    {
+        using Guest guest = new(VtdIommuSlot.KindName, CachingMode.Realistic, ats: false, new Pasid(5));
+        guest.Write(Place).ShouldBeTrue();
+        guest.Point(page: 9);
+        guest.Write(Place).ShouldBeTrue();
+        if (invalidates)
+        {
+            guest.Invalidate(Place);
+        }
+
+        guest.Call();
+        guest.Sanitizer.GetReports().Select(static report => report.Mistake).ShouldBe(invalidates ? [] : [DmaMistake.StaleTranslation]);
+    }
+
     private sealed class Guest : IDisposable
     {
         private readonly EmbeddedPlatform _platform;
@@ -152,11 +170,14 @@ public sealed class StaleTranslationTests
         private readonly HardwarePageTable _nested;
         private readonly GuestFirstStage _stage;
 
-        public Guest(string kind, CachingMode caching, bool ats)
+        private readonly Pasid _pasid;
+
+        public Guest(string kind, CachingMode caching, bool ats, Pasid pasid = default)
         {
+            _pasid = pasid;
             IommuSlot slot = kind == VtdIommuSlot.KindName ? new VtdIommuSlot() : new RiscVIommuSlot();
             _platform = new(new() { Iommus = [slot], Caching = caching });
-            Endpoint = _platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { Ats = ats });
+            Endpoint = _platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), new() { Ats = ats, PasidBits = pasid.IsPresent ? 8 : 0 });
             Sanitizer = new(_platform);
             _iommu = IommuFd.Open(Sanitizer.Kernel);
             Device = VfioDevice.Open(Sanitizer.Kernel, Endpoint.DevicePath);
@@ -167,8 +188,15 @@ public sealed class StaleTranslationTests
             _stage = GuestFirstStage.Of(slot);
             _stage.Write(Store, GuestBase, Place, page: 8);
             Parent = _iommu.AllocatePageTable(Device, _space, HwptAllocFlags.NestParent);
-            _nested = _stage.Allocate(_iommu, Device, Parent, GuestBase);
-            _ = Device.Attach(_nested);
+            _nested = _stage.Allocate(_iommu, Device, Parent, GuestBase, pasid.IsPresent ? HwptAllocFlags.Pasid : HwptAllocFlags.None);
+            if (pasid.IsPresent)
+            {
+                Device.AttachPasid(pasid, _nested);
+            }
+            else
+            {
+                _ = Device.Attach(_nested);
+            }
         }
 
         public EmbeddedEndpoint Endpoint { get; }
@@ -182,9 +210,16 @@ public sealed class StaleTranslationTests
         // Of a file, memory is told by its place in it.
         public ulong MemoryOf(int page) => Sanitizer.GetReports()[0].Mapping!.Memory + ((ulong)page * 4096);
 
-        public bool Write(ulong iova) => Endpoint.Ats is { } ats
-            ? ats.Write(Pasid.Invalid, iova, [1], out _) == AtsStatus.Success
-            : Endpoint.Write(new(iova), [1]) == DmaStatus.Success;
+        public bool Write(ulong iova)
+        {
+            if (Endpoint.Ats is { } ats)
+            {
+                return ats.Write(Pasid.Invalid, iova, [1], out _) == AtsStatus.Success;
+            }
+
+            DmaFlags flags = DmaFlags.Write | (_pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None);
+            return Endpoint.Port.Write(new(Endpoint.Id, new(iova), flags, DmaKind.Untranslated, _pasid), [1]) == DmaStatus.Success;
+        }
 
         public void Point(int page) => _stage.Point(Store, GuestBase, Place, page);
 
@@ -196,7 +231,15 @@ public sealed class StaleTranslationTests
 
         public void Dispose()
         {
-            _ = Device.Attach(Parent);
+            if (_pasid.IsPresent)
+            {
+                Device.TryDetachPasid(_pasid).ShouldBe(Errno.Success);
+            }
+            else
+            {
+                _ = Device.Attach(Parent);
+            }
+
             _nested.Dispose();
             Device.Dispose();
             Parent.Dispose();
