@@ -46,6 +46,21 @@ public unsafe class MappedRegisterTests
     }
 
     [Fact]
+    public void A_device_with_nothing_to_do_leaves_the_processor_to_others()
+    {
+        using LookingDevice device = new();
+        using PciRig rig = new(device);
+        rig.Device.GetRegion(VfioPciRegion.Bar0).Map(8192, 4096).Dispose();
+        SpinWait.SpinUntil(() => device.Looks > 0, TimeSpan.FromSeconds(20)).ShouldBeTrue();
+        Thread.Sleep(100);
+        long before = device.Looks;
+
+        // At last it sleeps a millisecond between two looks; one that did not sleep would look a million times.
+        Thread.Sleep(200);
+        (device.Looks - before).ShouldBeLessThan(20_000);
+    }
+
+    [Fact]
     public void What_is_not_offered_cannot_be_mapped()
     {
         using LookingDevice device = new();
@@ -117,11 +132,15 @@ public unsafe class MappedRegisterTests
     })
     {
         private uint _seen;
+        private long _looks;
+
+        public long Looks => Interlocked.Read(ref _looks);
 
         public bool IsLooking => !MappedRegistersOf(0).IsEmpty;
 
         protected internal override bool LookAtRegisters(int bar, MappedRegisters registers)
         {
+            _ = Interlocked.Increment(ref _looks);
             uint value = registers.Read32(4096);
             if (value == _seen)
             {

@@ -10,13 +10,11 @@ namespace Ioasis.Devices.Nvme;
 public sealed partial class NvmeController
 {
     private const uint RegisterEnd = 0x40;
-    private const int DoorbellsAtATime = 64;
     private const uint NoStore = uint.MaxValue;
 
     // What each word showed when it was looked at or written here last: a word that differs was stored by the client.
     private readonly uint[] _shown = new uint[RegisterEnd / 4];
     private int _doorbells;
-    private uint _strayDoorbell;
 
     /// <inheritdoc/>
     protected override void OnRegistersMapped(int bar, MappedRegisters registers)
@@ -76,30 +74,8 @@ public sealed partial class NvmeController
             }
         }
 
-        for (uint i = 0; i < _doorbells; i++)
-        {
-            bool isThere = (i & 1) == 0 ? _submission[i / 2] is not null : _completion[i / 2] is not null;
-            if (isThere && IsRung(registers, i))
-            {
-                return true;
-            }
-        }
-
-        // Doorbells of queues that do not exist, a few at a time: to ring one is an error that is told.
-        for (int i = 0; i < DoorbellsAtATime && _doorbells > 0; i++)
-        {
-            _strayDoorbell = (_strayDoorbell + 1) % (uint)_doorbells;
-            if (IsRung(registers, _strayDoorbell))
-            {
-                return true;
-            }
-        }
-
-        return false;
+        return registers.IndexOfOther(NvmeRegisters.Doorbells, _doorbells, NoStore) >= 0;
     }
-
-    private static bool IsRung(MappedRegisters registers, uint index) =>
-        registers.Read32(NvmeRegisters.Doorbells + (4 * index)) != NoStore;
 
     // The configuration is read first and takes effect last: what a driver stored before it is there then.
     private void TakeRegisters(MappedRegisters registers)
@@ -126,12 +102,17 @@ public sealed partial class NvmeController
 
     private void TakeDoorbells(MappedRegisters registers)
     {
+        // Each of them once: one that is rung without end does not keep the others waiting.
         for (uint i = 0; i < _doorbells; i++)
         {
-            if (IsRung(registers, i))
+            int next = registers.IndexOfOther(NvmeRegisters.Doorbells + (4 * i), _doorbells - (int)i, NoStore);
+            if (next < 0)
             {
-                RingDoorbell(i, registers.Exchange32(NvmeRegisters.Doorbells + (4 * i), NoStore) & 0xffff);
+                return;
             }
+
+            i += (uint)next;
+            RingDoorbell(i, registers.Exchange32(NvmeRegisters.Doorbells + (4 * i), NoStore) & 0xffff);
         }
     }
 

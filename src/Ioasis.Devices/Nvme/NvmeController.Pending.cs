@@ -168,13 +168,16 @@ public sealed partial class NvmeController
     // Under the lock. What has its answers goes on.
     private void ResumePending()
     {
-        if (!_mayResume)
+        // What follows has a method of its own: it makes objects, from its first line on.
+        if (_mayResume)
         {
-            return;
+            _mayResume = false;
+            ResumeAnswered(Now());
         }
+    }
 
-        _mayResume = false;
-        long now = Now();
+    private void ResumeAnswered(long now)
+    {
         for (int i = 0; i < _pendingFetches.Count;)
         {
             PendingFetch fetch = _pendingFetches[i];

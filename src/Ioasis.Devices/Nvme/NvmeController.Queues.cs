@@ -11,6 +11,9 @@ public sealed partial class NvmeController
 {
     private const int FetchedEntries = 32;
 
+    // Completions that are written while others of the same batch are still to come: the driver can begin with them meanwhile.
+    private const int EarlyEntries = 8;
+
     // Commands fetched in one run after which the tails in memory are not asked any more, only doorbells: rings in memory that the
     // controller's own writes change must not keep it busy for ever.
     private const long ShadowBudget = 1 << 20;
@@ -196,6 +199,11 @@ public sealed partial class NvmeController
             submission.Advance();
             _shadowBudget--;
             Execute(submission, command);
+            if (completion.StagedCount >= EarlyEntries)
+            {
+                Flush(completion);
+            }
+
             if (HasPosted)
             {
                 // A doorbell, or the end.

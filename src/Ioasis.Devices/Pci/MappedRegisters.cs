@@ -74,6 +74,23 @@ public readonly unsafe struct MappedRegisters
         }
     }
 
+    /// <summary>Finds the first of some words that is not a given value. What a client stores meanwhile may or may not be seen.</summary>
+    /// <param name="offset">In the region, a multiple of 4.</param>
+    /// <param name="count">Words of 4 bytes, all of them inside.</param>
+    /// <param name="value">The value.</param>
+    /// <returns>Its index among them; -1 if there is none, or they are not inside.</returns>
+    internal int IndexOfOther(uint offset, int count, uint value) =>
+        TryGetWords(offset, count, out ReadOnlySpan<uint> words)
+            ? words.IndexOfAnyExcept(BitConverter.IsLittleEndian ? value : BinaryPrimitives.ReverseEndianness(value))
+            : -1;
+
+    private bool TryGetWords(uint offset, int count, out ReadOnlySpan<uint> words)
+    {
+        bool isThere = _pages is { } pages && (offset & 3) == 0 && count >= 0 && offset + (4ul * (uint)count) <= pages.Size;
+        words = isThere ? new((void*)(_pages!.Address + (nint)offset), count) : default;
+        return isThere;
+    }
+
     private bool IsInside(uint offset, uint size) =>
         _pages is { } pages && (offset & (size - 1)) == 0 && offset + (ulong)size <= pages.Size;
 }

@@ -1,4 +1,6 @@
+using System.Buffers.Binary;
 using Ioasis.Devices.Nvme;
+using Ioasis.Uapi;
 
 namespace Ioasis.Devices.Tests.Nvme;
 
@@ -36,6 +38,52 @@ public sealed class QueueTests
         _ = queue.Succeed(new(NvmeIoOpcode.Flush) { Namespace = 1 });
         _ = queue.Succeed(new(NvmeIoOpcode.Flush) { Namespace = 1 });
         queue.Head.ShouldBe(1u);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Reads_at_depth_32_with_their_doorbells_and_interrupts_allocate_nothing(bool shadow)
+    {
+        const int Depth = 32;
+        const int Rounds = 200;
+        using NvmeHost host = NvmeHost.Ready(Small);
+        host.Connect(VfioPciInterrupt.MsiX, 5);
+        ulong doorbells = host.Memory.Allocate(4096);
+        if (shadow)
+        {
+            _ = host.Admin.Succeed(new(NvmeAdminOpcode.DoorbellBufferConfig) { Data1 = doorbells, Data2 = host.Memory.Allocate(4096) });
+        }
+
+        // As many entries as commands at a time, and one more: each round all of the ring is new.
+        QueuePair queue = host.CreateQueue(entries: Depth + 1);
+        ulong data = host.Memory.Allocate(4096);
+        for (uint i = 0; i <= Depth; i++)
+        {
+            Command.Blocks(NvmeIoOpcode.Read, i, 8, data).WriteTo(host.Memory[queue.Submission + (i * 64), 64], (ushort)i);
+        }
+
+        uint position = 0;
+        Round();
+        _ = host.TakeSignals();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < Rounds; i++)
+        {
+            Round();
+        }
+
+        (GC.GetAllocatedBytesForCurrentThread() - before).ShouldBe(0);
+        host.Controller.Completed.ShouldBeGreaterThanOrEqualTo(Depth * (Rounds + 1));
+        host.TakeSignals().ShouldBe(Rounds);
+
+        void Round()
+        {
+            position = (position + Depth) % (Depth + 1);
+            BinaryPrimitives.WriteUInt32LittleEndian(host.Memory[doorbells + 8, 4], position);
+            _ = host.TryWrite32(NvmeRegisters.Doorbells + 8, position);
+            BinaryPrimitives.WriteUInt32LittleEndian(host.Memory[doorbells + 12, 4], position);
+            _ = host.TryWrite32(NvmeRegisters.Doorbells + 12, position);
+        }
     }
 
     [Fact]
