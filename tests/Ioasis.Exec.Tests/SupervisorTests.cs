@@ -49,6 +49,10 @@ public sealed class SupervisorTests
         Programs.Execute(Programs.Build("mapped.c")).ShouldEnd(128 + 11).Ended.Output.ShouldBe("mapped\n");
 
     [Fact]
+    public void Registers_stay_the_devices_whatever_else_of_it_is_mapped() =>
+        Programs.ExecuteOn(["--device", "virtio-blk"], Programs.Build("bars.c")).ShouldEnd(0).Ended.Output.ShouldBe("mapped\n");
+
+    [Fact]
     public void A_store_of_64_bytes_reaches_the_device_at_once() =>
         Programs.ExecuteOn(["--device", "dsa"], Programs.Build("block.c")).ShouldEnd(0).Ended.Output.ShouldBe("copied\n");
 

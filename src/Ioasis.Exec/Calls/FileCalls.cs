@@ -123,21 +123,25 @@ internal static class FileCalls
         }
 
         int result = process!.Kernel.Map(opened, offset, (nuint)length, MemoryProtection.Read, out nint address);
-        if (result < 0)
+        Errno error = Errno.InvalidArgument;
+        if (result >= 0)
         {
-            // No pages: registers whose accesses are made one by one.
-            if (result != -(int)Errno.InvalidArgument || !RegisterTraps.CanMap(process.Kernel, opened, offset, length))
-            {
-                return Answer.Of(result);
-            }
-
-            Errno watched = traps.Watch(process);
-            return watched == Errno.Success ? Answer.Continue : Answer.Of(watched);
+            // The program's own mapping keeps the file from now on.
+            error = pages.Share(handle, offset, (length + 4095) & ~4095ul, address);
+            _ = process.Kernel.Unmap(address, (nuint)length);
+        }
+        else if (result != -(int)Errno.InvalidArgument)
+        {
+            return Answer.Of(result);
         }
 
-        // The program's own mapping keeps the file from now on.
-        Errno error = pages.Share(handle, offset, (length + 4095) & ~4095ul, address);
-        _ = process.Kernel.Unmap(address, (nuint)length);
+        // No pages, or none that can be shared: registers whose accesses are made one by one.
+        if (error == Errno.InvalidArgument && RegisterTraps.CanMap(process.Kernel, opened, offset, length))
+        {
+            error = pages.KeepOut(handle, offset);
+            error = error == Errno.Success ? traps.Watch(process) : error;
+        }
+
         return error == Errno.Success ? Answer.Continue : Answer.Of(error);
     }
 

@@ -12,9 +12,38 @@ internal sealed unsafe class DevicePages
     private const ulong PageSize = 4096;
     private const int ReadWrite = 3;
     private const int SharedFixed = 0x11;
+    private const int SizeInStat = 48;
 
     private readonly Lock _lock = new();
     private readonly List<(nint Start, nint End, Handle Owner)> _shared = [];
+
+    // The first page of each file that traps.
+    private readonly Dictionary<Handle, ulong> _trapping = [];
+
+    /// <summary>Pages of a handle's file are mapped each access of which is to trap: the file must end before them, now and from now on.</summary>
+    /// <returns>Success; <see cref="Errno.Busy"/> if it reaches beyond them already, for pages above them that are shared.</returns>
+    public Errno KeepOut(Handle handle, ulong offset)
+    {
+        lock (_lock)
+        {
+            // Asked without opening it: its close would count as the program's.
+            byte* stat = stackalloc byte[SystemCalls.SizeOfStat];
+            byte end = 0;
+            nint found = SystemCalls.Stat(handle.Path, &end, stat, SystemCalls.AtEmptyPath);
+            if (found < 0)
+            {
+                return SystemCalls.ToErrno(found);
+            }
+
+            if (*(ulong*)(stat + SizeInStat) > offset)
+            {
+                return Errno.Busy;
+            }
+
+            _trapping[handle] = Math.Min(offset, _trapping.GetValueOrDefault(handle, offset));
+            return Errno.Success;
+        }
+    }
 
     /// <summary>Has a handle's file and a device's model share pages.</summary>
     /// <param name="handle">The handle of the device.</param>
@@ -22,13 +51,19 @@ internal sealed unsafe class DevicePages
     /// <param name="length">Bytes, whole pages.</param>
     /// <param name="address">Where the model has them.</param>
     /// <returns>
-    /// Success; <see cref="Errno.Busy"/> if another open file of the same device has mapped them: the pages of two files cannot be the same.
+    /// Success; <see cref="Errno.InvalidArgument"/> if below them in the file are pages that trap (<see cref="KeepOut"/>), for the file would then reach
+    /// beyond those; <see cref="Errno.Busy"/> if another open file of the same device has mapped them: the pages of two files cannot be the same.
     /// </returns>
     public Errno Share(Handle handle, ulong offset, ulong length, nint address)
     {
         nint end = address + (nint)length;
         lock (_lock)
         {
+            if (_trapping.TryGetValue(handle, out ulong first) && first < offset + length)
+            {
+                return Errno.InvalidArgument;
+            }
+
             List<(nint Start, nint End)> missing = [(address, end)];
             foreach ((nint start, nint last, Handle owner) in _shared)
             {
@@ -78,6 +113,7 @@ internal sealed unsafe class DevicePages
         lock (_lock)
         {
             _ = _shared.RemoveAll(entry => entry.Owner == handle);
+            _ = _trapping.Remove(handle);
         }
     }
 
