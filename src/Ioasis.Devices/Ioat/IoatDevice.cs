@@ -214,6 +214,7 @@ public sealed partial class IoatDevice : PciDevice
         if (access.Takes(IoatRegisters.ChainAddress, 8, _chain, out value) && _state != IoatState.Active)
         {
             BeginChain(value);
+            _state = _state == IoatState.Halted && _errors == IoatErrors.None && !_resetPosted ? IoatState.Armed : _state;
         }
 
         if (access.Takes(IoatRegisters.CompletionAddress, 8, _completionAddress, out value))
@@ -266,7 +267,7 @@ public sealed partial class IoatDevice : PciDevice
                 _suspends = true;
                 Volatile.Write(ref _hasWork, 1);
                 break;
-            case IoatCommand.Suspend when _state == IoatState.Idle:
+            case IoatCommand.Suspend when _state is IoatState.Idle or IoatState.Armed:
                 _state = IoatState.Suspended;
                 break;
             case IoatCommand.Reset | IoatCommand.Suspend:

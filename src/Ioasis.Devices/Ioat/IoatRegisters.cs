@@ -81,6 +81,9 @@ public enum IoatState
 
     /// <summary>After a reset or an error.</summary>
     Halted = 3,
+
+    /// <summary>It was given a chain after a reset, and waits for a number of descriptors.</summary>
+    Armed = 4,
 }
 
 /// <summary>What went wrong: CHANERR.</summary>

@@ -218,6 +218,26 @@ public sealed class IoatTests : IDisposable
     }
 
     [Fact]
+    public void A_chain_after_a_reset_arms_the_channel_unless_an_error_is_left()
+    {
+        _host.Write(ChanCmd, 0x20, 1);
+        _host.State.ShouldBe(IoatState.Halted);
+        _host.Write(ChainAddr, _ring, 8);
+        _host.Read(ChanSts, 8).ShouldBe(4ul);
+        _host.Write(ChanCmd, 4, 1);
+        _host.State.ShouldBe(IoatState.Suspended);
+
+        _host.Run(_host.Put(_ring, Completion, 0, _destination, 0));
+        _host.State.ShouldBe(IoatState.Halted);
+        _host.Write(ChanCmd, 0x20, 1);
+        _host.Write(ChainAddr, _ring, 8);
+        _host.State.ShouldBe(IoatState.Halted);
+        _host.Write(ChanErr, uint.MaxValue, 4);
+        _host.Write(ChainAddr, _ring, 8);
+        _host.State.ShouldBe(IoatState.Armed);
+    }
+
+    [Fact]
     public void Long_work_lets_the_driver_go_and_is_suspended_and_goes_on()
     {
         _host.Run(_host.Put(_ring, 0, _source, _destination, 65536, _ring), 65535);
