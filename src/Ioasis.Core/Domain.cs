@@ -107,7 +107,9 @@ public abstract class PagingDomain : Domain
     /// <param name="access">What the device may do.</param>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> for alignment; <see cref="Errno.OutOfRange"/> outside the aperture;
-    /// <see cref="Errno.AddressInUse"/> if a part is mapped; <see cref="Errno.OutOfMemory"/> for tables.
+    /// <see cref="Errno.AddressInUse"/> if a part is mapped; <see cref="Errno.OutOfMemory"/> for tables; <see cref="Errno.IoError"/> if an
+    /// IOMMU did not confirm that it forgot what was there before: then nothing is mapped, but a device that tried the range in between may
+    /// reach the memory until an <see cref="Unmap"/> of the range and <see cref="Sync"/> succeed.
     /// </returns>
     public abstract Errno Map(Iova iova, PhysicalAddress address, ulong length, Access access);
 

@@ -69,6 +69,7 @@ public sealed class UnconfirmedTests
                 {
                     state.Rig.Driver.Statistics.DomainIdsInUse.ShouldBeGreaterThanOrEqualTo(state.DomainIds);
                     state.Rig.Pages.AllocatedBytes.ShouldBeGreaterThanOrEqualTo(state.Bytes);
+                    state.ShouldNotGiveBack(call);
                 }
             },
             (state, _, at) =>
@@ -200,6 +201,18 @@ public sealed class UnconfirmedTests
                     return First.Sync(ref _gather);
                 default:
                     return MapHuge();
+            }
+        }
+
+        // A map that was undone is in no table, and may be cached: the memory is not free before it is confirmed to be gone.
+        public void ShouldNotGiveBack(Call call)
+        {
+            if (call == Call.MapOverTable)
+            {
+                InvalidationGather gather = default;
+                First.Unmap(new(Iova), Huge, ref gather, out ulong unmapped).ShouldBe(Errno.Success);
+                unmapped.ShouldBe(0ul);
+                First.Sync(ref gather).ShouldBe(Errno.IoError);
             }
         }
 

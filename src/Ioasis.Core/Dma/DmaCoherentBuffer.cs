@@ -150,7 +150,7 @@ public sealed partial class DmaDevice
             if (error != Errno.Success)
             {
                 // If even this fails, the device may still reach the pages: they are lost rather than reused.
-                if (Undo(iova, done, size) != Errno.Success)
+                if (Undo(iova, done, piece.Length, size, error) != Errno.Success)
                 {
                     pieces.Clear();
                 }

@@ -216,7 +216,7 @@ public sealed partial class DmaDevice
         {
             // What came before may have been cached already: a device can try any address.
             TryLayOut(buffers, out ulong total);
-            error = Undo(iova, runStart, total) == Errno.Success ? error : Errno.IoError;
+            error = Undo(iova, runStart, runLength, total, error) == Errno.Success ? error : Errno.IoError;
         }
 
         return error;

@@ -141,8 +141,7 @@ public sealed partial class DmaDevice : IDisposable
         error = _paging!.Map(iova, new(buffer.Value - offset), size, access);
         if (error != Errno.Success)
         {
-            // Nothing was there to be cached.
-            _ = _domain.Iovas.Free(iova, size);
+            _ = Undo(iova, 0, size, size, error);
             return error;
         }
 
@@ -235,8 +234,12 @@ public sealed partial class DmaDevice : IDisposable
         return _domain!.TryAllocate(size, limit, out iova);
     }
 
-    // Takes back what a call mapped that failed later. If even that fails, the device may still reach the memory: the IOVAs are
-    // never used again, or wait for a flush that succeeds.
+    // Takes back what a call mapped that failed later: what came before the part that failed, and that part too if no IOMMU confirmed it,
+    // for it may be cached. If even that fails, the device may still reach the memory: the IOVAs are never used again, or wait for a flush
+    // that succeeds.
+    private Errno Undo(Iova start, ulong mapped, ulong failed, ulong allocated, Errno failure) =>
+        Undo(start, failure == Errno.IoError ? mapped + failed : mapped, allocated);
+
     private Errno Undo(Iova start, ulong mapped, ulong allocated)
     {
         InvalidationGather gather = default;

@@ -79,6 +79,11 @@ public abstract partial class TablePagingDomain : PagingDomain
     public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)
     {
         Errno error = Table.Unmap(iova, length, ref gather, out unmapped);
+        if (Volatile.Read(ref _owes))
+        {
+            AddOwed(iova, length, ref gather);
+        }
+
         if (unmapped != 0)
         {
             IoasisTelemetry.CountUnmap(unmapped);
@@ -195,8 +200,7 @@ public abstract partial class TablePagingDomain : PagingDomain
     // what it must forget is owed: it may go on to walk the old table, and would not see what is mapped there next.
     private Errno FinishMap(Iova iova, ulong length, Errno error, ref InvalidationGather gather)
     {
-        Errno synced = Sync(ref gather);
-        if (synced == Errno.Success)
+        if (Sync(ref gather) == Errno.Success)
         {
             return error;
         }
@@ -212,7 +216,21 @@ public abstract partial class TablePagingDomain : PagingDomain
             Volatile.Write(ref _owes, true);
         }
 
-        return error == Errno.Success ? synced : error;
+        return error == Errno.Success ? Errno.IoError : error;
+    }
+
+    // What a map left that was undone, and that no IOMMU confirmed to be out of a device's reach, is not in the table any more. It may be
+    // cached: who takes it out must wait like for everything else before its memory is given to others.
+    private void AddOwed(Iova iova, ulong length, ref InvalidationGather gather)
+    {
+        using (_lock.Acquire())
+        {
+            if (!_owed.IsEmpty && AddressRange.TryFromLength(iova.Value, length, out AddressRange range)
+                && _owed.Range.TryIntersect(range, out AddressRange common))
+            {
+                gather.AddLeaves(common.Start, common.Last, System.Numerics.BitOperations.TrailingZeroCount(PageSizes));
+            }
+        }
     }
 
     // Before anything is mapped, the IOMMU forgets what it did not confirm to have forgotten.

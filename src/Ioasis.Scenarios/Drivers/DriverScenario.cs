@@ -37,21 +37,29 @@ internal abstract class DriverScenario : Scenario
     private readonly List<ScenarioIommu> _iommus = [];
     private readonly RangePageAllocator _pool;
 
-    protected DriverScenario(int iommus = 1, bool ats = false, IommuKind kind = IommuKind.RiscV)
+    // Without a schedule, an IOMMU may stop to confirm: its clock is the drivers' then.
+    protected DriverScenario(int iommus = 1, bool ats = false, IommuKind kind = IommuKind.RiscV, UnconfirmedIommu? stopping = null)
     {
         Oracle = new(PoolStart, PoolEnd);
         _pool = new(_memory, new(PoolStart, PoolEnd - 1));
         _pages = new OraclePages(_pool, Oracle);
         _driverMemory = new(new OracleMemory(_memory, Oracle.DriverAccess));
         HardwareMemory = new(_memory, Oracle.HardwareAccess);
+        TimeSpan timeout = stopping is null ? TimeSpan.FromSeconds(1) : TimeSpan.FromMilliseconds(50);
         ScenarioParts parts = new(
-            HardwareMemory, _driverMemory, _pages, new Link(this), Time, Sink, model => new WatchedRegisters(new GuardedRegisters(model, this)), ats);
+            HardwareMemory, _driverMemory, _pages, new Link(this), stopping?.Time ?? Time, Sink, Watch, timeout, ats);
         for (int i = 0; i < iommus; i++)
         {
             _iommus.Add(ScenarioIommu.Create(kind, string.Create(CultureInfo.InvariantCulture, $"iommu{i}"), parts));
         }
 
         Drivers = [.. _iommus.Select(static iommu => iommu.Driver)];
+
+        IRegisterWindow Watch(IRegisterWindow model)
+        {
+            IRegisterWindow guarded = new GuardedRegisters(model, this);
+            return new WatchedRegisters(stopping?.Registers(guarded) ?? guarded);
+        }
     }
 
     public Oracle Oracle { get; }

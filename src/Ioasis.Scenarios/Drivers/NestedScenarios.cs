@@ -3,6 +3,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.Scenarios.Checks;
+using Ioasis.Testing;
 
 namespace Ioasis.Scenarios.Drivers;
 
@@ -23,10 +24,11 @@ internal abstract class NestedScenario : DriverScenario
 
     private const ulong HostBase = 0x20_0000;
 
-    protected NestedScenario(int iommus = 1, IommuKind kind = IommuKind.RiscV, uint pasid = 0)
-        : base(iommus, kind: kind)
+    protected NestedScenario(
+        int iommus = 1, IommuKind kind = IommuKind.RiscV, uint pasid = 0, int pasidBits = 0, UnconfirmedIommu? stopping = null)
+        : base(iommus, kind: kind, stopping: stopping)
     {
-        Device = AddDevice(1, pasidBits: pasid == 0 ? 0 : 8);
+        Device = AddDevice(1, pasidBits: pasid == 0 ? pasidBits : 8);
         Pasid = new(pasid);
         Guest = ScenarioGuest.Of(kind);
         Parent = NewSecondStage(Device);

@@ -40,6 +40,7 @@ internal sealed class RiscVScenarioIommu : ScenarioIommu
                 FaultQueueSizeLog2 = 5,
                 PageRequestQueueSizeLog2 = 4,
                 TimeProvider = parts.Time,
+                CommandTimeout = parts.CommandTimeout,
                 AtsTimeout = TimeSpan.FromSeconds(3),
                 FaultSink = parts.Sink,
             },

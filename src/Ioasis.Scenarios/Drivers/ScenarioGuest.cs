@@ -25,7 +25,17 @@ internal abstract class ScenarioGuest
     public abstract NestedDomain Nest(IommuDevice device, PagingDomain parent, ulong root);
 
     /// <summary>Has one page forgotten.</summary>
-    public abstract void Invalidate(NestedDomain domain, ulong address);
+    public void Invalidate(NestedDomain domain, ulong address)
+    {
+        TryInvalidate(domain, address, out uint done).ShouldBe(Errno.Success);
+        done.ShouldBe(1u);
+    }
+
+    /// <summary>Asks that one page be forgotten.</summary>
+    /// <param name="domain">The domain of the guest's table.</param>
+    /// <param name="address">The page.</param>
+    /// <param name="done">Requests that were carried out: 0 or 1.</param>
+    public abstract Errno TryInvalidate(NestedDomain domain, ulong address, out uint done);
 
     /// <summary>Has the device forgotten, where a guest can ask for that, and one page.</summary>
     public virtual void InvalidateDevice(NestedDomain domain, ulong address) => Invalidate(domain, address);
@@ -49,8 +59,8 @@ internal abstract class ScenarioGuest
             return domain!;
         }
 
-        public override void Invalidate(NestedDomain domain, ulong address) =>
-            Guest.ShouldInvalidate((RiscVNestedDomain)domain, Command.InvalidateFirstStage(null, Pscid, address));
+        public override Errno TryInvalidate(NestedDomain domain, ulong address, out uint done) =>
+            Guest.Invalidate(domain, out done, Command.InvalidateFirstStage(null, Pscid, address));
 
         public override void InvalidateDevice(NestedDomain domain, ulong address) => Guest.ShouldInvalidate(
             (RiscVNestedDomain)domain,
@@ -88,13 +98,13 @@ internal abstract class ScenarioGuest
             return domain!;
         }
 
-        public override void Invalidate(NestedDomain domain, ulong address)
+        public override Errno TryInvalidate(NestedDomain domain, ulong address, out uint done)
         {
             byte[] entry = new byte[EntrySize];
             BinaryPrimitives.WriteUInt64LittleEndian(entry, address);
             entry[PagesOffset] = 1;
-            uint count = 1;
-            domain.Invalidate(InvalidateType, entry, entry.Length, ref count).ShouldBe(Errno.Success);
+            done = 1;
+            return domain.Invalidate(InvalidateType, entry, entry.Length, ref done);
         }
     }
 }

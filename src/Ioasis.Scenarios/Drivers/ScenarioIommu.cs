@@ -35,10 +35,11 @@ public enum IommuKind
 /// <param name="Time">The driver's clock.</param>
 /// <param name="Sink">Where faults go.</param>
 /// <param name="Watch">What stands between driver and registers.</param>
+/// <param name="CommandTimeout">How long the driver waits for its commands.</param>
 /// <param name="Ats">Whether devices may cache translations: fewer steps that tell nothing without.</param>
 internal sealed record ScenarioParts(
     IPhysicalMemory HardwareMemory, IPhysicalMemory DriverMemory, IPageAllocator Pages, IPcieLink Link, TimeProvider Time,
-    IIommuFaultSink Sink, Func<IRegisterWindow, IRegisterWindow> Watch, bool Ats);
+    IIommuFaultSink Sink, Func<IRegisterWindow, IRegisterWindow> Watch, TimeSpan CommandTimeout, bool Ats);
 
 /// <summary>A hostile model with its driver, as a scenario needs it whatever the architecture.</summary>
 internal abstract class ScenarioIommu

@@ -45,6 +45,7 @@ internal sealed class VtdScenarioIommu : ScenarioIommu
                 QueueSizeLog2 = 8,
                 PageRequestQueueSizeLog2 = 7,
                 TimeProvider = parts.Time,
+                CommandTimeout = parts.CommandTimeout,
                 AtsTimeout = TimeSpan.FromSeconds(3),
                 FaultSink = parts.Sink,
             },
