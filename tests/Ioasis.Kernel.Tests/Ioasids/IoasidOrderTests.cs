@@ -13,6 +13,9 @@ namespace Ioasis.Kernel.Tests.Ioasids;
 /// <summary>Calls in any order, closes in any order, failures at any step.</summary>
 public sealed class IoasidOrderTests
 {
+    // Below the quota of the set, numbers included that a device is still to let go of.
+    private const int MostNumbers = 8;
+
     private enum Step
     {
         Bind,
@@ -25,7 +28,16 @@ public sealed class IoasidOrderTests
         Allocate,
         Clear,
         Close0,
+        Close1,
         Reopen0,
+        Reopen1,
+
+        // The descriptor of the IOASIDs themselves.
+        CloseFile,
+        ReopenFile,
+
+        // What follows is about another of the numbers that there were.
+        Turn,
     }
 
     [Fact]
@@ -40,10 +52,25 @@ public sealed class IoasidOrderTests
 
     [Fact]
     [Trait("Requirement", "S1.10")]
+    public void A_number_that_a_device_is_to_let_go_of_is_not_given_out_meanwhile() =>
+        Play(Step.Allocate, Step.Allow0, Step.Free, Step.Allocate, Step.Turn, Step.Disallow0, Step.Allocate);
+
+    [Fact]
+    [Trait("Requirement", "S1.10")]
+    public void Every_device_closed_and_then_the_rest_works() =>
+        Play(Step.Allocate, Step.Bind, Step.Allow0, Step.Allow1, Step.Close0, Step.Close1, Step.Unbind, Step.Free, Step.Allocate, Step.Reopen1, Step.Allow1, Step.Bind);
+
+    [Fact]
+    [Trait("Requirement", "S1.10")]
+    public void The_descriptor_closed_first_works() =>
+        Play(Step.Allocate, Step.Bind, Step.Allow0, Step.CloseFile, Step.Allow1, Step.ReopenFile, Step.Allocate, Step.Bind, Step.Turn, Step.Disallow0, Step.Close0, Step.Free);
+
+    [Fact]
+    [Trait("Requirement", "S1.10")]
     [Trait("Requirement", "S1.12")]
     public void Any_order_is_safe_and_DMA_reaches_memory_exactly_when_both_were_given()
     {
-        Gen<Step[]> steps = Gen.Elements(Enum.GetValues<Step>()).ArrayOf(25);
+        Gen<Step[]> steps = Gen.Elements(Enum.GetValues<Step>()).ArrayOf(40);
         Prop.ForAll(steps.ToArbitrary(), Play).Check(Config.QuickThrowOnFailure.WithMaxTest(ExplorerOptions.All ? 20_000 : 400));
     }
 
@@ -149,85 +176,151 @@ public sealed class IoasidOrderTests
             ? [items]
             : items.SelectMany(first => Permutations([.. items.Where(item => item != first)]).Select(rest => (int[])[first, .. rest]));
 
-    // Beside a model: is there an IOASID, is memory bound, which devices may use it.
+    // Beside a model: which numbers there are, which have memory bound, which devices may use them and which are still to let go of them.
     private static void Play(params Step[] steps)
     {
         IoasidRig rig = new();
-        int fd = rig.Fd;
-        uint number = 0;
-        bool live = false, bound = false;
-        bool[] allowed = [false, false], dead = [false, false], open = [true, true];
+        (int file, uint set) = OpenFile(rig);
+        bool isOpen = true;
+        SortedDictionary<uint, Number> numbers = [];
+        uint current = 0;
+        bool[] open = [true, true];
         int[] devices = [rig.Devices[0].Descriptor.Number, rig.Devices[1].Descriptor.Number];
+        Errno Of(Errno error) => isOpen ? error : Errno.BadDescriptor;
 
-        void End()
+        void Close(int device)
         {
-            for (int device = 0; device < 2; device++)
+            // The number may be another's next.
+            rig.Devices[device].Dispose();
+            (open[device], devices[device]) = (false, -1);
+            foreach (Number number in numbers.Values)
             {
-                dead[device] |= allowed[device];
-                allowed[device] = false;
+                (number.Allowed[device], number.Parked[device]) = (false, false);
             }
+        }
 
-            (live, bound) = (false, false);
+        void Reopen(int device)
+        {
+            rig.Devices[device] = VfioDevice.Open(rig.Rig.Kernel, rig.Paths[device]);
+            _ = rig.Devices[device].Bind(rig.Iommu);
+            (open[device], devices[device]) = (true, rig.Devices[device].Descriptor.Number);
         }
 
         foreach (Step step in steps)
         {
+            Number now = numbers.GetValueOrDefault(current) ?? new();
             switch (step)
             {
-                case Step.Allocate when !live && !dead[0] && !dead[1]:
-                    IoasidAlloc alloc = new() { SetId = rig.Set.Id.Value, Flags = IoasidAllocFlags.LowestFirst };
-                    rig.Rig.Call(fd, ref alloc).ShouldBe(0);
-                    (number, live) = (alloc.OutIoasid, true);
+                case Step.Allocate when isOpen && numbers.Values.Count(static number => number.IsTaken) < MostNumbers:
+                    IoasidAlloc alloc = new() { SetId = set, Flags = IoasidAllocFlags.LowestFirst };
+                    rig.Rig.Call(file, ref alloc).ShouldBe(0);
+                    current = alloc.OutIoasid;
+
+                    // The lowest of those that nobody has and no device is to let go of.
+                    uint lowest = 1;
+                    while (numbers.TryGetValue(lowest, out Number? other) && other.IsTaken)
+                    {
+                        lowest++;
+                    }
+
+                    current.ShouldBe(lowest);
+                    numbers[current] = new() { Live = true };
                     break;
                 case Step.Bind:
                     IoasidBind bind = new()
                     {
-                        Ioasid = number, Kind = IoasidBindKind.Ioas, Iommufd = rig.Iommu.Descriptor.Number, ObjectId = rig.Space.Id,
+                        Ioasid = current, Kind = IoasidBindKind.Ioas, Iommufd = rig.Iommu.Descriptor.Number, ObjectId = rig.Space.Id,
                     };
-                    rig.Rig.Call(fd, ref bind).ShouldBe(-(int)(!live ? Errno.NoEntry : bound ? Errno.Busy : Errno.Success));
-                    bound = live;
+                    rig.Rig.Call(file, ref bind).ShouldBe(-(int)Of(!now.Live ? Errno.NoEntry : now.Bound ? Errno.Busy : Errno.Success));
+                    now.Bound = now.Live;
                     break;
                 case Step.Unbind:
-                    rig.Raw(fd, new IoasidUnbind { Ioasid = number }).ShouldBe(-(int)(bound ? Errno.Success : Errno.NoEntry));
-                    bound = false;
+                    rig.Raw(file, new IoasidUnbind { Ioasid = current }).ShouldBe(-(int)Of(now.Bound ? Errno.Success : Errno.NoEntry));
+                    now.Bound = false;
                     break;
                 case Step.Allow0 or Step.Allow1:
                     int at = step - Step.Allow0;
-                    rig.Raw(devices[at], new IoasidDeviceAllow { IoasidFd = fd, Ioasid = number }).ShouldBe(-(int)(
-                        !open[at] ? Errno.BadDescriptor : !live ? Errno.NoEntry : allowed[at] ? Errno.Exists : Errno.Success));
-                    allowed[at] = live && open[at];
+                    rig.Raw(devices[at], new IoasidDeviceAllow { IoasidFd = file, Ioasid = current }).ShouldBe(-(int)(
+                        !open[at] ? Errno.BadDescriptor : Of(!now.Live ? Errno.NoEntry : now.Allowed[at] ? Errno.Exists : Errno.Success)));
+                    now.Allowed[at] = now.Live && open[at];
                     break;
                 case Step.Disallow0 or Step.Disallow1:
                     at = step - Step.Disallow0;
-                    rig.Raw(devices[at], new IoasidDeviceDisallow { Ioasid = number }).ShouldBe(-(int)(
-                        !open[at] ? Errno.BadDescriptor : allowed[at] || dead[at] ? Errno.Success : Errno.NoEntry));
-                    (allowed[at], dead[at]) = (false, false);
+                    rig.Raw(devices[at], new IoasidDeviceDisallow { Ioasid = current }).ShouldBe(-(int)(
+                        !open[at] ? Errno.BadDescriptor : now.Allowed[at] || now.Parked[at] ? Errno.Success : Errno.NoEntry));
+                    (now.Allowed[at], now.Parked[at]) = (false, false);
                     break;
                 case Step.Free:
-                    rig.Raw(fd, new IoasidFree { Ioasid = number }).ShouldBe(-(int)(live ? Errno.Success : Errno.NoEntry));
-                    End();
+                    rig.Raw(file, new IoasidFree { Ioasid = current }).ShouldBe(-(int)Of(now.Live ? Errno.Success : Errno.NoEntry));
+                    now.End();
                     break;
                 case Step.Clear:
-                    rig.Raw(fd, new IoasidSetDestroy { Flags = IoasidSetDestroyFlags.Keep, SetId = rig.Set.Id.Value }).ShouldBe(0);
-                    End();
+                    rig.Raw(file, new IoasidSetDestroy { Flags = IoasidSetDestroyFlags.Keep, SetId = set }).ShouldBe(-(int)Of(Errno.Success));
+                    numbers.Values.ToList().ForEach(static number => number.End());
                     break;
-                case Step.Close0 when open[0]:
-                    rig.Devices[0].Dispose();
-                    (open[0], allowed[0], dead[0]) = (false, false, false);
+                case Step.Close0 or Step.Close1 when open[step - Step.Close0]:
+                    Close(step - Step.Close0);
                     break;
-                case Step.Reopen0 when !open[0]:
-                    rig.Devices[0] = VfioDevice.Open(rig.Rig.Kernel, rig.Paths[0]);
-                    _ = rig.Devices[0].Bind(rig.Iommu);
-                    (open[0], devices[0]) = (true, rig.Devices[0].Descriptor.Number);
+                case Step.Reopen0 or Step.Reopen1 when !open[step - Step.Reopen0]:
+                    Reopen(step - Step.Reopen0);
+                    break;
+                case Step.CloseFile when isOpen:
+                    rig.Rig.Kernel.Close(file).ShouldBe(0);
+                    (file, isOpen) = (-1, false);
+                    numbers.Values.ToList().ForEach(static number => number.End());
+                    break;
+                case Step.ReopenFile when !isOpen:
+                    (file, set) = OpenFile(rig);
+                    isOpen = true;
+                    break;
+                case Step.Turn when numbers.Count > 0:
+                    current = numbers.Keys.FirstOrDefault(number => number > current, numbers.Keys.First());
                     break;
             }
 
-            for (int device = 0; device < 2; device++)
+            foreach ((uint number, Number state) in numbers)
             {
-                rig.Reaches(device, new(number)).ShouldBe(live && bound && allowed[device], step.ToString());
+                for (int device = 0; device < 2; device++)
+                {
+                    rig.Reaches(device, new(number)).ShouldBe(state.Live && state.Bound && state.Allowed[device], $"{step}, number {number}, device {device}");
+                }
             }
         }
 
         rig.Dispose();
+    }
+
+    // By number: the client's objects keep the descriptor open as long as there is anything in it.
+    private static (int File, uint Set) OpenFile(IoasidRig rig)
+    {
+        int file = rig.Rig.Kernel.Open(PasidFd.Path, OpenFlags.ReadWrite);
+        IoasidSetCreate create = new() { Quota = 10 };
+        rig.Rig.Call(file, ref create).ShouldBe(0);
+        return (file, create.OutSetId);
+    }
+
+    private sealed class Number
+    {
+        public bool Live { get; set; }
+
+        public bool Bound { get; set; }
+
+        public bool[] Allowed { get; } = new bool[2];
+
+        // Freed while the device might use it: nobody gets the number before the device is told.
+        public bool[] Parked { get; } = new bool[2];
+
+        public bool IsTaken => Live || Parked[0] || Parked[1];
+
+        public void End()
+        {
+            for (int device = 0; device < Allowed.Length; device++)
+            {
+                Parked[device] |= Allowed[device];
+                Allowed[device] = false;
+            }
+
+            (Live, Bound) = (false, false);
+        }
     }
 }
