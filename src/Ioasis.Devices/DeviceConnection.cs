@@ -28,6 +28,12 @@ public sealed record DeviceConnection(DeviceId Id, IDmaPort Port)
     /// process that is shown memory beforehand. Null where nobody knows.
     /// </summary>
     public Func<IReadOnlyList<DmaMapping>>? Mappings { get; init; }
+
+    /// <summary>
+    /// Calls with the same, and with the memory that it leads to. Until that returns no mapping of it is gone for whoever takes it back, so that what is read there is what
+    /// requests would have read; no request is made, and no fault recorded. Null where a device that has copies makes requests for them.
+    /// </summary>
+    public Action<Action<IReadOnlyList<DmaMapping>, IPhysicalMemory>>? WhileMapped { get; init; }
 }
 
 /// <summary>A part of what a device reaches.</summary>

@@ -11,33 +11,47 @@ namespace Ioasis.VfioUser.Qemu;
 /// machine's IOMMU lets it reach, each at its own address. What the device wrote is made as its DMA, through the IOMMU; what the machine has written is
 /// read the same way. Pages are compared word by word (8 bytes), so that each side keeps what the other did not change. Not thread-safe.
 /// </summary>
+/// <remarks>
+/// The device is shown whole GiBs, which stay: QEMU 11 crashes if memory is taken from it in the middle of a transfer. Between the pages that it reaches there is nothing for
+/// it to read, and what it writes there is made as its DMA too, for the IOMMU to refuse.
+/// </remarks>
 internal sealed partial class MirroredMemory : IDisposable
 {
-    // Where a device has memory that reaches nobody while it may reach nothing: QEMU wants one range at least. No IOMMU's addresses go so far.
-    private const ulong Nowhere = 1ul << 60;
+    private const int BlockShift = 30;
 
     // The device can go on writing while it is looked at, but not begin anything new: it comes to rest by itself.
     private const int MostLooks = 256;
     private const int WordsOfPage = MirrorWindow.PageSize / sizeof(ulong);
     private const uint CloseOnExec = 1;
     private const int KeepSizePunchHole = 3;
+    private const int NextData = 3;
+    private const int NextHole = 4;
 
     private readonly SafeFileHandle _file;
     private readonly ulong[] _seen = new ulong[WordsOfPage];
-    private readonly List<(MirrorWindow Window, int Page, ulong[] Before)> _changed = [];
+    private readonly Dictionary<ulong, MirrorPage> _pages = [];
+    private readonly Dictionary<ulong, DmaMapping> _wanted = [];
+    private readonly List<(MirrorPage Page, ulong[] Before)> _changed = [];
+    private IReadOnlyList<DmaMapping> _arranged = [];
+    private SortedSet<ulong> _blocks = [];
     private List<MirrorWindow> _windows = [];
 
     /// <summary>Makes one in which the device reaches nothing.</summary>
+    /// <param name="end">Beyond every address at which it can be shown memory; a multiple of 1 GiB.</param>
     /// <exception cref="IOException">The system has no memory file.</exception>
-    public MirroredMemory()
+    public MirroredMemory(ulong end)
     {
+        End = end;
         _file = CreateMemoryFile("ioasis-mirror", CloseOnExec);
-        if (_file.IsInvalid || Truncate(_file, (long)(Nowhere + MirrorWindow.PageSize)) != 0)
+        if (_file.IsInvalid || Truncate(_file, (long)end) != 0)
         {
             _file.Dispose();
             throw new IOException("a file in memory cannot be made");
         }
     }
+
+    /// <summary>Beyond every address at which it can be shown memory.</summary>
+    public ulong End { get; }
 
     /// <summary>Most bytes of copies.</summary>
     public ulong Limit { get; init; } = 256 << 20;
@@ -45,7 +59,7 @@ internal sealed partial class MirroredMemory : IDisposable
     /// <summary>Addresses that the device has for its own registers, so that memory cannot be there.</summary>
     public AddressRange? Taken { get; set; }
 
-    /// <summary>Told of ranges that the device cannot be shown, and why: a sentence.</summary>
+    /// <summary>Told of ranges that the device cannot be shown, and of what it wrote and is dropped, and why: a sentence.</summary>
     public Action<string>? Refused { get; init; }
 
     /// <summary>Brings both sides together.</summary>
@@ -55,54 +69,39 @@ internal sealed partial class MirroredMemory : IDisposable
     /// <param name="takesIn">Whether the device gets what the machine has written, and not only the machine what the device has.</param>
     public Errno Synchronize(DeviceConnection? machine, QemuLink link, Func<ulong, bool> isLast, bool takesIn)
     {
-        IReadOnlyList<DmaMapping> mappings = machine?.Mappings?.Invoke() ?? [];
         if (machine is not null)
         {
             GiveOut(machine, isLast);
         }
 
-        List<MirrorWindow> old = _windows;
-        Errno error = Arrange(mappings, out bool isOther);
+        Errno error = Arrange(machine, link);
         if (error == Errno.Success && machine is not null && takesIn)
         {
             TakeIn(machine);
-        }
-
-        if (error != Errno.Success || !isOther)
-        {
-            return error;
-        }
-
-        Span<(ulong, ulong, ulong)> shown = stackalloc (ulong, ulong, ulong)[QemuLink.MostWindows];
-        for (int i = 0; i < _windows.Count; i++)
-        {
-            shown[i] = (_windows[i].Start, _windows[i].Length, _windows[i].Start);
-        }
-
-        shown[0] = _windows.Count == 0 ? (Nowhere, MirrorWindow.PageSize, Nowhere) : shown[0];
-        error = link.ShowMemory(shown[..Math.Max(1, _windows.Count)], _file);
-        foreach (MirrorWindow window in old.Except(_windows))
-        {
-            Forget(window);
         }
 
         return error;
     }
 
     /// <summary>Reads what the device has.</summary>
-    /// <returns>The bytes; empty if they are not all in one range that it reaches.</returns>
+    /// <returns>The bytes; empty if it does not reach them all.</returns>
     public ReadOnlySpan<byte> Look(ulong address, int length)
     {
-        foreach (MirrorWindow window in _windows)
+        if (address >= End || (ulong)length > End - address)
         {
-            ReadOnlySpan<byte> bytes = window.TryGetBytes(address, length);
-            if (!bytes.IsEmpty)
+            return [];
+        }
+
+        for (ulong page = PageOf(address); page < address + (ulong)length; page += MirrorWindow.PageSize)
+        {
+            if (!_pages.ContainsKey(page))
             {
-                return bytes;
+                return [];
             }
         }
 
-        return [];
+        MirrorWindow window = WindowOf(address)!;
+        return window.Contains(address + (ulong)length - 1) ? window.BytesOf(address, length) : [];
     }
 
     /// <inheritdoc/>
@@ -112,6 +111,10 @@ internal sealed partial class MirroredMemory : IDisposable
         _file.Dispose();
     }
 
+    private static ulong PageOf(ulong address) => address & ~(ulong)(MirrorWindow.PageSize - 1);
+
+    private MirrorWindow? WindowOf(ulong address) => _windows.Find(window => window.Contains(address));
+
     // What the device changed. It is looked at until a look finds nothing new: then whatever says that something is there comes with that.
     private void GiveOut(DeviceConnection machine, Func<ulong, bool> isLast)
     {
@@ -120,260 +123,393 @@ internal sealed partial class MirroredMemory : IDisposable
         {
         }
 
+        // Mappings as they are now: the driver may have changed them since the last time.
+        IReadOnlyList<DmaMapping> now = _changed.Count > 0 ? machine.Mappings?.Invoke() ?? [] : [];
         foreach (bool last in (ReadOnlySpan<bool>)[false, true])
         {
-            foreach ((MirrorWindow window, int page, ulong[] before) in _changed)
+            foreach ((MirrorPage page, ulong[] before) in _changed)
             {
-                if (isLast(window.Start + ((ulong)page * MirrorWindow.PageSize)) == last)
+                if (isLast(page.Start) == last)
                 {
-                    GiveOut(machine, window, page, before);
+                    GiveOut(machine, now, page, before);
                 }
             }
         }
+
+        RefuseStrays(machine);
     }
 
     private bool CollectChanges()
     {
         bool found = false;
-        foreach (MirrorWindow window in _windows)
+        foreach (MirrorPage page in _pages.Values)
         {
-            for (int page = 0; page < window.Pages.Length; page++)
+            ReadOnlySpan<ulong> mirror = page.Mirror;
+            if (mirror.SequenceEqual(page.Common))
             {
-                ReadOnlySpan<ulong> mirror = window.MirrorOf(page);
-                Span<ulong> common = window.CommonOf(page);
-                if (mirror.SequenceEqual(common))
-                {
-                    continue;
-                }
-
-                found = true;
-                if (!_changed.Exists(other => other.Window == window && other.Page == page))
-                {
-                    _changed.Add((window, page, common.ToArray()));
-                }
-
-                mirror.CopyTo(common);
+                continue;
             }
+
+            found = true;
+            if (!_changed.Exists(other => other.Page == page))
+            {
+                _changed.Add((page, [.. page.Common]));
+            }
+
+            mirror.CopyTo(page.Common);
         }
 
         return found;
     }
 
-    private static void GiveOut(DeviceConnection machine, MirrorWindow window, int page, ulong[] before)
+    // What the device wrote where nothing is mapped any more the IOMMU refuses, and has it on record. Where something else is mapped since, it was not written to that.
+    private void GiveOut(DeviceConnection machine, IReadOnlyList<DmaMapping> now, MirrorPage page, ulong[] before)
     {
-        Span<ulong> common = window.CommonOf(page);
+        if (Find(now, page.Start) is { } there && there != page.Address)
+        {
+            Drop();
+            before.CopyTo(page.Common, 0);
+            before.CopyTo(page.Mirror);
+            return;
+        }
+
+        Write(machine, page.Start, before, page.Common, range =>
+        {
+            // The device has it no more either.
+            before.AsSpan(range).CopyTo(page.Common.AsSpan(range));
+            before.AsSpan(range).CopyTo(page.Mirror[range]);
+        });
+    }
+
+    private void Drop() => Refused?.Invoke("the device wrote to an address that leads elsewhere by now: that is dropped");
+
+    private static void Write(DeviceConnection machine, ulong page, ReadOnlySpan<ulong> before, ReadOnlySpan<ulong> after, Action<Range>? refused)
+    {
         for (int first = 0; first < WordsOfPage;)
         {
-            if (common[first] == before[first])
+            if (after[first] == before[first])
             {
                 first++;
                 continue;
             }
 
             int end = first + 1;
-            while (end < WordsOfPage && common[end] != before[end])
+            while (end < WordsOfPage && after[end] != before[end])
             {
                 end++;
             }
 
-            Iova address = new(window.Start + ((ulong)page * MirrorWindow.PageSize) + ((ulong)first * sizeof(ulong)));
-            DmaRequest request = new(machine.RequesterId, address, DmaFlags.Write);
-            if (machine.Port.Write(request, MemoryMarshal.AsBytes(common[first..end])) != DmaStatus.Success)
+            DmaRequest request = new(machine.RequesterId, new(page + ((ulong)first * sizeof(ulong))), DmaFlags.Write);
+            if (machine.Port.Write(request, MemoryMarshal.AsBytes(after[first..end])) != DmaStatus.Success)
             {
-                // Refused, and on record: the device has it no more either.
-                before.AsSpan(first..end).CopyTo(common[first..end]);
-                before.AsSpan(first..end).CopyTo(window.MirrorOf(page)[first..end]);
+                refused?.Invoke(first..end);
             }
 
             first = end;
         }
     }
 
-    // What the machine changed.
-    private void TakeIn(DeviceConnection machine)
+    // Pages of the file that nobody mapped exist if the device has accessed them. What it wrote there is for the IOMMU to refuse.
+    private void RefuseStrays(DeviceConnection machine)
     {
+        IReadOnlyList<DmaMapping>? now = null;
         foreach (MirrorWindow window in _windows)
         {
-            for (int page = 0; page < window.Pages.Length; page++)
+            long end = (long)(window.Start + window.Length);
+            for (long at = Seek(_file, (long)window.Start, NextData); at >= 0 && at < end; at = Seek(_file, at, NextData))
             {
-                DmaRequest request = new(machine.RequesterId, new(window.Start + ((ulong)page * MirrorWindow.PageSize)));
-                if ((window.Pages[page].Access & Access.Read) == 0
-                    || machine.Port.Read(request, MemoryMarshal.AsBytes(_seen.AsSpan())) != DmaStatus.Success)
+                for (long hole = Math.Min(end, Seek(_file, at, NextHole)); at < hole; at += MirrorWindow.PageSize)
                 {
-                    continue;
-                }
-
-                Span<ulong> common = window.CommonOf(page);
-                if (common.SequenceEqual(_seen))
-                {
-                    continue;
-                }
-
-                Span<ulong> mirror = window.MirrorOf(page);
-                for (int i = 0; i < WordsOfPage; i++)
-                {
-                    if (common[i] != _seen[i])
+                    ulong page = (ulong)at;
+                    if (_pages.ContainsKey(page))
                     {
-                        common[i] = _seen[i];
-                        Volatile.Write(ref mirror[i], _seen[i]);
+                        continue;
                     }
+
+                    ulong[] written = window.WordsOf(page).ToArray();
+                    Forget(page);
+                    if (written.AsSpan().ContainsAnyExcept(0ul) && Find(now ??= machine.Mappings?.Invoke() ?? [], page) is not null)
+                    {
+                        Drop();
+                    }
+                    else
+                    {
+                        Write(machine, page, new ulong[WordsOfPage], written, null);
+                    }
+                }
+
+                if (at >= end)
+                {
+                    break;
                 }
             }
         }
     }
 
-    // Ranges that continue each other are one; what is there already stays, unless it leads elsewhere now.
-    private Errno Arrange(IReadOnlyList<DmaMapping> mappings, out bool isOther)
+    private static PhysicalAddress? Find(IReadOnlyList<DmaMapping> mappings, ulong address)
     {
-        List<(ulong Start, List<MirrorPage> Pages)> wanted = Collect(mappings);
-        isOther = wanted.Count != _windows.Count;
-        for (int i = 0; i < wanted.Count && !isOther; i++)
+        foreach (DmaMapping mapping in mappings)
         {
-            isOther = wanted[i].Start != _windows[i].Start || wanted[i].Pages.Count != _windows[i].Pages.Length;
+            if (address - mapping.Start.Value < mapping.Length)
+            {
+                return mapping.Address + (address - mapping.Start.Value);
+            }
         }
 
-        if (!isOther)
-        {
-            for (int i = 0; i < wanted.Count; i++)
-            {
-                Renew(_windows[i], _windows[i], wanted[i].Pages);
-            }
+        return null;
+    }
 
+    // What the machine changed.
+    private void TakeIn(DeviceConnection machine)
+    {
+        if (machine.WhileMapped is { } hold)
+        {
+            hold(TakeIn);
+            return;
+        }
+
+        foreach (MirrorPage page in _pages.Values)
+        {
+            DmaRequest request = new(machine.RequesterId, new(page.Start));
+            if ((page.Access & Access.Read) != 0 && machine.Port.Read(request, MemoryMarshal.AsBytes(_seen.AsSpan())) == DmaStatus.Success)
+            {
+                TakeIn(page);
+            }
+        }
+    }
+
+    private void TakeIn(IReadOnlyList<DmaMapping> mappings, IPhysicalMemory memory)
+    {
+        foreach (DmaMapping mapping in mappings)
+        {
+            // What is too long to be shown is not looked through.
+            for (ulong at = 0; at < mapping.Length && mapping.Length <= Limit && (mapping.Access & Access.Read) != 0; at += MirrorWindow.PageSize)
+            {
+                if (_pages.TryGetValue(mapping.Start.Value + at, out MirrorPage? page)
+                    && page.Address == mapping.Address + at
+                    && memory.Read(page.Address, MemoryMarshal.AsBytes(_seen.AsSpan())) == MemoryStatus.Success)
+                {
+                    TakeIn(page);
+                }
+            }
+        }
+    }
+
+    private void TakeIn(MirrorPage page)
+    {
+        if (page.Common.AsSpan().SequenceEqual(_seen))
+        {
+            return;
+        }
+
+        Span<ulong> mirror = page.Mirror;
+        for (int i = 0; i < WordsOfPage; i++)
+        {
+            if (page.Common[i] != _seen[i])
+            {
+                page.Common[i] = _seen[i];
+                Volatile.Write(ref mirror[i], _seen[i]);
+            }
+        }
+    }
+
+    private Errno Arrange(DeviceConnection? machine, QemuLink link)
+    {
+        IReadOnlyList<DmaMapping> mappings = machine?.Mappings?.Invoke() ?? [];
+        if (mappings.SequenceEqual(_arranged))
+        {
+            return Errno.Success;
+        }
+
+        _arranged = [];
+        Collect(mappings);
+        foreach (MirrorPage page in _pages.Values)
+        {
+            if (!_wanted.ContainsKey(page.Start))
+            {
+                GiveOutLast(machine, mappings, page);
+            }
+        }
+
+        Errno error = Cover(link);
+        foreach ((ulong start, DmaMapping mapping) in _wanted)
+        {
+            PhysicalAddress address = mapping.Address + (start - mapping.Start.Value);
+            if (_pages.TryGetValue(start, out MirrorPage? page) && page.Address == address)
+            {
+                page.Access = mapping.Access;
+            }
+            else if (WindowOf(start) is { } window)
+            {
+                // What leads elsewhere now begins empty.
+                Forget(start);
+                _pages[start] = new(start) { Address = address, Access = mapping.Access, Window = window };
+            }
+            else
+            {
+                Refuse(mapping, $"it can be shown {QemuLink.MostWindows} ranges");
+            }
+        }
+
+        _arranged = error == Errno.Success ? mappings : [];
+        return error;
+    }
+
+    // The page goes. What the device writes there from now on is a stray.
+    private void GiveOutLast(DeviceConnection? machine, IReadOnlyList<DmaMapping> now, MirrorPage page)
+    {
+        if (machine is not null && !page.Mirror.SequenceEqual(page.Common))
+        {
+            ulong[] before = [.. page.Common];
+            page.Mirror.CopyTo(page.Common);
+            GiveOut(machine, now, page, before);
+        }
+
+        Forget(page.Start);
+        _ = _pages.Remove(page.Start);
+    }
+
+    // Each page that the device is to reach, with the mapping that it is of.
+    private void Collect(IReadOnlyList<DmaMapping> mappings)
+    {
+        _wanted.Clear();
+        foreach (DmaMapping mapping in mappings)
+        {
+            if (mapping.Start.Value >= End || mapping.Length > End - mapping.Start.Value)
+            {
+                Refuse(mapping, $"it has addresses below 0x{End:x}");
+            }
+            else if (Taken is { } taken && AddressRange.TryFromLength(mapping.Start.Value, mapping.Length, out AddressRange range) && range.Overlaps(taken))
+            {
+                Refuse(mapping, "its own registers are there");
+            }
+            else if (((ulong)_wanted.Count * MirrorWindow.PageSize) + mapping.Length > Limit)
+            {
+                Refuse(mapping, $"it has copies of {Limit} bytes at most");
+            }
+            else
+            {
+                for (ulong at = 0; at < mapping.Length; at += MirrorWindow.PageSize)
+                {
+                    _wanted[mapping.Start.Value + at] = mapping;
+                }
+            }
+        }
+    }
+
+    private void Refuse(in DmaMapping mapping, string why) =>
+        Refused?.Invoke($"0x{mapping.Start.Value:x} and what follows, 0x{mapping.Length:x} bytes, cannot be shown to the device: {why}");
+
+    // Shows the device ranges that have all pages, as far as there can be so many ranges.
+    private Errno Cover(QemuLink link)
+    {
+        SortedSet<ulong> needed = [];
+        foreach (ulong start in _wanted.Keys)
+        {
+            if (WindowOf(start) is null)
+            {
+                _ = needed.Add(start >> BlockShift);
+            }
+        }
+
+        if (needed.Count == 0)
+        {
+            return Errno.Success;
+        }
+
+        // Those that were shown stay, unless there are too many then.
+        SortedSet<ulong> blocks = [.. _blocks, .. needed];
+        List<(ulong Start, ulong Length)> ranges = RangesOf(blocks);
+        if (ranges.Count > QemuLink.MostWindows)
+        {
+            blocks = [.. _wanted.Keys.Select(static start => start >> BlockShift)];
+            ranges = RangesOf(blocks);
+            ranges = ranges[..Math.Min(ranges.Count, QemuLink.MostWindows)];
+        }
+
+        if (ranges.SequenceEqual(_windows.Select(static window => (window.Start, window.Length))))
+        {
             return Errno.Success;
         }
 
         List<MirrorWindow> made = [];
-        foreach ((ulong start, List<MirrorPage> pages) in wanted)
+        foreach ((ulong start, ulong length) in ranges)
         {
-            MirrorWindow? window = _windows.Find(other => other.Start == start && other.Pages.Length == pages.Count);
-            if (window is null && MirrorWindow.TryCreate(_file, start, pages.Count, out window) is not Errno.Success and var error)
+            if (MirrorWindow.TryCreate(_file, start, length, out MirrorWindow? window) is not Errno.Success and var error)
             {
-                made.Except(_windows).ToList().ForEach(static other => other.Dispose());
+                made.ForEach(static other => other.Dispose());
                 return error;
             }
 
             made.Add(window!);
         }
 
-        for (int i = 0; i < made.Count; i++)
-        {
-            foreach (MirrorWindow old in _windows)
-            {
-                Renew(made[i], old, wanted[i].Pages);
-            }
-
-            Clear(made[i], wanted[i].Pages);
-        }
-
+        _windows.ForEach(static window => window.Dispose());
         _windows = made;
-        return Errno.Success;
+        _blocks = blocks;
+        foreach (MirrorPage page in _pages.Values)
+        {
+            if (WindowOf(page.Start) is { } window)
+            {
+                page.Window = window;
+            }
+            else
+            {
+                Forget(page.Start);
+                _ = _pages.Remove(page.Start);
+            }
+        }
+
+        Span<(ulong, ulong, ulong)> shown = stackalloc (ulong, ulong, ulong)[QemuLink.MostWindows];
+        for (int i = 0; i < ranges.Count; i++)
+        {
+            shown[i] = (ranges[i].Start, ranges[i].Length, ranges[i].Start);
+        }
+
+        return link.ShowMemory(shown[..ranges.Count], _file);
     }
 
-    // Pages of a window that an older one had too keep what was in common; those that lead elsewhere now begin empty.
-    private static void Renew(MirrorWindow window, MirrorWindow old, List<MirrorPage> pages)
+    // Blocks that follow each other are one range, which ends before the device's registers and begins again behind them.
+    private List<(ulong Start, ulong Length)> RangesOf(SortedSet<ulong> blocks)
     {
-        for (int page = 0; page < pages.Count; page++)
+        List<(ulong Start, ulong Length)> ranges = [];
+        foreach (ulong block in blocks)
         {
-            ulong address = window.Start + ((ulong)page * MirrorWindow.PageSize);
-            if (address < old.Start || address - old.Start >= old.Length)
+            ulong start = block << BlockShift;
+            ulong end = start + (1ul << BlockShift);
+            if (Taken is { } taken && taken.Start < end && taken.Last >= start)
             {
-                continue;
+                Add(start, PageOf(taken.Start));
+                Add(PageOf(taken.Last) + MirrorWindow.PageSize, end);
+            }
+            else
+            {
+                Add(start, end);
+            }
+        }
+
+        return ranges;
+
+        void Add(ulong start, ulong end)
+        {
+            if (start >= end)
+            {
+                return;
             }
 
-            int before = (int)((address - old.Start) / MirrorWindow.PageSize);
-            MirrorPage was = old.Pages[before];
-            if (was.Address == pages[page].Address)
+            if (ranges.Count > 0 && ranges[^1].Start + ranges[^1].Length == start)
             {
-                if (window != old)
-                {
-                    old.CommonOf(before).CopyTo(window.CommonOf(page));
-                }
-
-                window.Pages[page] = pages[page];
+                ranges[^1] = (ranges[^1].Start, end - ranges[^1].Start);
             }
-            else if (window == old)
+            else
             {
-                Clear(window, page, pages[page]);
+                ranges.Add((start, end - start));
             }
         }
     }
 
-    private static void Clear(MirrorWindow window, List<MirrorPage> pages)
-    {
-        for (int page = 0; page < pages.Count; page++)
-        {
-            if (window.Pages[page] != pages[page])
-            {
-                Clear(window, page, pages[page]);
-            }
-        }
-    }
-
-    private static void Clear(MirrorWindow window, int page, MirrorPage now)
-    {
-        window.MirrorOf(page).Clear();
-        window.CommonOf(page).Clear();
-        window.Pages[page] = now;
-    }
-
-    private List<(ulong Start, List<MirrorPage> Pages)> Collect(IReadOnlyList<DmaMapping> mappings)
-    {
-        List<(ulong Start, List<MirrorPage> Pages)> wanted = [];
-        List<string> refused = [];
-        ulong bytes = 0;
-        foreach (DmaMapping mapping in mappings)
-        {
-            string? why = null;
-            bool continues = wanted.Count > 0 && wanted[^1].Start + ((ulong)wanted[^1].Pages.Count * MirrorWindow.PageSize) == mapping.Start.Value;
-            if (Taken is { } taken && AddressRange.TryFromLength(mapping.Start.Value, mapping.Length, out AddressRange range) && range.Overlaps(taken))
-            {
-                why = "its own registers are there";
-            }
-            else if (bytes + mapping.Length > Limit)
-            {
-                why = $"it has copies of {Limit} bytes at most";
-            }
-            else if (!continues && wanted.Count == QemuLink.MostWindows)
-            {
-                why = $"it can be shown {QemuLink.MostWindows} ranges";
-            }
-
-            if (why is not null)
-            {
-                refused.Add($"0x{mapping.Start.Value:x} and what follows, 0x{mapping.Length:x} bytes, cannot be shown to the device: {why}");
-                continue;
-            }
-
-            if (!continues)
-            {
-                wanted.Add((mapping.Start.Value, []));
-            }
-
-            bytes += mapping.Length;
-            for (ulong at = 0; at < mapping.Length; at += MirrorWindow.PageSize)
-            {
-                wanted[^1].Pages.Add(new(mapping.Address + at, mapping.Access));
-            }
-        }
-
-        refused.ForEach(line => Refused?.Invoke(line));
-        return wanted;
-    }
-
-    // The pages go, unless another window has them.
-    private void Forget(MirrorWindow window)
-    {
-        for (int page = 0; page < window.Pages.Length; page++)
-        {
-            ulong address = window.Start + ((ulong)page * MirrorWindow.PageSize);
-            if (Look(address, MirrorWindow.PageSize).IsEmpty)
-            {
-                _ = Allocate(_file, KeepSizePunchHole, (long)address, MirrorWindow.PageSize);
-            }
-        }
-
-        window.Dispose();
-    }
+    // Of the device's side nothing stays.
+    private void Forget(ulong page) => _ = Allocate(_file, KeepSizePunchHole, (long)page, MirrorWindow.PageSize);
 
     [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
@@ -386,4 +522,8 @@ internal sealed partial class MirroredMemory : IDisposable
     [LibraryImport("libc", EntryPoint = "fallocate")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial int Allocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc", EntryPoint = "lseek")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial long Seek(SafeFileHandle file, long offset, int what);
 }

@@ -8,13 +8,12 @@ namespace Ioasis.VfioUser.Qemu;
 
 /// <summary>
 /// A PCI device of QEMU's, of an unmodified package, in a machine of this process: QEMU runs it in its machine <c>x-remote</c>. The device stands behind the
-/// machine's IOMMU: what it reaches of memory is shown to QEMU range by range, as copies of the pages that are mapped
-/// (<see cref="MirroredMemory"/>), and what it writes there is made as its DMA. What is not mapped QEMU does not have, so that its
-/// device is refused as by a bus on which nothing answers.
+/// machine's IOMMU: what it reaches of memory is shown to QEMU as copies of the pages that are mapped (<see cref="MirroredMemory"/>), and what it writes is made as
+/// its DMA. What is not mapped QEMU does not have: its device reads zeroes there, and what it writes the IOMMU refuses.
 /// </summary>
 /// <remarks>
 /// <para>What a driver wrote reaches the device with the next access of a register; what the device wrote reaches memory with the next access, before each
-/// interrupt, and by a thread that looks every few milliseconds. The memory that is mapped at a time must be in <see cref="QemuLink.MostWindows"/> ranges, 256 MiB together; what is beyond that is
+/// interrupt, and by a thread that looks every few milliseconds. The memory that is mapped at a time must be in <see cref="QemuLink.MostWindows"/> ranges of whole GiBs, 256 MiB together; what is beyond that is
 /// reported and not shown. A mapping that is taken back is gone for the device with the next access or look: until then it reads the copy, and what it
 /// writes is a fault.</para>
 /// <para>QEMU's machine has wires only: an interrupt comes to the client as the wire, or as the only message of MSI or MSI-X. The configuration
@@ -24,6 +23,8 @@ public sealed class QemuDevice : PciDevice
 {
     private const int ConfigCommand = 4;
     private const int FirstBar = 0x10;
+    private const int Capabilities = 0x34;
+    private const byte ExpressCapability = 0x10;
     private const uint CommandSpaces = 3;
     private const uint CommandMaster = 4;
     private const uint NvmeClass = 0x01_0802;
@@ -31,6 +32,7 @@ public sealed class QemuDevice : PciDevice
     private const ulong NvmeQueues = 0x24;
     private const ulong NvmeQueuesEnd = 0x38;
     private const int LongestPause = 16;
+    private const int MostLines = 100;
 
     // Where the registers are in QEMU's machine: beyond every IOMMU's addresses, and those that have 32 bits where no memory will be missed.
     private const ulong HighBase = 1ul << 58;
@@ -54,13 +56,13 @@ public sealed class QemuDevice : PciDevice
         : base(description)
     {
         _setup = setup;
-        _memory = new()
+        _memory = new(HighBase)
         {
             Limit = limit,
             Taken = setup.LowRange,
             Refused = line =>
             {
-                if (_refused.Add(line))
+                if (_refused.Count < MostLines && _refused.Add(line))
                 {
                     refused?.Invoke(line);
                 }
@@ -112,7 +114,8 @@ public sealed class QemuDevice : PciDevice
         QemuLink link = new(process.Socket, () => process.HasEnded);
         try
         {
-            Setup? setup = Setup.TryMake(process, link, out PciDeviceDescription? description);
+            PciDeviceDescription? description = null;
+            Setup? setup = process.AwaitReset() ? Setup.TryMake(process, link, out description) : null;
             return setup is null ? throw new IOException($"{program} -device {device}: {process.Said}") : new(description!, setup, memory, refused);
         }
         catch
@@ -157,7 +160,8 @@ public sealed class QemuDevice : PciDevice
         {
             if (IsNvme && bar == 0 && offset == NvmeConfiguration && (value & 1) != 0 && size == sizeof(uint))
             {
-                // QEMU's own driver says where its queues are after it has enabled the controller: its stores come in another order than written.
+                // QEMU's own driver says where its queues are after it has enabled the controller: its stores come in another order than written. Every driver reads
+                // then whether the controller is ready: until that access it waits.
                 _enable = (uint)value;
                 return;
             }
@@ -183,7 +187,7 @@ public sealed class QemuDevice : PciDevice
         {
             lock (_gate)
             {
-                _ = _setup.Link.WriteConfiguration(ConfigCommand, CommandSpaces | (IsBusMaster ? CommandMaster : 0), 2);
+                WriteCommand();
             }
         }
     }
@@ -197,7 +201,7 @@ public sealed class QemuDevice : PciDevice
             _rings.Clear();
             _ = _setup.Link.Reset();
             _ = _setup.Place();
-            _ = _setup.Link.WriteConfiguration(ConfigCommand, CommandSpaces | (IsBusMaster ? CommandMaster : 0), 2);
+            WriteCommand();
             SetInterruptLine(false);
         }
     }
@@ -220,6 +224,9 @@ public sealed class QemuDevice : PciDevice
 
         base.Dispose(disposing);
     }
+
+    private void WriteCommand() =>
+        _ = _setup.Link.WriteConfiguration(ConfigCommand, CommandSpaces | (IsBusMaster ? CommandMaster : 0), 2);
 
     // Under the gate.
     private void Synchronize(bool takesIn = true) => _ = _memory.Synchronize(IsBusMaster ? Connection : null, _setup.Link, _rings.IsOne, takesIn);
@@ -259,8 +266,6 @@ public sealed class QemuDevice : PciDevice
             bool isInterrupt = ready.Contains(0) && SocketCalls.TakeCount(_rises) > 0;
             lock (_gate)
             {
-                Enable();
-
                 // What the machine wrote waits for an access: a driver that has just ended would be read once more.
                 Synchronize(takesIn: false);
             }
@@ -309,7 +314,7 @@ public sealed class QemuDevice : PciDevice
         {
             description = null;
             Setup made = new(process, link);
-            uint[] words = new uint[0x40 / sizeof(uint)];
+            uint[] words = new uint[0x100 / sizeof(uint)];
             for (int i = 0; i < words.Length; i++)
             {
                 if (link.ReadConfiguration(i * sizeof(uint), out words[i]) != Errno.Success)
@@ -338,6 +343,15 @@ public sealed class QemuDevice : PciDevice
                 return null;
             }
 
+            // The list of capabilities, which has no more than fit (PCI Express base specification 6.0, section 7.5.3).
+            bool isExpress = false;
+            int next = (byte)words[Capabilities / 4];
+            for (int left = words.Length; next >= 0x40 && left > 0; left--)
+            {
+                isExpress |= (byte)words[next / 4] == ExpressCapability;
+                next = (byte)(words[next / 4] >> 8);
+            }
+
             // Its table of MSI-X is ours, behind a register that the device does not use.
             int free = Enumerable.Range(0, 6).LastOrDefault(i => !bars.Exists(bar => bar.Register == i || (bar.Is64Bit && bar.Register + 1 == i)), -1);
             description = new()
@@ -350,13 +364,14 @@ public sealed class QemuDevice : PciDevice
                 SubsystemId = (ushort)(words[0x2c / 4] >> 16),
                 Bars = free < 0 ? bars : [.. bars, new(free, MirrorWindow.PageSize)],
                 HasInterruptPin = true,
+                IsExpress = isExpress,
                 MsiVectors = 1,
                 MsiX = free < 0 ? null : new(1, free, 0, MirrorWindow.PageSize / 2),
             };
             return made;
         }
 
-        /// <summary>Writes the addresses, and reads them back: an access right behind the writes can find nothing there.</summary>
+        /// <summary>Writes the addresses, and reads them back.</summary>
         public Errno Place()
         {
             Errno error = Errno.Success;
