@@ -72,6 +72,7 @@ public sealed class GuestTests
         "gone" => ["nvme0n1 went, and its driver calls it dead", "vda stayed"],
         "reboot" => s_disks.SelectMany(static disk => (string[])[$"{disk} kept its data over boot1", $"{disk} kept its data over boot2"]),
         "faults" => ["printed "],
+        "qemu" => ["remote is QEMU NVMe Ctrl", "remote came back"],
         "network" => ["network 10.9.0.2 gave ", "network 10.9.0.1 gave ", "after it was bound again: 10 packets transmitted, 10 packets received"],
         _ => throw new ArgumentOutOfRangeException(nameof(workload), workload, "What it shows is not listed."),
     };
@@ -81,7 +82,7 @@ public sealed class GuestTests
     {
         const int KernelCrash = 3;
         string console = Path.Combine(ExternalProgram.RepositoryRoot, "artifacts", "vfio-user", Guid.NewGuid().ToString("N"));
-        Dictionary<string, string> environment = new(StringComparer.Ordinal) { ["IOASIS"] = ServeTests.Command };
+        Dictionary<string, string> environment = new(StringComparer.Ordinal) { ["IOASIS"] = ServeTests.Command, ["IOASIS_GUEST_SECONDS"] = "2700" };
         if (isBuilt)
         {
             ExternalProgram kernel = ExternalProgram.Run("lab/linux-guest/build-kernel", TimeSpan.FromHours(2), null, "riscv64");
@@ -94,7 +95,7 @@ public sealed class GuestTests
         int tries = 0;
         do
         {
-            ended = ExternalProgram.Run("lab/vfio-user/run", TimeSpan.FromMinutes(30), environment, [console, .. options]);
+            ended = ExternalProgram.Run("lab/vfio-user/run", TimeSpan.FromHours(2), environment, [console, .. options]);
         }
         while (ended.Status == KernelCrash && ++tries < 3);
 
@@ -123,6 +124,7 @@ public sealed class GuestTests
                 guests.Add("files,fio,remove", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("reboot", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("gone", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
+                guests.Add("qemu", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("faults", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
             }
 

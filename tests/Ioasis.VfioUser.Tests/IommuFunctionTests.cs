@@ -100,6 +100,76 @@ public sealed class IommuFunctionTests : IDisposable
         record[2].ShouldBe(0x1234_5678ul);
     }
 
+    /// <summary>Tables of chance: what is listed is what requests are let through to, page by page, both ways.</summary>
+    [Fact]
+    public void What_it_lists_for_a_device_is_what_requests_reach()
+    {
+        SetUp();
+        const ulong Middle = 0x4000;
+        const ulong Leaves = 0x5000;
+        Random random = new(20);
+        Put((Root & 0xf_ffff) + 16, ((Memory + Middle) >> 2) | 1);
+        Put((Root & 0xf_ffff) + 24, (Memory >> 2) | 0xd7 | (1 << 12));
+        Put(Middle, ((Memory + Leaves) >> 2) | 1);
+        Put(Middle + 8, ((Memory + Middle) >> 2) | 1);
+        for (ulong i = 0; i < 512; i++)
+        {
+            // Mostly valid, with whatever else; the third sixteen are one page of 64 KiB.
+            ulong bits = (ulong)(uint)random.Next(256) | (random.Next(8) == 0 ? 0u : 0xd3u);
+            Put(Leaves + (i * 8), i / 16 == 2 ? PageTableEntry.NapotBit | (0x1238ul << 10) | 0xd3 : ((ulong)(uint)random.Next(1 << 20) << 14) | bits);
+            if (i > 1)
+            {
+                Put(Middle + (i * 8), ((ulong)(uint)random.Next(1 << 10) << 19) | (ulong)(uint)random.Next(256) | (random.Next(2) == 0 ? 0x41u : 0u));
+            }
+        }
+
+        Devices.DeviceConnection connection = _device.Connection!;
+        Dictionary<ulong, (ulong Address, bool IsWritable)> listed = [];
+        ulong last = 0;
+        foreach (Devices.DmaMapping mapping in connection.Mappings!())
+        {
+            mapping.Start.Value.ShouldBeGreaterThanOrEqualTo(last);
+            last = mapping.Start.Value + mapping.Length;
+            for (ulong at = 0; at < mapping.Length; at += mapping.Length > 1 << 20 ? 511ul << 12 : 1 << 12)
+            {
+                listed.Add(mapping.Start.Value + at, (mapping.Address.Value + at, (mapping.Access & Access.Write) != 0));
+            }
+        }
+
+        listed.Count.ShouldBeGreaterThan(800);
+        foreach ((ulong iova, (ulong address, bool isWritable)) in listed)
+        {
+            Reach(iova, DmaFlags.None).ShouldBe(address);
+            Reach(iova, DmaFlags.Write).ShouldBe(isWritable ? address : null);
+        }
+
+        for (ulong iova = 0x8000_0000; iova < 0x8020_0000; iova += 4096)
+        {
+            if (!listed.ContainsKey(iova))
+            {
+                Reach(iova, DmaFlags.None).ShouldBeNull();
+            }
+        }
+
+        ulong? Reach(ulong iova, DmaFlags flags)
+        {
+            connection.Port.Translate(new(connection.RequesterId, new(iova), flags), out DmaTranslation translation);
+            return translation.Status == DmaStatus.Success ? translation.Address.Value : null;
+        }
+    }
+
+    [Fact]
+    public void Where_it_does_not_translate_a_device_is_said_to_reach_all_that_its_client_has_shown()
+    {
+        _device.Connection!.Mappings!().ShouldBeEmpty();
+        Devices.DmaMapping everything = new(new(Memory), 1 << 20, new(Memory), Access.ReadWrite);
+        _iommuClient.Write(0, RegisterOffset.DeviceDirectoryTablePointer, 8, (ulong)IommuMode.Bare);
+        _device.Connection!.Mappings!().ShouldBe([everything]);
+        Put((Directory & 0xf_ffff) + (0x10 * 64), DeviceTranslationControl.ValidBit);
+        _iommuClient.Write(0, RegisterOffset.DeviceDirectoryTablePointer, 8, (Directory >> 2) | (ulong)IommuMode.OneLevel);
+        _device.Connection!.Mappings!().ShouldBe([everything]);
+    }
+
     [Fact]
     public void When_its_client_goes_nothing_is_translated_any_more()
     {

@@ -46,6 +46,67 @@ public sealed class ServeTests : IDisposable
         said.ShouldContain("RegionRead of 32 bytes is refused: InvalidArgument");
     }
 
+    /// <summary>The tables of the IOMMU are in the memory of its client, as a guest's are: the controller gets what they say, and no more.</summary>
+    [Fact]
+    public unsafe void A_device_of_QEMUs_behind_the_iommu_reaches_what_the_clients_tables_say()
+    {
+        string image = Path.Combine(_folder.FullName, "disk.img");
+        File.WriteAllBytes(image, new byte[1 << 20]);
+        string file = Path.Combine(_folder.FullName, "machine.yaml");
+        File.WriteAllText(
+            file,
+            $"""
+            functions:
+              - id: "00:02.0"
+                name: disk
+                device: "qemu,program={Lab.QemuX86},device=nvme,,drive=d0,,serial=ioasis-8,option=-drive if=none,,id=d0,,format=raw,,file={image}"
+            """);
+        using Process server = Start("--machine", file, "--device", "riscv-iommu,addr=00:01.0,name=iommu", "--socket-dir", _folder.FullName);
+        AwaitServing(server).Count.ShouldBe(2);
+        using SharedMemory memory = new(1 << 20);
+        using GuestTables tables = new(Path.Combine(_folder.FullName, "iommu.sock"), memory);
+        using TestClient disk = new(Path.Combine(_folder.FullName, "disk.sock"));
+        disk.Map(GuestTables.Memory, 1 << 20, memory).ShouldBe(Primitives.Errno.Success);
+        disk.Enable();
+
+        // Queues and data are pages 32 to 63 of the memory; the page behind is no more mapped, and the page after that for reading only.
+        const ulong Iova = 0x4000_0000;
+        for (ulong i = 0; i < 32; i++)
+        {
+            tables.Map(Iova + (i << 12), GuestTables.Memory + ((32 + i) << 12), isWritable: true);
+        }
+
+        tables.Map(Iova + (33 << 12), GuestTables.Memory + (65 << 12), isWritable: false);
+        memory.Bytes[(64 << 12)..(66 << 12)].Fill(0xee);
+        fixed (byte* place = memory.Bytes[(32 << 12)..])
+        {
+            NvmeDriver driver = new(place, Iova, (offset, value, size) => disk.Write(0, offset, size, value), offset => (uint)disk.Read(0, offset, 4));
+            driver.Enable();
+            ulong data = Iova + NvmeDriver.DataOffset;
+            driver.Execute(0, NvmeDriver.Identify, 0, data, 0, 1).ShouldBe(0u);
+            Span<byte> identity = memory.Bytes[((32 << 12) + NvmeDriver.DataOffset)..];
+            System.Text.Encoding.ASCII.GetString(identity.Slice(4, 20)).TrimEnd().ShouldBe("ioasis-8");
+            tables.Faults.ShouldBe(0ul);
+            _ = driver.Execute(0, NvmeDriver.Identify, 0, Iova + (33 << 12), 0, 1);
+            tables.Faults.ShouldBeGreaterThan(0ul);
+            _ = driver.Execute(0, NvmeDriver.Identify, 0, Iova + (32 << 12), 0, 1);
+            memory.Bytes[(64 << 12)..(66 << 12)].IndexOfAnyExcept((byte)0xee).ShouldBe(-1);
+
+            // What the driver takes from it, and gives it, while it runs.
+            tables.Unmap(data);
+            identity[..4096].Fill(0xee);
+            _ = driver.Execute(0, NvmeDriver.Identify, 0, data, 0, 1);
+            identity[..4096].IndexOfAnyExcept((byte)0xee).ShouldBe(-1);
+            tables.Map(Iova + (32 << 12), GuestTables.Memory + (64 << 12), isWritable: true);
+            driver.Execute(0, NvmeDriver.Identify, 0, Iova + (32 << 12), 0, 1).ShouldBe(0u);
+            memory.Bytes.Slice((64 << 12) + 4, 8).SequenceEqual("ioasis-8"u8).ShouldBeTrue();
+        }
+
+        ExternalProgram.Run("kill", TimeSpan.FromMinutes(1), null, server.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)).Status.ShouldBe(0);
+        server.WaitForExit();
+        server.ExitCode.ShouldBe(0, server.StandardError.ReadToEnd());
+    }
+
     [Theory]
     [InlineData("there is no function to serve")]
     [InlineData("0000:00:01.0 has no socket: socket=PATH or --socket-dir says where", "--device", "edu")]

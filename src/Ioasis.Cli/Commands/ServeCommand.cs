@@ -5,6 +5,7 @@ using Ioasis.Exec;
 using Ioasis.Machines;
 using Ioasis.Primitives;
 using Ioasis.VfioUser;
+using Ioasis.VfioUser.Qemu;
 
 namespace Ioasis.Cli.Commands;
 
@@ -58,6 +59,7 @@ internal static class ServeCommand
     {
         DeviceKinds kinds = DeviceKinds.CreateDefault();
         kinds.Add(RiscVIommuFunction.Kind);
+        kinds.Add(QemuDevice.Kind);
         kinds.AddMachineKey(new(SocketKey, "the path of its socket"));
         return kinds;
     }

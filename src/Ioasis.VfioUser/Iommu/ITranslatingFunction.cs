@@ -1,3 +1,4 @@
+using Ioasis.Devices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
@@ -16,4 +17,13 @@ public interface ITranslatingFunction
     /// <param name="log">The log.</param>
     /// <param name="id">The function's place, for the log.</param>
     void UseLog(AccessLog log, DeviceId id);
+
+    /// <summary>Lists what a device behind it reaches by the tables that are there now, in the order of IOVAs (<see cref="DeviceConnection.Mappings"/>).</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="mappings">Gets them.</param>
+    /// <returns>False if it reaches all memory, at its own addresses.</returns>
+    bool TryListReach(DeviceId device, ICollection<DmaMapping> mappings);
+
+    /// <summary>Calls, and until that returns no fence of the driver's completes: no mapping that is listed meanwhile is gone for the driver.</summary>
+    void WhileMapped(Action use);
 }

@@ -89,6 +89,43 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IMisbe
     }
 
     /// <inheritdoc/>
+    public bool TryListReach(DeviceId device, ICollection<DmaMapping> mappings)
+    {
+        ArgumentNullException.ThrowIfNull(mappings);
+        List<ReachedRange> ranges = [];
+        using (_users.Enter())
+        {
+            if (Hardware is { } iommu && !iommu.TryListReach(device, ranges))
+            {
+                return false;
+            }
+        }
+
+        foreach (ReachedRange range in ranges)
+        {
+            mappings.Add(new(range.Start, range.Length, range.Address, range.Access));
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void WhileMapped(Action use)
+    {
+        ArgumentNullException.ThrowIfNull(use);
+        using (_users.Enter())
+        {
+            if (Hardware is { } iommu)
+            {
+                using (iommu.BeginAccess())
+                {
+                    use();
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     public void Translate(in DmaRequest request, out DmaTranslation translation)
     {
         using (_users.Enter())

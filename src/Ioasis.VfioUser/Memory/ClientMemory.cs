@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -114,6 +115,19 @@ internal sealed class ClientMemory : IPhysicalMemory
             Replace([.. before[..place], .. before[(place + 1)..]], [before[place]]);
             return Errno.Success;
         }
+    }
+
+    /// <summary>Lists the regions, in the order of addresses: each leads to its own address.</summary>
+    public List<DmaMapping> List()
+    {
+        List<DmaMapping> mappings = [];
+        foreach (Region region in Volatile.Read(ref _regions))
+        {
+            Primitives.Access access = ((region.Flags & DmaMapFlags.Read) != 0 ? Primitives.Access.Read : 0) | ((region.Flags & DmaMapFlags.Write) != 0 ? Primitives.Access.Write : 0);
+            mappings.Add(new(new(region.Start), region.Size, new(region.Start), access));
+        }
+
+        return mappings;
     }
 
     /// <summary>Removes all of them.</summary>

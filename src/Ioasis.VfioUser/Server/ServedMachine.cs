@@ -61,15 +61,13 @@ public sealed class ServedMachine : IDisposable
     /// <exception cref="IOException">A socket cannot be made: then nobody listens.</exception>
     public void Start()
     {
-        List<ITranslatingFunction> iommus = [];
-        List<DeviceId> places = [];
+        List<(ITranslatingFunction Function, ServedFunction Served)> iommus = [];
         foreach (ServedFunction function in _functions)
         {
             if (function.Device is ITranslatingFunction iommu)
             {
                 iommu.UseMemory(function.Memory);
-                iommus.Add(iommu);
-                places.Add(function.Id);
+                iommus.Add((iommu, function));
                 if (_options.Accesses is { } log)
                 {
                     iommu.UseLog(log, function.Id);
@@ -85,7 +83,9 @@ public sealed class ServedMachine : IDisposable
                 throw new InvalidOperationException($"{function.Id} is behind IOMMU {function.Iommu}: the machine has {iommus.Count}, from 0.");
             }
 
-            function.Device.Connect(new(function.Id, isTranslated ? PortBehind(iommus[function.Iommu], places[function.Iommu]) : new UntranslatedPort(function.Memory)));
+            function.Device.Connect(isTranslated
+                ? ConnectionBehind(iommus[function.Iommu].Function, iommus[function.Iommu].Served, function.Id)
+                : new(function.Id, new UntranslatedPort(function.Memory)) { Mappings = function.Memory.List });
         }
 
         _isStarted = true;
@@ -100,8 +100,17 @@ public sealed class ServedMachine : IDisposable
         }
     }
 
-    private IDmaPort PortBehind(ITranslatingFunction iommu, DeviceId place) =>
-        _options.Accesses is { } log ? new LoggedPort(iommu.Port, place, log) : iommu.Port;
+    private DeviceConnection ConnectionBehind(ITranslatingFunction iommu, ServedFunction served, DeviceId id)
+    {
+        IDmaPort port = _options.Accesses is { } log ? new LoggedPort(iommu.Port, served.Id, log) : iommu.Port;
+        return new(id, port) { Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
+
+        List<DmaMapping> List()
+        {
+            List<DmaMapping> mappings = [];
+            return iommu.TryListReach(id, mappings) ? mappings : served.Memory.List();
+        }
+    }
 
     /// <summary>Ends all connections, takes the sockets away and disposes of the functions.</summary>
     public void Dispose()
