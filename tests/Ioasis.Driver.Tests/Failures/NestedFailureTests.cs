@@ -60,7 +60,6 @@ public sealed class NestedFailureTests
         (IommuKind.Vtd, 0, 0),
         (IommuKind.Vtd, 5, 8),
         (IommuKind.VtdFirstStage, 5, 8),
-        (IommuKind.VtdCachingMode, 0, 8),
         (IommuKind.VtdCachingMode, 5, 8),
     ];
 
@@ -80,7 +79,9 @@ public sealed class NestedFailureTests
         int steps = 0;
         foreach (Place from in Enum.GetValues<Place>())
         {
-            foreach (Place to in Enum.GetValues<Place>().Where(to => to != from))
+            // The guest's second table is there to be changed with the first.
+            foreach (Place to in Enum.GetValues<Place>().Where(to => to != from
+                && ((from != Place.OtherNested && to != Place.OtherNested) || from == Place.Nested || to == Place.Nested)))
             {
                 steps += EveryFailure.Run(
                     failure,
@@ -104,7 +105,7 @@ public sealed class NestedFailureTests
             }
         }
 
-        steps.ShouldBeGreaterThanOrEqualTo(16);
+        steps.ShouldBeGreaterThanOrEqualTo(10);
         TestContext.Current.TestOutputHelper?.WriteLine($"{steps} steps");
     }
 
