@@ -85,15 +85,9 @@ internal sealed class CallTable : IDisposable
             }
         }
 
+        _handles.Drain();
         Caller caller = new(call, source, _processes, _handles);
         int first = (int)call.Argument0;
-        if (call.Number is CallNumber.Read or CallNumber.Write && caller.FindHandle(first) is null)
-        {
-            // By far the most reads and writes are of other files: what was closed meanwhile is nothing to them.
-            return FileCalls.TransferElsewhere(caller, call.Number == CallNumber.Write, first, call.Argument1, call.Argument2);
-        }
-
-        _handles.Drain();
         if (_sanitizer is { } sanitizer && call.Number is CallNumber.Read or CallNumber.Write or CallNumber.ReadAt or CallNumber.WriteAt && caller.FindHandle(first) is not null)
         {
             sanitizer.Called(call.Thread);

@@ -24,18 +24,14 @@ internal static class FileCalls
             : Answer.Of(Transfer(caller, process!.Kernel, opened, writes, address, length, (ulong)offset));
     }
 
-    /// <summary><c>read</c>, <c>write</c> of a descriptor that is not ours.</summary>
-    public static Answer TransferElsewhere(in Caller caller, bool writes, int descriptor, ulong address, ulong length) =>
-        writes && length == sizeof(ulong) && ProgramEvent.AnyListens
-            ? WriteCounter(caller, descriptor, address)
-            : Answer.Continue;
-
     /// <summary><c>read</c>, <c>write</c>.</summary>
     public static Answer TransferHere(in Caller caller, bool writes, int descriptor, ulong address, ulong length)
     {
         if (caller.FindHandle(descriptor) is not { } handle)
         {
-            return TransferElsewhere(caller, writes, descriptor, address, length);
+            return writes && length == sizeof(ulong) && ProgramEvent.AnyListens
+                ? WriteCounter(caller, descriptor, address)
+                : Answer.Continue;
         }
 
         if (!TryEnter(caller, handle, out ProgramProcess? process, out int opened, out Answer answer))
