@@ -166,7 +166,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     /// <inheritdoc/>
     public DmaStatus Read(in DmaRequest request, Span<byte> destination)
     {
-        DmaStatus status = Watch is { } watch ? watch.Read(port, request, destination) : port.Read(request, destination);
+        DmaStatus status = (Watch ?? port).Read(request, destination);
         interrupts.Run();
         PlatformInstruments.CountDma(status, destination.Length, isWrite: false);
         return status;
@@ -175,7 +175,7 @@ internal sealed class InterruptingPort(IDmaPort port, InterruptController interr
     /// <inheritdoc/>
     public DmaStatus Write(in DmaRequest request, ReadOnlySpan<byte> source)
     {
-        DmaStatus status = Watch is { } watch ? watch.Write(port, request, source) : port.Write(request, source);
+        DmaStatus status = (Watch ?? port).Write(request, source);
         interrupts.Run();
         PlatformInstruments.CountDma(status, source.Length, isWrite: true);
         return status;

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using Ioasis.Testing;
 
 namespace Ioasis.Lab.Recordings.Tests;
 
@@ -49,7 +50,7 @@ public sealed class OldKernelRecorderTests : RecorderSuite
             { "--kernel 6.1 --disk ahci,usb --workload light --seed 21", 2_000 },
             { "--kernel 6.1 --disk nvme,virtio-scsi --iommu amd --late --workload light --seed 25", 2_000 },
         };
-        if (string.Equals(Environment.GetEnvironmentVariable("IOASIS_TEST_ALL"), "1", StringComparison.Ordinal))
+        if (ExplorerOptions.All)
         {
             machines.Add("--kernel 6.1 --arch arm64 --disk ahci,usb --workload mixed --seed 26", 5_000);
         }
@@ -75,7 +76,7 @@ public sealed class RecorderTests : RecorderSuite
             { "--kernel 6.12 --disk ahci,usb --iommu amd --workload light --seed 22", 2_000 },
             { "--arch arm64 --disk nvme --workload light --seed 24", 2_000 },
         };
-        if (string.Equals(Environment.GetEnvironmentVariable("IOASIS_TEST_ALL"), "1", StringComparison.Ordinal))
+        if (ExplorerOptions.All)
         {
             machines.Add("--kernel 7.2 --disk ahci,usb --bridge --strict --workload light --seed 23", 2_000);
             machines.Add("--kernel 6.12 --disk nvme,ahci,usb,virtio-scsi --bridge --workload mixed --seed 27", 10_000);

@@ -198,8 +198,7 @@ internal sealed class DmaJournal
             {
                 foreach (TrackedMapping mapping in space.Live)
                 {
-                    if (length > 0 && !mapping.IsFile && mapping.Process == process
-                        && mapping.Memory <= address + (length - 1) && address <= mapping.Memory + (mapping.Length - 1))
+                    if (length > 0 && mapping.SharesMemory(process, address, length))
                     {
                         (mapping.Freed ??= []).Add(new(address, length, from ??= moment()));
                         _hasFreed = true;
@@ -304,22 +303,15 @@ internal sealed class DmaJournal
         }
     }
 
-    /// <summary>A call begins that may change what is mapped.</summary>
-    public void BeginCall()
+    /// <summary>What is mapped may change until what this returns is disposed of.</summary>
+    public IDisposable Change()
     {
         lock (_lock)
         {
             _uses.BeginCall();
         }
-    }
 
-    /// <summary>Such a call is over.</summary>
-    public void EndCall()
-    {
-        lock (_lock)
-        {
-            _uses.EndCall();
-        }
+        return new ChangeEnd(this);
     }
 
     /// <summary>A thread had an IOMMU forget.</summary>
@@ -431,4 +423,15 @@ internal sealed class DmaJournal
     }
 
     private static Access AccessOf(bool reads, bool writes) => (reads ? Access.Read : Access.None) | (writes ? Access.Write : Access.None);
+
+    private sealed class ChangeEnd(DmaJournal journal) : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (journal._lock)
+            {
+                journal._uses.EndCall();
+            }
+        }
+    }
 }

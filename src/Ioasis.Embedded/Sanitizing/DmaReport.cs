@@ -72,6 +72,9 @@ public sealed record TrackedMapping(ulong Iova, ulong Length, ulong Memory, Acce
 
     internal bool Covers(ulong iova) => iova - Iova < Length;
 
+    internal bool SharesMemory(int process, ulong memory, ulong length) =>
+        !IsFile && Process == process && Memory <= memory + (length - 1) && memory <= Memory + (Length - 1);
+
     internal bool Overlaps(ulong iova, ulong length) => Iova <= iova + (length - 1) && iova <= Iova + (Length - 1);
 }
 

@@ -141,7 +141,7 @@ public sealed class DmaSanitizer : IDisposable
     internal void Called() => _journal.Call(Environment.CurrentManagedThreadId);
 
     /// <summary>What is mapped may change until what this returns is disposed of.</summary>
-    internal ChangeScope Change() => new(_journal);
+    internal IDisposable Change() => _journal.Change();
 
     /// <summary>A call had an IOMMU forget (<see cref="DmaJournal.Forgets"/>).</summary>
     internal void Forgot(uint request, ReadOnlySpan<byte> argument) => _journal.Invalidated(
@@ -179,20 +179,6 @@ public sealed class DmaSanitizer : IDisposable
         }
 
         return frames;
-    }
-
-    /// <summary>A time in which what is mapped may change.</summary>
-    internal readonly ref struct ChangeScope
-    {
-        private readonly DmaJournal _journal;
-
-        public ChangeScope(DmaJournal journal)
-        {
-            _journal = journal;
-            journal.BeginCall();
-        }
-
-        public void Dispose() => _journal.EndCall();
     }
 
     private sealed class WaitingFaults : IIommuFaultSink

@@ -15,55 +15,35 @@ namespace Ioasis.Embedded.Sanitizing;
 /// <param name="iommu">The IOMMU that the devices are behind.</param>
 /// <param name="journal">What takes the mistakes.</param>
 /// <param name="isInProcess">Whether the program's memory is this process's.</param>
-internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, DmaJournal journal, bool isInProcess) : ITranslationUse
+internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, DmaJournal journal, bool isInProcess)
+    : PagewisePort(iommu.Port), ITranslationUse
 {
-    private const ulong PageSize = 4096;
-
     private readonly ConcurrentDictionary<DeviceId, IommuDevice> _devices = new();
     private readonly Lazy<UncachedModel> _tables = new(iommu.CreateUncached);
 
-    /// <summary>Reads as a device, as the port does.</summary>
-    public DmaStatus Read(IDmaPort port, in DmaRequest request, Span<byte> destination)
+    /// <inheritdoc/>
+    public override DmaStatus Read(in DmaRequest request, Span<byte> destination)
     {
-        if (FindNested(request) is not { } nested)
+        if (FindNested(request) is not null)
         {
-            DmaStatus all = port.Read(request, destination);
-            Look(request, destination.Length, all);
-            return all;
+            return base.Read(request, destination);
         }
 
-        DmaStatus status = DmaStatus.Success;
-        for (int done = 0, length; done < destination.Length && status == DmaStatus.Success; done += length)
-        {
-            DmaRequest piece = request with { Address = request.Address + (ulong)done, Flags = request.Flags & ~DmaFlags.Write };
-            length = PieceLength(piece, destination.Length - done);
-            status = Translate(port, piece, nested);
-            status = status == DmaStatus.Success ? port.Read(piece, destination.Slice(done, length)) : status;
-        }
-
+        DmaStatus status = Inner.Read(request, destination);
+        Judge(request, destination.Length, isWrite: false, status);
         return status;
     }
 
-    /// <summary>Writes as a device, as the port does.</summary>
-    public DmaStatus Write(IDmaPort port, in DmaRequest request, ReadOnlySpan<byte> source)
+    /// <inheritdoc/>
+    public override DmaStatus Write(in DmaRequest request, ReadOnlySpan<byte> source)
     {
-        DmaRequest write = request with { Flags = request.Flags | DmaFlags.Write };
-        if (FindNested(write) is not { } nested)
+        if (FindNested(request) is not null)
         {
-            DmaStatus all = port.Write(write, source);
-            Look(write, source.Length, all);
-            return all;
+            return base.Write(request, source);
         }
 
-        DmaStatus status = DmaStatus.Success;
-        for (int done = 0, length; done < source.Length && status == DmaStatus.Success; done += length)
-        {
-            DmaRequest piece = write with { Address = request.Address + (ulong)done };
-            length = PieceLength(piece, source.Length - done);
-            status = Translate(port, piece, nested);
-            status = status == DmaStatus.Success ? port.Write(piece, source.Slice(done, length)) : status;
-        }
-
+        DmaStatus status = Inner.Write(request, source);
+        Judge(request, source.Length, isWrite: true, status);
         return status;
     }
 
@@ -84,8 +64,6 @@ internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, D
             Compare(request, question, reached, nested, begun);
         }
     }
-
-    private static int PieceLength(in DmaRequest request, int left) => (int)Math.Min((ulong)left, PageSize - (request.Address.Value & (PageSize - 1)));
 
     // The page tables that the program itself writes, if the device is behind such.
     private NestedDomain? FindNested(in DmaRequest request)
@@ -116,14 +94,15 @@ internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, D
         return device;
     }
 
-    // A page that is refused goes no further, so that its fault is recorded once.
-    private DmaStatus Translate(IDmaPort port, in DmaRequest request, NestedDomain nested)
+    /// <inheritdoc/>
+    protected override DmaStatus Look(in DmaRequest page)
     {
         long? begun = journal.BeginUse();
-        port.Translate(request, out DmaTranslation translation);
-        if (begun is { } moment && translation.Status == DmaStatus.Success && (translation.Flags & DmaTranslationFlags.Interrupt) == 0)
+        Inner.Translate(page, out DmaTranslation translation);
+        if (begun is { } moment && translation.Status == DmaStatus.Success && (translation.Flags & DmaTranslationFlags.Interrupt) == 0
+            && FindNested(page) is { } nested)
         {
-            Compare(request, request, translation.Address, nested, moment);
+            Compare(page, page, translation.Address, nested, moment);
         }
 
         return translation.Status;
@@ -159,11 +138,11 @@ internal sealed class DmaWatch(EmbeddedPlatform platform, EmbeddedIommu iommu, D
         return null;
     }
 
-    private void Look(in DmaRequest request, int length, DmaStatus status)
+    private void Judge(in DmaRequest request, int length, bool isWrite, DmaStatus status)
     {
         if (request.Kind == DmaKind.Untranslated && length > 0)
         {
-            Access access = (request.Flags & DmaFlags.Write) != 0 ? Access.Write : Access.Read;
+            Access access = isWrite ? Access.Write : Access.Read;
             if (status == DmaStatus.Success)
             {
                 journal.JudgeUsed(request.Device, access, request.Address.Value, (ulong)length);

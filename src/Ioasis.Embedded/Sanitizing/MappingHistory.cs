@@ -51,8 +51,7 @@ internal sealed class MappingHistory
         _live.FindLast(mapping => IsMemory(mapping, process, address)) ?? _ended.FindLast(mapping => IsMemory(mapping, process, address));
 
     /// <summary>A living mapping that shares memory with a range.</summary>
-    public TrackedMapping? Sharing(int process, ulong memory, ulong length) => _live.Find(mapping =>
-        !mapping.IsFile && mapping.Process == process && mapping.Memory <= memory + (length - 1) && memory <= mapping.Memory + (mapping.Length - 1));
+    public TrackedMapping? Sharing(int process, ulong memory, ulong length) => _live.Find(mapping => mapping.SharesMemory(process, memory, length));
 
     private static bool IsMemory(TrackedMapping mapping, int process, ulong address) =>
         !mapping.IsFile && mapping.Process == process && address - mapping.Memory < mapping.Length;

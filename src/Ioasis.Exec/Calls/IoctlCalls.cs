@@ -84,19 +84,12 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
                 }
 
                 byte[] sent = bytes.ToArray();
-                using (sanitizer?.Change())
-                {
-                    result = process.Kernel.Ioctl(opened, request, bytes);
-                }
-
+                result = CarryOut(process.Kernel, opened, request, bytes);
                 RestoreUnchanged(bytes, sent, before);
             }
             else
             {
-                using (sanitizer?.Change())
-                {
-                    result = process.Kernel.Ioctl(opened, request, bytes);
-                }
+                result = CarryOut(process.Kernel, opened, request, bytes);
             }
 
             if (forgets)
@@ -121,6 +114,14 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
         finally
         {
             temporary.Dispose();
+        }
+    }
+
+    private int CarryOut(KernelProcess kernel, int opened, uint request, Span<byte> argument)
+    {
+        using (sanitizer?.Change())
+        {
+            return kernel.Ioctl(opened, request, argument);
         }
     }
 

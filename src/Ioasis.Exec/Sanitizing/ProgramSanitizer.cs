@@ -101,11 +101,7 @@ internal sealed class ProgramSanitizer
     public void Called(int thread) => _journal.Call(thread);
 
     /// <summary>What is mapped may change until what this returns is disposed of.</summary>
-    public IDisposable Change()
-    {
-        _journal.BeginCall();
-        return new ChangeEnd(_journal);
-    }
+    public IDisposable Change() => _journal.Change();
 
     /// <summary>A call had an IOMMU forget (<see cref="DmaJournal.Forgets"/>).</summary>
     /// <param name="thread">Who called.</param>
@@ -171,10 +167,5 @@ internal sealed class ProgramSanitizer
         }
 
         return new(_journal.Now, thread, CallStack.Take(thread, _modules));
-    }
-
-    private sealed class ChangeEnd(DmaJournal journal) : IDisposable
-    {
-        public void Dispose() => journal.EndCall();
     }
 }
