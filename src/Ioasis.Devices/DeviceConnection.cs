@@ -18,6 +18,12 @@ public sealed record DeviceConnection(DeviceId Id, IDmaPort Port)
     public EndpointAts? Ats { get; init; }
 
     /// <summary>
+    /// Whether the driver itself turns ATS, page requests and PASIDs on in the configuration space, as it does where nothing is between it and the function; if not, the
+    /// kernel has done so, and their controls only show.
+    /// </summary>
+    public bool DriverEnablesAts { get; init; }
+
+    /// <summary>
     /// The physical address of host address 0, if other devices of the machine reach this process's memory by physical address;
     /// null if not.
     /// </summary>

@@ -16,7 +16,7 @@ internal sealed class EmbeddedMachine : IDisposable
     private const CaseNeeds Offers = CaseNeeds.Container | CaseNeeds.SecondGroup | CaseNeeds.Iommufd | CaseNeeds.DeviceNode
         | CaseNeeds.Edu | CaseNeeds.Compatibility;
 
-    private readonly EduDevice _firstEdu = new();
+    private readonly PciDevice _first;
     private readonly EduDevice _secondEdu = new();
 
     /// <summary>Makes it with an IOMMU of a kind.</summary>
@@ -28,10 +28,12 @@ internal sealed class EmbeddedMachine : IDisposable
     /// <summary>Makes it with an IOMMU.</summary>
     /// <param name="slot">The IOMMU.</param>
     /// <param name="beyond">Addresses that the recorded machine's IOMMU does not reach, and this one does.</param>
-    public EmbeddedMachine(IommuSlot slot, AddressRange? beyond = null)
+    /// <param name="device">The device of the conversations; null for an edu device.</param>
+    public EmbeddedMachine(IommuSlot slot, AddressRange? beyond = null, PciDevice? device = null)
     {
+        _first = device ?? new EduDevice();
         Platform = new(new() { Iommus = [slot] });
-        EmbeddedEndpoint first = Add(_firstEdu, 1, beyond);
+        EmbeddedEndpoint first = Add(_first, 1, beyond);
         EmbeddedEndpoint second = Add(_secondEdu, 2, beyond);
         Target = new(Platform.Kernel)
         {
@@ -41,7 +43,7 @@ internal sealed class EmbeddedMachine : IDisposable
             SecondDeviceName = second.Device.Name,
             SecondDevicePath = second.DevicePath,
             SecondGroupPath = $"/dev/vfio/{second.Device.Group.Id}",
-            Offers = Offers,
+            Offers = _first is EduDevice ? Offers : Offers & ~CaseNeeds.Edu,
         };
     }
 
@@ -55,7 +57,7 @@ internal sealed class EmbeddedMachine : IDisposable
     public void Dispose()
     {
         Platform.Dispose();
-        _firstEdu.Dispose();
+        _first.Dispose();
         _secondEdu.Dispose();
     }
 
@@ -70,8 +72,8 @@ internal sealed class EmbeddedMachine : IDisposable
         },
     };
 
-    private EmbeddedEndpoint Add(EduDevice edu, byte slot, AddressRange? beyond) => Platform.AddDevice(
-        edu,
+    private EmbeddedEndpoint Add(PciDevice device, byte slot, AddressRange? beyond) => Platform.AddDevice(
+        device,
         DeviceId.FromPci(0, 0, slot, 0),
         new() { ReservedRegions = beyond is { } range ? [new(range, ReservedRegionKind.Reserved)] : [] });
 }

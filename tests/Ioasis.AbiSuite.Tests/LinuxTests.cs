@@ -18,15 +18,18 @@ public sealed class LinuxTests
         "device-feature / probe-set-b: expected ENOTTY, found EINVAL",
     };
 
-    // QEMU's options for the IOMMU of each guest whose answers about VT-d are recorded, and whether its registers are changed to those that
-    // are recorded: QEMU's unit does not nest.
-    private static readonly Dictionary<string, (string Iommu, bool IsScalable, bool ChangesRegisters)> s_vtdGuests = new(StringComparer.Ordinal)
-    {
-        ["vtd-legacy"] = ("aw-bits=48", false, false),
-        ["vtd-second-stage"] = ("scalable-mode=on,aw-bits=48", true, false),
-        ["vtd-first-stage"] = ("scalable-mode=on,fsts=on,aw-bits=48", true, false),
-        ["vtd-nesting"] = ("scalable-mode=on,aw-bits=48", true, true),
-    };
+    // QEMU's options for the IOMMU of each guest whose answers about VT-d are recorded, whether its registers are changed to those that
+    // are recorded (QEMU's unit does not nest), and the function of ours that is there in place of QEMU's edu devices.
+    private static readonly Dictionary<string, (string Iommu, bool IsScalable, bool ChangesRegisters, string Function)> s_vtdGuests =
+        new(StringComparer.Ordinal)
+        {
+            ["vtd-legacy"] = ("aw-bits=48", false, false, ""),
+            ["vtd-second-stage"] = ("scalable-mode=on,aw-bits=48", true, false, ""),
+            ["vtd-first-stage"] = ("scalable-mode=on,fsts=on,aw-bits=48", true, false, ""),
+            ["vtd-nesting"] = ("scalable-mode=on,aw-bits=48", true, true, ""),
+            ["vtd-pasids"] = (
+                "scalable-mode=on,fsts=on,pasid-bits=20,svm=on,device-iotlb=on,aw-bits=48", true, false, "nvme,pasid-bits=20,ats=on,pri=on"),
+        };
 
     /// <summary>The kernels to boot. The second is built from its sources, which takes minutes: with IOASIS_TEST_ALL=1, as for VT-d's guests.</summary>
     public static TheoryData<string> Kernels { get; } =
@@ -40,9 +43,9 @@ public sealed class LinuxTests
     [Trait("Requirement", "S1.15")]
     public void Linux_answers_as_recorded_and_edu_does_its_DMA(string kernel)
     {
-        if (s_vtdGuests.TryGetValue(kernel, out (string Iommu, bool IsScalable, bool ChangesRegisters) guest))
+        if (s_vtdGuests.TryGetValue(kernel, out (string Iommu, bool IsScalable, bool ChangesRegisters, string Function) guest))
         {
-            CompareVtd(kernel, guest.Iommu, guest.IsScalable, guest.ChangesRegisters);
+            CompareVtd(kernel, guest.Iommu, guest.IsScalable, guest.ChangesRegisters, guest.Function);
             return;
         }
 
@@ -74,7 +77,7 @@ public sealed class LinuxTests
         run.Left.ShouldBeEmpty();
     }
 
-    private static void CompareVtd(string guest, string iommu, bool isScalable, bool changesRegisters)
+    private static void CompareVtd(string guest, string iommu, bool isScalable, bool changesRegisters, string function)
     {
         string registers = Recording.Registers(guest);
         string[] lines = Guest.RunVtd(Guest.BuildKernel(), guest, new()
@@ -83,6 +86,8 @@ public sealed class LinuxTests
             ["IOASIS_GUEST_APPEND"] = isScalable ? "intel_iommu=on,sm_on" : "",
             ["IOASIS_GUEST_CAP"] = changesRegisters ? "0x" + registers.Split(' ')[1] : "",
             ["IOASIS_GUEST_ECAP"] = changesRegisters ? "0x" + registers.Split(' ')[2] : "",
+            ["IOASIS_GUEST_FUNCTION"] = function,
+            ["IOASIS"] = $"dotnet exec {ExternalProgram.IoasisCommand}",
         });
         lines.ShouldContain(registers);
         IReadOnlyDictionary<string, CaseRecord> records = CaseRecord.Parse(lines);

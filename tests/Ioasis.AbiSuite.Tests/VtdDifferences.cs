@@ -6,6 +6,9 @@ namespace Ioasis.AbiSuite.Tests;
 /// </summary>
 internal static class VtdDifferences
 {
+    private const string Legacy = "vtd-legacy";
+    private const string SecondStage = "vtd-second-stage";
+    private const string FirstStage = "vtd-first-stage";
     private const string Nesting = "vtd-nesting";
     private const string NotSupported = "EOPNOTSUPP";
     private const string Invalid = "EINVAL";
@@ -15,15 +18,19 @@ internal static class VtdDifferences
     private const string NoVirtualIommus = "the objects are looked up before it is asked whether the IOMMU has virtual IOMMUs: an error either way";
     private const string NoErratum = "our unit does not have the erratum that keeps Linux from read-only mappings under guests' tables";
 
+    private static readonly string[] s_withoutPasids = [Legacy, SecondStage, FirstStage, Nesting];
+
     /// <summary>Guests (an asterisk for all), case, label, what the embedded kernel answers, and the reason.</summary>
     public static IReadOnlyList<(string Guest, string Case, string Label, string Found, string Reason)> All { get; } =
     [
-        .. ((string[])["1", "64", "fffff"]).Select(static pasid => ("*", "vtd-pasid", $"attach-{pasid}", NotSupported, NoPasids)),
-        .. ((string[])["attach-0", "attach-plain-0", "attach-space-0", "detach-0", "attach-100000", "detach-100000", "attach-ffffffff",
+        .. s_withoutPasids.SelectMany(static guest =>
+            ((string[])["1", "64", "fffff"]).Select(pasid => (guest, "vtd-pasid", $"attach-{pasid}", NotSupported, NoPasids))),
+        .. s_withoutPasids.Select(static guest => (guest, "vtd-pasid", "attach-100000", Invalid, PasidRange)),
+        .. ((string[])["attach-0", "attach-plain-0", "attach-space-0", "detach-0", "detach-100000", "attach-ffffffff",
             "attach-plain-ffffffff", "attach-space-ffffffff", "detach-ffffffff"])
             .Select(static label => ("*", "vtd-pasid", label, Invalid, PasidRange)),
         .. ((string[])["1", "2", "3", "7777"]).Select(static kind => ("*", "vtd-virtual-iommu", $"on-plain-{kind}", Invalid, NoVirtualIommus)),
-        .. ((string[])["vtd-legacy", "vtd-second-stage", "vtd-first-stage"]).SelectMany(static guest =>
+        .. ((string[])[Legacy, SecondStage, FirstStage, "vtd-pasids"]).SelectMany(static guest =>
             ((string[])["1", "2", "3", "7777"]).Select(kind => (guest, "vtd-virtual-iommu", $"kind-{kind}", "ENOENT", NoVirtualIommus))),
         (Nesting, "vtd-parent-maps", "read-only", "0", NoErratum),
         (Nesting, "vtd-parent-maps", "read-only-attached", "0", NoErratum),

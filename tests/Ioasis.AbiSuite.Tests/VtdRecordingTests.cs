@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Devices.Nvme;
 using Ioasis.Embedded;
 using Ioasis.Intel.Architecture;
 using Ioasis.Intel.Driver;
@@ -8,7 +9,8 @@ namespace Ioasis.AbiSuite.Tests;
 
 /// <summary>
 /// What a monitor asks of VT-d, right and wrong, note by note against what Linux 7.2 answered in a guest whose IOMMU said the same of itself
-/// in <c>CAP_REG</c> and <c>ECAP_REG</c>: in legacy mode, and in scalable mode with second stages, with first stages, and with both and nesting.
+/// in <c>CAP_REG</c> and <c>ECAP_REG</c>: in legacy mode, and in scalable mode with second stages, with first stages, and with both and nesting; and of a device
+/// with PASIDs, ATS and page requests.
 /// </summary>
 public sealed class VtdRecordingTests
 {
@@ -16,7 +18,9 @@ public sealed class VtdRecordingTests
     private const int GuestWidthByte = 10;
     private const ulong GuestWidth = 57;
 
-    private static readonly string[] s_guests = ["vtd-legacy", "vtd-second-stage", "vtd-first-stage", "vtd-nesting"];
+    private const string WithPasids = "vtd-pasids";
+
+    private static readonly string[] s_guests = ["vtd-legacy", "vtd-second-stage", "vtd-first-stage", "vtd-nesting", WithPasids];
 
     /// <summary>Each case on each guest.</summary>
     public static IEnumerable<TheoryDataRow<string, string>> Cases { get; } =
@@ -30,7 +34,7 @@ public sealed class VtdRecordingTests
     public void The_embedded_kernel_answers_as_Linux_does(string guest, string name)
     {
         AbiCase @case = SuiteRunner.VtdCases.Single(candidate => string.Equals(candidate.Name, name, StringComparison.Ordinal));
-        using EmbeddedMachine machine = new(SlotOf(guest));
+        using EmbeddedMachine machine = new(SlotOf(guest), device: guest == WithPasids ? NewDevice() : null);
         CaseRecord found = SuiteRunner.Run(@case, machine.Target);
         machine.Platform.Audit.ShouldBe(default);
         found.Notes.ShouldNotBeEmpty();
@@ -59,6 +63,9 @@ public sealed class VtdRecordingTests
 
         return string.Equals(difference.Expected[..hex] + Convert.ToHexStringLower(data), difference.Found, StringComparison.Ordinal);
     }
+
+    // What lab/linux-guest/run gave the guest: nvme,pasid-bits=20,ats=on,pri=on.
+    private static NvmeController NewDevice() => new(new() { PasidBits = 20, Ats = true, PageRequests = true });
 
     // The unit as the guest's registers describe it.
     private static VtdIommuSlot SlotOf(string guest)

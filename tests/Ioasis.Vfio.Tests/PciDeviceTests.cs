@@ -159,6 +159,12 @@ public sealed class PciDeviceTests
 
         extended.Keys.Order().ShouldBe([0x0f, 0x13, 0x1b]);
         ((config.Read<ushort>((ulong)extended[0x1b] + 4) >> 8) & 31).ShouldBe(8);
+        config.Write((ulong)extended[0x0f] + 6, (ushort)0);
+        config.Write((ulong)extended[0x13] + 4, 0u);
+        config.Write((ulong)extended[0x1b] + 6, (ushort)0);
+        config.Read<ushort>((ulong)extended[0x0f] + 6).ShouldBe((ushort)0x8000);
+        config.Read<uint>((ulong)extended[0x13] + 4).ShouldBe(0x8000_0001u);
+        config.Read<ushort>((ulong)extended[0x1b] + 6).ShouldBe((ushort)1);
 
         ulong msi = (ulong)found[5];
         config.Write(msi + 2, ushort.MaxValue);

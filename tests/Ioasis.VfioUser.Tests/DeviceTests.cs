@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Ioasis.Devices;
+using Ioasis.Devices.Nvme;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -42,6 +43,42 @@ public sealed class DeviceTests : ClientOfProbe
             Client.Write(2, 0x200, 8, 0x1122_3344_5566_7788);
             Marshal.ReadInt64(address + 0x200).ShouldBe(0x1122_3344_5566_7788);
         });
+    }
+
+    // PCI Express Base 5.0, sections 7.8.8 and 10.5: a driver that finds page requests stopped, and that responses carry PASIDs, turns them on.
+    [Fact]
+    public void The_client_turns_ATS_page_requests_and_PASIDs_on_itself()
+    {
+        using Served served = new(new NvmeController(new() { Ats = true, PageRequests = true, PasidBits = 20 }));
+        using TestClient client = served.Connect();
+        ulong ats = Capability(0x0f), requests = Capability(0x13), pasid = Capability(0x1b);
+        (Control(ats + 6), Control(requests + 4), Control(requests + 6), Control(pasid + 6)).ShouldBe((0ul, 0ul, 0x8100ul, 0ul));
+
+        client.Write(TestClient.Config, ats + 6, 2, 0x8001);
+        client.Write(TestClient.Config, requests + 4, 2, 0xffff);
+        client.Write(TestClient.Config, pasid + 6, 2, 1);
+        client.Write(TestClient.Config, pasid + 4, 2, 0);
+        (Control(ats + 6), Control(requests + 4), Control(requests + 6), Control(pasid + 6)).ShouldBe((0x8001ul, 1ul, 0x8000ul, 1ul));
+        Control(pasid + 4).ShouldBe(0x1406ul);
+
+        // The next client finds nothing of it.
+        client.Dispose();
+        using TestClient next = served.Connect();
+        next.Read(TestClient.Config, requests + 4, 4).ShouldBe(0x8100_0000ul);
+
+        ulong Control(ulong offset) => client.Read(TestClient.Config, offset, 2);
+
+        ulong Capability(ushort id)
+        {
+            ulong at = 0x100;
+            while ((client.Read(TestClient.Config, at, 4) & 0xffff) != id)
+            {
+                at = client.Read(TestClient.Config, at, 4) >> 20;
+                at.ShouldNotBe(0ul);
+            }
+
+            return at;
+        }
     }
 
     [Fact]

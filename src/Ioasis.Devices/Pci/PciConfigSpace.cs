@@ -6,8 +6,8 @@ namespace Ioasis.Devices;
 
 /// <summary>
 /// A configuration space as vfio-pci presents it to a client: base addresses can be sized and moved without effect, the
-/// enables of message-signalled interrupts and of address translation belong to the kernel and only show. Layout: PCI Local
-/// Bus 3.0, chapter 6; PCI Express Base 5.0, sections 7.5 to 7.8 and 10.5. Thread-safe.
+/// enables of message-signalled interrupts belong to the kernel and only show, and so do those of address translation unless the driver has them. Layout: PCI
+/// Local Bus 3.0, chapter 6; PCI Express Base 5.0, sections 7.5 to 7.8 and 10.5. Thread-safe.
 /// </summary>
 internal sealed class PciConfigSpace
 {
@@ -24,6 +24,15 @@ internal sealed class PciConfigSpace
     private const ushort StatusCapabilities = 16;
     private const int WindowData = 16;
 
+    // In the controls of ATS, page requests and PASIDs, and in the status of page requests.
+    private const ushort AtsEnable = 0x8000;
+    private const ushort AtsUnit = 0x1f;
+    private const ushort PageRequestEnable = 1;
+    private const ushort PageRequestStopped = 0x100;
+    private const ushort PageRequestResponsePasid = 0x8000;
+    private const ushort PasidEnable = 1;
+    private const ushort PasidControls = 7;
+
     private readonly IoLock _lock = new();
     private readonly PciDeviceDescription _description;
     private readonly byte[] _initial;
@@ -33,6 +42,9 @@ internal sealed class PciConfigSpace
     private int _msiX;
     private int _express;
     private int _window;
+    private int _ats;
+    private int _pageRequests;
+    private int _pasid;
     private int _next;
     private int _lastCapability;
     private int _lastExtended;
@@ -76,6 +88,28 @@ internal sealed class PciConfigSpace
         }
     }
 
+    /// <summary>Says whose the controls of ATS, page requests and PASIDs are: the driver's, and off, or the kernel's, who has turned them on.</summary>
+    /// <param name="areDriver">Whether a client can write them.</param>
+    public void SetControls(bool areDriver)
+    {
+        using (_lock.Acquire())
+        {
+            Set(_ats, 6, AtsEnable, AtsEnable | AtsUnit);
+            Set(_pageRequests, 4, PageRequestEnable, PageRequestEnable);
+            Set(_pasid, 6, PasidEnable, PasidControls);
+        }
+
+        void Set(int capability, int control, ushort enable, ushort writable)
+        {
+            if (capability != 0)
+            {
+                Put16(capability + control, areDriver ? (ushort)0 : enable);
+                BinaryPrimitives.WriteUInt16LittleEndian(_bytes.AsSpan(capability + control), areDriver ? (ushort)0 : enable);
+                Writable16(capability + control, areDriver ? writable : (ushort)0);
+            }
+        }
+    }
+
     /// <summary>Reads within the space.</summary>
     /// <param name="offset">Offset.</param>
     /// <param name="destination">Ends within the space.</param>
@@ -96,6 +130,11 @@ internal sealed class PciConfigSpace
             if (_msiX != 0)
             {
                 SetBits(_msiX + 2, 0x8000, msiX);
+            }
+
+            if (_pageRequests != 0)
+            {
+                SetBits(_pageRequests + 6, PageRequestStopped, (_bytes[_pageRequests + 4] & PageRequestEnable) == 0);
             }
 
             _bytes.AsSpan(offset, destination.Length).CopyTo(destination);
@@ -252,24 +291,26 @@ internal sealed class PciConfigSpace
         if (_description.HasAts)
         {
             // Invalidate queue of 32, page-aligned requests; enabled by the kernel with the smallest unit.
-            int at = AddExtended(0x0f, 8);
-            Put16(at + 4, 0x20);
-            Put16(at + 6, 0x8000);
+            _ats = AddExtended(0x0f, 8);
+            Put16(_ats + 4, 0x20);
+            Put16(_ats + 6, AtsEnable);
         }
 
         if (_description.HasPageRequests)
         {
-            int at = AddExtended(0x13, 16);
-            Put16(at + 4, 1);
-            Put32(at + 8, 256);
-            Put32(at + 12, 256);
+            // A response carries the PASID of its request.
+            _pageRequests = AddExtended(0x13, 16);
+            Put16(_pageRequests + 4, PageRequestEnable);
+            Put16(_pageRequests + 6, _description.PasidBits > 0 ? PageRequestResponsePasid : (ushort)0);
+            Put32(_pageRequests + 8, 256);
+            Put32(_pageRequests + 12, 256);
         }
 
         if (_description.PasidBits > 0)
         {
-            int at = AddExtended(0x1b, 8);
-            Put16(at + 4, (ushort)(6 | (_description.PasidBits << 8)));
-            Put16(at + 6, 1);
+            _pasid = AddExtended(0x1b, 8);
+            Put16(_pasid + 4, (ushort)(6 | (_description.PasidBits << 8)));
+            Put16(_pasid + 6, PasidEnable);
         }
     }
 

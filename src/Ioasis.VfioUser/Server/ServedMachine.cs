@@ -85,7 +85,7 @@ public sealed class ServedMachine : IDisposable
 
             function.Device.Connect(isTranslated
                 ? ConnectionBehind(iommus[function.Iommu].Function, iommus[function.Iommu].Served, function.Id)
-                : new(function.Id, new UntranslatedPort(function.Memory)) { Mappings = function.Memory.List });
+                : new(function.Id, new UntranslatedPort(function.Memory)) { DriverEnablesAts = true, Mappings = function.Memory.List });
         }
 
         _isStarted = true;
@@ -103,7 +103,7 @@ public sealed class ServedMachine : IDisposable
     private DeviceConnection ConnectionBehind(ITranslatingFunction iommu, ServedFunction served, DeviceId id)
     {
         IDmaPort port = _options.Accesses is { } log ? new LoggedPort(iommu.Port, served.Id, log) : iommu.Port;
-        return new(id, port) { Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
+        return new(id, port) { DriverEnablesAts = true, Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
 
         List<DmaMapping> List()
         {
