@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using BenchmarkDotNet.Attributes;
 using Ioasis.Devices;
 using Ioasis.Primitives;
@@ -6,14 +7,26 @@ using Ioasis.VfioUser;
 
 namespace Ioasis.Benchmarks;
 
-/// <summary>A register of a function behind a socket: a message there and one back, between two threads of this process.</summary>
+/// <summary>
+/// A register of a function behind a socket: a message there and one back, between two threads of this process. Beside it, messages of the same
+/// length that nobody looks at.
+/// </summary>
 [MemoryDiagnoser]
 public class VfioUserBenchmarks
 {
+    // REGION_READ: the header, then offset, region and count; the reply has the register behind them.
+    private const int Header = 16;
+    private const int Access = 16;
+
     private readonly byte[] _word = new byte[4];
     private readonly string _folder = Directory.CreateTempSubdirectory("ioasis").FullName;
     private ServedMachine _machine = null!;
     private RemoteDevice _device = null!;
+    private readonly byte[] _request = new byte[Header + Access];
+    private readonly byte[] _reply = new byte[Header + Access + 4];
+    private Socket _near = null!;
+    private Socket _far = null!;
+    private Thread _echo = null!;
 
     [GlobalSetup]
     public void Setup()
@@ -25,6 +38,15 @@ public class VfioUserBenchmarks
         _device = RemoteDevice.Connect(path);
         _device.Backend.Open();
         _device.Backend.Write((int)VfioPciRegion.Config, 4, [6, 0], out _);
+        string echo = Path.Combine(_folder, "echo.sock");
+        using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(echo));
+        listener.Listen(1);
+        _near = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        _near.Connect(new UnixDomainSocketEndPoint(echo));
+        _far = listener.Accept();
+        _echo = new(Echo);
+        _echo.Start();
     }
 
     [GlobalCleanup]
@@ -32,7 +54,17 @@ public class VfioUserBenchmarks
     {
         _device.Dispose();
         _machine.Dispose();
+        _near.Dispose();
+        _echo.Join();
+        _far.Dispose();
         Directory.Delete(_folder, recursive: true);
+    }
+
+    [Benchmark(Baseline = true)]
+    public int Messages_alone()
+    {
+        _near.Send(_request);
+        return Receive(_near, _reply);
     }
 
     [Benchmark]
@@ -40,4 +72,31 @@ public class VfioUserBenchmarks
 
     [Benchmark]
     public Errno Write_a_register() => _device.Backend.Write((int)VfioPciRegion.Bar0, 4, _word, out _);
+
+    private void Echo()
+    {
+        byte[] request = new byte[Header + Access];
+        byte[] reply = new byte[Header + Access + 4];
+        while (Receive(_far, request) != 0)
+        {
+            _far.Send(reply);
+        }
+    }
+
+    private static int Receive(Socket socket, byte[] message)
+    {
+        int received = 0;
+        while (received < message.Length)
+        {
+            int part = socket.Receive(message.AsSpan(received));
+            if (part == 0)
+            {
+                return 0;
+            }
+
+            received += part;
+        }
+
+        return received;
+    }
 }

@@ -121,7 +121,7 @@ public sealed class GuestTests
             foreach (string strict in (string[])["1", "0"])
             {
                 string domain = strict is "1" ? "DMA" : "DMA-FQ";
-                guests.Add("files,fio,remove", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
+                guests.Add("files,network,fio,remove", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("reboot", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("gone", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
                 guests.Add("qemu", $"--arch riscv64 --append iommu.strict={strict}", true, domain);
