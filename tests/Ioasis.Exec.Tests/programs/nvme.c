@@ -1,6 +1,12 @@
 /* What libvfn's examples `regs` and `eventfd` do, by the same calls (Debian has no libvfn): an NVMe controller's registers by a mapping of its base
-   address register, an admin queue by DMA, and the completion told by an eventfd on MSI-X.   Usage: nvme group|iommufd */
+   address register, an admin queue by DMA, and the completion told by an eventfd on MSI-X; and its `iopf`, which drives a device of its own: the page
+   of the data is mapped only when the controller asks for it.   Usage: nvme group|iommufd|pages */
 #include "abi.h"
+
+enum { HWPT_ALLOC = CALL(0x89) };
+struct hwpt_alloc { uint32_t size, flags, device, pt, id, reserved, data_type, data_length; uint64_t data; uint32_t fault, reserved2; };
+struct page_fault { uint32_t flags, device, pasid, group, access, reserved; uint64_t address; uint32_t length, cookie; };
+struct page_response { uint32_t cookie, code; };
 
 static volatile uint8_t *registers;
 static uint32_t get32(uint32_t at) { return *(volatile uint32_t *)(registers + at); }
@@ -15,7 +21,9 @@ static void await_ready(uint32_t ready) {
 
 int main(int argc, char **argv) {
   CHECK(argc == 2);
-  int by_group = strcmp(argv[1], "group") == 0, device, owner;
+  int by_group = strcmp(argv[1], "group") == 0, asks = strcmp(argv[1], "pages") == 0, device, owner;
+  struct fault_alloc faults = { sizeof faults };
+  uint32_t space_id = 0;
   char *memory = new_pages(3 * PAGE);
   uint64_t iova = 0x100000;
   if (by_group) {
@@ -34,9 +42,16 @@ int main(int argc, char **argv) {
     struct ioas_alloc space = { sizeof space };
     OK(ioctl(device, BIND_IOMMUFD, &bind));
     OK(ioctl(owner, IOAS_ALLOC, &space));
+    space_id = space.id;
     struct attach attach = { sizeof attach, 0, space.id };
+    if (asks) {
+      OK(ioctl(owner, FAULT_ALLOC, &faults));
+      struct hwpt_alloc table = { sizeof table, 4, bind.devid, space.id, .fault = faults.id };
+      OK(ioctl(owner, HWPT_ALLOC, &table));
+      attach.pt = table.id;
+    }
     OK(ioctl(device, ATTACH_PT, &attach));
-    struct ioas_map map = { sizeof map, 6, space.id, 0, (uintptr_t)memory, 3 * PAGE, 0 };
+    struct ioas_map map = { sizeof map, 6, space.id, 0, (uintptr_t)memory, (asks ? 2 : 3) * PAGE, 0 };
     OK(ioctl(owner, IOAS_MAP, &map));
     iova = map.iova;
   }
@@ -75,6 +90,16 @@ int main(int argc, char **argv) {
     command[10] = 1; /* the controller */
     __sync_synchronize();
     put32(0x1000, i + 1);
+    if (asks) {
+      struct pollfd asked = { faults.fd, POLLIN, 0 };
+      struct page_fault fault;
+      CHECK(poll(&asked, 1, 60000) == 1 && read(faults.fd, &fault, sizeof fault) == sizeof fault);
+      CHECK(fault.address == iova + 2 * PAGE && (fault.access & 2) != 0 && *(uint16_t *)(memory + PAGE + 16 * i + 14) == 0);
+      struct ioas_map map = { sizeof map, 7, space_id, 0, (uintptr_t)memory + 2 * PAGE, PAGE, iova + 2 * PAGE };
+      OK(ioctl(owner, IOAS_MAP, &map));
+      struct page_response response = { fault.cookie, 0 };
+      CHECK(write(faults.fd, &response, sizeof response) == sizeof response);
+    }
     struct pollfd wait = { interrupt, POLLIN, 0 };
     uint64_t count;
     CHECK(poll(&wait, 1, 60000) == 1 && read(interrupt, &count, 8) == 8 && count == 1);
@@ -82,9 +107,13 @@ int main(int argc, char **argv) {
     CHECK((entry[3] & 0xffff) == 0x100 + i && entry[3] >> 16 == 1); /* the phase, and success */
     CHECK(*(uint16_t *)(memory + 2 * PAGE) != 0 && memory[2 * PAGE + 4] != 0);
     put32(0x1000 + (4u << (capabilities >> 32 & 15)), i + 1);
+    if (asks) {
+      struct ioas_unmap unmap = { sizeof unmap, space_id, iova + 2 * PAGE, PAGE };
+      OK(ioctl(owner, IOAS_UNMAP, &unmap));
+    }
   }
   put32(0x14, get32(0x14) & ~1u);
   await_ready(0);
-  puts("20 completions by eventfd");
+  printf("20 completions by eventfd%s\n", asks ? ", each after a page was asked for" : "");
   return 0;
 }
