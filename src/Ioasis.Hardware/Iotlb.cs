@@ -28,6 +28,9 @@ internal sealed unsafe class Iotlb
     private const ulong TagMask = TagLimit - 1;
     private const uint TagSpread = 0x9e5;
 
+    // In the identity of a space: it has entries of 4 KiB, the first class.
+    private const ulong PagesBit = 1ul << 32;
+
     // A set is its keys, padded to whole vectors, and then its values: pinned, and aligned to cache lines.
     private readonly ulong[] _array;
     private readonly ulong* _table;
@@ -65,12 +68,17 @@ internal sealed unsafe class Iotlb
     /// <summary>How many entries there can be.</summary>
     public int Capacity { get; }
 
-    /// <summary>Finds the translation of a page of 4 KiB: what nearly all look-ups are after.</summary>
+    /// <summary>Finds the translation of a page of 4 KiB: what nearly all look-ups are after. Where a space has larger ones only, nothing is looked for.</summary>
     /// <returns>The value, or 0.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public ulong FindPage(TranslationSpace space, ulong address)
     {
         ulong identity = space.Identity;
+        if ((identity & PagesBit) == 0)
+        {
+            return 0;
+        }
+
         ulong page = address >> 12;
         nuint set = (nuint)(((uint)page ^ ((uint)identity * TagSpread)) & _setMask);
         int* version = _versions + set;
