@@ -79,14 +79,33 @@ internal sealed unsafe class Iotlb
             return 0;
         }
 
-        ulong page = address >> 12;
+        return FindFirst(space, identity, address >> 12, 1ul << TagBits);
+    }
+
+    /// <summary>Finds a translation of the smallest size above 4 KiB that a space has, which is the only one as a rule, after <see cref="FindPage"/> has found none.</summary>
+    /// <returns>The value, or 0: then <see cref="TryFindAddress"/> looks for others.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ulong FindLarge(TranslationSpace space, ulong address, out int sizeLog2)
+    {
+        ulong identity = space.Identity;
+
+        // 0, pages of 4 KiB, if there is none: 32 zeroes are counted.
+        int sizeClass = BitOperations.TrailingZeroCount((uint)(identity >> 32) & ~1u) & 7;
+        sizeLog2 = ShiftOf(sizeClass);
+        return FindFirst(space, identity, address >> sizeLog2, (ulong)(sizeClass + 1) << TagBits);
+    }
+
+    // In the first 16 ways of a set.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private ulong FindFirst(TranslationSpace space, ulong identity, ulong page, ulong sizeClass)
+    {
         nuint set = (nuint)(((uint)page ^ ((uint)identity * TagSpread)) & _setMask);
         int* version = _versions + set;
 
         // While a set changes its version is odd, and then the two cannot agree.
         int before = Volatile.Read(ref *version) & ~1;
         ulong* keys = _table + (set << _blockShift);
-        Vector256<ulong> wanted = Vector256.Create((page << PageShift) | (1ul << TagBits) | (uint)identity);
+        Vector256<ulong> wanted = Vector256.Create((page << PageShift) | sizeClass | (uint)identity);
         uint matches = Matches(keys, 0, wanted) | Matches(keys, 4, wanted);
         if (matches == 0)
         {

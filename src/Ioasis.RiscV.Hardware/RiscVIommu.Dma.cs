@@ -233,7 +233,15 @@ public sealed partial class RiscVIommu
         int permission = PermissionOf[(int)(flags & 63)];
         if (value == 0)
         {
-            return iotlb.TryFindAddress(space, iova, permission, out address);
+            value = iotlb.FindLarge(space, iova, out int sizeLog2);
+            if (value == 0)
+            {
+                return iotlb.TryFindAddress(space, iova, permission, out address);
+            }
+
+            ulong offset = (1ul << sizeLog2) - 1;
+            address = (value & IotlbValue.AddressMask & ~offset) | (iova & offset);
+            return (value >> permission & 1) != 0;
         }
 
         address = (value & IotlbValue.AddressMask) | (iova & ((1ul << PageShift) - 1));
