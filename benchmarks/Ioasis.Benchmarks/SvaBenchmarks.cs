@@ -29,14 +29,14 @@ public class SvaBenchmarks : IDisposable
     private SvaBinding _binding = null!;
 
     /// <summary>Where the handler of page requests runs.</summary>
-    [Params(PageRequestDispatch.Inline, PageRequestDispatch.Worker)]
-    public PageRequestDispatch Dispatch { get; set; }
+    [Params(nameof(PageRequestDispatch.Inline), nameof(PageRequestDispatch.Worker))]
+    public string Dispatch { get; set; } = nameof(PageRequestDispatch.Inline);
 
     [GlobalSetup]
     public void SetUp()
     {
         _platform = new(new() { UserMemory = new IdentityUserMemory(), PhysicalBits = 46, Caching = CachingMode.Realistic });
-        _platform.Driver.PageRequests.Options = new() { Dispatch = Dispatch };
+        _platform.Driver.PageRequests.Options = new() { Dispatch = Enum.Parse<PageRequestDispatch>(Dispatch) };
         _device = _platform.AddEndpoint(new(0x18), new() { PasidBits = 20, PageRequests = true });
         _frames = new(_platform.PhysicalMemory, new RangePageAllocator(_platform.PhysicalMemory, new(1ul << 32, (1ul << 34) - 1)));
         PasidAllocator allocator = new();

@@ -6,10 +6,10 @@ namespace Ioasis.Campaigns;
 /// </summary>
 /// <param name="Name">Unlike any other of the campaign; no line end.</param>
 /// <param name="Run">Does the work.</param>
-public sealed record CampaignUnit(string Name, Func<CancellationToken, UnitOutcome> Run);
+internal sealed record CampaignUnit(string Name, Func<CancellationToken, UnitOutcome> Run);
 
 /// <summary>What came out of a unit.</summary>
-public sealed record UnitOutcome
+internal sealed record UnitOutcome
 {
     /// <summary>Numbers that can be added up over units, by name.</summary>
     public IReadOnlyDictionary<string, long> Figures { get; init; } = new Dictionary<string, long>(StringComparer.Ordinal);
@@ -22,7 +22,7 @@ public sealed record UnitOutcome
 }
 
 /// <summary>Work cut into units that does not depend on into how many shards they are dealt.</summary>
-public sealed class Campaign
+internal sealed class Campaign
 {
     /// <summary>Makes a campaign.</summary>
     /// <param name="kind">What it does, in a word.</param>
@@ -62,7 +62,7 @@ public sealed class Campaign
 }
 
 /// <summary>A campaign cannot be run or merged: the message says why, for people.</summary>
-public sealed class CampaignException : Exception
+internal sealed class CampaignException : Exception
 {
     /// <summary>Makes one without a message.</summary>
     public CampaignException()

@@ -9,7 +9,7 @@ namespace Ioasis.Campaigns;
 /// <param name="Done">Units of the shard that are done.</param>
 /// <param name="Of">Units of the shard.</param>
 /// <param name="WasDone">Whether an earlier life of the shard had done it.</param>
-public readonly record struct ShardProgress(string Unit, int Done, int Of, bool WasDone);
+internal readonly record struct ShardProgress(string Unit, int Done, int Of, bool WasDone);
 
 /// <summary>What came out of a whole campaign.</summary>
 /// <param name="Kind">What it did.</param>
@@ -17,11 +17,11 @@ public readonly record struct ShardProgress(string Unit, int Done, int Of, bool 
 /// <param name="Figures">Sums over all units, sorted by name.</param>
 /// <param name="Findings">What is wrong, with the name of the unit.</param>
 /// <param name="Path">Where the whole is written.</param>
-public sealed record CampaignResult(
+internal sealed record CampaignResult(
     string Kind, int Units, IReadOnlyDictionary<string, long> Figures, IReadOnlyList<(string Unit, string Finding)> Findings, string Path);
 
 /// <summary>Runs shards of campaigns, and merges what they did (docs/campaigns.md).</summary>
-public static class CampaignRunner
+internal static class CampaignRunner
 {
     /// <summary>The file of the merged result, in the campaign's folder.</summary>
     public const string ResultName = "merged.json";

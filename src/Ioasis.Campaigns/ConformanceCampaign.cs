@@ -6,7 +6,7 @@ using Ioasis.Hardware;
 namespace Ioasis.Campaigns;
 
 /// <summary>Files of conformance vectors, each in each caching mode a unit.</summary>
-public static class ConformanceCampaign
+internal static class ConformanceCampaign
 {
     /// <summary>Makes the campaign.</summary>
     /// <param name="paths">Vector files; a folder stands for the vector files in it.</param>

@@ -8,7 +8,7 @@ using Ioasis.Testing;
 namespace Ioasis.Campaigns;
 
 /// <summary>How far an exploration goes.</summary>
-public sealed record ExplorationLimits
+internal sealed record ExplorationLimits
 {
     /// <summary>Only scenarios whose name matches, with <c>*</c> and <c>?</c>.</summary>
     public string Pattern { get; init; } = "*";
@@ -33,7 +33,7 @@ public sealed record ExplorationLimits
 }
 
 /// <summary>The scenarios of the drivers, each cut into parts by the first place at which an order departs from the undisturbed run.</summary>
-public static class ExplorationCampaign
+internal static class ExplorationCampaign
 {
     /// <summary>Makes the campaign.</summary>
     /// <param name="limits">How far to go.</param>

@@ -5,7 +5,7 @@ using Ioasis.Campaigns.Noise;
 namespace Ioasis.Campaigns;
 
 /// <summary>Noise for the models (tables, registers, requests) and for the ABI (calls), by seeds.</summary>
-public static class FuzzCampaign
+internal static class FuzzCampaign
 {
     // So many seeds are one file of the campaign's folder.
     private const int SeedsOfUnit = 16;

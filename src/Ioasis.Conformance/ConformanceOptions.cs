@@ -4,7 +4,7 @@ using Ioasis.RiscV.Hardware;
 namespace Ioasis.Conformance;
 
 /// <summary>What to replay, and how.</summary>
-public sealed record ConformanceOptions
+internal sealed record ConformanceOptions
 {
     /// <summary>Caching modes of the model; a case passes if it passes in each of them.</summary>
     public IReadOnlyList<CachingMode> Modes { get; init; } = [CachingMode.None, CachingMode.Realistic, CachingMode.Hostile];

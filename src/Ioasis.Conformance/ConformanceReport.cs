@@ -5,7 +5,7 @@ using Ioasis.RiscV.Hardware;
 namespace Ioasis.Conformance;
 
 /// <summary>The outcome of one topic.</summary>
-public sealed class TopicResult
+internal sealed class TopicResult
 {
     private readonly Dictionary<CachingMode, int> _passedByMode = [];
     private readonly List<Difference> _differences = [];
@@ -77,7 +77,7 @@ public sealed class TopicResult
 }
 
 /// <summary>The outcome of a run.</summary>
-public sealed class ConformanceReport
+internal sealed class ConformanceReport
 {
     private readonly SortedDictionary<string, TopicResult> _topics = new(StringComparer.Ordinal);
 

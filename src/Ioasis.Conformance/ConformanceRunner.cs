@@ -4,7 +4,7 @@ using Ioasis.RiscV.Hardware;
 namespace Ioasis.Conformance;
 
 /// <summary>Replays files of conformance vectors against the hardware model (docs/conformance.md).</summary>
-public static class ConformanceRunner
+internal static class ConformanceRunner
 {
     private static readonly string[] Extensions = ["*.jsonl", "*.jsonl.gz"];
 

@@ -12,7 +12,7 @@ namespace Ioasis.Conformance;
 /// <param name="Expected">The recorded value.</param>
 /// <param name="Actual">The value of the model.</param>
 /// <param name="Section">Section of the RISC-V IOMMU specification that governs the field.</param>
-public sealed record Difference(
+internal sealed record Difference(
     string CaseId,
     string Topic,
     string Caching,

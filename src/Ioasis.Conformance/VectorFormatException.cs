@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Ioasis.Conformance;
 
 /// <summary>A vector file cannot be read: it is missing, damaged, not JSON, or holds something that the format does not have.</summary>
-public sealed class VectorFormatException : Exception
+internal sealed class VectorFormatException : Exception
 {
     /// <summary>Makes an exception without a place.</summary>
     public VectorFormatException()

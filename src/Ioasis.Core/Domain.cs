@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>What a domain does with the DMA of the devices attached to it.</summary>
-public enum DomainKind
+internal enum DomainKind
 {
     /// <summary>Every DMA faults.</summary>
     Blocked,
@@ -23,7 +23,7 @@ public enum DomainKind
 }
 
 /// <summary>What a device, or one PASID of it, can be attached to. It belongs to no IOMMU (S4.2).</summary>
-public abstract class Domain : IDisposable
+internal abstract class Domain : IDisposable
 {
     private int _strays;
 
@@ -58,7 +58,7 @@ public abstract class Domain : IDisposable
 }
 
 /// <summary>The domain in which every DMA faults. One for all: it has no state.</summary>
-public sealed class BlockedDomain : Domain
+internal sealed class BlockedDomain : Domain
 {
     private BlockedDomain()
     {
@@ -72,7 +72,7 @@ public sealed class BlockedDomain : Domain
 }
 
 /// <summary>The domain in which addresses pass unchanged. One for all: it has no state.</summary>
-public sealed class IdentityDomain : Domain
+internal sealed class IdentityDomain : Domain
 {
     private IdentityDomain()
     {
@@ -89,7 +89,7 @@ public sealed class IdentityDomain : Domain
 /// A domain with a page table of the core's own. Maps and unmaps of disjoint ranges may run at the same time; the caller
 /// orders those of overlapping ranges, as an IOAS does with its area tree.
 /// </summary>
-public abstract class PagingDomain : Domain
+internal abstract class PagingDomain : Domain
 {
     /// <inheritdoc/>
     public sealed override DomainKind Kind => DomainKind.Paging;
@@ -216,7 +216,7 @@ public abstract class PagingDomain : Domain
 }
 
 /// <summary>What a paging domain must be able to do.</summary>
-public readonly record struct PagingDomainOptions
+internal readonly record struct PagingDomainOptions
 {
     /// <summary>Dirty tracking will be used.</summary>
     public bool DirtyTracking { get; init; }

@@ -46,7 +46,7 @@ public readonly record struct IommuFault(
     bool Privileged);
 
 /// <summary>Where a driver reports the DMA that its IOMMU refused.</summary>
-public interface IIommuFaultSink
+internal interface IIommuFaultSink
 {
     /// <summary>Takes a record. Called from the thread that handles the interrupt, in order; must not block or throw.</summary>
     void OnFault(in IommuFault fault);

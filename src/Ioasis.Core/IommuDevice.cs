@@ -30,10 +30,10 @@ public sealed class IommuDevice
     public string Name { get; }
 
     /// <summary>The IOMMU in front of it.</summary>
-    public IommuInstance Iommu { get; }
+    internal IommuInstance Iommu { get; }
 
     /// <summary>The group: the devices that cannot be told or kept apart.</summary>
-    public IommuGroup Group { get; }
+    internal IommuGroup Group { get; }
 
     /// <summary>Memory node, or <see cref="IPageAllocator.AnyNode"/> (S4.12).</summary>
     public int Node { get; }
@@ -51,10 +51,10 @@ public sealed class IommuDevice
     public bool PageResponsesNeedPasid { get; }
 
     /// <summary>For the driver: its own state of the device, set when it is probed.</summary>
-    public object? DriverData { get; set; }
+    internal object? DriverData { get; set; }
 
     /// <summary>The device's own part in the life of PASIDs: its queues of descriptors; null if it has none.</summary>
-    public IPasidDevice? PasidDevice { get; set; }
+    internal IPasidDevice? PasidDevice { get; set; }
 
     /// <summary>IOVAs that are not free to map: the platform's and the IOMMU's. May be unsorted and overlap (S3.12).</summary>
     public IReadOnlyList<ReservedRegion> GetReservedRegions() => [.. _platformRegions, .. Iommu.GetReservedRegions(this)];
@@ -87,7 +87,7 @@ public sealed class IommuDevice
 }
 
 /// <summary>Properties of a device that the platform tells the core.</summary>
-public readonly record struct IommuDeviceOptions()
+internal readonly record struct IommuDeviceOptions()
 {
     /// <summary>Memory node.</summary>
     public int Node { get; init; } = IPageAllocator.AnyNode;

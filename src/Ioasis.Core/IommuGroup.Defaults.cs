@@ -5,7 +5,7 @@ namespace Ioasis.Core;
 /// <content>
 /// The default domain: what the group is attached to while nobody has claimed it. Without one it is the blocked domain.
 /// </content>
-public sealed partial class IommuGroup
+internal sealed partial class IommuGroup
 {
     private int _driverUses;
 

@@ -9,7 +9,7 @@ namespace Ioasis.Core;
 /// <remarks>
 /// What happens to its DMA when nobody has claimed it is the default domain's business: see IommuGroup.Defaults.cs.
 /// </remarks>
-public sealed partial class IommuGroup
+internal sealed partial class IommuGroup
 {
     private readonly IoLock _lock = new();
     private readonly List<IommuDevice> _devices = [];

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>What an IOMMU can do, as the core needs to know it.</summary>
-public sealed record IommuCapabilities
+internal sealed record IommuCapabilities
 {
     /// <summary>Largest number of PASID bits, 0 if it has none.</summary>
     public int PasidBits { get; init; }
@@ -35,7 +35,7 @@ public sealed record IommuCapabilities
 /// The driver seam: one IOMMU as its driver presents it. The core names no concrete driver; whatever is specific (table
 /// formats, directories, queues, invalidation) is behind these calls.
 /// </summary>
-public abstract class IommuInstance
+internal abstract class IommuInstance
 {
     /// <summary>Prepares what the core keeps for each IOMMU.</summary>
     protected IommuInstance() => PageRequests = new(this);
@@ -190,7 +190,7 @@ public abstract class IommuInstance
 /// <param name="Invalidations">Commands that made it, or devices, forget something.</param>
 /// <param name="TranslationInvalidations">Of those, the ones about translations of domains that are not the second stage of a guest.</param>
 /// <param name="PageResponses">Groups of page requests answered.</param>
-public readonly record struct IommuUsage(
+internal readonly record struct IommuUsage(
     int AddressSpaces, long Invalidations, long TranslationInvalidations, long PageResponses);
 
 /// <summary>Why a region is reserved (Linux: <c>enum iommu_resv_type</c>).</summary>

@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// The I/O address space subsystem: which devices there are, in which groups, behind which IOMMUs. It is the root of the
 /// core; it knows no concrete driver, no bus and no descriptor.
 /// </summary>
-public sealed class IommuSubsystem
+internal sealed class IommuSubsystem
 {
     private readonly IoLock _lock = new();
     private readonly ConcurrentDictionary<string, IommuDevice> _devices = new(StringComparer.Ordinal);

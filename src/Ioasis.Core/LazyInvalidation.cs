@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>What waits for a deferred invalidation: memory to unpin, IOVAs to give back.</summary>
-public interface ILazyRelease
+internal interface ILazyRelease
 {
     /// <summary>
     /// The invalidation that covers the range has completed in every IOMMU: its memory and its IOVAs may be reused. Runs in
@@ -18,7 +18,7 @@ public interface ILazyRelease
 }
 
 /// <summary>Why a queue of deferred invalidations was flushed.</summary>
-public enum LazyFlushReason
+internal enum LazyFlushReason
 {
     /// <summary><see cref="LazyInvalidation.Flush()"/> was called.</summary>
     Explicit,
@@ -54,7 +54,7 @@ public sealed record LazyInvalidationOptions
 /// <param name="TimeLimitFlushes">Flushes at the time limit.</param>
 /// <param name="QueueFullFlushes">Flushes of a full queue.</param>
 /// <param name="OverlapFlushes">Flushes before a map of waiting IOVAs.</param>
-public readonly record struct LazyInvalidationStatistics(
+internal readonly record struct LazyInvalidationStatistics(
     long Deferred,
     long Released,
     long FailedFlushes,
@@ -74,7 +74,7 @@ public readonly record struct LazyInvalidationStatistics(
 /// takes holds it in every call here, or in none. The queue has no thread of its own: its owner calls <see cref="Poll"/> at
 /// or after <see cref="LazyInvalidationOptions.TimeLimit"/>.
 /// </remarks>
-public sealed class LazyInvalidation
+internal sealed class LazyInvalidation
 {
     private readonly PagingDomain _domain;
     private readonly TimeProvider _time;

@@ -6,7 +6,7 @@ namespace Ioasis.Core;
 /// A guest's own first stage on top of a second stage of the host (S4.17): the guest writes its tables in its memory, and the
 /// hardware walks them through <see cref="Parent"/>. What the guest says is in bytes whose layout is the driver's.
 /// </summary>
-public abstract class NestedDomain : Domain
+internal abstract class NestedDomain : Domain
 {
     /// <inheritdoc/>
     public sealed override DomainKind Kind => DomainKind.Nested;

@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// neither the IOVAs nor the memory may be reused (invariant 2). Reusable; not thread-safe.
 /// </summary>
 /// <remarks>It spares a caller of the core the page tables' own gather.</remarks>
-public sealed class UnmapBatch
+internal sealed class UnmapBatch
 {
     private readonly PagingDomain _domain;
     private InvalidationGather _gather;

@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// are its own. What the guest asks for is in bytes whose layout is the driver's, as in <see cref="NestedDomain"/>.
 /// </summary>
 /// <remarks>Thread-safe. The parent outlives it, and it outlives the nested domains that are made of it.</remarks>
-public abstract class VirtualIommu : IDisposable
+internal abstract class VirtualIommu : IDisposable
 {
     private IVirtualEventSink? _events;
 
@@ -74,7 +74,7 @@ public abstract class VirtualIommu : IDisposable
 }
 
 /// <summary>A queue of the hardware that a guest has as its own. Disposed before the part of the IOMMU that it is of.</summary>
-public abstract class VirtualIommuQueue : IDisposable
+internal abstract class VirtualIommuQueue : IDisposable
 {
     /// <summary>A queue of the same part that has to stay as long as this one; null for none.</summary>
     public virtual VirtualIommuQueue? Needs => null;
@@ -91,7 +91,7 @@ public abstract class VirtualIommuQueue : IDisposable
 }
 
 /// <summary>Who gets the events of a guest.</summary>
-public interface IVirtualEventSink
+internal interface IVirtualEventSink
 {
     /// <summary>An event. Called without a lock held, from any thread; must return in bounded time, without an exception.</summary>
     /// <param name="type">Which layout the data has.</param>

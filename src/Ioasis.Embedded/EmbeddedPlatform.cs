@@ -100,16 +100,16 @@ public sealed partial class EmbeddedPlatform : IDisposable
     public IKernelAbi Kernel => _kernel;
 
     /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
-    public IommufdExtension? IommufdExtension { get; }
+    internal IommufdExtension? IommufdExtension { get; }
 
     /// <summary>The memory of the process that <see cref="Kernel"/> serves.</summary>
     public IUserMemory ClientMemory { get; }
 
     /// <summary>Makes another process beside the one that <see cref="Kernel"/> serves, with memory and descriptors of its own.</summary>
-    public KernelProcess CreateProcess(KernelProcessOptions options) => _kernel.CreateProcess(options);
+    internal KernelProcess CreateProcess(KernelProcessOptions options) => _kernel.CreateProcess(options);
 
     /// <summary>Who has which PASID.</summary>
-    public PasidAllocator Pasids => _kernel.Pasids;
+    internal PasidAllocator Pasids => _kernel.Pasids;
 
     /// <summary>The IOMMUs, in the order of <see cref="EmbeddedPlatformOptions.Iommus"/>.</summary>
     public IReadOnlyList<EmbeddedIommu> Iommus => _iommus;
@@ -118,10 +118,10 @@ public sealed partial class EmbeddedPlatform : IDisposable
     public EmbeddedIommu Iommu => _iommus[0];
 
     /// <summary>The driver of the first IOMMU, as the core knows it.</summary>
-    public IommuInstance Driver => _iommus[0].Driver;
+    internal IommuInstance Driver => _iommus[0].Driver;
 
     /// <summary>The core.</summary>
-    public IommuSubsystem Subsystem { get; } = new();
+    internal IommuSubsystem Subsystem { get; } = new();
 
     /// <summary>Physical memory as devices see it.</summary>
     public IPhysicalMemory PhysicalMemory { get; }
@@ -139,7 +139,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     public long CommittedBytes => _ownMemory.CommittedBytes;
 
     /// <summary>What the kernel holds for its client.</summary>
-    public KernelAudit Audit => _kernel.Audit;
+    internal KernelAudit Audit => _kernel.Audit;
 
     /// <summary>Lets the drivers look at everything that the IOMMUs have for them, as the platform's interrupts do by themselves.</summary>
     public void HandleInterrupts() => _iommus.ForEach(static iommu => iommu.HandleInterrupts());

@@ -67,7 +67,7 @@ public sealed record EmbeddedPlatformOptions
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
-    public IommufdExtension? IommufdExtension { get; init; }
+    internal IommufdExtension? IommufdExtension { get; init; }
 
     /// <summary>Where log lines go.</summary>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;

@@ -9,7 +9,7 @@ using Ioasis.VfioUser.Qemu;
 namespace Ioasis.Exec;
 
 /// <summary>Machines as a command line names them: a machine file, a kind of IOMMU, and devices as <c>KIND[,key=value]...</c>.</summary>
-public static class ExecMachine
+internal static class ExecMachine
 {
     /// <summary>The kinds of devices that there are.</summary>
     public static DeviceKinds Kinds { get; } = MakeKinds();

@@ -15,14 +15,14 @@ namespace Ioasis.Exec;
 /// <param name="Id">Where it is.</param>
 /// <param name="Device">What it is; on no platform yet.</param>
 /// <param name="Options">Properties that are the machine's.</param>
-public sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointOptions Options)
+internal sealed record ExecDevice(DeviceId Id, PciDevice Device, EmbeddedEndpointOptions Options)
 {
     /// <summary>What its text said of its place.</summary>
     public DeviceLocation Location { get; init; } = new();
 }
 
 /// <summary>What <see cref="ExecRunner"/> runs, and on which machine.</summary>
-public sealed record ExecOptions
+internal sealed record ExecOptions
 {
     /// <summary>The program, found by <c>PATH</c>, and its arguments.</summary>
     public IReadOnlyList<string> Program { get; init; } = [];
@@ -47,7 +47,7 @@ public sealed record ExecOptions
 }
 
 /// <summary>How a program ended, and what it did with devices.</summary>
-public sealed record ExecResult
+internal sealed record ExecResult
 {
     /// <summary>Its exit status; -1 if a signal ended it.</summary>
     public int ExitStatus { get; init; }
@@ -90,7 +90,7 @@ public sealed record ExecResult
 }
 
 /// <summary>Runs an unmodified program on a machine with our IOMMU and devices (docs/foreign-programs.md).</summary>
-public static class ExecRunner
+internal static class ExecRunner
 {
     private const int FaultsToKeep = 64;
 

@@ -9,7 +9,7 @@ namespace Ioasis.Exec;
 /// answers are those that the program gets from outside (<see cref="ExecRunner"/>), by the same code; only nobody has to wake up for them.
 /// Thread-safe.
 /// </summary>
-public sealed class LocalProgram : IDisposable
+internal sealed class LocalProgram : IDisposable
 {
     private readonly EmbeddedPlatform _platform;
     private readonly CallTable _calls;

@@ -5,7 +5,7 @@ using Ioasis.Embedded;
 namespace Ioasis.Exec;
 
 /// <summary>A program with the machine in its own process: <c>libioasis-preload.so</c> builds it there, of what the environment says.</summary>
-public static unsafe partial class PreloadedProgram
+internal static unsafe partial class PreloadedProgram
 {
     private const string Library = "libioasis-preload.so";
     private const int BrokenPipe = 13;

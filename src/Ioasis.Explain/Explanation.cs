@@ -11,7 +11,7 @@ namespace Ioasis.Explain;
 /// <param name="Tries">What to try, the best first.</param>
 /// <param name="Histories">Histories of its addresses, if a recording was given.</param>
 /// <param name="Walk">The way of its first address through the tables, if a snapshot of the same IOMMU was given.</param>
-public sealed record Explanation(
+internal sealed record Explanation(
     FaultGroup Group, AddressLook Look, string LookText, IReadOnlyList<string> Causes, IReadOnlyList<string> Tries, IReadOnlyList<IovaHistory> Histories,
     WalkStory? Walk)
 {

@@ -1,7 +1,7 @@
 namespace Ioasis.Explain;
 
 /// <summary>Which IOMMU, by its kernel driver, printed a fault.</summary>
-public enum FaultSource
+internal enum FaultSource
 {
     /// <summary>Intel VT-d ("DMAR:").</summary>
     Intel,
@@ -26,7 +26,7 @@ public enum FaultSource
 }
 
 /// <summary>What a device tried.</summary>
-public enum FaultAccess
+internal enum FaultAccess
 {
     /// <summary>The line does not say.</summary>
     Unknown,
@@ -51,7 +51,7 @@ public enum FaultAccess
 }
 
 /// <summary>What kind of rule a fault broke.</summary>
-public enum FaultKind
+internal enum FaultKind
 {
     /// <summary>The reason is not one that is known.</summary>
     Unknown,
@@ -91,7 +91,7 @@ public enum FaultKind
 }
 
 /// <summary>One fault, as a kernel printed it.</summary>
-public sealed record Fault
+internal sealed record Fault
 {
     /// <summary>Who printed it.</summary>
     public required FaultSource Source { get; init; }
@@ -142,4 +142,4 @@ public sealed record Fault
 /// <summary>A decoded field of a fault.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Value">Its value in words or digits.</param>
-public sealed record FaultField(string Name, string Value);
+internal sealed record FaultField(string Name, string Value);

@@ -1,7 +1,7 @@
 namespace Ioasis.Explain;
 
 /// <summary>Faults of one device, one reason and one kind of access: a flood of them is one thing to explain.</summary>
-public sealed class FaultGroup
+internal sealed class FaultGroup
 {
     private const int ListedAddresses = 8;
     private readonly List<Fault> _sightings = [];

@@ -3,7 +3,7 @@ using Ioasis.Explain.Lines;
 namespace Ioasis.Explain;
 
 /// <summary>A kernel's log, read: its faults, and what else of it helps to understand them.</summary>
-public sealed class FaultLog
+internal sealed class FaultLog
 {
     private const int ListedUnknown = 5;
 

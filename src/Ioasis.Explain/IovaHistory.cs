@@ -6,7 +6,7 @@ using static System.FormattableString;
 namespace Ioasis.Explain;
 
 /// <summary>What a recording says of an address at the time of a fault.</summary>
-public enum HistoryVerdict
+internal enum HistoryVerdict
 {
     /// <summary>It was mapped at that time.</summary>
     Mapped,
@@ -43,7 +43,7 @@ public enum HistoryVerdict
 /// <param name="Events">Its maps and unmaps, at most the last ten.</param>
 /// <param name="FaultSeconds">When it faulted, on the recorder's clock; null if the recording does not cover that.</param>
 /// <param name="Neighbours">Mappings near it, in the order of their maps: the last ones before the fault, and the first ones after it.</param>
-public sealed record IovaHistory(
+internal sealed record IovaHistory(
     ulong Address, HistoryVerdict Verdict, string Text, IReadOnlyList<HistoryEvent> Events, double? FaultSeconds, IReadOnlyList<NeighbourMapping> Neighbours);
 
 /// <summary>A mapping near an address, from its map to its unmap.</summary>
@@ -52,7 +52,7 @@ public sealed record IovaHistory(
 /// <param name="Device">Its device, or null where the recording does not tell.</param>
 /// <param name="FromSeconds">When it was mapped.</param>
 /// <param name="ToSeconds">When it was unmapped; null if the recording ends before.</param>
-public sealed record NeighbourMapping(ulong Start, ulong Length, string? Device, double FromSeconds, double? ToSeconds);
+internal sealed record NeighbourMapping(ulong Start, ulong Length, string? Device, double FromSeconds, double? ToSeconds);
 
 /// <summary>A map or unmap of an address in a recording.</summary>
 /// <param name="Line">Line of the recording.</param>
@@ -61,10 +61,10 @@ public sealed record NeighbourMapping(ulong Start, ulong Length, string? Device,
 /// <param name="Start">First IOVA.</param>
 /// <param name="Length">Bytes.</param>
 /// <param name="Device">Its device, or null where the recording does not tell.</param>
-public sealed record HistoryEvent(int Line, double Seconds, bool IsUnmap, ulong Start, ulong Length, string? Device);
+internal sealed record HistoryEvent(int Line, double Seconds, bool IsUnmap, ulong Start, ulong Length, string? Device);
 
 /// <summary>Finds histories of addresses in a recording of the same run.</summary>
-public sealed class HistoryFinder
+internal sealed class HistoryFinder
 {
     // So far beside a mapping an access is an overrun of that mapping rather than something else.
     private const ulong Beside = 64 * 1024;

@@ -8,14 +8,14 @@ namespace Ioasis.Explain;
 /// <param name="First">The first byte.</param>
 /// <param name="Last">The last byte.</param>
 /// <param name="Owner">What it belongs to: a PCI address, or a word.</param>
-public sealed record LogRange(ulong First, ulong Last, string Owner)
+internal sealed record LogRange(ulong First, ulong Last, string Owner)
 {
     /// <summary>Whether an address lies in it.</summary>
     public bool Contains(ulong address) => address >= First && address <= Last;
 }
 
 /// <summary>What a kernel's log says of its machine, where it goes back to the start: memory, PCI functions, reserved regions, options.</summary>
-public sealed partial class LogMachine
+internal sealed partial class LogMachine
 {
     private readonly List<LogRange> _memory = [];
     private readonly List<LogRange> _bars = [];

@@ -17,7 +17,7 @@ public enum CachingMode
 }
 
 /// <summary>Which entry of a full set of the IOTLB makes room for a new one.</summary>
-public enum ReplacementPolicy
+internal enum ReplacementPolicy
 {
     /// <summary>The one that came first.</summary>
     FirstInFirstOut,

@@ -9,7 +9,7 @@ namespace Ioasis.Hardware;
 /// <param name="Misses">Requests that walked page tables.</param>
 /// <param name="Evictions">Live entries of the IOTLB that had to go for entries of this device.</param>
 /// <param name="WalkReads">Memory reads of its requests that missed: directories and page tables.</param>
-public readonly record struct DeviceStatistics(DeviceId Device, long Hits, long Misses, long Evictions, long WalkReads);
+internal readonly record struct DeviceStatistics(DeviceId Device, long Hits, long Misses, long Evictions, long WalkReads);
 
 /// <summary>
 /// A device's counts, in stripes of one cache line: a thread adds to its own, so that threads do not slow each other down.

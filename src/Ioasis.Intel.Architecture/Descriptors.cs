@@ -1,7 +1,7 @@
 namespace Ioasis.Intel.Architecture;
 
 /// <summary>Types of descriptors in the invalidation queue (section 6.5.2; bits 11:9 and 3:0).</summary>
-public enum DescriptorType
+internal enum DescriptorType
 {
     /// <summary><c>cc_inv_dsc</c> (section 6.5.2.1).</summary>
     ContextCache = 0x1,
@@ -38,7 +38,7 @@ public enum DescriptorType
 /// Fields of descriptors in the invalidation queue (sections 6.5.2, 7.6.1). <c>High</c>: in the second doubleword. The third and fourth of a
 /// descriptor of 256 bits are reserved.
 /// </summary>
-public static class Descriptor
+internal static class Descriptor
 {
     /// <summary>Bytes of a narrow descriptor.</summary>
     public const int NarrowSize = 16;
@@ -123,7 +123,7 @@ public static class Descriptor
 }
 
 /// <summary>Granularities of <c>pc_inv_dsc</c> (section 6.5.2.2).</summary>
-public enum PasidCacheGranularity
+internal enum PasidCacheGranularity
 {
     /// <summary>All PASIDs of a domain.</summary>
     Domain = 0,
@@ -139,7 +139,7 @@ public enum PasidCacheGranularity
 }
 
 /// <summary>Granularities of <c>p_iotlb_inv_dsc</c> (section 6.5.2.4); 0 and 1 are reserved.</summary>
-public enum PasidIotlbGranularity
+internal enum PasidIotlbGranularity
 {
     /// <summary>One PASID of a domain.</summary>
     Pasid = 2,
@@ -149,7 +149,7 @@ public enum PasidIotlbGranularity
 }
 
 /// <summary>Fields of a page request descriptor, <c>page_req_dsc</c>, 32 bytes (section 7.4.1.1). <c>High</c>: in the second doubleword; the others are 0.</summary>
-public static class PageRequestDescriptor
+internal static class PageRequestDescriptor
 {
     /// <summary>Bytes of a descriptor.</summary>
     public const int Size = 32;
@@ -189,7 +189,7 @@ public static class PageRequestDescriptor
 }
 
 /// <summary>Response codes of a page group (Table 32).</summary>
-public enum PageResponseCode
+internal enum PageResponseCode
 {
     /// <summary>All requests of the group were served.</summary>
     Success = 0,

@@ -1,7 +1,7 @@
 namespace Ioasis.Intel.Architecture;
 
 /// <summary>Fault reasons: of address translation (section 7.1.3, Table 30) and of interrupt remapping (section 5.1.4.1, Table 15).</summary>
-public enum FaultReason
+internal enum FaultReason
 {
     /// <summary>No fault.</summary>
     None = 0,
@@ -233,7 +233,7 @@ public enum FaultReason
 }
 
 /// <summary>What Table 30 says of each <see cref="FaultReason"/>.</summary>
-public static class FaultReasons
+internal static class FaultReasons
 {
     /// <summary>A short name; reasons that legacy and scalable mode share have one name.</summary>
     /// <returns>The name, or null for a reason that the specification does not have.</returns>
@@ -337,7 +337,7 @@ public static class FaultReasons
 }
 
 /// <summary>How a translation request ends (section 4.1.2, Table 30).</summary>
-public enum TranslationRequestOutcome
+internal enum TranslationRequestOutcome
 {
     /// <summary>Unsupported request; the fault is reported.</summary>
     UnsupportedRequest,

@@ -1,7 +1,7 @@
 namespace Ioasis.Intel.Architecture;
 
 /// <summary>Interrupt requests: stores of 4 bytes to FEEx_xxxx (section 5.1.2).</summary>
-public static class InterruptAddress
+internal static class InterruptAddress
 {
     /// <summary>The first byte of the interrupt address range.</summary>
     public const ulong First = 0xfee0_0000;
@@ -47,7 +47,7 @@ public static class InterruptAddress
 }
 
 /// <summary>An interrupt remapping table entry for remapped interrupts, 16 bytes (section 9.9). <c>High</c>: in the second doubleword.</summary>
-public static class InterruptEntry
+internal static class InterruptEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 16;
@@ -99,7 +99,7 @@ public static class InterruptEntry
 }
 
 /// <summary><c>SVT</c> of an interrupt remapping table entry (section 9.9).</summary>
-public enum SourceValidation
+internal enum SourceValidation
 {
     /// <summary>Any requester.</summary>
     None = 0,

@@ -5,7 +5,7 @@ namespace Ioasis.Intel.Architecture;
 /// <summary>
 /// Offsets of registers in bytes (section 11.4). Registers of 64 and 128 bits may be reached by aligned accesses of 4 bytes (section 11.2).
 /// </summary>
-public static class RegisterOffset
+internal static class RegisterOffset
 {
     /// <summary><c>VER_REG</c>, 32 bits (section 11.4.1): <see cref="Version"/>.</summary>
     public const uint Version = 0x000;
@@ -105,7 +105,7 @@ public static class RegisterOffset
 }
 
 /// <summary>Bits of <c>GCMD_REG</c> and of <c>GSTS_REG</c>, which has them at the same places (sections 11.4.4.1, 11.4.4.2).</summary>
-public static class GlobalControl
+internal static class GlobalControl
 {
     /// <summary><c>TE</c>, <c>TES</c>: DMA remapping.</summary>
     public const uint TranslationEnableBit = 1u << 31;
@@ -133,7 +133,7 @@ public static class GlobalControl
 }
 
 /// <summary>What the tables are that the root table pointer leads to (section 11.4.5, <c>TTM</c>).</summary>
-public enum TranslationTableMode
+internal enum TranslationTableMode
 {
     /// <summary>Root and context tables.</summary>
     Legacy = 0,
@@ -149,7 +149,7 @@ public enum TranslationTableMode
 }
 
 /// <summary>Fields of <c>RTADDR_REG</c> (section 11.4.5).</summary>
-public static class RootTable
+internal static class RootTable
 {
     /// <summary>Position of <c>TTM</c>, 2 bits.</summary>
     public const int ModeShift = 10;
@@ -168,7 +168,7 @@ public static class RootTable
 }
 
 /// <summary>Fields of <c>CCMD_REG</c> (section 11.4.6.1).</summary>
-public static class ContextCommand
+internal static class ContextCommand
 {
     /// <summary><c>ICC</c>: run the command; 0 when it is done.</summary>
     public const ulong InvalidateBit = 1ul << 63;
@@ -187,7 +187,7 @@ public static class ContextCommand
 }
 
 /// <summary>Fields of <c>IOTLB_REG</c> (section 11.4.6.3).</summary>
-public static class IotlbInvalidate
+internal static class IotlbInvalidate
 {
     /// <summary><c>IVT</c>: run the command; 0 when it is done.</summary>
     public const ulong InvalidateBit = 1ul << 63;
@@ -203,7 +203,7 @@ public static class IotlbInvalidate
 }
 
 /// <summary>Fields of <c>IVA_REG</c> (section 11.4.6.4), and of the second doubleword of IOTLB invalidation descriptors.</summary>
-public static class InvalidateAddress
+internal static class InvalidateAddress
 {
     /// <summary><c>AM</c>: log2 of the 4 KiB pages (Table 22).</summary>
     public const ulong AddressMaskMask = 0x3f;
@@ -216,7 +216,7 @@ public static class InvalidateAddress
 }
 
 /// <summary>What an invalidation of the context cache or of the IOTLB is about (sections 11.4.6.1, 11.4.6.3).</summary>
-public enum InvalidationGranularity
+internal enum InvalidationGranularity
 {
     /// <summary>Reserved; as a result, an error.</summary>
     Reserved = 0,
@@ -232,7 +232,7 @@ public enum InvalidationGranularity
 }
 
 /// <summary>Bits of <c>FSTS_REG</c> (section 11.4.7.1).</summary>
-public static class FaultStatus
+internal static class FaultStatus
 {
     /// <summary><c>PFO</c>: faults were lost. Write 1 to clear.</summary>
     public const uint OverflowBit = 1u << 0;
@@ -254,7 +254,7 @@ public static class FaultStatus
 }
 
 /// <summary>Bits of the control registers of the three events (sections 11.4.7.2, 11.4.9.5, 11.4.11.5).</summary>
-public static class EventControl
+internal static class EventControl
 {
     /// <summary><c>IM</c>: no message is sent. 1 after reset.</summary>
     public const uint MaskBit = 1u << 31;
@@ -264,7 +264,7 @@ public static class EventControl
 }
 
 /// <summary>Fields of <c>IQH_REG</c>, <c>IQT_REG</c> and <c>IQA_REG</c> (sections 11.4.9.1 to 11.4.9.3).</summary>
-public static class InvalidationQueue
+internal static class InvalidationQueue
 {
     /// <summary>Head and tail: the offset in the queue, in bytes.</summary>
     public const ulong OffsetMask = 0x7_fff0;
@@ -283,7 +283,7 @@ public static class InvalidationQueue
 }
 
 /// <summary>Fields of <c>IQERCD_REG</c> (section 11.4.9.9).</summary>
-public static class InvalidationQueueErrorRecord
+internal static class InvalidationQueueErrorRecord
 {
     /// <summary><c>IQEI</c>: an <see cref="InvalidationQueueError"/>.</summary>
     public const ulong ErrorMask = 0xf;
@@ -296,7 +296,7 @@ public static class InvalidationQueueErrorRecord
 }
 
 /// <summary>Why the invalidation queue stopped (section 11.4.9.9, <c>IQEI</c>).</summary>
-public enum InvalidationQueueError
+internal enum InvalidationQueueError
 {
     /// <summary>Nothing is known.</summary>
     None = 0,
@@ -324,7 +324,7 @@ public enum InvalidationQueueError
 }
 
 /// <summary>Fields of <c>IRTA_REG</c> (section 11.4.10).</summary>
-public static class InterruptTable
+internal static class InterruptTable
 {
     /// <summary><c>S</c>: the table has 2^(S+1) entries.</summary>
     public const ulong SizeMask = 0xf;
@@ -340,7 +340,7 @@ public static class InterruptTable
 }
 
 /// <summary>Fields of <c>PQH_REG</c>, <c>PQT_REG</c> and <c>PQA_REG</c> (sections 11.4.11.1 to 11.4.11.3).</summary>
-public static class PageRequestQueue
+internal static class PageRequestQueue
 {
     /// <summary>Head and tail: the offset in the queue, in bytes.</summary>
     public const ulong OffsetMask = 0x7_ffe0;
@@ -350,7 +350,7 @@ public static class PageRequestQueue
 }
 
 /// <summary>Bits of <c>PRS_REG</c> (section 11.4.11.4); write 1 to clear.</summary>
-public static class PageRequestStatus
+internal static class PageRequestStatus
 {
     /// <summary><c>PPR</c>: there are page requests.</summary>
     public const uint PendingBit = 1u << 0;
@@ -360,7 +360,7 @@ public static class PageRequestStatus
 }
 
 /// <summary>Fields of a fault recording register, <c>FRCD_REG</c>, 128 bits (section 11.4.7.6). <c>High</c>: in the second doubleword.</summary>
-public static class FaultRecord
+internal static class FaultRecord
 {
     /// <summary>Bytes of a register.</summary>
     public const int Size = 16;

@@ -1,7 +1,7 @@
 namespace Ioasis.Intel.Architecture;
 
 /// <summary>A legacy root entry, 16 bytes, one a bus (section 9.1).</summary>
-public static class RootEntry
+internal static class RootEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 16;
@@ -14,7 +14,7 @@ public static class RootEntry
 }
 
 /// <summary>A legacy context entry, 16 bytes, one a function (section 9.3). <c>High</c>: in the second doubleword.</summary>
-public static class ContextEntry
+internal static class ContextEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 16;
@@ -42,7 +42,7 @@ public static class ContextEntry
 }
 
 /// <summary><c>TT</c> of a legacy context entry (section 9.3).</summary>
-public enum ContextTranslationType
+internal enum ContextTranslationType
 {
     /// <summary>Untranslated requests are translated; ATS requests are blocked.</summary>
     SecondStage = 0,
@@ -58,7 +58,7 @@ public enum ContextTranslationType
 }
 
 /// <summary>A scalable-mode root entry: two doublewords, for devices 0 to 15 and 16 to 31 of a bus (section 9.2).</summary>
-public static class ScalableRootEntry
+internal static class ScalableRootEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 16;
@@ -71,7 +71,7 @@ public static class ScalableRootEntry
 }
 
 /// <summary>A scalable-mode context entry, 32 bytes (section 9.4). <c>High</c>: in the second doubleword; the others are reserved.</summary>
-public static class ScalableContextEntry
+internal static class ScalableContextEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 32;
@@ -114,7 +114,7 @@ public static class ScalableContextEntry
 }
 
 /// <summary>A scalable-mode PASID directory entry, 8 bytes, one for 64 PASIDs (section 9.5).</summary>
-public static class PasidDirectoryEntry
+internal static class PasidDirectoryEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 8;
@@ -133,7 +133,7 @@ public static class PasidDirectoryEntry
 }
 
 /// <summary>A scalable-mode PASID table entry, 64 bytes (section 9.6). Constants are named after their doubleword, <c>Word0</c> to <c>Word2</c>.</summary>
-public static class PasidTableEntry
+internal static class PasidTableEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 64;
@@ -188,7 +188,7 @@ public static class PasidTableEntry
 }
 
 /// <summary><c>PGTT</c> of a PASID table entry (section 9.6).</summary>
-public enum PasidTranslationType
+internal enum PasidTranslationType
 {
     /// <summary>Reserved.</summary>
     Reserved = 0,
@@ -207,7 +207,7 @@ public enum PasidTranslationType
 }
 
 /// <summary>Bits of first-stage paging entries (section 9.7, Tables 34 to 40).</summary>
-public static class FirstStageEntry
+internal static class FirstStageEntry
 {
     /// <summary><c>P</c>.</summary>
     public const ulong PresentBit = 1ul << 0;
@@ -238,7 +238,7 @@ public static class FirstStageEntry
 }
 
 /// <summary>Bits of second-stage paging entries (section 9.8, Tables 41 to 47).</summary>
-public static class SecondStageEntry
+internal static class SecondStageEntry
 {
     /// <summary><c>R</c>.</summary>
     public const ulong ReadBit = 1ul << 0;

@@ -22,7 +22,7 @@ public enum VtdMode
 /// <summary>A message that the IOMMU stores for one of its events (sections 11.4.7.3, 11.4.7.4).</summary>
 /// <param name="Address">Where it is stored; 4-byte aligned.</param>
 /// <param name="Data">What is stored.</param>
-public readonly record struct VtdMessage(PhysicalAddress Address, uint Data);
+internal readonly record struct VtdMessage(PhysicalAddress Address, uint Data);
 
 /// <summary>How the driver runs an IOMMU. The defaults suit every IOMMU; what it cannot do is found out, not configured.</summary>
 public sealed record VtdDriverOptions
@@ -64,13 +64,13 @@ public sealed record VtdDriverOptions
     public int HostAddressWidth { get; init; } = 52;
 
     /// <summary>The message of faults and queue errors.</summary>
-    public VtdMessage FaultMessage { get; init; } = new(new(DefaultMessageAddress), 0x21);
+    internal VtdMessage FaultMessage { get; init; } = new(new(DefaultMessageAddress), 0x21);
 
     /// <summary>The message of page requests.</summary>
-    public VtdMessage PageRequestMessage { get; init; } = new(new(DefaultMessageAddress), 0x22);
+    internal VtdMessage PageRequestMessage { get; init; } = new(new(DefaultMessageAddress), 0x22);
 
     /// <summary>The message of completed invalidations.</summary>
-    public VtdMessage InvalidationMessage { get; init; } = new(new(DefaultMessageAddress), 0x23);
+    internal VtdMessage InvalidationMessage { get; init; } = new(new(DefaultMessageAddress), 0x23);
 
     /// <summary>Longest wait for a command or for a change of a control register.</summary>
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromSeconds(1);
@@ -96,13 +96,13 @@ public sealed record VtdDriverOptions
     public ulong DirtyTrackingLeafSizes { get; init; } = ulong.MaxValue;
 
     /// <summary>What the IOMMU does other than the specification asks.</summary>
-    public VtdQuirks Quirks { get; init; }
+    internal VtdQuirks Quirks { get; init; }
 
     /// <summary>Fault records that are logged in one second; more are counted and reported to the sink, but not logged (S4.16).</summary>
     public int FaultLogsPerSecond { get; init; } = 10;
 
     /// <summary>Who is told of faults.</summary>
-    public IIommuFaultSink? FaultSink { get; init; }
+    internal IIommuFaultSink? FaultSink { get; init; }
 
     /// <summary>The clock of all waits.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;

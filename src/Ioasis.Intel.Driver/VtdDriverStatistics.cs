@@ -1,7 +1,7 @@
 namespace Ioasis.Intel.Driver;
 
 /// <summary>What the driver of one IOMMU did so far.</summary>
-public readonly record struct VtdDriverStatistics
+internal readonly record struct VtdDriverStatistics
 {
     /// <summary>Invalidations of the context cache.</summary>
     public long ContextInvalidations { get; init; }

@@ -10,7 +10,7 @@ namespace Ioasis.Intel.Driver;
 /// What an entry points at next, and the way there: P is cleared first and set last, and whatever an entry gave out is invalidated before
 /// the next takes its place (sections 6.2, 6.5.3; the hardware may read the doublewords of an entry in any order).
 /// </content>
-public sealed partial class VtdIommuInstance
+internal sealed partial class VtdIommuInstance
 {
     /// <summary>An entry to be switched.</summary>
     /// <param name="State">The device.</param>

@@ -13,7 +13,7 @@ namespace Ioasis.Intel.Driver;
 /// touches what others run on. In legacy mode it is in the context. What is blocked is not present: DMA then faults with a cause that no
 /// failed translation has.
 /// </content>
-public sealed partial class VtdIommuInstance
+internal sealed partial class VtdIommuInstance
 {
     // The interrupt address range: stores to it are interrupts, whatever tables say (section 3.15).
     private static readonly AddressRange s_interruptRange = new(InterruptAddress.First, InterruptAddress.Last);
@@ -26,7 +26,7 @@ public sealed partial class VtdIommuInstance
             $"device ID 0x{id.Value:x} ({id}) is not of PCI segment 0x{_options.Segment:x4}, which is the one that {Name} serves");
 
     /// <inheritdoc/>
-    protected override Errno ProbeDevice(IommuDevice device)
+    protected internal override Errno ProbeDevice(IommuDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
         using (_lifeLock.Acquire())
@@ -36,7 +36,7 @@ public sealed partial class VtdIommuInstance
     }
 
     /// <inheritdoc/>
-    protected override void ReleaseDevice(IommuDevice device)
+    protected internal override void ReleaseDevice(IommuDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
 
@@ -52,11 +52,11 @@ public sealed partial class VtdIommuInstance
     }
 
     /// <inheritdoc/>
-    protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
+    protected internal override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
         [new(s_interruptRange, ReservedRegionKind.Msi, Access.Write)];
 
     /// <inheritdoc/>
-    protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    protected internal override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
     {
         ArgumentNullException.ThrowIfNull(device);
         if (device.DriverData is not DeviceState state)

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Intel.Driver;
 
 /// <content>Domains: which are made, and what they need of the hardware.</content>
-public sealed partial class VtdIommuInstance
+internal sealed partial class VtdIommuInstance
 {
     // struct iommu_hw_info_vtd, IOMMU_HW_INFO_TYPE_INTEL_VTD (include/uapi/linux/iommufd.h).
     private const uint HardwareInfoType = 1;

@@ -7,24 +7,24 @@ using PageResponseCode = Ioasis.Core.PageResponseCode;
 namespace Ioasis.Intel.Driver;
 
 /// <content>Page requests (section 7.4): between the queue and the core's router.</content>
-public sealed partial class VtdIommuInstance
+internal sealed partial class VtdIommuInstance
 {
     /// <inheritdoc/>
-    protected override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
+    protected internal override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
     {
         ArgumentNullException.ThrowIfNull(group);
         return _pageRequests?.Respond(group, code) ?? Errno.NoDevice;
     }
 
     /// <inheritdoc/>
-    protected override void ReadPageRequests() => _pageRequests?.Drain();
+    protected internal override void ReadPageRequests() => _pageRequests?.Drain();
 
     /// <inheritdoc/>
     /// <remarks>
     /// The device saw that the page is missing in a translation that had no permission, which is no fault for the IOMMU (Table 30). The
     /// record is the one that the access itself would have made.
     /// </remarks>
-    protected override void ReportPageRequest(PageRequestGroup group, PageResponseCode code)
+    protected internal override void ReportPageRequest(PageRequestGroup group, PageResponseCode code)
     {
         ArgumentNullException.ThrowIfNull(group);
         PageRequest first = group.Requests[0];

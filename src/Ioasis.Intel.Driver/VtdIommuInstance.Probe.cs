@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Intel.Driver;
 
 /// <content>Taking an IOMMU over and giving it back (sections 3.4, 6.6, 11.4.4).</content>
-public sealed partial class VtdIommuInstance
+internal sealed partial class VtdIommuInstance
 {
     /// <summary>
     /// Takes over an IOMMU, whatever state somebody left it in: sets up its queue, gives it empty tables, so that every DMA faults until a

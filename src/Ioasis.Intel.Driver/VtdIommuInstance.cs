@@ -14,7 +14,7 @@ namespace Ioasis.Intel.Driver;
 // invalidation that covers it has completed.
 
 /// <summary>One remapping unit of VT-d, taken over by <see cref="TryProbe"/> and given back by <see cref="Dispose"/>.</summary>
-public sealed partial class VtdIommuInstance : IommuInstance, IDisposable
+internal sealed partial class VtdIommuInstance : IommuInstance, IDisposable
 {
     private readonly UnitAccess _hardware;
     private readonly IPhysicalMemory _memory;

@@ -10,7 +10,7 @@ namespace Ioasis.Intel.Driver;
 /// A guest's first stage on a second stage of the host: a page table in the guest's memory, which the hardware reaches through the parent
 /// (section 3.8). Each PASID of a device can have one of its own. What the guest says is in Linux's layouts.
 /// </summary>
-public sealed class VtdNestedDomain : NestedDomain
+internal sealed class VtdNestedDomain : NestedDomain
 {
     // struct iommu_hwpt_vtd_s1, struct iommu_hwpt_vtd_s1_invalidate (include/uapi/linux/iommufd.h): a test compares these with the structures.
     internal const uint DataType = 1;

@@ -11,7 +11,7 @@ namespace Ioasis.Intel.Driver;
 /// A paging domain: a table of the first or of the second stage, and its bonds. It belongs to no IOMMU (S4.2): every IOMMU that can walk
 /// the table and sees the same memory can be bonded to it.
 /// </summary>
-public sealed class VtdPagingDomain : TablePagingDomain
+internal sealed class VtdPagingDomain : TablePagingDomain
 {
     private readonly IPhysicalMemory _memory;
     private readonly int _physicalBits;

@@ -5,7 +5,7 @@ namespace Ioasis.Intel.Driver;
 /// whoever knows the platform says so (docs/conformance.md, "QEMU's VT-d").
 /// </summary>
 [Flags]
-public enum VtdQuirks
+internal enum VtdQuirks
 {
     /// <summary>Nothing.</summary>
     None = 0,

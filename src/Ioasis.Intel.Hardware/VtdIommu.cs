@@ -180,7 +180,7 @@ public sealed partial class VtdIommu : IRegisterWindow, IDmaPort, IPcieAtsPort
 
     /// <summary>Takes a snapshot of the statistics. Descriptors and faults are always counted; hits, misses, evictions and walks if
     /// <see cref="VtdIommuOptions.CollectStatistics"/> is on.</summary>
-    public VtdStatistics GetStatistics()
+    internal VtdStatistics GetStatistics()
     {
         DeviceStatistics[] devices = _caches.Snapshot();
         using (_lock.Acquire())

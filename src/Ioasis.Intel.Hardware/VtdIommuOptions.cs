@@ -66,7 +66,7 @@ public sealed record VtdIommuOptions
     public int IotlbWays { get; init; } = 8;
 
     /// <summary>Which entry of a full set goes.</summary>
-    public ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
+    internal ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
 
     /// <summary>Entries of the context cache and the PASID cache together, in realistic caching: one a device and PASID; 0 for none.</summary>
     public int ContextCacheEntries { get; init; } = 1024;

@@ -7,13 +7,13 @@ namespace Ioasis.Intel.Hardware;
 /// <param name="Type">The type.</param>
 /// <param name="Executed">How many were executed.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
-public readonly record struct DescriptorStatistics(DescriptorType Type, long Executed, long RemovedEntries);
+internal readonly record struct DescriptorStatistics(DescriptorType Type, long Executed, long RemovedEntries);
 
 /// <summary>A snapshot of counts since the unit was made. Totals are sums over <see cref="Devices"/>.</summary>
 /// <param name="Devices">By device ID.</param>
 /// <param name="Descriptors">One element for each type.</param>
 /// <param name="Faults">By reason; also those that found no recording register.</param>
-public sealed record VtdStatistics(
+internal sealed record VtdStatistics(
     IReadOnlyList<DeviceStatistics> Devices,
     IReadOnlyList<DescriptorStatistics> Descriptors,
     IReadOnlyDictionary<FaultReason, long> Faults)

@@ -5,7 +5,7 @@ using Ioasis.Uapi;
 namespace Ioasis.Kernel;
 
 /// <content>The calls of any descriptor beside ioctl: read, write, poll, map, event counters.</content>
-public sealed partial class IoasisKernel
+internal sealed partial class IoasisKernel
 {
     private const ulong PageMask = AddressSpace.PageSize - 1;
 

@@ -3,7 +3,7 @@ using Ioasis.Core;
 namespace Ioasis.Kernel;
 
 /// <content>IOASIDs.</content>
-public sealed partial class IoasisKernel
+internal sealed partial class IoasisKernel
 {
     private const string IoasidPath = "/dev/ioasid";
 

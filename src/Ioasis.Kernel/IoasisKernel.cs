@@ -19,7 +19,7 @@ namespace Ioasis.Kernel;
 /// <c>/dev/vfio/GROUP</c>. Nothing that comes in through the ABI makes a
 /// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
 /// </remarks>
-public sealed partial class IoasisKernel : IKernelAbi
+internal sealed partial class IoasisKernel : IKernelAbi
 {
     private const string IommuPath = "/dev/iommu";
     private const string ContainerPath = "/dev/vfio/vfio";
@@ -351,7 +351,7 @@ public sealed partial class IoasisKernel : IKernelAbi
 /// <param name="Areas">Mappings, those included whose invalidation is pending.</param>
 /// <param name="Memories">Pieces of the user's memory that mappings refer to.</param>
 /// <param name="PinnedBytes">Bytes pinned.</param>
-public readonly record struct KernelAudit(int Descriptors, int AddressSpaces, long Areas, long Memories, long PinnedBytes)
+internal readonly record struct KernelAudit(int Descriptors, int AddressSpaces, long Areas, long Memories, long PinnedBytes)
 {
     /// <summary>Whether nothing is held.</summary>
     public bool IsEmpty => this == default;

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Ioasis.Kernel;
 
 /// <summary>How an <see cref="IoasisKernel"/> treats its user.</summary>
-public sealed record IoasisKernelOptions
+internal sealed record IoasisKernelOptions
 {
     /// <summary>Bytes that the user may have pinned (Linux: RLIMIT_MEMLOCK), or null for no limit.</summary>
     public long? PinnedMemoryLimit { get; init; }

@@ -9,7 +9,7 @@ namespace Ioasis.Kernel;
 /// descriptors to another. What is done through a descriptor is done with the memory, and on the account, of the process that
 /// makes the call. Thread-safe.
 /// </summary>
-public sealed class KernelProcess : IKernelAbi
+internal sealed class KernelProcess : IKernelAbi
 {
     [ThreadStatic]
     private static KernelProcess? t_current;
@@ -338,7 +338,7 @@ public sealed class KernelProcess : IKernelAbi
 }
 
 /// <summary>How a process is made.</summary>
-public sealed record KernelProcessOptions
+internal sealed record KernelProcessOptions
 {
     /// <summary>Its memory; null for that of the first process.</summary>
     public IUserMemory? Memory { get; init; }

@@ -88,7 +88,7 @@ public sealed record MachineFile
 
     /// <summary>What the models are called in the file, for those that name each other.</summary>
     /// <param name="devices">Models, by their places (<see cref="CreateDevices"/>).</param>
-    public IReadOnlyList<NamedDevice> NamesOf(IReadOnlyDictionary<DeviceId, PciDevice> devices)
+    internal IReadOnlyList<NamedDevice> NamesOf(IReadOnlyDictionary<DeviceId, PciDevice> devices)
     {
         ArgumentNullException.ThrowIfNull(devices);
         return
@@ -272,11 +272,11 @@ public sealed record MachineFile
     };
 
     /// <summary>Linux' word for a kind of region.</summary>
-    public static string WordFor(ReservedRegionKind kind) =>
+    internal static string WordFor(ReservedRegionKind kind) =>
         kind == ReservedRegionKind.SoftwareMsi ? "msi" : RegionKinds.First(pair => pair.Value == kind).Key;
 
     /// <summary>The file's word for a kind of function.</summary>
-    public static string WordFor(PcieFunctionKind kind) => Kinds.First(pair => pair.Value == kind).Key;
+    internal static string WordFor(PcieFunctionKind kind) => Kinds.First(pair => pair.Value == kind).Key;
 
     private static MachineFunction ReadFunction(Section section, List<IommuSlot> iommus)
     {

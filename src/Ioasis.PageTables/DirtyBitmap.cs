@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.PageTables;
 
 /// <summary>A bit a page over a range of IOVAs, bit n of word n / 64 for page n.</summary>
-public readonly ref struct DirtyBitmap
+internal readonly ref struct DirtyBitmap
 {
     private readonly Span<ulong> _words;
 

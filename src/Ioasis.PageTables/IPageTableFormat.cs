@@ -14,7 +14,7 @@ namespace Ioasis.PageTables;
 /// <para>A leaf may be replaced by a table that translates alike, and a table by a leaf, while hardware walks: no format here
 /// asks for an entry that is not present in between.</para>
 /// </remarks>
-public interface IPageTableFormat
+internal interface IPageTableFormat
 {
     /// <summary>A name for people, which no other format has.</summary>
     static abstract string Name { get; }
@@ -112,4 +112,4 @@ public interface IPageTableFormat
 /// <param name="Preset">A number that goes back to the format wherever it makes or reads leaves; its meaning is the format's.</param>
 /// <param name="MemoryTypes">Whether leaves may have a memory type other than <see cref="MemoryType.Default"/>.</param>
 /// <param name="ContiguousLeaves">Whether leaves of several entries of level 0 may be used.</param>
-public readonly record struct FormatSettings(ulong Preset, bool MemoryTypes = false, bool ContiguousLeaves = false);
+internal readonly record struct FormatSettings(ulong Preset, bool MemoryTypes = false, bool ContiguousLeaves = false);

@@ -8,7 +8,7 @@ namespace Ioasis.PageTables;
 /// How the algorithms reach table pages. A <c>location</c> is where an entry is: the location of a page plus an offset in
 /// bytes. Reads acquire and writes release, because hardware and other threads walk at the same time.
 /// </summary>
-public interface ITableMemory
+internal interface ITableMemory
 {
     /// <summary>Whether a location is the address of host memory, so that runs of entries can be worked on in bulk.</summary>
     static abstract bool IsDirect { get; }
@@ -44,7 +44,7 @@ public interface ITableMemory
 
 /// <summary>Tables in this process's own sparse memory: three loads from an address to a page, no call.</summary>
 /// <param name="memory">Where the tables are.</param>
-public readonly unsafe struct SparseTableMemory(SparsePhysicalMemory memory) : ITableMemory
+internal readonly unsafe struct SparseTableMemory(SparsePhysicalMemory memory) : ITableMemory
 {
     /// <inheritdoc/>
     public static bool IsDirect => true;
@@ -83,7 +83,7 @@ public readonly unsafe struct SparseTableMemory(SparsePhysicalMemory memory) : I
 
 /// <summary>Tables in any memory that hands out host pointers to every page.</summary>
 /// <param name="memory">Where the tables are.</param>
-public readonly unsafe struct HostTableMemory(IPhysicalMemory memory) : ITableMemory
+internal readonly unsafe struct HostTableMemory(IPhysicalMemory memory) : ITableMemory
 {
     /// <inheritdoc/>
     public static bool IsDirect => true;
@@ -124,7 +124,7 @@ public readonly unsafe struct HostTableMemory(IPhysicalMemory memory) : ITableMe
 /// Tables behind the memory seam, one call an entry: memory behind a socket, or memory whose accesses a test watches. A
 /// location is the physical address with bit 63 set, so that page 0 has one as well.
 /// </summary>
-public readonly struct IndirectTableMemory : ITableMemory
+internal readonly struct IndirectTableMemory : ITableMemory
 {
     private const ulong Reachable = 1ul << 63;
 

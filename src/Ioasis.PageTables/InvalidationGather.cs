@@ -7,7 +7,7 @@ namespace Ioasis.PageTables;
 /// free after that invalidation has completed (S4.13, S4.14). Kept on the stack by the caller of an unmap, filled by the
 /// page table, and consumed by the domain's synchronisation.
 /// </summary>
-public struct InvalidationGather
+internal struct InvalidationGather
 {
     private ulong _start;
     private ulong _last;

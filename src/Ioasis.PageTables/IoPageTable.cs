@@ -16,7 +16,7 @@ namespace Ioasis.PageTables;
 /// (S4.14).</para>
 /// <para>What is made by <see cref="TryCreate"/> is a radix table; other kinds of table may derive from this type.</para>
 /// </remarks>
-public abstract class IoPageTable : IDisposable
+internal abstract class IoPageTable : IDisposable
 {
     /// <summary>The format.</summary>
     public abstract PageTableFormat Format { get; }

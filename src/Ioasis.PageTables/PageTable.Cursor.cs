@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Ioasis.PageTables;
 
 // The ways through a table: straight down for one IOVA, and slot by slot for a range. Every other part goes by these.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     private TableCursor Everything => new(_root, RootLevel, 0, (1ul << (ShiftOf(RootLevel) + TFormat.RootIndexBits)) - 1);
 

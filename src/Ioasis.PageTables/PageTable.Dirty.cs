@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.PageTables;
 
 // Dirty tracking: the hardware marks the leaves through which it writes, software reads the marks and takes them off.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     /// <inheritdoc/>
     public override Errno ReadDirty(AddressRange range, in DirtyBitmap bitmap, bool clear, ref InvalidationGather gather)

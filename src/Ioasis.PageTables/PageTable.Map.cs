@@ -6,7 +6,7 @@ namespace Ioasis.PageTables;
 
 // Mapping. A survey finds what is in the way and how many tables are missing; then the pages are taken; then the entries are
 // written, which cannot fail. A single granule whose tables are there takes none of these steps.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     /// <inheritdoc/>
     public override Errno Map(

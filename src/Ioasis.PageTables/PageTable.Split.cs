@@ -4,7 +4,7 @@ namespace Ioasis.PageTables;
 
 // Splitting: a leaf of which a part is unmapped gives way to a table that maps the rest. There is no break before the make: the
 // table says of the rest what the leaf said, so that hardware may use either until the invalidation.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     // Builds what will take the place of the leaves that the two ends of the range cut through. Nothing is changed yet.
     private Errno PrepareSplits(ref UnmapPlan plan)

@@ -5,7 +5,7 @@ namespace Ioasis.PageTables;
 
 // Unmapping. Leaves that reach beyond the range are replaced by tables that were built before anything is changed; a table
 // whose whole range goes is cut off at its top and handed to the gather as it is.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     /// <inheritdoc/>
     public override Errno Unmap(Iova iova, ulong length, ref InvalidationGather gather, out ulong unmapped)

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.PageTables;
 
 // Looking at the table without changing it.
-public sealed unsafe partial class PageTable<TFormat, TMemory>
+internal sealed unsafe partial class PageTable<TFormat, TMemory>
 {
     /// <inheritdoc/>
     public override bool TryTranslate(Iova iova, out PhysicalAddress address, out Access access, out ulong leafSize)

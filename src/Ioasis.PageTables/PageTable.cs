@@ -11,7 +11,7 @@ namespace Ioasis.PageTables;
 /// </summary>
 /// <typeparam name="TFormat">The format.</typeparam>
 /// <typeparam name="TMemory">How table pages are reached.</typeparam>
-public sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
+internal sealed unsafe partial class PageTable<TFormat, TMemory> : IoPageTable
     where TFormat : struct, IPageTableFormat
     where TMemory : struct, ITableMemory
 {

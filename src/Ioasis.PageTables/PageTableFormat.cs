@@ -40,7 +40,7 @@ public abstract class PageTableFormat
     public abstract ulong LeafSizes { get; }
 
     /// <summary>The format of a structure.</summary>
-    public static PageTableFormat Of<TFormat>()
+    internal static PageTableFormat Of<TFormat>()
         where TFormat : struct, IPageTableFormat => PageTableFormatOf<TFormat>.Instance;
 
     /// <summary>Finds a format among <see cref="All"/> by its name, in whatever case.</summary>
@@ -68,7 +68,7 @@ public enum TranslationStage
 }
 
 /// <summary>The memory type of a mapping.</summary>
-public enum MemoryType
+internal enum MemoryType
 {
     /// <summary>As the memory behind it is.</summary>
     Default = 0,
@@ -85,7 +85,7 @@ public enum MemoryType
 /// <param name="Address">Where the first of them leads.</param>
 /// <param name="Access">What the device may do.</param>
 /// <param name="Type">The memory type.</param>
-public readonly record struct PageMapping(AddressRange Range, PhysicalAddress Address, Access Access, MemoryType Type);
+internal readonly record struct PageMapping(AddressRange Range, PhysicalAddress Address, Access Access, MemoryType Type);
 
 internal sealed class PageTableFormatOf<TFormat> : PageTableFormat
     where TFormat : struct, IPageTableFormat

@@ -6,7 +6,7 @@ namespace Ioasis.PageTables;
 /// What a table may use of its format, and where its pages come from. Fixed when the table is made. A format with options of
 /// its own has a type derived from this one.
 /// </summary>
-public record PageTableOptions
+internal record PageTableOptions
 {
     /// <summary>The defaults: every leaf size, no extension, nothing for the hardware to mark.</summary>
     public static PageTableOptions Default { get; } = new();

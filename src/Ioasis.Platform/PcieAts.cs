@@ -4,7 +4,7 @@ namespace Ioasis.Platform;
 /// The codes and bodies of the messages of PCIe ATS and PRI, as <see cref="PcieMessage"/> carries them (PCI Express Base Specification,
 /// chapter 10).
 /// </summary>
-public static class PcieAts
+internal static class PcieAts
 {
     /// <summary>Code of an ATS Invalidation Request.</summary>
     public const byte InvalidationRequestCode = 1;

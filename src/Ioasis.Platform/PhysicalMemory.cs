@@ -89,7 +89,7 @@ public interface IPhysicalMemory
 }
 
 /// <summary>Memory that takes back pages whose content nobody needs any more.</summary>
-public interface IDiscardableMemory
+internal interface IDiscardableMemory
 {
     /// <summary>
     /// Gives back the whole 4 KiB pages within a range: they read 0 from then on, and cost nothing until they are written again. What cannot be

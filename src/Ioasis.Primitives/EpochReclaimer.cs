@@ -14,7 +14,7 @@ namespace Ioasis.Primitives;
 /// other.</para>
 /// <para>A thread that stays inside holds up all reclamation of this instance, never other threads.</para>
 /// </remarks>
-public sealed class EpochReclaimer
+internal sealed class EpochReclaimer
 {
     private const int ChunkLog2 = 6;
     private const int ChunkCount = 1024;

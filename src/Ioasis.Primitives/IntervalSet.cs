@@ -10,7 +10,7 @@ namespace Ioasis.Primitives;
 /// Backed by a sorted array: look-ups are O(log n), <see cref="Add"/> and <see cref="Remove"/> O(n) moves in the worst case;
 /// <see cref="FromUnsorted"/> builds in O(n log n).
 /// </remarks>
-public sealed class IntervalSet : IReadOnlyList<AddressRange>
+internal sealed class IntervalSet : IReadOnlyList<AddressRange>
 {
     private readonly List<AddressRange> _ranges;
 

@@ -4,7 +4,7 @@ using Ioasis.Linux;
 namespace Ioasis.Recorder;
 
 /// <summary>Whose a file is that root makes for a user.</summary>
-public static class FileOwner
+internal static class FileOwner
 {
     /// <summary>Gives a file to the user who called sudo, if one did; whether that works does not matter.</summary>
     public static void GiveToUserOfSudo(string path)

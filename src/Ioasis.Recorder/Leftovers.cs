@@ -7,7 +7,7 @@ namespace Ioasis.Recorder;
 /// Takes away what recorders left that were killed. An instance's name tells its process; one that is alive, or whose events
 /// somebody still reads, is left alone.
 /// </summary>
-public static class Leftovers
+internal static class Leftovers
 {
     /// <summary>Removes instances and probes of processes that are gone.</summary>
     /// <param name="files">The machine's files.</param>

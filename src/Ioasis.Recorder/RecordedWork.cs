@@ -4,7 +4,7 @@ using Ioasis.Linux;
 namespace Ioasis.Recorder;
 
 /// <summary>What a recording waits for.</summary>
-public abstract class RecordedWork : IDisposable
+internal abstract class RecordedWork : IDisposable
 {
     /// <summary>Why it is over, in the file's words: <c>command</c>, <c>duration</c>, <c>interrupt</c>; null while it is not.</summary>
     public abstract string? Ended { get; }
@@ -38,7 +38,7 @@ public abstract class RecordedWork : IDisposable
 
 /// <summary>Waits for a time, or until it is stopped.</summary>
 /// <param name="duration">How long; null for as long as nobody stops it.</param>
-public sealed class TimedWork(TimeSpan? duration) : RecordedWork
+internal sealed class TimedWork(TimeSpan? duration) : RecordedWork
 {
     private readonly Stopwatch _time = new();
     private volatile bool _isStopped;
@@ -55,7 +55,7 @@ public sealed class TimedWork(TimeSpan? duration) : RecordedWork
 
 /// <summary>Runs a command and waits for its end.</summary>
 /// <param name="command">The program and its arguments.</param>
-public sealed class CommandWork(IReadOnlyList<string> command) : RecordedWork
+internal sealed class CommandWork(IReadOnlyList<string> command) : RecordedWork
 {
     private const int Terminate = 15;
 

@@ -1,7 +1,7 @@
 namespace Ioasis.Recorder;
 
 /// <summary>What a user may choose about a recording.</summary>
-public sealed record RecorderOptions
+internal sealed record RecorderOptions
 {
     /// <summary>Room of each CPU's buffer in KiB; null to let the recorder choose.</summary>
     public int? BufferKib { get; init; }
@@ -15,7 +15,7 @@ public sealed record RecorderOptions
 
 /// <summary>What a recording came to.</summary>
 /// <param name="Reason">Why it ended: <c>command</c>, <c>duration</c>, <c>interrupt</c>, <c>disk-full</c>, <c>error</c>.</param>
-public sealed record RecordingResult(string Reason)
+internal sealed record RecordingResult(string Reason)
 {
     /// <summary>Events in the file.</summary>
     public long Events { get; init; }
@@ -43,4 +43,4 @@ public sealed record RecordingResult(string Reason)
 /// <param name="Event">Its event.</param>
 /// <param name="Hits">How often it ran.</param>
 /// <param name="Misses">How often it did not.</param>
-public sealed record ProbeMiss(string Event, long Hits, long Misses);
+internal sealed record ProbeMiss(string Event, long Hits, long Misses);

@@ -7,7 +7,7 @@ namespace Ioasis.Recorder;
 /// All that a recording will change on a machine, in order, found out without changing anything. The steps before the groups'
 /// state is read set the instance and the probes; those behind it switch on what comes in masses.
 /// </summary>
-public sealed class RecordingPlan
+internal sealed class RecordingPlan
 {
     private const int LeastBufferKib = 256;
 

@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Recorder;
 
 /// <summary>One recording, from the first change of the machine to the last one taken back.</summary>
-public sealed class RecordingRun
+internal sealed class RecordingRun
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
 

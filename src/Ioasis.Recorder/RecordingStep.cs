@@ -1,7 +1,7 @@
 namespace Ioasis.Recorder;
 
 /// <summary>How a step changes the machine.</summary>
-public enum RecordingStepKind
+internal enum RecordingStepKind
 {
     /// <summary>Make a folder; undone by removing it.</summary>
     MakeFolder,
@@ -24,7 +24,7 @@ public enum RecordingStepKind
 /// <param name="Path">The folder or file.</param>
 /// <param name="Text">What is written; empty for a folder.</param>
 /// <param name="Why">What it is for.</param>
-public sealed record RecordingStep(RecordingStepKind Kind, string Path, string Text, string Why)
+internal sealed record RecordingStep(RecordingStepKind Kind, string Path, string Text, string Why)
 {
     /// <summary>What takes it back; null where the end of the instance does.</summary>
     public string? Undo { get; init; }

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Recorder;
 
 /// <summary>A stream of a kernel's events, in which what was read is gone.</summary>
-public interface ITracePipe : IDisposable
+internal interface ITracePipe : IDisposable
 {
     /// <summary>Takes what is there, without waiting.</summary>
     /// <param name="into">Where to.</param>

@@ -11,7 +11,7 @@ namespace Ioasis.Recorder;
 /// <see cref="MakeFolder"/> and <see cref="RemoveFolder"/>.
 /// </summary>
 /// <param name="root">The folder in which <c>sys</c> and <c>proc</c> are.</param>
-public class TracingFiles(string root = "/") : Sysfs(root)
+internal class TracingFiles(string root = "/") : Sysfs(root)
 {
     /// <summary>Whether this process may trace: its effective user is root.</summary>
     public virtual bool IsRoot => Environment.IsPrivilegedProcess;

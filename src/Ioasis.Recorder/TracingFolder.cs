@@ -3,7 +3,7 @@ using Ioasis.Linux.Discovery;
 namespace Ioasis.Recorder;
 
 /// <summary>Finds tracefs, or says what to do.</summary>
-public static class TracingFolder
+internal static class TracingFolder
 {
     private static readonly string[] Places = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
 

@@ -9,7 +9,7 @@ namespace Ioasis.Recorder;
 /// <param name="Tracing">Where tracefs is.</param>
 /// <param name="Process">The recorder's process.</param>
 /// <param name="Start">When it began, in ticks after boot.</param>
-public sealed record TracingSession(string Tracing, int Process, long Start)
+internal sealed record TracingSession(string Tracing, int Process, long Start)
 {
     /// <summary>The tracing instance.</summary>
     public string Instance => string.Create(CultureInfo.InvariantCulture, $"{Tracing}/instances/ioasis-{Process}-{Start}");

@@ -52,7 +52,7 @@ public sealed record ReplayOptions
     public string? RestDevice { get; init; }
 
     /// <summary>Format of the recording; <see cref="TraceFormat.Unknown"/> to recognise it.</summary>
-    public TraceFormat Format { get; init; }
+    internal TraceFormat Format { get; init; }
 
     /// <summary>Whether a line that does not parse is fatal.</summary>
     public bool StrictInput { get; init; }
@@ -61,7 +61,7 @@ public sealed record ReplayOptions
     public double ToleranceSeconds { get; init; } = 0.001;
 
     /// <summary>How DMA events find their maps.</summary>
-    public AttributionRule Attribution { get; init; }
+    internal AttributionRule Attribution { get; init; }
 
     /// <summary>Whether time series are recorded for plots.</summary>
     public bool RecordSeries { get; init; } = true;

@@ -13,6 +13,34 @@ namespace Ioasis.Replay;
 /// </summary>
 public static class TraceReplayer
 {
+    /// <summary>Replays a recording and says whether the hardware model did at each check what the recording says.</summary>
+    /// <param name="path">A kernel trace, or a DMA log to learn mappings from; <c>-</c> is standard input.</param>
+    /// <param name="dmaLogPath">A DMA log of the same run as the kernel trace, or null.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="progress">Told how far it is, or null.</param>
+    /// <param name="cancellationToken">Stops it.</param>
+    /// <exception cref="TraceInputException">An input cannot be read; the message names file and line.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public static ReplayResult Check(
+        string path,
+        string? dmaLogPath = null,
+        ReplayOptions? options = null,
+        IProgress<ReplayProgress>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        CheckReport checks = Run(path, dmaLogPath, options, progress, cancellationToken).Checks;
+        return new()
+        {
+            Checks = checks.CheckCount,
+            Mismatches = checks.MismatchCount,
+            FirstMismatches =
+            [
+                .. checks.FirstMismatches.Select(static mismatch =>
+                    $"{mismatch.Path}:{mismatch.Line}: {mismatch.Device}: {mismatch.Kind}: IOVA 0x{mismatch.Iova.Value:x}: expected {mismatch.Expected}, got {mismatch.Got}"),
+            ],
+        };
+    }
+
     /// <summary>Reads and replays.</summary>
     /// <param name="path">A kernel trace, or a DMA log to learn mappings from; <c>-</c> is standard input.</param>
     /// <param name="dmaLogPath">A DMA log of the same run as the kernel trace, or null.</param>
@@ -21,7 +49,7 @@ public static class TraceReplayer
     /// <param name="cancellationToken">Stops it.</param>
     /// <exception cref="TraceInputException">An input cannot be read; the message names file and line.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public static ReplayReport Run(
+    internal static ReplayReport Run(
         string path,
         string? dmaLogPath = null,
         ReplayOptions? options = null,
@@ -36,7 +64,7 @@ public static class TraceReplayer
 
     /// <summary>Replays a kernel trace that was read already, with or without the DMA log of the same run.</summary>
     /// <exception cref="TraceInputException">The log does not belong to the trace.</exception>
-    public static ReplayReport Run(
+    internal static ReplayReport Run(
         KernelTrace trace,
         DmaLog? log,
         ReplayOptions? options = null,
@@ -53,7 +81,7 @@ public static class TraceReplayer
     }
 
     /// <summary>Replays a DMA log alone, with mappings learned from it.</summary>
-    public static ReplayReport Run(
+    internal static ReplayReport Run(
         DmaLog log,
         ReplayOptions? options = null,
         TimeSpan parseTime = default,

@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary>How the IOMMU can signal its own interrupts: <c>capabilities.IGS</c> (section 5.3).</summary>
-public enum InterruptGeneration
+internal enum InterruptGeneration
 {
     /// <summary>Messages only.</summary>
     Msi = 0,
@@ -18,7 +18,7 @@ public enum InterruptGeneration
 
 /// <summary>The <c>capabilities</c> register (section 5.3): what an IOMMU supports.</summary>
 /// <param name="Value">The register, 64 bits.</param>
-public readonly record struct Capabilities(ulong Value)
+internal readonly record struct Capabilities(ulong Value)
 {
     /// <summary>Bits 7:0, <c>version</c>: major in the high, minor in the low nibble.</summary>
     public const ulong VersionMask = 0xff;

@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary>Major groups of commands (section 3.1, "IOMMU command opcodes").</summary>
-public enum CommandOpcode
+internal enum CommandOpcode
 {
     /// <summary>Invalidates page-table caches (section 3.1.1).</summary>
     Iotinval = 1,
@@ -17,7 +17,7 @@ public enum CommandOpcode
 }
 
 /// <summary><c>func3</c> of each group (section 3.1).</summary>
-public static class CommandFunction
+internal static class CommandFunction
 {
     /// <summary>IOTINVAL.VMA.</summary>
     public const int IotinvalVma = 0;
@@ -42,7 +42,7 @@ public static class CommandFunction
 }
 
 /// <summary>Bits of commands (section 3.1). Constants with <c>High</c> in their name belong to doubleword 1, the others to doubleword 0.</summary>
-public static class CommandBits
+internal static class CommandBits
 {
     /// <summary><c>opcode</c>.</summary>
     public const ulong OpcodeMask = 0x7f;
@@ -138,7 +138,7 @@ public static class CommandBits
 /// <summary>A command (section 3.1): 16 bytes, two doublewords in the byte order of <c>fctl.BE</c>.</summary>
 /// <param name="Low">Doubleword 0.</param>
 /// <param name="High">Doubleword 1.</param>
-public readonly record struct Command(ulong Low, ulong High)
+internal readonly record struct Command(ulong Low, ulong High)
 {
     /// <summary><c>opcode</c>.</summary>
     public CommandOpcode Opcode => (CommandOpcode)(Low & CommandBits.OpcodeMask);

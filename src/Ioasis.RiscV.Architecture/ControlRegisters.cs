@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary>The <c>fctl</c> register (section 5.4).</summary>
-public static class FeaturesControl
+internal static class FeaturesControl
 {
     /// <summary><c>BE</c>: tables under the IOMMU's control, commands, queues and MSIs are big-endian.</summary>
     public const uint BigEndianBit = 1u << 0;
@@ -33,7 +33,7 @@ public enum IommuMode
 }
 
 /// <summary>Page numbers as registers and directory entries hold them: 44 bits at bit 10 (sections 2.1.1, 5.5, 5.6).</summary>
-public static class PpnField
+internal static class PpnField
 {
     /// <summary>Position of the field.</summary>
     public const int Shift = 10;
@@ -52,7 +52,7 @@ public static class PpnField
 }
 
 /// <summary>The <c>ddtp</c> register (section 5.5); its PPN is a <see cref="PpnField"/>.</summary>
-public static class DeviceDirectoryTablePointer
+internal static class DeviceDirectoryTablePointer
 {
     /// <summary><c>iommu_mode</c>: see <see cref="IommuMode"/>.</summary>
     public const ulong ModeMask = 0xf;
@@ -62,7 +62,7 @@ public static class DeviceDirectoryTablePointer
 }
 
 /// <summary><c>cqb</c>, <c>fqb</c> and <c>pqb</c> (sections 5.6, 5.9, 5.12); their PPN is a <see cref="PpnField"/>.</summary>
-public static class QueueBase
+internal static class QueueBase
 {
     /// <summary><c>LOG2SZ-1</c>: log2 of the number of entries, minus 1.</summary>
     public const ulong Log2SizeMinus1Mask = 0x1f;
@@ -78,7 +78,7 @@ public static class QueueBase
 }
 
 /// <summary>What <c>cqcsr</c>, <c>fqcsr</c> and <c>pqcsr</c> have in common, and what each has of its own (sections 5.15 to 5.17).</summary>
-public static class QueueCsr
+internal static class QueueCsr
 {
     /// <summary><c>cqen</c>, <c>fqen</c>, <c>pqen</c>: software wants the queue on.</summary>
     public const uint EnableBit = 1u << 0;
@@ -110,7 +110,7 @@ public static class QueueCsr
 
 /// <summary>The <c>ipsr</c> register, RW1C (section 5.18).</summary>
 [Flags]
-public enum InterruptPending : uint
+internal enum InterruptPending : uint
 {
     /// <summary>None.</summary>
     None = 0,
@@ -132,7 +132,7 @@ public enum InterruptPending : uint
 }
 
 /// <summary>The <c>icvec</c> register (section 5.28): 4-bit vectors by cause.</summary>
-public static class InterruptCauseToVector
+internal static class InterruptCauseToVector
 {
     /// <summary>Position of <c>civ</c>, the vector of the command queue.</summary>
     public const int CommandQueueShift = 0;
@@ -151,7 +151,7 @@ public static class InterruptCauseToVector
 }
 
 /// <summary><c>iommu_qosid</c> (section 5.27).</summary>
-public static class QosId
+internal static class QosId
 {
     /// <summary><c>RCID</c> in place.</summary>
     public const uint RcidMask = 0xfff;

@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary>Directory entries that are no leaves, of the DDT (section 2.1.1) and of the PDT (section 3.2.1); their PPN is a <see cref="PpnField"/>.</summary>
-public static class DirectoryEntry
+internal static class DirectoryEntry
 {
     /// <summary><c>V</c>.</summary>
     public const ulong ValidBit = 1ul << 0;
@@ -14,7 +14,7 @@ public static class DirectoryEntry
 }
 
 /// <summary>How a <c>device_id</c> is partitioned (section 2, "Data structures"): DDI[0] is 7 bits in the base, 6 in the extended format.</summary>
-public static class DeviceDirectoryIndex
+internal static class DeviceDirectoryIndex
 {
     /// <summary>The index of a level of the directory.</summary>
     /// <param name="deviceId">24 bits.</param>
@@ -131,7 +131,7 @@ public static class TablePointer
 }
 
 /// <summary><c>iohgatp</c> (section 2.1.2.2): a <see cref="TablePointer"/> with a GSCID.</summary>
-public static class Iohgatp
+internal static class Iohgatp
 {
     /// <summary>Position of <c>GSCID</c>, 16 bits.</summary>
     public const int GscidShift = 44;
@@ -156,7 +156,7 @@ public static class Iohgatp
 }
 
 /// <summary><c>DC.ta</c> (section 2.1.2.3).</summary>
-public static class DeviceTranslationAttributes
+internal static class DeviceTranslationAttributes
 {
     /// <summary>Position of <c>PSCID</c>, 20 bits.</summary>
     public const int PscidShift = 12;
@@ -178,7 +178,7 @@ public static class DeviceTranslationAttributes
 }
 
 /// <summary><c>iosatp</c> and <c>PC.fsc</c> (sections 2.1.2.4, 2.2.2.2): a <see cref="TablePointer"/>.</summary>
-public static class Iosatp
+internal static class Iosatp
 {
     /// <summary>Bare.</summary>
     public const int ModeBare = 0;
@@ -197,7 +197,7 @@ public static class Iosatp
 }
 
 /// <summary><c>pdtp</c> (section 2.1.2.4): a <see cref="TablePointer"/>.</summary>
-public static class Pdtp
+internal static class Pdtp
 {
     /// <summary>No process directory: the first stage is Bare.</summary>
     public const int ModeBare = 0;
@@ -213,7 +213,7 @@ public static class Pdtp
 }
 
 /// <summary><c>msiptp</c> (section 2.1.2.5): a <see cref="TablePointer"/>.</summary>
-public static class Msiptp
+internal static class Msiptp
 {
     /// <summary>No MSI page table.</summary>
     public const int ModeOff = 0;

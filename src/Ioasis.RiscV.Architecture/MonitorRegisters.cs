@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary><c>iohpmcycles</c> (section 5.21).</summary>
-public static class CyclesCounter
+internal static class CyclesCounter
 {
     /// <summary>The counter.</summary>
     public const ulong CounterMask = (1ul << 63) - 1;
@@ -11,7 +11,7 @@ public static class CyclesCounter
 }
 
 /// <summary><c>iohpmevt1-31</c> (section 5.23).</summary>
-public static class EventSelector
+internal static class EventSelector
 {
     /// <summary><c>eventID</c>: see <see cref="HpmEvent"/>.</summary>
     public const ulong EventIdMask = 0x7fff;
@@ -39,7 +39,7 @@ public static class EventSelector
 }
 
 /// <summary>Events that counters can count: <c>eventID</c> (section 5.23, "Standard Events list").</summary>
-public enum HpmEvent
+internal enum HpmEvent
 {
     /// <summary>Nothing.</summary>
     None = 0,
@@ -70,7 +70,7 @@ public enum HpmEvent
 }
 
 /// <summary><c>tr_req_ctl</c> (section 5.25).</summary>
-public static class TranslationRequestControl
+internal static class TranslationRequestControl
 {
     /// <summary><c>Go/Busy</c>, RW1S.</summary>
     public const ulong GoBusyBit = 1ul << 0;
@@ -95,7 +95,7 @@ public static class TranslationRequestControl
 }
 
 /// <summary><c>tr_response</c> (section 5.26); its PPN is a <see cref="PpnField"/>.</summary>
-public static class TranslationResponse
+internal static class TranslationResponse
 {
     /// <summary><c>fault</c>.</summary>
     public const ulong FaultBit = 1ul << 0;

@@ -4,7 +4,7 @@ namespace Ioasis.RiscV.Architecture;
 /// How a guest's first stage and its invalidations are told to the host (docs/abi.md): no part of the specification, but made of
 /// its structures. All little-endian.
 /// </summary>
-public static class NestedTranslation
+internal static class NestedTranslation
 {
     /// <summary>The number of all these layouts.</summary>
     public const uint Type = 0x8000_0001;

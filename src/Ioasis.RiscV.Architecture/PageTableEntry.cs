@@ -4,7 +4,7 @@ namespace Ioasis.RiscV.Architecture;
 /// Page-table entries of both stages, as the Privileged specification defines them (chapter "Supervisor-Level ISA", Sv32 to Sv57,
 /// Svnapot, Svpbmt; chapter "Hypervisor Extension", Sv32x4 to Sv57x4). Sv32 entries have 4 bytes and end with the PPN in 31:10.
 /// </summary>
-public static class PageTableEntry
+internal static class PageTableEntry
 {
     /// <summary><c>V</c>.</summary>
     public const ulong ValidBit = 1ul << 0;
@@ -62,7 +62,7 @@ public static class PageTableEntry
 }
 
 /// <summary>Page-based memory types (Svpbmt).</summary>
-public enum PageMemoryType
+internal enum PageMemoryType
 {
     /// <summary>As the PMAs say.</summary>
     Pma = 0,
@@ -78,7 +78,7 @@ public enum PageMemoryType
 }
 
 /// <summary>MSI page-table entries, 16 bytes (section 2.3.3, and the Advanced Interrupt Architecture specification, chapter 8).</summary>
-public static class MsiPageTableEntry
+internal static class MsiPageTableEntry
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 16;

@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Architecture;
 
 /// <summary>How a <c>process_id</c> is partitioned (section 2, "Data structures"): 8, 9 and 3 bits.</summary>
-public static class ProcessDirectoryIndex
+internal static class ProcessDirectoryIndex
 {
     /// <summary>The index of a level of the directory.</summary>
     /// <param name="processId">20 bits.</param>
@@ -15,7 +15,7 @@ public static class ProcessDirectoryIndex
 }
 
 /// <summary>A process context (section 2.2.2), 16 bytes in the byte order of <c>DC.tc.SBE</c>.</summary>
-public static class ProcessContextOffset
+internal static class ProcessContextOffset
 {
     /// <summary>Bytes of a process context.</summary>
     public const int Size = 16;
@@ -28,7 +28,7 @@ public static class ProcessContextOffset
 }
 
 /// <summary><c>PC.ta</c> (section 2.2.2.1).</summary>
-public static class ProcessTranslationAttributes
+internal static class ProcessTranslationAttributes
 {
     /// <summary><c>V</c>: the context is valid.</summary>
     public const ulong ValidBit = 1ul << 0;

@@ -129,7 +129,7 @@ public enum TransactionType
 }
 
 /// <summary>Names of causes, and which of them <c>DC.tc.DTF</c> leaves reported (section 3.2).</summary>
-public static class FaultCauses
+internal static class FaultCauses
 {
     /// <summary>The usual name of a fault of a device's request; null for other causes.</summary>
     public static string? NameOf(FaultCause cause) => cause switch
@@ -210,7 +210,7 @@ public readonly record struct FaultRecord(ulong Header, ulong Reserved, ulong Io
 /// <summary>A record of the page-request queue (section 3.3): 16 bytes, two doublewords in the byte order of <c>fctl.BE</c>.</summary>
 /// <param name="Header">Doubleword 0: process, privilege, execute, device.</param>
 /// <param name="Payload">Doubleword 1: body of the message, see <see cref="PageRequestPayload"/>.</param>
-public readonly record struct PageRequestRecord(ulong Header, ulong Payload)
+internal readonly record struct PageRequestRecord(ulong Header, ulong Payload)
 {
     /// <summary>Position of <c>PID</c>, 20 bits.</summary>
     public const int PidShift = 12;
@@ -244,7 +244,7 @@ public readonly record struct PageRequestRecord(ulong Header, ulong Payload)
 }
 
 /// <summary>Bodies of PCIe messages about pages (section 3.3, "PAYLOAD of a Page request message"; section 5.1.4).</summary>
-public static class PageRequestPayload
+internal static class PageRequestPayload
 {
     /// <summary><c>R</c>: read access is wanted.</summary>
     public const ulong ReadBit = 1ul << 0;
@@ -272,7 +272,7 @@ public static class PageRequestPayload
 }
 
 /// <summary>Codes of page request group responses (PCIe; section 2.7).</summary>
-public enum PageResponseCode
+internal enum PageResponseCode
 {
     /// <summary>All pages of the group are there.</summary>
     Success = 0,
@@ -285,7 +285,7 @@ public enum PageResponseCode
 }
 
 /// <summary>PCIe message codes as fault records and messages carry them.</summary>
-public static class PcieMessageCode
+internal static class PcieMessageCode
 {
     /// <summary>ATS Invalidation Request.</summary>
     public const int InvalidationRequest = 0x01;
@@ -301,7 +301,7 @@ public static class PcieMessageCode
 }
 
 /// <summary>Bodies of ATS invalidation requests (section 3.1.4).</summary>
-public static class AtsInvalidatePayload
+internal static class AtsInvalidatePayload
 {
     /// <summary><c>G</c>: in all PASIDs.</summary>
     public const ulong GlobalBit = 1ul << 0;

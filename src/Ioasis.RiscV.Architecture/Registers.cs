@@ -99,7 +99,7 @@ public static class RegisterOffset
 }
 
 /// <summary>One entry of <c>msi_cfg_tbl</c> (section 5.29).</summary>
-public static class MsiConfiguration
+internal static class MsiConfiguration
 {
     /// <summary>Bytes of an entry.</summary>
     public const uint EntrySize = 16;

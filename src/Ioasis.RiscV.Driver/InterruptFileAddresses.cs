@@ -9,7 +9,7 @@ namespace Ioasis.RiscV.Driver;
 /// </summary>
 /// <param name="Pattern">A page number (address / 4096). The bits under the mask do not matter.</param>
 /// <param name="Mask">The bits of the page number that tell interrupt files from each other.</param>
-public readonly record struct InterruptFileAddresses(ulong Pattern, ulong Mask)
+internal readonly record struct InterruptFileAddresses(ulong Pattern, ulong Mask)
 {
     /// <summary>How many interrupt files there can be.</summary>
     public ulong Count => 1ul << BitOperations.PopCount(Mask);

@@ -21,7 +21,7 @@ public enum PagingMode
 /// <summary>A message that the platform gives to the IOMMU for one of its interrupt vectors (section 5.29, "msi_cfg_tbl").</summary>
 /// <param name="Address">Where the message is stored; 4-byte aligned.</param>
 /// <param name="Data">What is stored.</param>
-public readonly record struct MsiMessage(PhysicalAddress Address, uint Data);
+internal readonly record struct MsiMessage(PhysicalAddress Address, uint Data);
 
 /// <summary>How the driver runs an IOMMU. The defaults suit every IOMMU; what it cannot do is found out, not configured.</summary>
 public sealed record RiscVDriverOptions
@@ -59,7 +59,7 @@ public sealed record RiscVDriverOptions
     public bool PreferWiredInterrupts { get; init; } = true;
 
     /// <summary>Messages for the vectors, from 0; needed only where wires are not used. The last serves the vectors beyond.</summary>
-    public IReadOnlyList<MsiMessage> MsiMessages { get; init; } = [];
+    internal IReadOnlyList<MsiMessage> MsiMessages { get; init; } = [];
 
     /// <summary>Longest wait for a command or for a change of a control register.</summary>
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromSeconds(1);
@@ -77,7 +77,7 @@ public sealed record RiscVDriverOptions
     public int InvalidationCommandLimit { get; init; } = 32;
 
     /// <summary>What the IOMMU is known to do other than the specification asks.</summary>
-    public RiscVQuirks Quirks { get; init; }
+    internal RiscVQuirks Quirks { get; init; }
 
     /// <summary>Bits of PSCID to use, 1 to 20.</summary>
     public int PscidBits { get; init; } = 20;
@@ -98,7 +98,7 @@ public sealed record RiscVDriverOptions
     public int FaultLogsPerSecond { get; init; } = 10;
 
     /// <summary>Who is told of faults.</summary>
-    public IIommuFaultSink? FaultSink { get; init; }
+    internal IIommuFaultSink? FaultSink { get; init; }
 
     /// <summary>The clock of all waits.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;

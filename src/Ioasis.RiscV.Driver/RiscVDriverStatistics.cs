@@ -1,7 +1,7 @@
 namespace Ioasis.RiscV.Driver;
 
 /// <summary>What a driver did since it took over its IOMMU. Commands count once when they are queued, resubmissions not.</summary>
-public readonly record struct RiscVDriverStatistics
+internal readonly record struct RiscVDriverStatistics
 {
     /// <summary><c>IOTINVAL.VMA</c> commands.</summary>
     public long FirstStageInvalidations { get; init; }

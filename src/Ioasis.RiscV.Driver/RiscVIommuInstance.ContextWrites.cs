@@ -8,7 +8,7 @@ namespace Ioasis.RiscV.Driver;
 /// What stands in contexts, and how it gets there: each write is single-copy atomic and they are seen in order; V is written last
 /// and cleared first.
 /// </content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     // Hardware that can set A and D may do so everywhere: leaves that are not to be tracked have both already.
     private ulong AdControl => _capabilities.AmoHwad

@@ -10,7 +10,7 @@ namespace Ioasis.RiscV.Driver;
 /// What a context points at next, and the way there, in the order that chapter 6 asks: V is cleared first and set last, and
 /// whatever a context gave out is invalidated before the next takes its place.
 /// </content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     /// <summary>A context to be switched.</summary>
     /// <param name="State">The device.</param>

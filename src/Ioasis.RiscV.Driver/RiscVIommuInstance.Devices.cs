@@ -14,7 +14,7 @@ namespace Ioasis.RiscV.Driver;
 /// (<c>tc.DPE</c>), so that attaching a PASID never touches the context that other PASIDs run on. So has a device that caches
 /// translations: an invalid device context would not let its invalidation completions through (section 2.1.2.1).
 /// </content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     /// <inheritdoc/>
     /// <remarks>A device_id has 24 bits, fewer with fewer levels of the device directory (section 2.1).</remarks>
@@ -27,7 +27,7 @@ public sealed partial class RiscVIommuInstance
     }
 
     /// <inheritdoc/>
-    protected override Errno ProbeDevice(IommuDevice device)
+    protected internal override Errno ProbeDevice(IommuDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
         using (_lifeLock.Acquire())
@@ -37,7 +37,7 @@ public sealed partial class RiscVIommuInstance
     }
 
     /// <inheritdoc/>
-    protected override void ReleaseDevice(IommuDevice device)
+    protected internal override void ReleaseDevice(IommuDevice device)
     {
         ArgumentNullException.ThrowIfNull(device);
 
@@ -53,7 +53,7 @@ public sealed partial class RiscVIommuInstance
     }
 
     /// <inheritdoc/>
-    protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    protected internal override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
     {
         ArgumentNullException.ThrowIfNull(device);
         if (device.DriverData is not DeviceState state)
@@ -141,7 +141,7 @@ public sealed partial class RiscVIommuInstance
     /// Where the hardware has MSI page tables the window is its own; elsewhere software has chosen it, and doorbells are mapped
     /// there like pages.
     /// </remarks>
-    protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
+    protected internal override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) =>
         _options.MsiWindow is not { } window ? []
         : [new(window, _capabilities.MsiFlat ? ReservedRegionKind.Msi : ReservedRegionKind.SoftwareMsi, Access.Write)];
 

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>Domains: which are made, what they need of the hardware, and the numbers that it caches them under.</content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     /// <inheritdoc/>
     public override Errno TryAllocatePagingDomain(

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>Taking an IOMMU over and giving it back, in the order of section 6.2.</content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     private const ulong AnyFirstStage =
         Architecture.Capabilities.Sv39Bit | Architecture.Capabilities.Sv48Bit | Architecture.Capabilities.Sv57Bit;

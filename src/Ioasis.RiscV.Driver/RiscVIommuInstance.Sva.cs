@@ -7,7 +7,7 @@ using Ioasis.RiscV.Architecture;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>Processes' address spaces as domains.</content>
-public sealed partial class RiscVIommuInstance
+internal sealed partial class RiscVIommuInstance
 {
     // Tables of processes, the best first: 256 TiB without a level more than most systems use.
     private static List<PageTableFormat> FormatsOf(Capabilities capabilities)

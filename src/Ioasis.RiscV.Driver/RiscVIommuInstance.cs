@@ -14,7 +14,7 @@ namespace Ioasis.RiscV.Driver;
 // invalidation that covers it has completed.
 
 /// <summary>One RISC-V IOMMU, taken over by <see cref="TryProbe"/> and given back by <see cref="Dispose"/>.</summary>
-public sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
+internal sealed partial class RiscVIommuInstance : IommuInstance, IDisposable
 {
     private readonly HardwareAccess _hardware;
     private readonly IPhysicalMemory _memory;

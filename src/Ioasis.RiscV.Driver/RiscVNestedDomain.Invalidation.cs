@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>What the guest has its IOMMU forget.</content>
-public sealed partial class RiscVNestedDomain
+internal sealed partial class RiscVNestedDomain
 {
     /// <inheritdoc/>
     /// <remarks>

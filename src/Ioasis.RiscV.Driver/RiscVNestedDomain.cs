@@ -10,7 +10,7 @@ namespace Ioasis.RiscV.Driver;
 /// A guest's first stage on a second stage of the host: a page table or a process directory in the guest's memory, which the
 /// hardware reaches through the parent. The guest chooses its own PSCIDs; the GSCID of the parent keeps them apart from others.
 /// </summary>
-public sealed partial class RiscVNestedDomain : NestedDomain
+internal sealed partial class RiscVNestedDomain : NestedDomain
 {
     private const ulong AllowedControl = DeviceTranslationControl.PdtValidBit | DeviceTranslationControl.FirstStageAdUpdateBit
         | DeviceTranslationControl.DefaultProcessBit | DeviceTranslationControl.FirstStageBigEndianBit;

@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.RiscV.Driver;
 
 /// <content>Interrupt files: in the MSI page table of a second stage, or as ordinary pages.</content>
-public sealed partial class RiscVPagingDomain
+internal sealed partial class RiscVPagingDomain
 {
     private const int FileLog2 = 12;
     private const uint MaxNoticeIdentity = 2047;

@@ -17,7 +17,7 @@ namespace Ioasis.RiscV.Driver;
 /// live. Who wants to know dirty pages more exactly limits the leaves of such domains
 /// (<see cref="RiscVDriverOptions.DirtyTrackingLeafSizes"/>).
 /// </remarks>
-public sealed partial class RiscVPagingDomain : TablePagingDomain
+internal sealed partial class RiscVPagingDomain : TablePagingDomain
 {
     private readonly IPhysicalMemory _memory;
     private readonly MsiPageTable? _msi;

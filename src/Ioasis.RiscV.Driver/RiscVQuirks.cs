@@ -5,7 +5,7 @@ namespace Ioasis.RiscV.Driver;
 /// whoever knows the platform says so (docs/conformance.md, "QEMU").
 /// </summary>
 [Flags]
-public enum RiscVQuirks
+internal enum RiscVQuirks
 {
     /// <summary>Nothing.</summary>
     None = 0,

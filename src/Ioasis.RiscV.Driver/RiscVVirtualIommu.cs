@@ -10,7 +10,7 @@ namespace Ioasis.RiscV.Driver;
 /// What a guest has of an IOMMU: the names of its devices, by which its commands mean them and its faults are reported. Its
 /// caches are those under the GSCID of its second stage.
 /// </summary>
-public sealed class RiscVVirtualIommu : VirtualIommu
+internal sealed class RiscVVirtualIommu : VirtualIommu
 {
     private const int EventSize = 32;
     private const ulong MaxVirtualId = (1ul << 24) - 1;

@@ -9,4 +9,4 @@ namespace Ioasis.RiscV.Hardware;
 /// <param name="Address">The interrupt file in memory.</param>
 /// <param name="NoticeAddress">Page to which the notice MSI is stored.</param>
 /// <param name="NoticeId">Interrupt identity of the notice MSI, 11 bits.</param>
-public sealed record MrifTarget(PhysicalAddress Address, PhysicalAddress NoticeAddress, uint NoticeId) : DmaInterrupt;
+internal sealed record MrifTarget(PhysicalAddress Address, PhysicalAddress NoticeAddress, uint NoticeId) : DmaInterrupt;

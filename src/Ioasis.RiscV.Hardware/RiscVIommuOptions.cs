@@ -7,7 +7,7 @@ namespace Ioasis.RiscV.Hardware;
 /// Where the official reference model departs from the text of the specification (docs/conformance.md): for replaying what was recorded from it.
 /// </summary>
 [Flags]
-public enum ReferenceDeviations
+internal enum ReferenceDeviations
 {
     /// <summary>As the text says.</summary>
     None = 0,
@@ -126,7 +126,7 @@ public sealed record RiscVIommuOptions
     public int AtsInvalidationTags { get; init; } = 32;
 
     /// <summary>Departures from the text, to agree with recordings of the reference model.</summary>
-    public ReferenceDeviations Deviations { get; init; }
+    internal ReferenceDeviations Deviations { get; init; }
 
     /// <summary>What is cached.</summary>
     public CachingMode Caching { get; init; } = CachingMode.Realistic;
@@ -138,7 +138,7 @@ public sealed record RiscVIommuOptions
     public int IotlbWays { get; init; } = 16;
 
     /// <summary>How the IOTLB makes room.</summary>
-    public ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
+    internal ReplacementPolicy IotlbReplacement { get; init; } = ReplacementPolicy.FirstInFirstOut;
 
     /// <summary>
     /// Device contexts held in <see cref="CachingMode.Realistic"/>, rounded up to a power of two; 0 for none. Entries of the IOTLB

@@ -4,7 +4,7 @@ using Ioasis.RiscV.Architecture;
 namespace Ioasis.RiscV.Hardware;
 
 /// <summary>Kinds of commands, as statistics count them.</summary>
-public enum CommandKind
+internal enum CommandKind
 {
     /// <summary>IOTINVAL.VMA of a whole address space or of all.</summary>
     InvalidateFirstStage,
@@ -38,13 +38,13 @@ public enum CommandKind
 /// <param name="Kind">The kind.</param>
 /// <param name="Executed">How many were executed.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
-public readonly record struct CommandStatistics(CommandKind Kind, long Executed, long RemovedEntries);
+internal readonly record struct CommandStatistics(CommandKind Kind, long Executed, long RemovedEntries);
 
 /// <summary>A snapshot of counts since the IOMMU was made. Totals are sums over <see cref="Devices"/>.</summary>
 /// <param name="Devices">By device ID.</param>
 /// <param name="Commands">One element for each kind.</param>
 /// <param name="Faults">By cause; also those that were not recorded in the fault queue.</param>
-public sealed record IommuStatistics(
+internal sealed record IommuStatistics(
     IReadOnlyList<DeviceStatistics> Devices,
     IReadOnlyList<CommandStatistics> Commands,
     IReadOnlyDictionary<FaultCause, long> Faults)
@@ -70,7 +70,7 @@ public sealed record IommuStatistics(
 /// <param name="Misses">Requests that walked page tables.</param>
 /// <param name="Invalidations">Commands that invalidate: all but fences and responses to page requests.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
-public readonly record struct IommuTotals(long Hits, long Misses, long Invalidations, long RemovedEntries);
+internal readonly record struct IommuTotals(long Hits, long Misses, long Invalidations, long RemovedEntries);
 
 /// <content>Statistics.</content>
 public sealed partial class RiscVIommu
@@ -86,7 +86,7 @@ public sealed partial class RiscVIommu
     /// Takes a snapshot of the statistics. Commands and faults are always counted; hits, misses, evictions and walks if
     /// <see cref="RiscVIommuOptions.CollectStatistics"/> is on.
     /// </summary>
-    public IommuStatistics GetStatistics()
+    internal IommuStatistics GetStatistics()
     {
         DeviceStatistics[] devices;
         using (_cacheLock.Acquire())
@@ -116,7 +116,7 @@ public sealed partial class RiscVIommu
     }
 
     /// <summary>Takes a snapshot of the sums alone, without an allocation.</summary>
-    public IommuTotals GetTotals()
+    internal IommuTotals GetTotals()
     {
         IommuTotals totals = default;
         using (_cacheLock.Acquire())

@@ -7,13 +7,13 @@ namespace Ioasis.Scenarios;
 /// <summary>A scenario that can be explored.</summary>
 /// <param name="Name">Unlike any other, as <c>attach-against-unmap.vtd-legacy</c>.</param>
 /// <param name="Create">Makes a fresh one; the explorer calls it once a run.</param>
-public sealed record NamedScenario(string Name, Func<Scenario> Create);
+internal sealed record NamedScenario(string Name, Func<Scenario> Create);
 
 /// <summary>
 /// The scenarios of the drivers: what must hold in each of their orders is invariants 1 and 2 (no device reaches memory that was taken from it,
 /// nothing is reused too early), and that nobody waits for ever. Those that are wrong on purpose are not here.
 /// </summary>
-public static class ScenarioCatalog
+internal static class ScenarioCatalog
 {
     private const IommuKind Vtd = IommuKind.Vtd;
 

@@ -1,7 +1,7 @@
 namespace Ioasis.Scenarios;
 
 /// <summary>The outcome of a scenario is wrong: the message says what is, and what it should be.</summary>
-public sealed class ScenarioException : Exception
+internal sealed class ScenarioException : Exception
 {
     /// <summary>Makes one without a message.</summary>
     public ScenarioException()

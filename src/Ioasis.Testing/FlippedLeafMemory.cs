@@ -11,7 +11,7 @@ namespace Ioasis.Testing;
 /// <param name="tables">Where page tables are.</param>
 /// <param name="leafWrite">Which write of a leaf entry, from 1.</param>
 /// <param name="bit">Which bit, 0 to 63.</param>
-public sealed class FlippedLeafMemory(IPhysicalMemory inner, AddressRange tables, long leafWrite, int bit) : MemoryDecorator(inner)
+internal sealed class FlippedLeafMemory(IPhysicalMemory inner, AddressRange tables, long leafWrite, int bit) : MemoryDecorator(inner)
 {
     // Privileged specification, 12.3: V, one of R W X, and A, which the driver always sets in leaves.
     private const ulong Valid = 1;

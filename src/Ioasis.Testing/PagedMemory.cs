@@ -9,7 +9,7 @@ namespace Ioasis.Testing;
 /// come into being when they are written. It gives no host pointers.
 /// </summary>
 /// <param name="limit">First address that does not answer.</param>
-public sealed class PagedMemory(ulong limit = 1ul << 56) : IPhysicalMemory
+internal sealed class PagedMemory(ulong limit = 1ul << 56) : IPhysicalMemory
 {
     private readonly Dictionary<ulong, byte[]> _pages = [];
     private readonly Lock _lock = new();

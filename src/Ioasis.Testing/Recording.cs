@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Testing;
 
 /// <summary>Keeps the faults that a driver reports.</summary>
-public sealed class RecordingSink : IIommuFaultSink
+internal sealed class RecordingSink : IIommuFaultSink
 {
     /// <summary>The faults in their order.</summary>
     public List<IommuFault> Faults { get; } = [];
@@ -20,7 +20,7 @@ public sealed class RecordingSink : IIommuFaultSink
 }
 
 /// <summary>Keeps the lines that a driver logs.</summary>
-public sealed class RecordingLogger : ILogger
+internal sealed class RecordingLogger : ILogger
 {
     private readonly List<(LogLevel Level, string Text)> _lines = [];
 

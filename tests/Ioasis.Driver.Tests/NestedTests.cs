@@ -95,7 +95,7 @@ public class NestedTests
     [Theory]
     [InlineData(RiscVQuirks.None, true)]
     [InlineData(RiscVQuirks.SuperpagesInPieces, false)]
-    public void Where_superpages_are_cached_in_pieces_a_guests_address_means_its_process(RiscVQuirks quirks, bool mayStay)
+    internal void Where_superpages_are_cached_in_pieces_a_guests_address_means_its_process(RiscVQuirks quirks, bool mayStay)
     {
         using Rig rig = new(new() { Driver = new() { Quirks = quirks } });
         IommuDevice device = rig.AddDevice(0x10);

@@ -17,7 +17,7 @@ public class QuirkTests
     [InlineData(RiscVQuirks.SuperpagesInPieces, 1ul << 12, 0)]
     [InlineData(RiscVQuirks.SuperpagesInPieces, 1ul << 16, 0)]
     [InlineData(RiscVQuirks.GuestAddressesUnknown, 1ul << 21, 0)]
-    public void A_first_stage_is_invalidated_whole_where_superpages_are_cached_in_pieces(RiscVQuirks quirks, ulong size, long flushes)
+    internal void A_first_stage_is_invalidated_whole_where_superpages_are_cached_in_pieces(RiscVQuirks quirks, ulong size, long flushes)
     {
         using Rig rig = new(new() { Driver = new() { Quirks = quirks } });
         IommuDevice device = rig.AddDevice(1);
@@ -35,7 +35,7 @@ public class QuirkTests
     [InlineData(RiscVQuirks.None, 0)]
     [InlineData(RiscVQuirks.SuperpagesInPieces, 0)]
     [InlineData(RiscVQuirks.GuestAddressesUnknown, 1)]
-    public void A_second_stage_is_invalidated_whole_where_guest_addresses_are_not_known(RiscVQuirks quirks, long flushes)
+    internal void A_second_stage_is_invalidated_whole_where_guest_addresses_are_not_known(RiscVQuirks quirks, long flushes)
     {
         using Rig rig = new(new() { Driver = new() { Quirks = quirks } });
         IommuDevice device = rig.AddDevice(1);

@@ -20,14 +20,14 @@ public sealed class DiagnosisTests
     [InlineData("0xfffffffff7e00000", AddressLook.SignExtended)]
     [InlineData("0xffe00000", AddressLook.LinuxIova)]
     [InlineData("0x100000000", AddressLook.Plain)]
-    public void An_address_is_recognised(string address, AddressLook look) => Explain(Intel(address)).Look.ShouldBe(look);
+    internal void An_address_is_recognised(string address, AddressLook look) => Explain(Intel(address)).Look.ShouldBe(look);
 
     [Theory]
     [InlineData("BIOS-e820: [mem 0x0000000000100000-0x000000007fffffff] usable", AddressLook.PhysicalMemory)]
     [InlineData("DMAR: RMRR base: 0x0000007d000000 end: 0x0000007d7fffff", AddressLook.FirmwareRegion)]
     [InlineData("pci 0000:02:00.0: BAR 0 [mem 0x7d000000-0x7d0fffff 64bit]", AddressLook.DeviceRegister)]
     [InlineData("pci 0000:02:00.0: reg 0x10: [mem 0x7d000000-0x7d0fffff]", AddressLook.DeviceRegister)]
-    public void What_the_log_says_of_the_machine_is_used(string line, AddressLook look) =>
+    internal void What_the_log_says_of_the_machine_is_used(string line, AddressLook look) =>
         Explain($"{line}\n{Intel("0x7d001000")}").Look.ShouldBe(look);
 
     [Fact]
@@ -44,7 +44,7 @@ public sealed class DiagnosisTests
     [InlineData(0x80000010, 2.0, HistoryVerdict.UpperBitsLost, "upper 32 bits")]
     [InlineData(0x0000e0ff00000000, 2.0, HistoryVerdict.BytesSwapped, "byte order")]
     [InlineData(0x12345000, 2.0, HistoryVerdict.NeverMapped, "never mapped")]
-    public void A_recording_proves_the_cause(ulong address, double time, HistoryVerdict verdict, string cause)
+    internal void A_recording_proves_the_cause(ulong address, double time, HistoryVerdict verdict, string cause)
     {
         Explanation explanation = Explanation.Of(
             Log(FormattableString.Invariant($"[    {time:0.000000}] ") + Intel($"0x{address:x}")), new(Recording()))[0];

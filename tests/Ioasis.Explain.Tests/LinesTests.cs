@@ -47,7 +47,7 @@ public sealed class LinesTests
     [InlineData("DMAR: [DMA Read NO_PASID] Request device [0x6a:0x01.0] fault addr 0x0 [fault reason 0x06] PTE Read access is not set", FaultAccess.Read, "0000:6a:01.0", 0ul, 6, null)]
     // Xen.
     [InlineData("(XEN) [VT-D]DMAR:[DMA Write] Request device [0000:00:1a.0] fault addr bf7df000, iommu reg = ffff82c000203000\n(XEN) [VT-D]DMAR: reason 05 - PTE Write access is not set", FaultAccess.Write, "0000:00:1a.0", 0xbf7df000ul, 5, null)]
-    public void Intel(string text, FaultAccess access, string device, ulong address, int code, uint? pasid)
+    internal void Intel(string text, FaultAccess access, string device, ulong address, int code, uint? pasid)
     {
         Fault fault = One(text);
         (fault.Source, fault.Access, fault.Device, fault.Address, fault.Code, fault.Pasid)
@@ -79,7 +79,7 @@ public sealed class LinesTests
     [InlineData("iommu ivhd0: AMD-Vi: Event logged [IO_PAGE_FAULT device=0001:01:00.0 domain=0x000f address=0x1000 flags=0x0020]", "0001:01:00.0", 0x1000ul, FaultAccess.Write, FaultKind.NotMapped)]
     [InlineData("AMD-Vi: Event logged [IO_PAGE_FAULT device=20:00.1 domain=0x0012 address=0xfffffffdf8000000 flags=0x0008]", "0000:20:00.1", 0xfffffffdf8000000ul, FaultAccess.Interrupt, FaultKind.Interrupt)]
     [InlineData("AMD-Vi: Event logged [IO_PAGE_FAULT device=20:00.1 domain=0x0012 address=0x2000 flags=0x0050]", "0000:20:00.1", 0x2000ul, FaultAccess.Read, FaultKind.Denied)]
-    public void Amd_page_faults(string text, string device, ulong address, FaultAccess access, FaultKind kind)
+    internal void Amd_page_faults(string text, string device, ulong address, FaultAccess access, FaultKind kind)
     {
         Fault fault = One(text);
         (fault.Source, fault.Device, fault.Address, fault.Access, fault.Kind).ShouldBe((FaultSource.Amd, device, (ulong?)address, access, kind));
@@ -96,14 +96,14 @@ public sealed class LinesTests
     [InlineData("INVALID_PPR_REQUEST device=0000:05:00.0 pasid=0x00001 address=0x1000 flags=0x0000 tag=0x001", FaultKind.RequestRefused)]
     [InlineData("RMP_PAGE_FAULT vmg_tag=0x0000, gpa=0x1000, flags_rmp=0x0000, flags=0x0000", FaultKind.Denied)]
     [InlineData("UNKNOWN event[0]=0x00000001 event[1]=0x00000002 event[2]=0x00000003 event[3]=0x00000004", FaultKind.Unknown)]
-    public void Amd_other_events(string inside, FaultKind kind) => One($"AMD-Vi: Event logged [{inside}]").Kind.ShouldBe(kind);
+    internal void Amd_other_events(string inside, FaultKind kind) => One($"AMD-Vi: Event logged [{inside}]").Kind.ShouldBe(kind);
 
     [Theory]
     [InlineData("arm-smmu e0200000.smmu: Unhandled context fault: fsr=0x402, iova=0xfe00000, fsynr=0x11, cb=3", FaultSource.ArmSmmu, FaultAccess.Write, FaultKind.NotMapped, null)]
     [InlineData("arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x408, iova=0xfe00000, fsynr=0x1, cbfrsynra=0x8c2, cb=3", FaultSource.ArmSmmu, FaultAccess.Read, FaultKind.Denied, 0x8c2u)]
     [InlineData("qcom-iommu-ctx 1e22000.iommu-ctx: Unhandled context fault: fsr=0x2, iova=0x000000000fe00000, fsynr=0x41, cb=1", FaultSource.Qualcomm, FaultAccess.Execute, FaultKind.NotMapped, null)]
     [InlineData("arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0xfe00000, fsynr=0x12, cbfrsynra=0x1, cb=7\narm-smmu 15000000.iommu: FSR    = 00000402 [Format=2 TF], SID=0x8c2\narm-smmu 15000000.iommu: FSYNR0 = 00000012 [S1CBNDX=0 WNR PLVL=2]", FaultSource.ArmSmmu, FaultAccess.Write, FaultKind.NotMapped, 0x8c2u)]
-    public void Smmu_v2(string text, FaultSource source, FaultAccess access, FaultKind kind, uint? stream)
+    internal void Smmu_v2(string text, FaultSource source, FaultAccess access, FaultKind kind, uint? stream)
     {
         Fault fault = One(text);
         (fault.Source, fault.Access, fault.Kind, fault.Requester, fault.Address).ShouldBe((source, access, kind, stream, (ulong?)0xfe00000));
@@ -157,7 +157,7 @@ public sealed class LinesTests
     [InlineData("riscv-iommu 0000:00:01.0: Fault 15 devid: 0x8 iotval: fffff000 iotval2: 0", FaultKind.NotMappedOrDenied, FaultAccess.Write, 0xfffff000ul)]
     [InlineData("riscv,iommu 3010000.iommu: Fault 258 devid: 0x8 iotval: 0 iotval2: 0", FaultKind.DeviceUnknown, FaultAccess.Unknown, null)]
     [InlineData("riscv-iommu 0000:00:01.0: Fault 21 devid: 0x8 iotval: 1000 iotval2: 80001001", FaultKind.NotMappedOrDenied, FaultAccess.Read, 0x1000ul)]
-    public void RiscV(string text, FaultKind kind, FaultAccess access, ulong? address)
+    internal void RiscV(string text, FaultKind kind, FaultAccess access, ulong? address)
     {
         Fault fault = One(text);
         (fault.Source, fault.Kind, fault.Access, fault.Address, fault.Device).ShouldBe((FaultSource.RiscV, kind, access, address, "0000:00:01.0"));
@@ -167,7 +167,7 @@ public sealed class LinesTests
     [InlineData("virtio_iommu virtio0: page fault from EP 8 at 0xfffff000 [W]", FaultAccess.Write, 0xfffff000ul, FaultKind.NotMappedOrDenied)]
     [InlineData("virtio_iommu virtio0: domain fault from EP 8 at 0x1000 [R]", FaultAccess.Read, 0x1000ul, FaultKind.DeviceUnknown)]
     [InlineData("virtio_iommu virtio0: unknown fault from EP 8", FaultAccess.Unknown, null, FaultKind.Unknown)]
-    public void Virtio(string text, FaultAccess access, ulong? address, FaultKind kind)
+    internal void Virtio(string text, FaultAccess access, ulong? address, FaultKind kind)
     {
         Fault fault = One(text);
         (fault.Source, fault.Access, fault.Address, fault.Kind, fault.Requester).ShouldBe((FaultSource.Virtio, access, address, kind, 8u));

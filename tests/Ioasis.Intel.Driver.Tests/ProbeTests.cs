@@ -91,7 +91,7 @@ public sealed class ProbeTests
     [Theory]
     [InlineData(VtdMode.Scalable, TranslationTableMode.Legacy)]
     [InlineData(VtdMode.Legacy, TranslationTableMode.Legacy)]
-    public void An_IOMMU_that_was_left_on_is_taken_over_without_a_gap(VtdMode mode, TranslationTableMode left)
+    internal void An_IOMMU_that_was_left_on_is_taken_over_without_a_gap(VtdMode mode, TranslationTableMode left)
     {
         List<string> passed = [];
         VtdIommu? hardware = null;

@@ -16,7 +16,7 @@ public sealed class AllocationTests
     [InlineData(PasidTranslationType.Nested, 1024)]
     [InlineData(PasidTranslationType.Nested, 0)]
     [InlineData(PasidTranslationType.PassThrough, 0)]
-    public void Hits_walks_and_faults_allocate_nothing(PasidTranslationType type, int entries)
+    internal void Hits_walks_and_faults_allocate_nothing(PasidTranslationType type, int entries)
     {
         using VtdBench bench = new(new VtdIommuOptions { IotlbEntries = entries });
         const ushort Rid = 0x10;

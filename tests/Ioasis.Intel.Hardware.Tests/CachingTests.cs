@@ -52,7 +52,7 @@ public sealed class CachingTests
     [InlineData(PasidTranslationType.FirstStage, "pasid pages around", true)]
     [InlineData(PasidTranslationType.FirstStage, "contexts", false)]
     [InlineData(PasidTranslationType.FirstStage, "pasids", false)]
-    public void A_changed_leaf_is_seen_after_an_invalidation_that_names_it(PasidTranslationType type, string what, bool seen)
+    internal void A_changed_leaf_is_seen_after_an_invalidation_that_names_it(PasidTranslationType type, string what, bool seen)
     {
         using VtdBench bench = Make(type, out ulong first, out ulong second);
         const ulong Iova = 0x4000_5000;
@@ -119,7 +119,7 @@ public sealed class CachingTests
     [InlineData(PasidTranslationType.FirstStage, false, true)]
     [InlineData(PasidTranslationType.SecondStage, true, false)]
     [InlineData(PasidTranslationType.SecondStage, false, true)]
-    public void Paging_structures_stay_with_the_hint_and_go_without(PasidTranslationType type, bool leavesOnly, bool seen)
+    internal void Paging_structures_stay_with_the_hint_and_go_without(PasidTranslationType type, bool leavesOnly, bool seen)
     {
         using VtdBench bench = Make(type, out ulong first, out ulong second);
         const ulong Iova = 0x4000_5000;

@@ -17,7 +17,7 @@ public sealed class ModelTests
     [InlineData(TranslationTableMode.Scalable, true)]
     [InlineData(TranslationTableMode.Legacy, false)]
     [InlineData(TranslationTableMode.Legacy, true)]
-    public void Every_unit_answers_as_the_lists_of_mappings_say(TranslationTableMode mode, bool cachingMode)
+    internal void Every_unit_answers_as_the_lists_of_mappings_say(TranslationTableMode mode, bool cachingMode)
     {
         int translated = 0;
         int refused = 0;

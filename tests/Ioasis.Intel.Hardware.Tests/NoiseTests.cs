@@ -110,7 +110,7 @@ public sealed class NoiseTests
     [Theory]
     [InlineData(TranslationTableMode.Legacy)]
     [InlineData(TranslationTableMode.Scalable)]
-    public void Random_descriptors_are_executed_or_stop_the_queue(TranslationTableMode mode)
+    internal void Random_descriptors_are_executed_or_stop_the_queue(TranslationTableMode mode)
     {
         Random random = new(4);
         int stops = 0;

@@ -19,7 +19,7 @@ public class RiscVInvalidationTests : InvalidationTests
     [InlineData(RiscVQuirks.None)]
     [InlineData(RiscVQuirks.SuperpagesInPieces)]
     [Trait("Requirement", "S4.6")]
-    public void An_unmapped_superpage_is_gone_whole_if_the_driver_is_told_how_QEMU_caches_it(RiscVQuirks quirks)
+    internal void An_unmapped_superpage_is_gone_whole_if_the_driver_is_told_how_QEMU_caches_it(RiscVQuirks quirks)
     {
         using QemuRig rig = new(new() { Driver = new() { Quirks = quirks } });
         EduDevice edu = rig.Edus[0];

@@ -85,7 +85,7 @@ public class SecondStageTests
     [Theory]
     [InlineData(RiscVQuirks.None)]
     [InlineData(RiscVQuirks.GuestAddressesUnknown)]
-    public void What_the_host_takes_from_a_guest_is_gone_if_the_driver_is_told_how_QEMU_caches_it(RiscVQuirks quirks)
+    internal void What_the_host_takes_from_a_guest_is_gone_if_the_driver_is_told_how_QEMU_caches_it(RiscVQuirks quirks)
     {
         using QemuRig rig = new(new() { Driver = new() { Quirks = quirks } });
         EduDevice edu = rig.Edus[0];

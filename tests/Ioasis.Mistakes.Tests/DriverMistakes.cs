@@ -45,7 +45,7 @@ public sealed class DriverMistakes
     [Theory]
     [InlineData(QueueTrouble.Unreadable)]
     [InlineData(QueueTrouble.Illegal)]
-    public void A_queue_error_taken_for_completion(QueueTrouble trouble) =>
+    internal void A_queue_error_taken_for_completion(QueueTrouble trouble) =>
         Explorer.Finds("ErrorIsCompletion", () => new QueueFailure(trouble), atMostPreemptions: 1);
 
     [Fact]

@@ -85,7 +85,7 @@ internal sealed class MockAccess : IommufdExtensionFile, IIommufdAccessUser
     }
 
     /// <inheritdoc/>
-    protected override void Release()
+    protected internal override void Release()
     {
         OnUnmap(AddressRange.All);
         Way.Dispose();

@@ -271,5 +271,5 @@ internal sealed class MockDevice(IommuSubsystem subsystem, IommuDevice device, I
     }
 
     /// <inheritdoc/>
-    protected override void Destroy() => Remove();
+    protected internal override void Destroy() => Remove();
 }

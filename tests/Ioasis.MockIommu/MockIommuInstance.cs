@@ -91,19 +91,19 @@ internal sealed class MockIommuInstance(bool dirtyTracking) : IommuInstance
         _guests.Keys.Any(guest => guest.TryReport(device)) ? Errno.Success : Errno.NoEntry;
 
     /// <inheritdoc/>
-    protected override Errno ProbeDevice(IommuDevice device)
+    protected internal override Errno ProbeDevice(IommuDevice device)
     {
         device.DriverData = new MockDeviceState();
         return Errno.Success;
     }
 
     /// <inheritdoc/>
-    protected override void ReleaseDevice(IommuDevice device)
+    protected internal override void ReleaseDevice(IommuDevice device)
     {
     }
 
     /// <inheritdoc/>
-    protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    protected internal override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
     {
         if (next is MockNestedDomain { Guest: { } guest } && !guest.Knows(device))
         {
@@ -122,8 +122,8 @@ internal sealed class MockIommuInstance(bool dirtyTracking) : IommuInstance
     }
 
     /// <inheritdoc/>
-    protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => [];
+    protected internal override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => [];
 
     /// <inheritdoc/>
-    protected override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code) => Errno.Success;
+    protected internal override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code) => Errno.Success;
 }

@@ -51,4 +51,22 @@ public sealed class PackageTests(PackedFeed feed)
         PackedFeed.FilesOf(package).ShouldNotContain(static file => file.EndsWith(".dll", StringComparison.Ordinal));
         PackedFeed.MetadataOf(package).Keys.ShouldContain("dependencies");
     }
+
+    [Fact]
+    public void A_package_asks_for_exactly_the_version_of_our_others_that_it_was_built_with()
+    {
+        // They see each other's internals.
+        int asked = 0;
+        foreach (string package in feed.Packages)
+        {
+            string exact = $"[{PackedFeed.MetadataOf(package)["version"]}]";
+            foreach ((string id, string version) in PackedFeed.DependenciesOf(package).Where(static dependency => dependency.Id.StartsWith("Ioasis", StringComparison.Ordinal)))
+            {
+                version.ShouldBe(exact, $"{Path.GetFileName(package)} on {id}");
+                asked++;
+            }
+        }
+
+        asked.ShouldBeGreaterThan(20);
+    }
 }

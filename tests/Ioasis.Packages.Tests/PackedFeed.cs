@@ -33,11 +33,20 @@ public sealed class PackedFeed
     }
 
     /// <summary>What a package says of itself, by the names of the elements.</summary>
-    public static IReadOnlyDictionary<string, string> MetadataOf(string package)
+    public static IReadOnlyDictionary<string, string> MetadataOf(string package) =>
+        DescriptionOf(package).Elements().ToDictionary(static element => element.Name.LocalName, static element => element.Value, StringComparer.Ordinal);
+
+    /// <summary>The packages that a package asks for, with the range of versions.</summary>
+    public static IReadOnlyList<(string Id, string Version)> DependenciesOf(string package) =>
+    [
+        .. DescriptionOf(package).Descendants().Where(static element => element.Name.LocalName == "dependency")
+            .Select(static element => (element.Attribute("id")!.Value, element.Attribute("version")!.Value)),
+    ];
+
+    private static XElement DescriptionOf(string package)
     {
         using ZipArchive archive = ZipFile.OpenRead(package);
         using Stream stream = archive.Entries.Single(static entry => entry.FullName.EndsWith(".nuspec", StringComparison.Ordinal)).Open();
-        return XDocument.Load(stream).Root!.Elements().First().Elements()
-            .ToDictionary(static element => element.Name.LocalName, static element => element.Value, StringComparer.Ordinal);
+        return XDocument.Load(stream).Root!.Elements().First();
     }
 }

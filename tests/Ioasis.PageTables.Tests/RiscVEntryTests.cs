@@ -84,7 +84,7 @@ public sealed class RiscVEntryTests
     [InlineData(MemoryType.Default, 0ul)]
     [InlineData(MemoryType.NonCacheable, 1ul)]
     [InlineData(MemoryType.Io, 2ul)]
-    public void Memory_types_are_in_bits_62_and_61_and_survive_a_split(MemoryType type, ulong bits)
+    internal void Memory_types_are_in_bits_62_and_61_and_survive_a_split(MemoryType type, ulong bits)
     {
         using TableBench bench = new(
             new(PageTableFormat.Of<Sv39>(), MemoryKind.Sparse, Napot: true), new RiscVTableOptions { MemoryTypes = true });

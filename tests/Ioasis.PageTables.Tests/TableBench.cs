@@ -89,7 +89,7 @@ public sealed record TableCase(
         select new TheoryDataRow<TableCase>(new(format, memory, napot, sizes, dirty, extension));
 
     /// <summary>The options of a table of this case, on top of others.</summary>
-    public PageTableOptions Options(PageTableOptions? more = null)
+    internal PageTableOptions Options(PageTableOptions? more = null)
     {
         PageTableOptions basic = (more ?? new()) with { LeafSizes = (more?.LeafSizes ?? ulong.MaxValue) & LeafSizes };
         bool dirty = basic.HardwareDirty || HardwareDirty;
@@ -181,7 +181,7 @@ public sealed class TableBench : IDisposable
     private readonly SparsePhysicalMemory _sparse = new();
 
     /// <summary>Makes an empty table.</summary>
-    public TableBench(TableCase what, PageTableOptions? options = null)
+    internal TableBench(TableCase what, PageTableOptions? options = null)
     {
         Case = what;
         Geometry = Geometry.Of(what.Format);
@@ -204,7 +204,7 @@ public sealed class TableBench : IDisposable
 
     public Geometry Geometry { get; }
 
-    public PageTableOptions Options { get; }
+    internal PageTableOptions Options { get; }
 
     public IPhysicalMemory Memory { get; }
 
@@ -212,7 +212,7 @@ public sealed class TableBench : IDisposable
 
     public LimitedAllocator Pages { get; }
 
-    public IoPageTable Table { get; }
+    internal IoPageTable Table { get; }
 
     public Errno Map(ulong iova, ulong address, ulong length, Access access = Access.ReadWrite)
     {
@@ -230,7 +230,7 @@ public sealed class TableBench : IDisposable
         return unmapped;
     }
 
-    public List<PageMapping> Mappings()
+    internal List<PageMapping> Mappings()
     {
         List<PageMapping> all = [];
         Iova next = default;

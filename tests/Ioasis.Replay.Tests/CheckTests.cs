@@ -57,6 +57,31 @@ public sealed class CheckTests
     }
 
     [Fact]
+    public void A_program_is_told_how_much_was_checked_and_what_did_not_hold()
+    {
+        string path = Recordings.PathOf(Recording);
+        CancellationToken token = TestContext.Current.CancellationToken;
+        ReplayResult sound = TraceReplayer.Check(path, cancellationToken: token);
+        sound.Passed.ShouldBeTrue();
+        sound.Checks.ShouldBeGreaterThan(0);
+        sound.FirstMismatches.ShouldBeEmpty();
+
+        ReplayOptions spoilt = new()
+        {
+            Check = CheckLevel.All,
+            Machine = static machine => machine with
+            {
+                DriverMemory = memory => new FlippedLeafMemory(memory, machine.TableMemory, 40, 11),
+            },
+        };
+        ReplayResult wrong = TraceReplayer.Check(path, options: spoilt, cancellationToken: token);
+        wrong.Passed.ShouldBeFalse();
+        wrong.Mismatches.ShouldBeInRange(1, wrong.Checks);
+        wrong.FirstMismatches.Count.ShouldBe((int)Math.Min(wrong.Mismatches, 100));
+        wrong.FirstMismatches.ShouldAllBe(line => line.StartsWith(path + ":") && line.Contains(": expected ") && line.Contains(", got "));
+    }
+
+    [Fact]
     public void A_page_that_may_only_be_read_is_caught_by_a_write()
     {
         // The W bit of one leaf.

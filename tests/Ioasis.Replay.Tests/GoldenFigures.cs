@@ -53,7 +53,7 @@ public sealed class GoldenFigures
     [Theory]
     [InlineData(AttributionRule.TightestFit)]
     [InlineData(AttributionRule.NewestOverlap)]
-    public void Maps_and_unmaps_find_their_devices_by_the_evidence_that_the_script_finds(AttributionRule rule)
+    internal void Maps_and_unmaps_find_their_devices_by_the_evidence_that_the_script_finds(AttributionRule rule)
     {
         KernelTrace x86 = Recordings.Trace(X86, rule);
         EvidenceOf(x86, unmaps: false).ShouldBe("DmaMapPhys 20466, DmaAlloc 50, IovaLink 21447, Attach 1");

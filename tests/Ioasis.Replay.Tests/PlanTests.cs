@@ -140,7 +140,7 @@ public sealed class PlanTests
     [Theory]
     [InlineData(AttributionRule.TightestFit, A)]
     [InlineData(AttributionRule.NewestOverlap, "")]
-    public void An_interrupt_between_an_unmap_and_its_dma_event_does_not_take_its_device(AttributionRule rule, string device)
+    internal void An_interrupt_between_an_unmap_and_its_dma_event_does_not_take_its_device(AttributionRule rule, string device)
     {
         string text = Trace.UnmapLine("nc-8", 1, 0.1, 0x1000, 0x2000) + Trace.UnmapLine("nc-8", 1, 0.2, 0x1000, 0x4000)
             + Trace.DmaLine("nc-8", 1, 0.3, "dma_unmap_phys", A, 0x1e42, 1522);

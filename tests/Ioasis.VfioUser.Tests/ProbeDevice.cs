@@ -70,7 +70,7 @@ internal sealed class ProbeDevice() : PciDevice(new()
         Array.Clear(_registers);
     }
 
-    protected override bool LookAtRegisters(int bar, MappedRegisters registers)
+    protected internal override bool LookAtRegisters(int bar, MappedRegisters registers)
     {
         uint value = registers.Exchange32(4096, 0);
         if (value == 0)

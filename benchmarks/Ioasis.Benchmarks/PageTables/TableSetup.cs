@@ -29,7 +29,7 @@ public sealed class TableSetup : IDisposable
         Table = error == Errno.Success ? table! : throw new InvalidOperationException(error.ToString());
     }
 
-    public IoPageTable Table { get; }
+    internal IoPageTable Table { get; }
 
     public void Map(ulong iova, ulong address, ulong length)
     {

@@ -27,37 +27,39 @@ public class ReplayBenchmarks
         using MemoryStream text = new();
         source.Text.CopyTo(text);
         _text = text.ToArray();
-        _trace = Parse();
+        _trace = ReadTrace();
     }
 
     /// <summary>Text to maps and unmaps with devices.</summary>
     [Benchmark(OperationsPerInvoke = Events)]
-    public KernelTrace Parse()
+    public object Parse() => ReadTrace();
+
+    /// <summary>Maps and unmaps to areas and calls.</summary>
+    [Benchmark(OperationsPerInvoke = Events)]
+    public object Plan() => Planner.Make(_trace);
+
+    /// <summary>The stack alone: every call, no check.</summary>
+    [Benchmark(OperationsPerInvoke = Events)]
+    public object ReplayUnchecked() => Replay(new() { Check = CheckLevel.None, RecordSeries = false });
+
+    /// <summary>Every call, sampled checks.</summary>
+    [Benchmark(OperationsPerInvoke = Events)]
+    public object ReplaySampled() => Replay(new() { RecordSeries = false });
+
+    /// <summary>Every call, sampled checks, batched invalidation.</summary>
+    [Benchmark(OperationsPerInvoke = Events)]
+    public object ReplayLazy() => Replay(new() { RecordSeries = false, LazyInvalidation = true });
+
+    /// <summary>Everything that <c>ioasis run</c> does after decompression: parse, plan, replay, sampled checks, time series, report.</summary>
+    [Benchmark(Baseline = true, OperationsPerInvoke = Events)]
+    public object Whole() => Passed(TraceReplayer.Run(ReadTrace(), null, new()));
+
+    private KernelTrace ReadTrace()
     {
         using InputSource source = InputSource.Wrap("x86-lazy", new MemoryStream(_text));
         KernelTrace trace = RecordingReader.Read(source).Trace!;
         return trace.Input.Events == Events ? trace : throw new InvalidOperationException("not the recording");
     }
-
-    /// <summary>Maps and unmaps to areas and calls.</summary>
-    [Benchmark(OperationsPerInvoke = Events)]
-    public MappingPlan Plan() => Planner.Make(_trace);
-
-    /// <summary>The stack alone: every call, no check.</summary>
-    [Benchmark(OperationsPerInvoke = Events)]
-    public ReplayReport ReplayUnchecked() => Replay(new() { Check = CheckLevel.None, RecordSeries = false });
-
-    /// <summary>Every call, sampled checks.</summary>
-    [Benchmark(OperationsPerInvoke = Events)]
-    public ReplayReport ReplaySampled() => Replay(new() { RecordSeries = false });
-
-    /// <summary>Every call, sampled checks, batched invalidation.</summary>
-    [Benchmark(OperationsPerInvoke = Events)]
-    public ReplayReport ReplayLazy() => Replay(new() { RecordSeries = false, LazyInvalidation = true });
-
-    /// <summary>Everything that <c>ioasis run</c> does after decompression: parse, plan, replay, sampled checks, time series, report.</summary>
-    [Benchmark(Baseline = true, OperationsPerInvoke = Events)]
-    public ReplayReport Whole() => Passed(TraceReplayer.Run(Parse(), null, new()));
 
     private ReplayReport Replay(ReplayOptions options) => Passed(TraceReplayer.Run(_trace, null, options));
 
@@ -82,23 +84,25 @@ public class DmaLogBenchmarks
         using MemoryStream text = new();
         source.Text.CopyTo(text);
         _text = text.ToArray();
-        _log = Parse();
+        _log = ReadLog();
     }
 
     /// <summary>Text to accesses.</summary>
     [Benchmark(OperationsPerInvoke = Accesses)]
-    public DmaLog Parse()
-    {
-        using InputSource source = InputSource.Wrap("riscv-strict", new MemoryStream(_text));
-        return RecordingReader.Read(source).Log!;
-    }
+    public object Parse() => ReadLog();
 
     /// <summary>Trace and log through the stack, every logged access checked.</summary>
     [Benchmark(OperationsPerInvoke = Accesses)]
-    public ReplayReport Replay()
+    public object Replay()
     {
         ReplayReport report = TraceReplayer.Run(_trace, _log, new() { Check = CheckLevel.None, RecordSeries = false });
         return report.Passed ? report : throw new InvalidOperationException("mismatches");
+    }
+
+    private DmaLog ReadLog()
+    {
+        using InputSource source = InputSource.Wrap("riscv-strict", new MemoryStream(_text));
+        return RecordingReader.Read(source).Log!;
     }
 }
 

@@ -69,17 +69,17 @@ public sealed partial class DmaDevice : IDisposable
     }
 
     /// <summary>The device.</summary>
-    public IommuDevice Device { get; }
+    internal IommuDevice Device { get; }
 
     /// <summary>The domain that is mapped in, or null if addresses pass unchanged (an identity default domain).</summary>
-    public DmaDomain? Domain => _domain;
+    internal DmaDomain? Domain => _domain;
 
     /// <summary>Opens a device for its driver. Until it is disposed, nobody else can claim the group's DMA.</summary>
     /// <returns>
     /// Success; <see cref="Errno.Busy"/> if a user owns the group; <see cref="Errno.NotSupported"/> if the group's default domain is
     /// blocked; <see cref="Errno.InvalidArgument"/> for an option that is out of range.
     /// </returns>
-    public static Errno TryOpen(IommuDevice device, DmaDeviceOptions options, out DmaDevice? dma)
+    internal static Errno TryOpen(IommuDevice device, DmaDeviceOptions options, out DmaDevice? dma)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(options);

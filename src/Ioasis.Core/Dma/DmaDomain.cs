@@ -28,7 +28,7 @@ public sealed record DmaDomainOptions
     public int? Slots { get; init; }
 
     /// <summary>Caching of IOVAs.</summary>
-    public IovaAllocatorOptions Iova { get; init; } = new();
+    internal IovaAllocatorOptions Iova { get; init; } = new();
 
     /// <summary>
     /// More that is never given out: the windows of a PCI host bridge, say, where a request might be answered by a neighbour
@@ -44,7 +44,7 @@ public sealed record DmaDomainOptions
 /// The default domain of a group whose drivers map buffers without choosing addresses: a paging domain, the IOVAs that are
 /// free in it, and the invalidations that it owes. Drivers see it through <see cref="DmaDevice"/> only. Thread-safe.
 /// </summary>
-public sealed class DmaDomain : IDisposable
+internal sealed class DmaDomain : IDisposable
 {
     // Flushes for one allocation: others get on each time that it is in vain.
     private const int MaxAttempts = 100;

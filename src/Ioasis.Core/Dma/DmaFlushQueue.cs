@@ -345,7 +345,7 @@ internal sealed class DmaFlushQueue : IDisposable
 /// <param name="TimeLimitFlushes">Flushes at the time limit.</param>
 /// <param name="QueueFullFlushes">Flushes because a processor's ring was full.</param>
 /// <param name="OutOfIovaFlushes">Flushes because there was no other IOVA left.</param>
-public readonly record struct DmaFlushStatistics(
+internal readonly record struct DmaFlushStatistics(
     long Deferred,
     long Released,
     long FailedFlushes,

@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// space carry it. An identifier comes back only when the flush of it has completed (S4.8), so that it is clean when it is given again.
 /// </summary>
 /// <param name="bits">Bits of an identifier, 1 to 31.</param>
-public sealed class IdentifierAllocator(int bits)
+internal sealed class IdentifierAllocator(int bits)
 {
     private readonly IoLock _lock = new();
     private readonly Stack<uint> _free = new();

@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// <param name="logger">Where the lines go.</param>
 /// <param name="name">Whose lines they are.</param>
 /// <param name="perSecond">Most lines in a second.</param>
-public sealed class LogLimiter(TimeProvider time, ILogger logger, string name, int perSecond)
+internal sealed class LogLimiter(TimeProvider time, ILogger logger, string name, int perSecond)
 {
     private long _windowStart = time.GetTimestamp();
     private int _loggedInWindow;

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>The body of an Invalidate Request to a device that caches translations (PCIe, chapter 10, "Invalidate Request").</summary>
-public static class PcieInvalidation
+internal static class PcieInvalidation
 {
     /// <summary>S, bit 11: the range is more than a page; its size is in the address.</summary>
     public const ulong RangeBit = 1ul << 11;

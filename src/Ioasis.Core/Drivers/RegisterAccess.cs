@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// <param name="time">The clock of all waits.</param>
 /// <param name="timeout">Longest wait for a register or a command.</param>
 /// <param name="atsTimeout">Longest wait for a device that was asked to invalidate.</param>
-public class RegisterAccess(IRegisterWindow registers, TimeProvider time, TimeSpan timeout, TimeSpan atsTimeout)
+internal class RegisterAccess(IRegisterWindow registers, TimeProvider time, TimeSpan timeout, TimeSpan atsTimeout)
 {
     private const int SpinsBeforeYield = 64;
 

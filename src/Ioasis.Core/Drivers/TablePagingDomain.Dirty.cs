@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// Dirty tracking (S4.17). Hardware that can do so always sets A and D; tracking begins and ends without a change of what is live.
 /// What a leaf covers is dirty as a whole: leaves are not split for tracking.
 /// </content>
-public abstract partial class TablePagingDomain
+internal abstract partial class TablePagingDomain
 {
     private readonly IoLock _dirtyLock = new();
 

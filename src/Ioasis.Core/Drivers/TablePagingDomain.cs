@@ -9,7 +9,7 @@ namespace Ioasis.Core;
 /// with, and nothing of how an IOMMU is told: that is <see cref="Invalidate"/>, the driver's. The root is there from the beginning
 /// (S4.10), and so is everything else that maps, attaches and invalidations need (S4.11).
 /// </summary>
-public abstract partial class TablePagingDomain : PagingDomain
+internal abstract partial class TablePagingDomain : PagingDomain
 {
     private readonly IPageAllocator _pages;
     private readonly IoLock _lock = new();

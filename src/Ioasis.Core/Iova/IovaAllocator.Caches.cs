@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>The way of an IOVA between the caches, the depots and the tree.</content>
-public sealed partial class IovaAllocator
+internal sealed partial class IovaAllocator
 {
     private IovaCacheSlot Slot()
     {

@@ -15,7 +15,7 @@ namespace Ioasis.Core;
 /// A count of granules that is cached is rounded up to a power of two, in allocation and in freeing alike. Order of the locks: a
 /// processor's cache, then those of higher-numbered processors, then the depot or the tree.
 /// </remarks>
-public sealed partial class IovaAllocator
+internal sealed partial class IovaAllocator
 {
     /// <summary>The most sizes that can be cached: 1 to 32 granules.</summary>
     public const int MaxCachedOrders = 6;

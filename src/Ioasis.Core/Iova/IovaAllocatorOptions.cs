@@ -1,7 +1,7 @@
 namespace Ioasis.Core;
 
 /// <summary>How an <see cref="IovaAllocator"/> caches.</summary>
-public sealed record IovaAllocatorOptions
+internal sealed record IovaAllocatorOptions
 {
     /// <summary>
     /// Sizes of 1, 2, 4, … 2^(n-1) granules are cached, 0 to <see cref="IovaAllocator.MaxCachedOrders"/>; 0 for no caches, so
@@ -37,7 +37,7 @@ public sealed record IovaAllocatorOptions
 /// <param name="CachedBytes">Bytes of IOVAs that wait in the caches and the depot.</param>
 /// <param name="FreeBytes">Bytes of IOVAs that are free in the tree.</param>
 /// <param name="FreeRanges">Maximal free ranges in the tree.</param>
-public readonly record struct IovaAllocatorStatistics(
+internal readonly record struct IovaAllocatorStatistics(
     long CacheHits,
     long DepotHits,
     long TreeAllocations,

@@ -9,10 +9,10 @@ namespace Ioasis.Core;
 /// <param name="Address">The page, aligned to 4 KiB.</param>
 /// <param name="Access">What the device wants to do there.</param>
 /// <param name="IsPrivileged">The request is made in privileged mode.</param>
-public readonly record struct PageRequest(Iova Address, Access Access, bool IsPrivileged = false);
+internal readonly record struct PageRequest(Iova Address, Access Access, bool IsPrivileged = false);
 
 /// <summary>How a group of page requests is answered (PCIe Base Specification, "Page Request Group Response").</summary>
-public enum PageResponseCode
+internal enum PageResponseCode
 {
     /// <summary>The pages are there, or it is worth asking again: the device retries the translation.</summary>
     Success = 0,
@@ -27,7 +27,7 @@ public enum PageResponseCode
 /// <summary>
 /// Who makes pages available for a domain: the process whose address space it is, or a program that reads a queue of faults.
 /// </summary>
-public interface IPageRequestHandler
+internal interface IPageRequestHandler
 {
     /// <summary>
     /// A device asks for pages. The handler answers with <see cref="PageRequestGroup.Respond"/>, at once or later, from any
@@ -50,7 +50,7 @@ public interface IPageRequestHandler
 /// The pages of one page request group, complete: the last request was there. It is answered exactly once, by
 /// <see cref="Respond"/> or, when its PASID is detached, by the core.
 /// </summary>
-public sealed class PageRequestGroup
+internal sealed class PageRequestGroup
 {
     private readonly PageRequestRouter _router;
     private readonly PageRequest[] _requests;

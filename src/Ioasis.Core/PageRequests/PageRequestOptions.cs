@@ -1,7 +1,7 @@
 namespace Ioasis.Core;
 
 /// <summary>Where handlers of page requests run.</summary>
-public enum PageRequestDispatch
+internal enum PageRequestDispatch
 {
     /// <summary>
     /// On threads of the router's own, which exist while there are page requests and some seconds longer. With an injector on
@@ -17,7 +17,7 @@ public enum PageRequestDispatch
 }
 
 /// <summary>How much a router keeps and where it works. The counts are of pages, not of groups.</summary>
-public sealed record PageRequestOptions
+internal sealed record PageRequestOptions
 {
     /// <summary>Where handlers run.</summary>
     public PageRequestDispatch Dispatch { get; init; }
@@ -39,7 +39,7 @@ public sealed record PageRequestOptions
 }
 
 /// <summary>What a router did so far.</summary>
-public readonly record struct PageRequestStatistics
+internal readonly record struct PageRequestStatistics
 {
     /// <summary>Pages that devices asked for.</summary>
     public long Requests { get; init; }

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>Attach and detach: what is asked for goes to the domain in force, and nothing stays without an answer.</content>
-public sealed partial class PageRequestRouter
+internal sealed partial class PageRequestRouter
 {
     [ThreadStatic]
     private static PageRequestAttachment? t_running;

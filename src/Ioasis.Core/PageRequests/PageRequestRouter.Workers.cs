@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// the next fault of a device that is faulting costs no switch of threads; and ends when it has slept for long.
 /// </content>
 [SuppressMessage("Design", "CA1001", Justification = "A semaphore whose wait handle nobody asks for has nothing to dispose of.")]
-public sealed partial class PageRequestRouter
+internal sealed partial class PageRequestRouter
 {
     // Faults of a device that touches one new page after the other are closer than this. Waking a thread costs about as much.
     private static readonly TimeSpan s_alert = TimeSpan.FromMicroseconds(Environment.ProcessorCount > 1 ? 50 : 0);

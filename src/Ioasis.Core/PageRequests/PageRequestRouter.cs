@@ -12,7 +12,7 @@ namespace Ioasis.Core;
 /// queue, then <see cref="Dispatch"/> without a lock held. No lock of the router is held while a handler runs or an answer
 /// is sent.
 /// </remarks>
-public sealed partial class PageRequestRouter
+internal sealed partial class PageRequestRouter
 {
     private readonly IommuInstance _iommu;
     private readonly IoLock _lock = new();

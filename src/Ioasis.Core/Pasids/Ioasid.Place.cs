@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>The place of the number, and how a life begins and ends there; see <see cref="IoasidTable"/>.</content>
-public readonly partial record struct Ioasid
+internal readonly partial record struct Ioasid
 {
     /// <summary>Number and life, for the set's private numbers.</summary>
     internal ulong Entry => ((ulong)_life << LifeShift) | _pasid;

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>Users in hardware, and the drain that waits for them.</content>
-public readonly partial record struct Ioasid
+internal readonly partial record struct Ioasid
 {
     /// <summary>How many users in hardware there are.</summary>
     public int UserCount

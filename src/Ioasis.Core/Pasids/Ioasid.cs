@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>Where an IOASID is in its life (docs/ioasid.md has the diagram).</summary>
-public enum IoasidState
+internal enum IoasidState
 {
     /// <summary>It is gone: its number may belong to another.</summary>
     Free = 0,
@@ -35,7 +35,7 @@ public enum IoasidState
 /// reference is there, bit 4 whether there is more in the rest of the place, bits 31:5 the count, bits 63:32 the life. Changes that the set's counts must follow are made under the
 /// set's lock. Lives of a number are told apart as long as no handle is kept over 2^32 - 1 of them.</para>
 /// </remarks>
-public readonly partial record struct Ioasid
+internal readonly partial record struct Ioasid
 {
     private const ulong StateMask = 7;
     private const ulong OwnedBit = 8;

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Ioasis.Core;
 
 /// <content>Drains that did not end in time: they are told, kept, and tried again; what they cover is never freed (S2.1).</content>
-public sealed partial class PasidAllocator
+internal sealed partial class PasidAllocator
 {
     private readonly ConcurrentDictionary<Ioasid, byte> _late = new();
     private readonly ConcurrentDictionary<(Ioasid Ioasid, IPasidDrain User), PasidDrainReport> _lateUsers = new();

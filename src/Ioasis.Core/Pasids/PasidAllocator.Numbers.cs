@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>Capacity, reserved ranges, and where numbers come from.</content>
-public sealed partial class PasidAllocator
+internal sealed partial class PasidAllocator
 {
     private readonly List<(uint First, uint Last)> _reserved = [];
     private uint _shrunk;

@@ -6,7 +6,7 @@ namespace Ioasis.Core;
 /// A custom source of numbers (S0.16): in a guest, the host is asked through a virtual command interface. Thread-safe; called
 /// without any lock of the allocator, and may block.
 /// </summary>
-public interface IPasidSource
+internal interface IPasidSource
 {
     /// <summary>A name for people.</summary>
     string Name { get; }
@@ -24,7 +24,7 @@ public interface IPasidSource
 /// came from. The first that is registered is active; others stand by, in order, and follow when it is removed. The same
 /// source may be registered by several (two virtual IOMMUs with one host) and goes with its last registration.
 /// </content>
-public sealed partial class PasidAllocator
+internal sealed partial class PasidAllocator
 {
     private readonly List<(IPasidSource Source, int Count)> _sources = [];
     private IPasidSource? _source;

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 namespace Ioasis.Core;
 
 /// <summary>How a <see cref="PasidAllocator"/> works.</summary>
-public sealed record PasidAllocatorOptions
+internal sealed record PasidAllocatorOptions
 {
     /// <summary>How long a drain is waited for before it is reported and left to <see cref="PasidAllocator.Poll"/>.</summary>
     public TimeSpan DrainPatience { get; init; } = TimeSpan.FromSeconds(10);
@@ -29,7 +29,7 @@ public sealed record PasidAllocatorOptions
 /// IOMMU: who gives a PASID to a device is a user of the IOASID and takes part in its drain (<see cref="IPasidDrain"/>).
 /// </summary>
 /// <remarks>Thread-safe. PASID 0 is reserved (S2.6). docs/ioasid.md tells the whole story.</remarks>
-public sealed partial class PasidAllocator
+internal sealed partial class PasidAllocator
 {
     private readonly PagedTable<PasidSet> _setsById = new();
     private readonly ConcurrentDictionary<object, PasidSet> _setsByToken = new(ReferenceEqualityComparer.Instance);
@@ -273,7 +273,7 @@ public sealed partial class PasidAllocator
 /// <param name="Parked">IOASIDs that are.</param>
 /// <param name="Numbers">Numbers taken, reserved ones not counted.</param>
 /// <param name="Reserved">Sum of the quotas.</param>
-public readonly record struct PasidAudit(int Sets, int Live, int Parked, int Numbers, uint Reserved)
+internal readonly record struct PasidAudit(int Sets, int Live, int Parked, int Numbers, uint Reserved)
 {
     /// <summary>Whether nothing is in use.</summary>
     public bool IsEmpty => this == default;

@@ -1,7 +1,7 @@
 namespace Ioasis.Core;
 
 /// <summary>What happened to an IOASID of a set.</summary>
-public enum PasidEventKind
+internal enum PasidEventKind
 {
     /// <summary>It is about to be there: it has its number, but is neither found nor referenced yet.</summary>
     Allocated,
@@ -20,7 +20,7 @@ public enum PasidEventKind
 }
 
 /// <summary>Gets the events of a set.</summary>
-public interface IPasidObserver
+internal interface IPasidObserver
 {
     /// <summary>
     /// Something happened. Runs in the thread that did it, outside of every lock of the allocator; must not throw. The events
@@ -36,7 +36,7 @@ public interface IPasidObserver
 /// is not given again before every participant says that it is done (S2.1, S1.8).
 /// </summary>
 /// <remarks>Thread-safe. Called without any lock of the allocator; may block in <see cref="Stop"/>.</remarks>
-public interface IPasidDrain
+internal interface IPasidDrain
 {
     /// <summary>Who this is, for people who look for what holds up a drain.</summary>
     string Name { get; }
@@ -59,4 +59,4 @@ public interface IPasidDrain
 /// <param name="Participant">Who holds it up: <see cref="IPasidDrain.Name"/>.</param>
 /// <param name="Holds">What that one waits for.</param>
 /// <param name="Duration">Since when, at the time of the report.</param>
-public sealed record PasidDrainReport(Ioasid Ioasid, string Participant, string Holds, TimeSpan Duration);
+internal sealed record PasidDrainReport(Ioasid Ioasid, string Participant, string Holds, TimeSpan Duration);

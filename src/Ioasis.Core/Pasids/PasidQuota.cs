@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// node is charged to all above it, in one critical section (S0.1). Sets charge their reservations; so the sum of all
 /// reservations never exceeds the capacity, which is the root's maximum (S0.4). Thread-safe.
 /// </summary>
-public sealed class PasidQuota
+internal sealed class PasidQuota
 {
     private readonly IoLock _tree;
     private int _children;
@@ -202,4 +202,4 @@ public sealed class PasidQuota
 /// <param name="Current">See <see cref="PasidQuota.Current"/>.</param>
 /// <param name="Peak">See <see cref="PasidQuota.Peak"/>.</param>
 /// <param name="MaxEvents">See <see cref="PasidQuota.MaxEvents"/>.</param>
-public readonly record struct PasidQuotaState(uint Max, uint Current, uint Peak, long MaxEvents);
+internal readonly record struct PasidQuotaState(uint Max, uint Current, uint Peak, long MaxEvents);

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>Which free PASID an allocation takes.</summary>
-public enum PasidPolicy
+internal enum PasidPolicy
 {
     /// <summary>One that was not given back lately, so that a late use of an old one is seen.</summary>
     Cyclic,
@@ -16,7 +16,7 @@ public enum PasidPolicy
 }
 
 /// <summary>What an allocation asks for.</summary>
-public readonly record struct PasidRequest()
+internal readonly record struct PasidRequest()
 {
     /// <summary>Which one.</summary>
     public PasidPolicy Policy { get; init; }

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>How an IOASID comes into the set and goes.</content>
-public sealed partial class PasidSet
+internal sealed partial class PasidSet
 {
     /// <summary>Allocates an IOASID; the caller is its owner.</summary>
     /// <param name="request">What suits.</param>

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>What becomes of a set whose IOASIDs are freed (S0.11).</summary>
-public enum PasidSetDisposition
+internal enum PasidSetDisposition
 {
     /// <summary>The set and its quota stay.</summary>
     Keep,
@@ -14,7 +14,7 @@ public enum PasidSetDisposition
 }
 
 /// <summary>What a set is made with.</summary>
-public readonly record struct PasidSetOptions()
+internal readonly record struct PasidSetOptions()
 {
     /// <summary>How many PASIDs are reserved for it.</summary>
     public uint Quota { get; init; }
@@ -37,7 +37,7 @@ public readonly record struct PasidSetOptions()
 /// <param name="Allocations">Allocations that succeeded.</param>
 /// <param name="QuotaRefusals">Allocations that the quota refused.</param>
 /// <param name="Recycled">IOASIDs whose life has ended completely.</param>
-public readonly record struct PasidSetStatistics(
+internal readonly record struct PasidSetStatistics(
     uint Quota, uint Count, uint Parked, uint Peak, long Allocations, long QuotaRefusals, long Recycled);
 
 /// <summary>
@@ -49,7 +49,7 @@ public readonly record struct PasidSetStatistics(
 /// The lock is held for counting and linking only: nothing under it blocks (S0.14), neither an observer nor a drain nor a
 /// custom source of numbers is called. Order of locks: the allocator's, a set's, the tree of quotas.
 /// </remarks>
-public sealed partial class PasidSet
+internal sealed partial class PasidSet
 {
     private readonly PasidQuota _account;
     private readonly GuestPasids _guests = new();

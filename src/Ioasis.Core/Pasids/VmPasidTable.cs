@@ -34,7 +34,7 @@ public sealed class VmPasidTable : IDisposable
 
     /// <summary>Makes an empty table.</summary>
     /// <param name="exit">Called for each miss, in the thread of the submission; must not throw. Null tells nobody.</param>
-    public VmPasidTable(Action<GuestPasid>? exit = null) => _exit = exit;
+    internal VmPasidTable(Action<GuestPasid>? exit = null) => _exit = exit;
 
     /// <summary>How many guest PASIDs are mapped, those included whose IOASID has ended.</summary>
     public int Count
@@ -49,7 +49,7 @@ public sealed class VmPasidTable : IDisposable
     }
 
     /// <summary>What was translated inside stays in force until the scope is disposed, by the same thread.</summary>
-    public EpochReclaimer.Scope Enter() => _readers.Enter();
+    internal EpochReclaimer.Scope Enter() => _readers.Enter();
 
     /// <summary>Looks a guest PASID up. Takes no lock, does not allocate or throw.</summary>
     /// <returns>Whether it is mapped to a live IOASID.</returns>
@@ -81,7 +81,7 @@ public sealed class VmPasidTable : IDisposable
     /// Success; <see cref="Errno.Exists"/> if it is mapped to a live one; <see cref="Errno.NoEntry"/> if the IOASID is not live, or
     /// the table is disposed; <see cref="Errno.InvalidArgument"/> above 20 bits; <see cref="Errno.OutOfMemory"/>.
     /// </returns>
-    public Errno Map(GuestPasid guest, Ioasid ioasid)
+    internal Errno Map(GuestPasid guest, Ioasid ioasid)
     {
         if (!guest.IsValid)
         {
@@ -136,7 +136,7 @@ public sealed class VmPasidTable : IDisposable
 
     /// <summary>Takes a guest PASID out; when it returns, no submission uses it any more.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if it is not mapped.</returns>
-    public Errno Unmap(GuestPasid guest)
+    internal Errno Unmap(GuestPasid guest)
     {
         Entry? gone;
         using (_lock.Acquire())

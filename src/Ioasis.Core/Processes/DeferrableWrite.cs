@@ -33,7 +33,7 @@ public static class DeferrableWrite
     private const uint ReservedBits = 0x7ff0_0000;
 
     /// <summary>As the processor executes it: without a valid PASID register it is a fault of the thread.</summary>
-    public static DeferrableWriteResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    internal static DeferrableWriteResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(queue);
         return !register.IsValid || source.Length != CommandSize
@@ -86,7 +86,7 @@ public static class DeferrableWrite
     /// What a thread of a process sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
     /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
     /// </summary>
-    public static DeferrableWriteResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    internal static DeferrableWriteResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(thread);
         DeferrableWriteResult result = Execute(thread.Register, queue, source);

@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <content>Faults of threads and devices, fork, and swap.</content>
-public sealed partial class DemandPagedAddressSpace
+internal sealed partial class DemandPagedAddressSpace
 {
     /// <inheritdoc/>
     public override Errno HandleFault(ulong address, Access access)

@@ -13,7 +13,7 @@ namespace Ioasis.Core;
 /// told, and the next fault puts the new one in. So a page is <em>resident</em> without being <em>mapped</em> for a while, and
 /// the fault that comes then costs no memory.
 /// </remarks>
-public sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
+internal sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
 {
     private const int PageLog2 = 12;
     private const ulong PageMask = PageFrames.PageSize - 1;

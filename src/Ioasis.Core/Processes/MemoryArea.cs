@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// <param name="Access">What may be done there; nothing for a reservation. Write implies read.</param>
 /// <param name="Shared">The memory behind it; null for memory of the process's own.</param>
 /// <param name="SharedPage">The page of <paramref name="Shared"/> at the start of the range.</param>
-public readonly record struct MemoryArea(AddressRange Range, Access Access, SharedMemory? Shared = null, ulong SharedPage = 0)
+internal readonly record struct MemoryArea(AddressRange Range, Access Access, SharedMemory? Shared = null, ulong SharedPage = 0)
 {
     /// <summary>The part of the area in a range that it overlaps.</summary>
     internal MemoryArea Part(AddressRange range)

@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// The physical pages of processes, counted by the mappings that use them, and their swap space. One for all processes that
 /// fork from or share with one another. A page goes back to its allocator when the last user drops it.
 /// </summary>
-public sealed class PageFrames
+internal sealed class PageFrames
 {
     /// <summary>Bytes of a page.</summary>
     public const int PageSize = 4096;
@@ -210,7 +210,7 @@ public sealed class PageFrames
 }
 
 /// <summary>Memory that several processes map: pages by their place in the object, made when first touched.</summary>
-public sealed class SharedMemory : IDisposable
+internal sealed class SharedMemory : IDisposable
 {
     private readonly PageFrames _frames;
     private readonly IoLock _lock = new();

@@ -10,7 +10,7 @@ namespace Ioasis.Core;
 /// <summary>
 /// Who keeps a view of a process's memory: a domain that devices are attached to. What Linux calls an MMU notifier (S2.11).
 /// </summary>
-public interface IAddressSpaceNotifier
+internal interface IAddressSpaceNotifier
 {
     /// <summary>
     /// Entries were taken out of the table. When it returns success, nobody reaches what they led to any more, and the memory
@@ -49,7 +49,7 @@ public abstract class ProcessAddressSpace
     /// <summary>Takes over a table.</summary>
     /// <param name="table">Of a first-stage format, with user pages.</param>
     /// <param name="memory">The memory that it lies in and leads to.</param>
-    protected ProcessAddressSpace(IoPageTable table, IPhysicalMemory memory)
+    private protected ProcessAddressSpace(IoPageTable table, IPhysicalMemory memory)
     {
         ArgumentNullException.ThrowIfNull(table);
         ArgumentNullException.ThrowIfNull(memory);
@@ -58,7 +58,7 @@ public abstract class ProcessAddressSpace
     }
 
     /// <summary>The process's table. Only the address space changes it.</summary>
-    public IoPageTable Table { get; }
+    internal IoPageTable Table { get; }
 
     /// <summary>The memory that the table lies in and leads to.</summary>
     public IPhysicalMemory Memory { get; }
@@ -70,7 +70,7 @@ public abstract class ProcessAddressSpace
     internal ref object? Binder => ref _binder;
 
     /// <summary>Orders every change of areas, pages and table.</summary>
-    protected IoLock Lock => _lock;
+    private protected IoLock Lock => _lock;
 
     /// <summary>Makes an address accessible, as the processor's page fault would.</summary>
     /// <param name="address">Any alignment.</param>
@@ -90,7 +90,7 @@ public abstract class ProcessAddressSpace
 
     /// <summary>Adds who must be told of what is taken out.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if the process ends.</returns>
-    public Errno Register(IAddressSpaceNotifier notifier)
+    internal Errno Register(IAddressSpaceNotifier notifier)
     {
         ArgumentNullException.ThrowIfNull(notifier);
         using (_lock.Acquire())
@@ -106,7 +106,7 @@ public abstract class ProcessAddressSpace
     }
 
     /// <summary>Removes who need not be told any more. Harmless if it was not registered.</summary>
-    public void Unregister(IAddressSpaceNotifier notifier)
+    internal void Unregister(IAddressSpaceNotifier notifier)
     {
         using (_lock.Acquire())
         {
@@ -213,7 +213,7 @@ public abstract class ProcessAddressSpace
     /// Has every notifier forget what was taken out of the table. With the lock held; before memory or table pages are reused.
     /// </summary>
     /// <returns>Success, or the first error: then nothing of it may be reused.</returns>
-    protected Errno Notify(in InvalidationGather gather)
+    private protected Errno Notify(in InvalidationGather gather)
     {
         Errno result = Errno.Success;
         if (gather.IsEmpty)

@@ -7,7 +7,7 @@ namespace Ioasis.Core;
 /// The address space of a process as a domain: devices walk the process's own table, and their page requests are faults of
 /// the process. A driver supplies the invalidation.
 /// </summary>
-public abstract class SvaDomain : Domain, IAddressSpaceNotifier, IPageRequestHandler
+internal abstract class SvaDomain : Domain, IAddressSpaceNotifier, IPageRequestHandler
 {
     /// <summary>Prepares a domain; <see cref="TryRegister"/> makes it follow the address space.</summary>
     protected SvaDomain(ProcessAddressSpace addressSpace)

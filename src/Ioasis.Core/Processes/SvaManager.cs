@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Core;
 
 /// <summary>A device model's or driver's own part in the life of a PASID: queues of descriptors that carry it.</summary>
-public interface IPasidDevice : IPasidDrain
+internal interface IPasidDevice : IPasidDrain
 {
     /// <summary>The IOASID may be used from now on; what was stopped under the same number before was another one.</summary>
     void Begin(Ioasid ioasid);
@@ -15,7 +15,7 @@ public interface IPasidDevice : IPasidDrain
 /// (S2.1, S2.2); private ones belong to their binding (S2.9).
 /// </summary>
 /// <remarks>Order of locks: a process's binder, a group's lock, the driver's, the address space's.</remarks>
-public sealed class SvaManager
+internal sealed class SvaManager
 {
     private readonly PasidSet _set;
 
@@ -112,7 +112,7 @@ public sealed class SvaManager
 }
 
 /// <summary>A device's use of a process's addresses, until <see cref="Unbind"/>.</summary>
-public sealed class SvaBinding : IDisposable
+internal sealed class SvaBinding : IDisposable
 {
     private readonly SvaProcess _process;
     private int _unbound;

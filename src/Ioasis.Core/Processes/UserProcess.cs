@@ -8,7 +8,7 @@ namespace Ioasis.Core;
 /// which is no part of the PASID (S2.5).
 /// </summary>
 /// <param name="Value">Bit 31 valid, bits 19:0 the PASID; the rest is 0.</param>
-public readonly record struct PasidRegister(uint Value)
+internal readonly record struct PasidRegister(uint Value)
 {
     private const uint ValidBit = 1u << 31;
 
@@ -23,7 +23,7 @@ public readonly record struct PasidRegister(uint Value)
 }
 
 /// <summary>A process: an address space and the threads in it. It can fork, execute another program, and end.</summary>
-public sealed class UserProcess
+internal sealed class UserProcess
 {
     private readonly IoLock _lock = new();
     private readonly List<UserThread> _threads = [];
@@ -102,7 +102,7 @@ public sealed class UserProcess
 }
 
 /// <summary>A thread, as far as ENQCMD needs it.</summary>
-public sealed class UserThread
+internal sealed class UserThread
 {
     private uint _register;
 

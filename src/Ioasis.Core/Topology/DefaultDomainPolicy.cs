@@ -28,7 +28,7 @@ public sealed record DefaultDomainPolicy
     public DefaultDomainKind Default { get; init; } = DefaultDomainKind.Lazy;
 
     /// <summary>What a device cannot do without, by its name; null for the devices that take anything.</summary>
-    public Func<IommuDevice, DefaultDomainKind?> RequiredBy { get; init; } = static _ => null;
+    internal Func<IommuDevice, DefaultDomainKind?> RequiredBy { get; init; } = static _ => null;
 
     /// <summary>Chooses for a group.</summary>
     /// <param name="devices">Its devices.</param>
@@ -41,7 +41,7 @@ public sealed record DefaultDomainPolicy
     /// Devices that require different things share what is wanted for all. Whoever is not trusted makes the whole group
     /// strict, unless it is blocked, for its neighbours cannot be kept from it.
     /// </remarks>
-    public Errno Choose(IReadOnlyCollection<IommuDevice> devices, out DefaultDomainKind kind)
+    internal Errno Choose(IReadOnlyCollection<IommuDevice> devices, out DefaultDomainKind kind)
     {
         ArgumentNullException.ThrowIfNull(devices);
         kind = Default;

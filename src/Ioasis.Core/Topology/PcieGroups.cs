@@ -19,7 +19,7 @@ namespace Ioasis.Core;
 /// <para>Where functions of a device differ, one that isolates and one that does not are kept together, for the second
 /// reaches the first; likewise the ports of one switch. Linux looks at each from its own side and may keep them apart.</para>
 /// </remarks>
-public static class PcieGroups
+internal static class PcieGroups
 {
     /// <summary>Whether peers cannot be reached through this function, or from it, without the IOMMU.</summary>
     public static bool Isolates(PcieTopology topology, PcieFunction function)

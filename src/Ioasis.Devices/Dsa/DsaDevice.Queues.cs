@@ -13,7 +13,7 @@ namespace Ioasis.Devices.Dsa;
 /// <param name="PageWaits">Pages asked for.</param>
 /// <param name="LostCompletions">Records that could not be written.</param>
 /// <param name="Bytes">Bytes that operations went over.</param>
-public readonly record struct DsaStatistics(
+internal readonly record struct DsaStatistics(
     long Accepted, long Refused, long Completed, long Failed, long Aborted, long PageWaits, long LostCompletions, long Bytes);
 
 /// <content>What work queues take, and for whom.</content>
@@ -26,7 +26,7 @@ public sealed partial class DsaDevice : IPasidUser
     private long _sequence;
 
     /// <summary>What it did so far.</summary>
-    public DsaStatistics Statistics
+    internal DsaStatistics Statistics
     {
         get
         {

@@ -35,7 +35,7 @@ public sealed partial class DsaDevice : PciDevice
     }
 
     /// <summary>Whether it can be configured, takes descriptors, or ends what it has.</summary>
-    public DsaState State
+    internal DsaState State
     {
         get
         {

@@ -1,7 +1,7 @@
 namespace Ioasis.Devices.Dsa;
 
 /// <summary>A Data Streaming Accelerator by a line of text: <c>dsa</c>.</summary>
-public static class DsaKind
+internal static class DsaKind
 {
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(

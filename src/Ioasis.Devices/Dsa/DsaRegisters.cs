@@ -62,7 +62,7 @@ internal static class DsaRegisters
 }
 
 /// <summary>GENSTS bits 1:0.</summary>
-public enum DsaState
+internal enum DsaState
 {
     /// <summary>It can be configured, and takes nothing.</summary>
     Disabled,

@@ -96,7 +96,7 @@ public sealed class EduDevice : PciDevice
     }
 
     /// <summary>The kind, for devices by text.</summary>
-    public static DeviceKind Kind { get; } = new(
+    internal static DeviceKind Kind { get; } = new(
         "edu",
         "QEMU's educational device: a factorial, an interrupt, a DMA engine of 4096 bytes",
         [

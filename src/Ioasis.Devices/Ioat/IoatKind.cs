@@ -1,7 +1,7 @@
 namespace Ioasis.Devices.Ioat;
 
 /// <summary>An I/OAT engine by a line of text: <c>ioat</c>.</summary>
-public static class IoatKind
+internal static class IoatKind
 {
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(

@@ -68,7 +68,7 @@ internal static class IoatCommand
 }
 
 /// <summary>What the channel does: CHANSTS, bits 2:0.</summary>
-public enum IoatState
+internal enum IoatState
 {
     /// <summary>It processes descriptors.</summary>
     Active = 0,
@@ -88,7 +88,7 @@ public enum IoatState
 
 /// <summary>What went wrong: CHANERR.</summary>
 [Flags]
-public enum IoatErrors : uint
+internal enum IoatErrors : uint
 {
     /// <summary>Nothing.</summary>
     None = 0,

@@ -5,20 +5,20 @@ namespace Ioasis.Devices;
 /// <param name="Summary">What it is, for people.</param>
 /// <param name="Keys">What can be said of it.</param>
 /// <param name="Create">Makes one. It may throw <see cref="DeviceSettingException"/> or what opening a file throws.</param>
-public sealed record DeviceKind(
+internal sealed record DeviceKind(
     string Name, string Summary, IReadOnlyList<DeviceKey> Keys, Func<DeviceSettings, PciDevice> Create);
 
 /// <summary>Something that can be said of a device.</summary>
 /// <param name="Name">The word before "=".</param>
 /// <param name="Help">What may stand behind it and what it means, for people.</param>
 /// <param name="IsRepeatable">Whether it may be said several times.</param>
-public sealed record DeviceKey(string Name, string Help, bool IsRepeatable = false);
+internal sealed record DeviceKey(string Name, string Help, bool IsRepeatable = false);
 
 /// <summary>Where a device is to be: what its text says of the machine and not of the device itself.</summary>
 public sealed record DeviceLocation
 {
     /// <summary>The keys, which every kind has.</summary>
-    public static IReadOnlyList<DeviceKey> Keys { get; } =
+    internal static IReadOnlyList<DeviceKey> Keys { get; } =
     [
         new("addr", "[DDDD:]BB:DD.F, its place on the bus"),
         new("iommu", "number of the IOMMU before it, from 0"),

@@ -10,7 +10,7 @@ public sealed class DeviceKinds
     private readonly List<DeviceKey> _machineKeys = [.. DeviceLocation.Keys];
 
     /// <summary>The kinds, in the order in which they were added.</summary>
-    public IReadOnlyList<DeviceKind> All => _kinds;
+    internal IReadOnlyList<DeviceKind> All => _kinds;
 
     /// <summary>The kinds that this library has.</summary>
     public static DeviceKinds CreateDefault()
@@ -27,7 +27,7 @@ public sealed class DeviceKinds
 
     /// <summary>Adds a kind.</summary>
     /// <exception cref="ArgumentException">There is one of that name, or a key of it belongs to the machine.</exception>
-    public void Add(DeviceKind kind)
+    internal void Add(DeviceKind kind)
     {
         ArgumentNullException.ThrowIfNull(kind);
         if (_kinds.Exists(other => string.Equals(other.Name, kind.Name, StringComparison.Ordinal)))
@@ -48,7 +48,7 @@ public sealed class DeviceKinds
 
     /// <summary>Adds a key that every kind takes and that is the machine's (<see cref="DeviceLocation.Others"/>).</summary>
     /// <exception cref="ArgumentException">A kind has a key of that name, or the machine.</exception>
-    public void AddMachineKey(DeviceKey key)
+    internal void AddMachineKey(DeviceKey key)
     {
         ArgumentNullException.ThrowIfNull(key);
         if (_machineKeys.Concat(_kinds.SelectMany(static kind => kind.Keys)).Any(other => string.Equals(other.Name, key.Name, StringComparison.Ordinal)))

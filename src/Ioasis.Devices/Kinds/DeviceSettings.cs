@@ -3,7 +3,7 @@ using System.Globalization;
 namespace Ioasis.Devices;
 
 /// <summary>What a text says of a device: <c>key=value</c> pairs, read by their types. Numbers may be decimal or <c>0x</c>.</summary>
-public sealed class DeviceSettings
+internal sealed class DeviceSettings
 {
     private readonly Dictionary<string, List<string>> _values = new(StringComparer.Ordinal);
 

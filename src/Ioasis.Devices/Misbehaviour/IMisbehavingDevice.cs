@@ -1,7 +1,7 @@
 namespace Ioasis.Devices;
 
 /// <summary>A model that can do things wrong on request, for those who test drivers, and tells what it did.</summary>
-public interface IMisbehavingDevice
+internal interface IMisbehavingDevice
 {
     /// <summary>What it did wrong so far, in order; the first some thousands of it.</summary>
     IReadOnlyList<DeviceMisdeed> Misdeeds { get; }

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Devices.Network;
 
 /// <summary>A device that can be joined to another one of its machine by the other's name.</summary>
-public interface IPeeredDevice
+internal interface IPeeredDevice
 {
     /// <summary>The name or the address of the other device; null if none is wanted.</summary>
     string? PeerName { get; }
@@ -17,10 +17,10 @@ public interface IPeeredDevice
 /// <param name="Id">Its address.</param>
 /// <param name="Name">Its name; null if it has none but the address.</param>
 /// <param name="Device">The device.</param>
-public readonly record struct NamedDevice(DeviceId Id, string? Name, PciDevice Device);
+internal readonly record struct NamedDevice(DeviceId Id, string? Name, PciDevice Device);
 
 /// <summary>Joins the devices of a machine that name each other (<c>peer=NAME</c>).</summary>
-public static class DevicePeers
+internal static class DevicePeers
 {
     /// <summary>Joins every device that wants it and is not joined yet.</summary>
     /// <returns>Null, or a sentence that says which peer cannot be had.</returns>

@@ -8,7 +8,7 @@ namespace Ioasis.Devices.Network;
 /// A cable to this machine's network: the other end of a TAP interface, or a packet socket on an interface that there is. Linux only; the
 /// kernel must allow it (CAP_NET_ADMIN, or a TAP interface of this user; CAP_NET_RAW).
 /// </summary>
-public sealed unsafe partial class InterfaceLink : NetworkLink
+internal sealed unsafe partial class InterfaceLink : NetworkLink
 {
     private const int NameLimit = 15;
     private const int RequestSize = 40;

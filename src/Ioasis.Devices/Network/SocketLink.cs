@@ -8,7 +8,7 @@ namespace Ioasis.Devices.Network;
 /// A cable over a UNIX socket, with the framing of QEMU's <c>-netdev dgram</c> and <c>-netdev stream</c>: each frame a datagram, or each
 /// frame behind its length in four bytes, the highest first. What comes in faster than the driver takes it waits in the socket.
 /// </summary>
-public sealed class SocketLink : NetworkLink
+internal sealed class SocketLink : NetworkLink
 {
     private const int LengthSize = 4;
     private const int RetryMilliseconds = 100;

@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 namespace Ioasis.Devices.Nvme;
 
 /// <summary>Opcodes of admin commands (base specification 2.0, figure 138).</summary>
-public enum NvmeAdminOpcode : byte
+internal enum NvmeAdminOpcode : byte
 {
     /// <summary>Delete I/O Submission Queue.</summary>
     DeleteSubmissionQueue = 0x00,
@@ -71,7 +71,7 @@ public enum NvmeIoOpcode : byte
 }
 
 /// <summary>A submission queue entry, 64 bytes (base specification 2.0, section 3.3.3.1).</summary>
-public readonly record struct NvmeCommand
+internal readonly record struct NvmeCommand
 {
     /// <summary>Bytes of an entry.</summary>
     public const int Size = 64;

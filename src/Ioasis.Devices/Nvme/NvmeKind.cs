@@ -1,7 +1,7 @@
 namespace Ioasis.Devices.Nvme;
 
 /// <summary>NVMe controllers by a line of text: <c>nvme,file=disk.img,size=1G</c>.</summary>
-public static class NvmeKind
+internal static class NvmeKind
 {
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(

@@ -4,7 +4,7 @@ namespace Ioasis.Devices.Nvme;
 /// The registers of a controller and their fields (NVM Express Base Specification 2.0, section 3.1.3; doorbells: NVMe over PCIe
 /// Transport Specification 1.0, section 3.1.2).
 /// </summary>
-public static class NvmeRegisters
+internal static class NvmeRegisters
 {
     /// <summary>Controller Capabilities, 8 bytes.</summary>
     public const uint Capabilities = 0x00;

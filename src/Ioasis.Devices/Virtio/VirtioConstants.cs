@@ -2,7 +2,7 @@ namespace Ioasis.Devices.Virtio;
 
 /// <summary>Bits of the device status (virtio 1.3, section 2.1).</summary>
 [Flags]
-public enum VirtioStatus : byte
+internal enum VirtioStatus : byte
 {
     /// <summary>After a reset.</summary>
     None = 0,
@@ -28,7 +28,7 @@ public enum VirtioStatus : byte
 
 /// <summary>Features that do not belong to a kind of device (virtio 1.3, chapter 6).</summary>
 [Flags]
-public enum VirtioFeatures : ulong
+internal enum VirtioFeatures : ulong
 {
     /// <summary>None.</summary>
     None = 0,
@@ -62,7 +62,7 @@ public enum VirtioFeatures : ulong
 }
 
 /// <summary>The common configuration (virtio 1.3, section 4.1.4.3) and where its parts lie in base address register 0.</summary>
-public static class VirtioRegisters
+internal static class VirtioRegisters
 {
     /// <summary>The common configuration.</summary>
     public const uint Common = 0;

@@ -56,7 +56,7 @@ public abstract partial class VirtioDevice : PciDevice
     }
 
     /// <summary>The device status.</summary>
-    public VirtioStatus Status
+    internal VirtioStatus Status
     {
         get
         {

@@ -21,7 +21,7 @@ public abstract class EmbeddedIommu : IDisposable
     public string Name => Driver.Name;
 
     /// <summary>The IOMMU as its driver presents it to the core.</summary>
-    public abstract IommuInstance Driver { get; }
+    internal abstract IommuInstance Driver { get; }
 
     /// <summary>Where requests of devices enter. Interrupts that they cause stay for <see cref="HandleInterrupts"/>.</summary>
     public abstract IDmaPort Port { get; }
@@ -33,10 +33,10 @@ public abstract class EmbeddedIommu : IDisposable
     public abstract IRegisterWindow Registers { get; }
 
     /// <summary>What it did so far; hits, misses and walks only with <see cref="EmbeddedPlatformOptions.CollectStatistics"/>.</summary>
-    public abstract IommuActivity GetActivity();
+    internal abstract IommuActivity GetActivity();
 
     /// <summary>The sums of <see cref="GetActivity"/>, for those that look often.</summary>
-    public abstract IommuActivityTotals GetTotals();
+    internal abstract IommuActivityTotals GetTotals();
 
     /// <summary>What its driver did so far.</summary>
     internal abstract DriverWork GetDriverWork();
@@ -107,7 +107,7 @@ public abstract class EmbeddedIommu : IDisposable
 /// <summary>An IOMMU of a kind: the model of its hardware, and the driver that has taken it.</summary>
 /// <typeparam name="THardware">The model.</typeparam>
 /// <typeparam name="TInstance">The driver.</typeparam>
-public abstract class EmbeddedIommu<THardware, TInstance> : EmbeddedIommu
+internal abstract class EmbeddedIommu<THardware, TInstance> : EmbeddedIommu
     where THardware : class, IDmaPort, IPcieAtsPort, IRegisterWindow
     where TInstance : IommuInstance, IDisposable
 {
@@ -122,7 +122,7 @@ public abstract class EmbeddedIommu<THardware, TInstance> : EmbeddedIommu
     public TInstance Instance { get; private protected init; } = null!;
 
     /// <inheritdoc/>
-    public override IommuInstance Driver => Instance;
+    internal override IommuInstance Driver => Instance;
 
     /// <inheritdoc/>
     public override IDmaPort Port => Hardware;
@@ -147,7 +147,7 @@ public abstract class EmbeddedIommu<THardware, TInstance> : EmbeddedIommu
 /// <param name="Devices">By device.</param>
 /// <param name="Commands">By kind of command.</param>
 /// <param name="Faults">By reason.</param>
-public sealed record IommuActivity(
+internal sealed record IommuActivity(
     IReadOnlyList<DeviceActivity> Devices, IReadOnlyList<CommandActivity> Commands, IReadOnlyList<FaultActivity> Faults);
 
 /// <summary>What one device did to the caches of an IOMMU.</summary>
@@ -156,26 +156,26 @@ public sealed record IommuActivity(
 /// <param name="Misses">Requests that walked page tables.</param>
 /// <param name="Evictions">Live entries of the IOTLB that had to go for entries of this device.</param>
 /// <param name="WalkReads">Memory reads of its requests that missed: directories and page tables.</param>
-public readonly record struct DeviceActivity(DeviceId Device, long Hits, long Misses, long Evictions, long WalkReads);
+internal readonly record struct DeviceActivity(DeviceId Device, long Hits, long Misses, long Evictions, long WalkReads);
 
 /// <summary>Commands of one kind.</summary>
 /// <param name="Name">The specification's name of them.</param>
 /// <param name="Executed">How many were executed.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
 /// <param name="IsInvalidation">Whether they make the IOMMU, or a device, forget something.</param>
-public readonly record struct CommandActivity(string Name, long Executed, long RemovedEntries, bool IsInvalidation);
+internal readonly record struct CommandActivity(string Name, long Executed, long RemovedEntries, bool IsInvalidation);
 
 /// <summary>Faults of one reason.</summary>
 /// <param name="Cause">The IOMMU's own code, as in <see cref="IommuFault.Cause"/>.</param>
 /// <param name="Count">How many there were; also those that were not recorded.</param>
-public readonly record struct FaultActivity(int Cause, long Count);
+internal readonly record struct FaultActivity(int Cause, long Count);
 
 /// <summary>What an IOMMU did since it was made, as sums.</summary>
 /// <param name="Hits">Requests that the IOTLB answered.</param>
 /// <param name="Misses">Requests that walked page tables.</param>
 /// <param name="Invalidations">Commands that invalidate.</param>
 /// <param name="RemovedEntries">IOTLB entries that they removed.</param>
-public readonly record struct IommuActivityTotals(long Hits, long Misses, long Invalidations, long RemovedEntries);
+internal readonly record struct IommuActivityTotals(long Hits, long Misses, long Invalidations, long RemovedEntries);
 
 /// <summary>What the driver of an IOMMU did since it took it.</summary>
 /// <param name="Invalidations">Commands that invalidate.</param>

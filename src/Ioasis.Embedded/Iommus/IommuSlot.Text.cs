@@ -6,7 +6,7 @@ namespace Ioasis.Embedded;
 public abstract partial record IommuSlot
 {
     /// <summary>The options that the kind has in text.</summary>
-    public abstract IReadOnlyList<IommuSlotOption> Options { get; }
+    internal abstract IReadOnlyList<IommuSlotOption> Options { get; }
 
     // What the option "levels" asked for, to be compared with the format.
     internal int? Levels { get; init; }

@@ -7,7 +7,7 @@ namespace Ioasis.Embedded;
 /// <param name="Name">Its name.</param>
 /// <param name="Values">The values that it takes, with <c>|</c> between them.</param>
 /// <param name="Apply">Sets it; null for a value that it does not take.</param>
-public sealed record IommuSlotOption(string Name, string Values, Func<IommuSlot, string, IommuSlot?> Apply)
+internal sealed record IommuSlotOption(string Name, string Values, Func<IommuSlot, string, IommuSlot?> Apply)
 {
     /// <summary>Whether it is on or off: then the name alone is on.</summary>
     public bool IsSwitch { get; private init; }

@@ -20,7 +20,7 @@ public sealed partial record RiscVIommuSlot
     ];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<IommuSlotOption> Options => s_options;
+    internal override IReadOnlyList<IommuSlotOption> Options => s_options;
 
     // Bits of the capabilities register (section 5.3). The fresh model has them all.
     private static IommuSlotOption Feature(string name, ulong bits) => IommuSlotOption.Switch<RiscVIommuSlot>(

@@ -43,7 +43,7 @@ public sealed partial record RiscVIommuSlot : IommuSlot
 }
 
 /// <summary>A RISC-V IOMMU of a platform, with its driver.</summary>
-public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuInstance>
+internal sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuInstance>
 {
     private const int PageShift = 12;
 
@@ -93,7 +93,7 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuIns
     public override string Kind => RiscVIommuSlot.KindName;
 
     /// <inheritdoc/>
-    public override IommuActivity GetActivity()
+    internal override IommuActivity GetActivity()
     {
         IommuStatistics statistics = Hardware.GetStatistics();
         return new(
@@ -152,7 +152,7 @@ public sealed class EmbeddedRiscVIommu : EmbeddedIommu<RiscVIommu, RiscVIommuIns
     }
 
     /// <inheritdoc/>
-    public override IommuActivityTotals GetTotals()
+    internal override IommuActivityTotals GetTotals()
     {
         IommuTotals totals = Hardware.GetTotals();
         return new(totals.Hits, totals.Misses, totals.Invalidations, totals.RemovedEntries);

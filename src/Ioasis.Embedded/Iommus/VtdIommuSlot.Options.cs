@@ -59,7 +59,7 @@ public sealed partial record VtdIommuSlot
     ];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<IommuSlotOption> Options => s_options;
+    internal override IReadOnlyList<IommuSlotOption> Options => s_options;
 
     // Features that were asked for by name, and those that were taken away.
     private IReadOnlyList<string> Wanted { get; init; } = [];

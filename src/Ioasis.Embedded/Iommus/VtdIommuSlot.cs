@@ -46,7 +46,7 @@ public sealed partial record VtdIommuSlot : IommuSlot
 }
 
 /// <summary>A remapping unit of a platform, with its driver.</summary>
-public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
+internal sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
 {
     // The driver's vectors: faults, page requests, completed invalidations.
     private const int Vectors = 3;
@@ -111,7 +111,7 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
     public override string Kind => VtdIommuSlot.KindName;
 
     /// <inheritdoc/>
-    public override IommuActivity GetActivity()
+    internal override IommuActivity GetActivity()
     {
         VtdStatistics statistics = Hardware.GetStatistics();
         return new(
@@ -158,7 +158,7 @@ public sealed class EmbeddedVtdIommu : EmbeddedIommu<VtdIommu, VtdIommuInstance>
     }
 
     /// <inheritdoc/>
-    public override IommuActivityTotals GetTotals()
+    internal override IommuActivityTotals GetTotals()
     {
         IommuActivityTotals totals = default;
         VtdStatistics statistics = Hardware.GetStatistics();

@@ -4,4 +4,4 @@ namespace Ioasis.Exec;
 /// <param name="Process">The process whose memory it was.</param>
 /// <param name="Address">Where in its memory, at the time of the map.</param>
 /// <param name="Writes">Whether the device wrote.</param>
-public readonly record struct StaleDma(int Process, ulong Address, bool Writes);
+internal readonly record struct StaleDma(int Process, ulong Address, bool Writes);

@@ -4,7 +4,7 @@ using Ioasis.Intel.Architecture;
 namespace Ioasis.Explain.Meaning;
 
 /// <summary>What an address that faulted looks like.</summary>
-public enum AddressLook
+internal enum AddressLook
 {
     /// <summary>Nothing special.</summary>
     Plain,
@@ -44,7 +44,7 @@ public enum AddressLook
 }
 
 /// <summary>Says what an address looks like, by itself and by what the log tells of the machine.</summary>
-public static class AddressLooks
+internal static class AddressLooks
 {
     // Where Linux puts the doorbells of Arm's interrupt controllers for VFIO and iommufd.
     private const ulong ArmMsiFirst = 0x0800_0000;

@@ -5,7 +5,7 @@ namespace Ioasis.Explain.Walks;
 /// <summary>Memory and registers of a machine at one time: enough to follow an address through the tables of its IOMMU.</summary>
 /// <param name="memory">Physical memory; it stays the caller's.</param>
 /// <param name="registers">Registers of one IOMMU.</param>
-public sealed class MachineSnapshot(MemoryImage memory, RegisterSnapshot registers)
+internal sealed class MachineSnapshot(MemoryImage memory, RegisterSnapshot registers)
 {
     /// <summary>Follows the address of a fault.</summary>
     /// <returns>Its way; null for a fault of another kind of IOMMU, or without device or address.</returns>

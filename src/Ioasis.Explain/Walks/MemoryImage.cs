@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Ioasis.Explain.Walks;
 
 /// <summary>Physical memory of a machine, from files that hold pieces of it byte by byte.</summary>
-public sealed class MemoryImage : IDisposable
+internal sealed class MemoryImage : IDisposable
 {
     private readonly List<(ulong Base, ulong Length, SafeFileHandle File)> _pieces = [];
 

@@ -8,7 +8,7 @@ using RiscVRegister = Ioasis.RiscV.Architecture.RegisterOffset;
 namespace Ioasis.Explain.Walks;
 
 /// <summary>Whose registers a snapshot has.</summary>
-public enum SnapshotKind
+internal enum SnapshotKind
 {
     /// <summary>The RISC-V IOMMU.</summary>
     RiscV,
@@ -21,7 +21,7 @@ public enum SnapshotKind
 /// Registers of an IOMMU: as text (a name and a value in each line, as in Linux's <c>iommu_regset</c> or by hand), as a JSON object, or as the bytes of the
 /// register block itself.
 /// </summary>
-public sealed class RegisterSnapshot
+internal sealed class RegisterSnapshot
 {
     // Names as the specifications write them, without _REG and whatever a kernel puts before them.
     private static readonly (string Name, uint Offset, int Bytes)[] s_riscV =

@@ -8,11 +8,11 @@ namespace Ioasis.Explain.Walks;
 /// <param name="Fields">These, decoded.</param>
 /// <param name="Text">What follows from it.</param>
 /// <param name="Fails">Whether the access ends here, with a fault.</param>
-public sealed record WalkStep(
+internal sealed record WalkStep(
     string Name, string Section, ulong? Address, IReadOnlyList<ulong> Words, IReadOnlyList<FaultField> Fields, string Text, bool Fails);
 
 /// <summary>How a walk ended.</summary>
-public enum WalkEnd
+internal enum WalkEnd
 {
     /// <summary>It reached memory.</summary>
     Translated,
@@ -30,14 +30,14 @@ public enum WalkEnd
 /// <param name="End">How it ended.</param>
 /// <param name="Physical">Where the address leads; null if nowhere.</param>
 /// <param name="Conclusion">In a sentence.</param>
-public sealed record WalkStory(string Request, IReadOnlyList<WalkStep> Steps, WalkEnd End, ulong? Physical, string Conclusion);
+internal sealed record WalkStory(string Request, IReadOnlyList<WalkStep> Steps, WalkEnd End, ulong? Physical, string Conclusion);
 
 /// <summary>What a device asked for.</summary>
 /// <param name="Requester">Its requester ID (16 bits and segment) or device ID.</param>
 /// <param name="Pasid">The PASID, or null.</param>
 /// <param name="Address">The IOVA.</param>
 /// <param name="Access">What it tried; unknown counts as a read.</param>
-public readonly record struct WalkRequest(uint Requester, uint? Pasid, ulong Address, FaultAccess Access)
+internal readonly record struct WalkRequest(uint Requester, uint? Pasid, ulong Address, FaultAccess Access)
 {
     /// <summary>Whether it writes.</summary>
     public bool IsWrite => Access == FaultAccess.Write;

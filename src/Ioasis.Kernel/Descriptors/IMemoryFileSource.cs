@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>Where the memory of memory files comes from (<see cref="Uapi.IKernelAbi.CreateMemory"/>). Thread-safe.</summary>
-public interface IMemoryFileSource
+internal interface IMemoryFileSource
 {
     /// <summary>Where what is allocated can be pinned and accessed.</summary>
     IUserMemory Memory { get; }

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>Who pins pages by an <see cref="IommufdAccess"/>.</summary>
-public interface IIommufdAccessUser
+internal interface IIommufdAccessUser
 {
     /// <summary>
     /// A range is about to be unmapped: what is pinned in it must be unpinned when this returns. Called from any thread, without a lock of the
@@ -18,7 +18,7 @@ public interface IIommufdAccessUser
 /// <c>iommufd_access</c>, which emulated VFIO devices use). It keeps the address space and the descriptor. Thread-safe, but that the user
 /// does nothing with it any more when it is disposed.
 /// </summary>
-public sealed class IommufdAccess : IDisposable
+internal sealed class IommufdAccess : IDisposable
 {
     private readonly IommufdFile _file;
     private readonly AccessObject _object;

@@ -8,7 +8,7 @@ namespace Ioasis.Kernel;
 /// A part of the kernel side that is built on iommufd and has calls of its own on <c>/dev/iommu</c> (Linux: drivers that use
 /// <c>iommufd_device_bind</c> and what belongs to it). Thread-safe.
 /// </summary>
-public abstract class IommufdExtension
+internal abstract class IommufdExtension
 {
     /// <summary>A call that iommufd does not know.</summary>
     /// <param name="context">The descriptor that it is made on.</param>
@@ -23,7 +23,7 @@ public abstract class IommufdExtension
 }
 
 /// <summary>An object of an extension among those of a descriptor: <c>IOMMU_DESTROY</c> and the last close take it down.</summary>
-public abstract class IommufdExtensionObject
+internal abstract class IommufdExtensionObject
 {
     /// <summary>Its number, from <see cref="IommufdContext.Add"/> on.</summary>
     public uint Id { get; internal set; }
@@ -33,7 +33,7 @@ public abstract class IommufdExtensionObject
 }
 
 /// <summary>A descriptor of <c>/dev/iommu</c> as an extension sees it (Linux: <c>iommufd_ctx</c>). Thread-safe.</summary>
-public sealed class IommufdContext
+internal sealed class IommufdContext
 {
     private readonly IommufdFile _file;
 
@@ -219,7 +219,7 @@ public sealed class IommufdContext
 }
 
 /// <summary>A device that an extension has bound to a descriptor. Whoever bound it unbinds it before the descriptor goes.</summary>
-public sealed class IommufdDevice
+internal sealed class IommufdDevice
 {
     private readonly IommufdFile _file;
     private readonly DeviceObject _device;

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>An open file of an extension, of which processes have descriptors. Its last close releases it.</summary>
-public abstract class IommufdExtensionFile
+internal abstract class IommufdExtensionFile
 {
     /// <summary>The last descriptor is gone, and no call uses it.</summary>
     protected internal abstract void Release();
@@ -16,7 +16,7 @@ public abstract class IommufdExtensionFile
 /// <param name="In">Offset of a descriptor that the caller gives, a 32-bit number; null for none.</param>
 /// <param name="Out">Offset of a descriptor that the caller gets; null for none.</param>
 /// <param name="IsResult">Whether the call's result is a descriptor.</param>
-public readonly record struct ExtensionDescriptors(int? In = null, int? Out = null, bool IsResult = false);
+internal readonly record struct ExtensionDescriptors(int? In = null, int? Out = null, bool IsResult = false);
 
 /// <summary>Such a file, among those of the kernel.</summary>
 internal sealed class ExtensionFile(IommufdExtensionFile inner) : OpenFile

@@ -4,7 +4,7 @@ namespace Ioasis.Linux.Discovery;
 
 /// <summary>An IOMMU, as <c>/sys/class/iommu</c> shows it.</summary>
 /// <param name="Name">Its name there: <c>dmar0</c>, <c>ivhd0</c>, <c>riscv-iommu@0000:00:01.0</c>.</param>
-public sealed record LinuxIommu(string Name)
+internal sealed record LinuxIommu(string Name)
 {
     /// <summary>Its vendor's registers and numbers, as text: <c>intel-iommu/cap</c> and so on.</summary>
     public IReadOnlyDictionary<string, string> Attributes { get; init; } = new Dictionary<string, string>(StringComparer.Ordinal);

@@ -9,7 +9,7 @@ namespace Ioasis.Linux.Discovery;
 public sealed record LinuxPlatform
 {
     /// <summary>IOMMUs, by name.</summary>
-    public IReadOnlyList<LinuxIommu> Iommus { get; init; } = [];
+    internal IReadOnlyList<LinuxIommu> Iommus { get; init; } = [];
 
     /// <summary>Groups, by number.</summary>
     public IReadOnlyList<LinuxIommuGroup> Groups { get; init; } = [];

@@ -6,7 +6,7 @@ namespace Ioasis.PageTables.Formats;
 /// What x86-64's tables and VT-d's second stage have in common: 512 entries of 8 bytes on each level, an address in 51:12, and bit 7,
 /// which says of an entry of level 1 or 2 that it is a leaf.
 /// </summary>
-public interface IPageSizeBitFormat : IPageTableFormat
+internal interface IPageSizeBitFormat : IPageTableFormat
 {
     /// <summary>The bit of a leaf of a level above 0.</summary>
     protected const ulong PageSize = 1 << 7;

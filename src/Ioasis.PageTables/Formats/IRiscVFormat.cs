@@ -7,7 +7,7 @@ namespace Ioasis.PageTables.Formats;
 /// What the RISC-V formats have in common: entries of 8 bytes, 512 of them a table, leaves on every level, and the bits of an
 /// entry. A format of 64 bits adds how many levels it has and how far its IOVAs reach.
 /// </summary>
-public interface IRiscVFormat : IPageTableFormat
+internal interface IRiscVFormat : IPageTableFormat
 {
     /// <inheritdoc/>
     static int IPageTableFormat.IndexBits => 9;
@@ -85,7 +85,7 @@ public interface IRiscVFormat : IPageTableFormat
 /// A first-stage format. The bits of an IOVA above its highest one must equal that one, so the aperture is the lower half of
 /// what the format reaches.
 /// </summary>
-public interface IRiscVFirstStageFormat : IRiscVFormat
+internal interface IRiscVFirstStageFormat : IRiscVFormat
 {
     /// <inheritdoc/>
     static TranslationStage IPageTableFormat.Stage => TranslationStage.First;
@@ -99,7 +99,7 @@ public interface IRiscVFirstStageFormat : IRiscVFormat
 }
 
 /// <summary>A second-stage format: guest physical addresses, zero-extended; four times the entries in a root of 16 KiB.</summary>
-public interface IRiscVSecondStageFormat : IRiscVFormat
+internal interface IRiscVSecondStageFormat : IRiscVFormat
 {
     /// <inheritdoc/>
     static TranslationStage IPageTableFormat.Stage => TranslationStage.Second;

@@ -6,7 +6,7 @@ namespace Ioasis.PageTables.Formats;
 // profile name the format.
 
 /// <summary>First stage, 32-bit IOVAs, which are not sign-extended: all 4 GiB can be mapped.</summary>
-public readonly struct Sv32 : IRiscVFirstStageFormat
+internal readonly struct Sv32 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv32);
@@ -41,7 +41,7 @@ public readonly struct Sv32 : IRiscVFirstStageFormat
 }
 
 /// <summary>First stage. IOVA bits 63:39 must equal bit 38, so the aperture is the lower half, [0, 2^38 - 1].</summary>
-public readonly struct Sv39 : IRiscVFirstStageFormat
+internal readonly struct Sv39 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv39);
@@ -54,7 +54,7 @@ public readonly struct Sv39 : IRiscVFirstStageFormat
 }
 
 /// <summary>First stage. IOVA bits 63:48 must equal bit 47, so the aperture is the lower half, [0, 2^47 - 1].</summary>
-public readonly struct Sv48 : IRiscVFirstStageFormat
+internal readonly struct Sv48 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv48);
@@ -67,7 +67,7 @@ public readonly struct Sv48 : IRiscVFirstStageFormat
 }
 
 /// <summary>First stage. IOVA bits 63:57 must equal bit 56, so the aperture is the lower half, [0, 2^56 - 1].</summary>
-public readonly struct Sv57 : IRiscVFirstStageFormat
+internal readonly struct Sv57 : IRiscVFirstStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv57);
@@ -80,7 +80,7 @@ public readonly struct Sv57 : IRiscVFirstStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 34 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv32x4 : IRiscVSecondStageFormat
+internal readonly struct Sv32x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv32x4);
@@ -115,7 +115,7 @@ public readonly struct Sv32x4 : IRiscVSecondStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 41 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv39x4 : IRiscVSecondStageFormat
+internal readonly struct Sv39x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv39x4);
@@ -128,7 +128,7 @@ public readonly struct Sv39x4 : IRiscVSecondStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 50 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv48x4 : IRiscVSecondStageFormat
+internal readonly struct Sv48x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv48x4);
@@ -141,7 +141,7 @@ public readonly struct Sv48x4 : IRiscVSecondStageFormat
 }
 
 /// <summary>Second stage: guest physical addresses of 59 bits, zero-extended; a root of 16 KiB.</summary>
-public readonly struct Sv57x4 : IRiscVSecondStageFormat
+internal readonly struct Sv57x4 : IRiscVSecondStageFormat
 {
     /// <inheritdoc/>
     public static string Name => nameof(Sv57x4);

@@ -1,7 +1,7 @@
 namespace Ioasis.PageTables.Formats;
 
 /// <summary>Options of the RISC-V formats with entries of 8 bytes.</summary>
-public sealed record RiscVTableOptions : PageTableOptions
+internal sealed record RiscVTableOptions : PageTableOptions
 {
     /// <summary>Uses 64 KiB leaves (Svnapot). Not with 4-byte entries.</summary>
     public bool Napot { get; init; }

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.PageTables.Formats;
 
 /// <summary>Options of the second-stage formats of VT-d.</summary>
-public sealed record VtdStage2Options : PageTableOptions
+internal sealed record VtdStage2Options : PageTableOptions
 {
     /// <summary>
     /// Every leaf has SNP: accesses are snooped, whatever the request says. Only where the hardware has snoop control
@@ -23,7 +23,7 @@ public sealed record VtdStage2Options : PageTableOptions
 /// where the hardware is told to keep them (SSADE in the PASID-table entry). A leaf may be written and not read; execution is
 /// not told from reading.
 /// </summary>
-public interface IVtdStage2Format : IPageSizeBitFormat
+internal interface IVtdStage2Format : IPageSizeBitFormat
 {
     private const ulong Read = 1 << 0;
     private const ulong Write = 1 << 1;
@@ -76,7 +76,7 @@ public interface IVtdStage2Format : IPageSizeBitFormat
 }
 
 /// <summary>39-bit addresses, zero-extended, by 3 levels.</summary>
-public readonly struct VtdStage2Level3 : IVtdStage2Format
+internal readonly struct VtdStage2Level3 : IVtdStage2Format
 {
     /// <inheritdoc/>
     public static string Name => nameof(VtdStage2Level3);
@@ -89,7 +89,7 @@ public readonly struct VtdStage2Level3 : IVtdStage2Format
 }
 
 /// <summary>48-bit addresses, zero-extended, by 4 levels.</summary>
-public readonly struct VtdStage2Level4 : IVtdStage2Format
+internal readonly struct VtdStage2Level4 : IVtdStage2Format
 {
     /// <inheritdoc/>
     public static string Name => nameof(VtdStage2Level4);
@@ -102,7 +102,7 @@ public readonly struct VtdStage2Level4 : IVtdStage2Format
 }
 
 /// <summary>57-bit addresses, zero-extended, by 5 levels.</summary>
-public readonly struct VtdStage2Level5 : IVtdStage2Format
+internal readonly struct VtdStage2Level5 : IVtdStage2Format
 {
     /// <inheritdoc/>
     public static string Name => nameof(VtdStage2Level5);

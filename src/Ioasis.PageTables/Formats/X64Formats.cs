@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.PageTables.Formats;
 
 /// <summary>Options of the x86-64 formats.</summary>
-public sealed record X64TableOptions : PageTableOptions
+internal sealed record X64TableOptions : PageTableOptions
 {
     /// <summary>
     /// Leaves that do not permit execution say so (XD), because the hardware heeds it (VT-d: NXE in the PASID-table entry).
@@ -22,7 +22,7 @@ public sealed record X64TableOptions : PageTableOptions
 /// Bit 7 says of an entry of level 1 or 2 that it is a leaf; in one of level 0 it is a part of the memory type, which stays 0.
 /// Every leaf can be read.
 /// </summary>
-public interface IX64Format : IPageSizeBitFormat
+internal interface IX64Format : IPageSizeBitFormat
 {
     private const ulong Present = 1 << 0;
     private const ulong Write = 1 << 1;
@@ -86,7 +86,7 @@ public interface IX64Format : IPageSizeBitFormat
 }
 
 /// <summary>4-level paging. IOVA bits 63:48 must equal bit 47, so the aperture is the lower half, [0, 2^47 - 1].</summary>
-public readonly struct X64Level4 : IX64Format
+internal readonly struct X64Level4 : IX64Format
 {
     /// <inheritdoc/>
     public static string Name => nameof(X64Level4);
@@ -99,7 +99,7 @@ public readonly struct X64Level4 : IX64Format
 }
 
 /// <summary>5-level paging. IOVA bits 63:57 must equal bit 56, so the aperture is the lower half, [0, 2^56 - 1].</summary>
-public readonly struct X64Level5 : IX64Format
+internal readonly struct X64Level5 : IX64Format
 {
     /// <inheritdoc/>
     public static string Name => nameof(X64Level5);

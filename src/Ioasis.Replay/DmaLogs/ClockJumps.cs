@@ -3,7 +3,7 @@ namespace Ioasis.Replay.DmaLogs;
 /// <summary>A jump of one of the two clocks against the other.</summary>
 /// <param name="AtSeconds">The first mark behind it, in seconds of the trace.</param>
 /// <param name="Seconds">How much longer it took on the log's clock than on the trace's: negative where the trace's clock ran ahead.</param>
-public readonly record struct ClockJump(double AtSeconds, double Seconds);
+internal readonly record struct ClockJump(double AtSeconds, double Seconds);
 
 /// <summary>Finds where between two marks a clock jumped.</summary>
 internal static class ClockJumps

@@ -9,7 +9,7 @@ namespace Ioasis.Replay.DmaLogs;
 /// difference is nearest the truth; between marks the difference is interpolated, which follows the drift of the clocks. Where
 /// a clock jumped (a guest whose machine stood still, a clock that was set), the two sides are tied apart.
 /// </summary>
-public sealed class ClockTie
+internal sealed class ClockTie
 {
     private const int Neighbours = 3;
     private const double NsPerSecond = 1e9;

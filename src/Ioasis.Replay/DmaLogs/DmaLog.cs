@@ -5,7 +5,7 @@ using Ioasis.Replay.Recording;
 namespace Ioasis.Replay.DmaLogs;
 
 /// <summary>How a logged access ended.</summary>
-public enum DmaOutcome : byte
+internal enum DmaOutcome : byte
 {
     /// <summary>It reached memory.</summary>
     Translated,
@@ -15,7 +15,7 @@ public enum DmaOutcome : byte
 }
 
 /// <summary>One access of a device as the IOMMU's device model logged it.</summary>
-public struct DmaAccess
+internal struct DmaAccess
 {
     /// <summary>Nanoseconds since the Unix epoch.</summary>
     public long TimeNs;
@@ -56,11 +56,11 @@ public struct DmaAccess
 /// <param name="Domain">The domain or address space (PSCID) that it names.</param>
 /// <param name="Address">The first address that it names.</param>
 /// <param name="SizeLog2">log2 of the bytes that it names.</param>
-public readonly record struct LoggedInvalidation(
+internal readonly record struct LoggedInvalidation(
     long TimeNs, int Kind, int BeforeAccess, InvalidationScope Scope, uint Domain, ulong Address, byte SizeLog2);
 
 /// <summary>What of the IOTLB a logged invalidation names.</summary>
-public enum InvalidationScope : byte
+internal enum InvalidationScope : byte
 {
     /// <summary>Nothing: a fence, a directory, an interrupt table, or something that the log does not tell enough of.</summary>
     Other,
@@ -73,7 +73,7 @@ public enum InvalidationScope : byte
 }
 
 /// <summary>What a device-side DMA log tells.</summary>
-public sealed class DmaLog
+internal sealed class DmaLog
 {
     internal DmaLog(InputLog input)
     {

@@ -3,10 +3,10 @@ namespace Ioasis.Replay.Input;
 /// <summary>One line that a report shows.</summary>
 /// <param name="Line">Its number, from 1.</param>
 /// <param name="Text">The line, cut to 200 characters, control characters replaced.</param>
-public sealed record ListedLine(long Line, string Text);
+internal sealed record ListedLine(long Line, string Text);
 
 /// <summary>What was met while one file was read: sizes, counts of events, lines that did not parse, losses.</summary>
-public sealed class InputLog
+internal sealed class InputLog
 {
     /// <summary>How many lines of each kind are kept in full.</summary>
     public const int Listed = 10;

@@ -3,7 +3,7 @@ using System.IO.Compression;
 namespace Ioasis.Replay.Input;
 
 /// <summary>How a file is compressed.</summary>
-public enum InputCompression
+internal enum InputCompression
 {
     /// <summary>Not.</summary>
     None,
@@ -19,7 +19,7 @@ public enum InputCompression
 /// The text of a recording, wherever it lies and however it is compressed. This folder reads bytes, finds lines and
 /// tells formats apart; it never interprets an event. The compression is told by content, not by name.
 /// </summary>
-public sealed class InputSource : IDisposable
+internal sealed class InputSource : IDisposable
 {
     private static ReadOnlySpan<byte> XzMagic => [0xfd, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0];
 

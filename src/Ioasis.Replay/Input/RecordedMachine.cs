@@ -3,12 +3,12 @@ namespace Ioasis.Replay.Input;
 /// <summary>An IOMMU of a recorded machine.</summary>
 /// <param name="Name">Its name in <c>/sys/class/iommu</c>.</param>
 /// <param name="Kind"><c>intel</c>, <c>amd</c>, <c>smmuv3</c>, <c>smmu</c>, <c>riscv</c>, <c>virtio</c> or <c>other</c>.</param>
-public sealed record RecordedIommu(string Name, string Kind);
+internal sealed record RecordedIommu(string Name, string Kind);
 
 /// <summary>A device of a recorded machine.</summary>
 /// <param name="Name">Its name on its bus.</param>
 /// <param name="Group">Its group.</param>
-public sealed record RecordedDevice(string Name, int Group)
+internal sealed record RecordedDevice(string Name, int Group)
 {
     /// <summary>The IOMMU in front of it, or null.</summary>
     public string? Iommu { get; init; }
@@ -27,12 +27,12 @@ public sealed record RecordedDevice(string Name, int Group)
 /// <param name="Start">First IOVA.</param>
 /// <param name="Last">Last IOVA, inclusive.</param>
 /// <param name="Kind">The kernel's word: <c>direct</c>, <c>direct-relaxable</c>, <c>reserved</c>, <c>msi</c>.</param>
-public readonly record struct RecordedReservedRegion(ulong Start, ulong Last, string Kind);
+internal readonly record struct RecordedReservedRegion(ulong Start, ulong Last, string Kind);
 
 /// <summary>A group of a recorded machine.</summary>
 /// <param name="Id">Its number.</param>
 /// <param name="Type">The type of its default domain: <c>DMA</c>, <c>DMA-FQ</c>, <c>identity</c>, <c>blocked</c>, <c>unmanaged</c>; empty if not known.</param>
-public sealed record RecordedGroup(int Id, string Type)
+internal sealed record RecordedGroup(int Id, string Type)
 {
     /// <summary>Its reserved regions.</summary>
     public IReadOnlyList<RecordedReservedRegion> ReservedRegions { get; init; } = [];
@@ -43,25 +43,25 @@ public sealed record RecordedGroup(int Id, string Type)
 /// <param name="Group">The group.</param>
 /// <param name="Type">Its type, with the words of <see cref="RecordedGroup.Type"/>.</param>
 /// <param name="IsDefault">Whether it is the group's default domain, which the kernel's own drivers use.</param>
-public sealed record RecordedDomain(ulong Address, int Group, string Type, bool IsDefault);
+internal sealed record RecordedDomain(ulong Address, int Group, string Type, bool IsDefault);
 
 /// <summary>A probe that could not run some times: the events are missing.</summary>
 /// <param name="Probe">Its event.</param>
 /// <param name="Hits">How often its function was entered.</param>
 /// <param name="Misses">How often the probe did not run.</param>
-public sealed record RecordedMiss(string Probe, long Hits, long Misses);
+internal sealed record RecordedMiss(string Probe, long Hits, long Misses);
 
 /// <summary>How a recording ended.</summary>
 /// <param name="Reason"><c>command</c>, <c>duration</c>, <c>interrupt</c>, <c>disk-full</c> or <c>error</c>.</param>
 /// <param name="Events">Events that the recorder read from the kernel, or -1.</param>
 /// <param name="Status">Exit status of the command, or null.</param>
-public sealed record RecordedEnd(string Reason, long Events, int? Status);
+internal sealed record RecordedEnd(string Reason, long Events, int? Status);
 
 /// <summary>
 /// The machine that <c>ioasis record</c> wrote beside the events: lines that begin with <c># ioasis</c>, before the events and
 /// after them. Keys and words that are not known are passed over, so that a newer recorder's files can be read.
 /// </summary>
-public sealed class RecordedMachine
+internal sealed class RecordedMachine
 {
     private static ReadOnlySpan<byte> Prefix => "# ioasis "u8;
 

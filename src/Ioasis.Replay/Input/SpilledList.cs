@@ -9,7 +9,7 @@ namespace Ioasis.Replay.Input;
 /// which each reader holds some pieces. Written by one thread, then read by any number, each with a <see cref="Reader"/> of its own.
 /// </summary>
 /// <typeparam name="T">One item.</typeparam>
-public sealed class SpilledList<T> : IEnumerable<T>
+internal sealed class SpilledList<T> : IEnumerable<T>
     where T : unmanaged
 {
     private const int BlockLog2 = 14;

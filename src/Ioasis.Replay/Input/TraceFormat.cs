@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Input;
 
 /// <summary>The textual forms that a recording comes in.</summary>
-public enum TraceFormat
+internal enum TraceFormat
 {
     /// <summary>To be recognised by content.</summary>
     Unknown,
@@ -23,7 +23,7 @@ public enum TraceFormat
 }
 
 /// <summary>The formats' names on the command line and in reports.</summary>
-public static class TraceFormats
+internal static class TraceFormats
 {
     /// <summary>The names that <see cref="TryParse"/> takes.</summary>
     public static IReadOnlyList<string> Names { get; } = ["ftrace", "trace-cmd", "trace-dat", "perf-script", "dma-log"];

@@ -8,7 +8,7 @@ namespace Ioasis.Replay.Planning;
 /// The accesses of a DMA log at their places among the steps of a plan, with the class of each, decided by the mappings near it
 /// in time: a mapping of the same device, page and physical page that is live at that time, or the nearest one.
 /// </summary>
-public sealed class DmaSchedule
+internal sealed class DmaSchedule
 {
     // More than this no pair of clocks is apart after they were tied, in seconds.
     private const double MostRefined = 0.01;

@@ -9,7 +9,7 @@ namespace Ioasis.Replay.Planning;
 /// used with another physical page, and unmapped when the log invalidates it. What was mapped and never used, the log
 /// cannot tell; and so every translation is right by construction.
 /// </summary>
-public static class LearnedTrace
+internal static class LearnedTrace
 {
     /// <summary>Learns a trace and places the accesses among its steps.</summary>
     /// <param name="log">The log.</param>

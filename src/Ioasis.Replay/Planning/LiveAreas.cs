@@ -5,7 +5,7 @@ namespace Ioasis.Replay.Planning;
 /// <param name="LiveBytes">Bytes mapped.</param>
 /// <param name="SpanBytes">From the first byte to the last.</param>
 /// <param name="LargestGapBytes">The largest gap between two runs.</param>
-public readonly record struct Fragmentation(long Extents, long LiveBytes, ulong SpanBytes, ulong LargestGapBytes);
+internal readonly record struct Fragmentation(long Extents, long LiveBytes, ulong SpanBytes, ulong LargestGapBytes);
 
 /// <summary>
 /// The live mappings of one IOVA space, sorted by start: numbers of areas in chunks of sorted arrays. Look-ups are

@@ -5,7 +5,7 @@ namespace Ioasis.Replay.Planning;
 
 /// <summary>What is special about an area.</summary>
 [Flags]
-public enum AreaFlags : byte
+internal enum AreaFlags : byte
 {
     /// <summary>Nothing.</summary>
     None = 0,
@@ -24,7 +24,7 @@ public enum AreaFlags : byte
 }
 
 /// <summary>One mapping from its map to its unmap.</summary>
-public struct Area
+internal struct Area
 {
     /// <summary>First IOVA.</summary>
     public ulong Start;
@@ -52,7 +52,7 @@ public struct Area
 }
 
 /// <summary>What a step does.</summary>
-public enum StepKind : byte
+internal enum StepKind : byte
 {
     /// <summary>Maps one area.</summary>
     Map,
@@ -62,7 +62,7 @@ public enum StepKind : byte
 }
 
 /// <summary>One call that the replay makes. The steps of one event follow each other.</summary>
-public struct PlanStep
+internal struct PlanStep
 {
     /// <summary>First IOVA of the call: it cuts no area.</summary>
     public ulong Start;
@@ -93,7 +93,7 @@ public struct PlanStep
 }
 
 /// <summary>Counts of what a plain map and unmap is not, each with the line of its first.</summary>
-public sealed class PlanOddities
+internal sealed class PlanOddities
 {
     private readonly long[] _counts = new long[Enum.GetValues<PlanOddity>().Length];
     private readonly int[] _lines = new int[Enum.GetValues<PlanOddity>().Length];
@@ -114,7 +114,7 @@ public sealed class PlanOddities
 }
 
 /// <summary>What a recording has that a toy would not.</summary>
-public enum PlanOddity
+internal enum PlanOddity
 {
     /// <summary>One unmap ends several maps.</summary>
     UnmapOfManyMaps,
@@ -157,7 +157,7 @@ public enum PlanOddity
 }
 
 /// <summary>What a plan sums up, whether or not it is kept.</summary>
-public class PlanSummary
+internal class PlanSummary
 {
     /// <summary>Odd cases.</summary>
     public PlanOddities Oddities { get; } = new();
@@ -198,13 +198,13 @@ public class PlanSummary
 /// <param name="PeakBytes">Most bytes live at one time.</param>
 /// <param name="AtPeak">How scattered they were when <paramref name="PeakBytes"/> were live first.</param>
 /// <param name="AtEnd">How scattered they are at the end.</param>
-public sealed record DeviceSummary(int PeakAreas, ulong PeakBytes, Fragmentation AtPeak, Fragmentation AtEnd);
+internal sealed record DeviceSummary(int PeakAreas, ulong PeakBytes, Fragmentation AtPeak, Fragmentation AtEnd);
 
 /// <summary>
 /// What the replay will do, worked out before anything is replayed: every map and unmap given to a device, areas with
 /// their beginnings and ends, and the calls that lead there. This folder decides what the semantics of odd cases are; it never calls the stack.
 /// </summary>
-public sealed class MappingPlan : PlanSummary
+internal sealed class MappingPlan : PlanSummary
 {
     internal MappingPlan(KernelTrace trace, PlanOptions options)
     {
@@ -235,7 +235,7 @@ public sealed class MappingPlan : PlanSummary
 }
 
 /// <summary>How the device of maps that nothing names was found.</summary>
-public enum RestChoice
+internal enum RestChoice
 {
     /// <summary>There are none.</summary>
     NotNeeded,

@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Planning;
 
 /// <summary>What a plan depends on besides the recording.</summary>
-public sealed record PlanOptions
+internal sealed record PlanOptions
 {
     /// <summary>Name of the device that takes what nothing names; null to infer it.</summary>
     public string? Rest { get; init; }

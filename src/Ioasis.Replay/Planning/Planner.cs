@@ -7,7 +7,7 @@ namespace Ioasis.Replay.Planning;
 /// Makes a <see cref="MappingPlan"/>, all of it in memory: for recordings that a DMA log goes with, whose accesses need a mapping's whole
 /// history. A recording alone is replayed as it is planned (<see cref="MappingPlanner"/>).
 /// </summary>
-public static class Planner
+internal static class Planner
 {
     /// <summary>Makes the plan. Without <see cref="PlanOptions.Rest"/> the device of what nothing names is inferred.</summary>
     public static MappingPlan Make(KernelTrace trace, PlanOptions? options = null)

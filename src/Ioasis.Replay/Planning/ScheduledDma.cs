@@ -3,7 +3,7 @@ using Ioasis.Replay.DmaLogs;
 namespace Ioasis.Replay.Planning;
 
 /// <summary>How a logged access lies with respect to the mappings.</summary>
-public enum DmaClass : byte
+internal enum DmaClass : byte
 {
     /// <summary>Its page was mapped to where it went.</summary>
     Live,
@@ -31,7 +31,7 @@ public enum DmaClass : byte
 }
 
 /// <summary>One access with its place in the replay.</summary>
-public struct ScheduledDma
+internal struct ScheduledDma
 {
     /// <summary>Index into <see cref="DmaLog.Accesses"/>.</summary>
     public int Access;

@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Replay.Recording;
 
 /// <summary>The devices of a recording: names to small numbers, and to requester IDs.</summary>
-public sealed class DeviceTable
+internal sealed class DeviceTable
 {
     /// <summary>The name of the device that takes what no evidence ties to a real one.</summary>
     public const string UnattributedName = "unattributed";

@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Recording;
 
 /// <summary>The events of a kernel trace that say something about DMA mappings.</summary>
-public enum KernelEventKind : byte
+internal enum KernelEventKind : byte
 {
     /// <summary>An event that is counted by its name and says nothing here.</summary>
     Other,
@@ -101,7 +101,7 @@ public enum KernelEventKind : byte
 }
 
 /// <summary>In which context a CPU logged an event, by the recorder's flags.</summary>
-public enum ExecutionContextKind : byte
+internal enum ExecutionContextKind : byte
 {
     /// <summary>The recording does not say.</summary>
     Unknown,
@@ -117,7 +117,7 @@ public enum ExecutionContextKind : byte
 }
 
 /// <summary>What the numbers of a recording's clock count.</summary>
-public enum ClockUnit : byte
+internal enum ClockUnit : byte
 {
     /// <summary>There is no time: events have only an order.</summary>
     None,

@@ -3,7 +3,7 @@ using Ioasis.Replay.Input;
 namespace Ioasis.Replay.Recording;
 
 /// <summary>What tied a map or an unmap to its device.</summary>
-public enum Evidence : byte
+internal enum Evidence : byte
 {
     /// <summary>Nothing.</summary>
     None,
@@ -79,7 +79,7 @@ public enum Evidence : byte
 }
 
 /// <summary>How a DMA event finds its map among those of its task that have no device yet.</summary>
-public enum AttributionRule
+internal enum AttributionRule
 {
     /// <summary>
     /// The newest whose range is exactly the pages of the DMA event; without one, the tightest that fits, the newest of
@@ -92,7 +92,7 @@ public enum AttributionRule
 }
 
 /// <summary>One map or unmap of the recording.</summary>
-public struct MappingEvent
+internal struct MappingEvent
 {
     /// <summary>Time in nanoseconds of the recorder's clock.</summary>
     public long TimeNs;
@@ -133,10 +133,10 @@ public struct MappingEvent
 /// <param name="TimeNs">When, on the recorder's clock.</param>
 /// <param name="Text">What it says.</param>
 /// <param name="Line">Line in the file.</param>
-public readonly record struct TraceMark(int Number, long TimeNs, string Text, int Line);
+internal readonly record struct TraceMark(int Number, long TimeNs, string Text, int Line);
 
 /// <summary>What a kernel trace tells: its maps and unmaps with their devices, and the notes around them.</summary>
-public sealed class KernelTrace
+internal sealed class KernelTrace
 {
     internal KernelTrace(InputLog input)
         : this(input, new())

@@ -5,7 +5,7 @@ using Ioasis.Replay.TraceDat;
 namespace Ioasis.Replay.Recording;
 
 /// <summary>A recording that was read: a kernel trace or a device-side DMA log, never both.</summary>
-public sealed class LoadedRecording
+internal sealed class LoadedRecording
 {
     internal LoadedRecording(KernelTrace trace) => Trace = trace;
 
@@ -22,7 +22,7 @@ public sealed class LoadedRecording
 }
 
 /// <summary>How a recording is read.</summary>
-public sealed record RecordingReadOptions
+internal sealed record RecordingReadOptions
 {
     /// <summary>The format; <see cref="TraceFormat.Unknown"/> to recognise it.</summary>
     public TraceFormat Format { get; init; }
@@ -35,7 +35,7 @@ public sealed record RecordingReadOptions
 }
 
 /// <summary>Reads recordings of any format and compression.</summary>
-public static class RecordingReader
+internal static class RecordingReader
 {
     /// <summary>Reads a file, or standard input for <c>-</c>.</summary>
     /// <exception cref="TraceInputException">It cannot be read; the message names file and line.</exception>

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Replay.Report;
 
 /// <summary>What was checked, and what did not hold.</summary>
-public sealed record CheckReport
+internal sealed record CheckReport
 {
     /// <summary>How many mismatches a report lists in full.</summary>
     public const int ListedMismatches = 100;
@@ -25,7 +25,7 @@ public sealed record CheckReport
 }
 
 /// <summary>One check that did not hold.</summary>
-public sealed record Mismatch
+internal sealed record Mismatch
 {
     /// <summary>File that the line number is of.</summary>
     public required string Path { get; init; }
@@ -50,7 +50,7 @@ public sealed record Mismatch
 }
 
 /// <summary>A case that a plain map and unmap is not.</summary>
-public sealed record Oddity
+internal sealed record Oddity
 {
     /// <summary>What it is, as <c>map over a live mapping</c>.</summary>
     public required string Name { get; init; }
@@ -66,7 +66,7 @@ public sealed record Oddity
 }
 
 /// <summary>The replay of a device-side DMA log.</summary>
-public sealed record DmaLogReport
+internal sealed record DmaLogReport
 {
     /// <summary>DMAs in the log.</summary>
     public required long Dmas { get; init; }
@@ -90,10 +90,10 @@ public sealed record DmaLogReport
 /// <summary>Logged DMAs of one device by class.</summary>
 /// <param name="Device">The device's name.</param>
 /// <param name="Classes">Counts by class, the names those of <see cref="DmaLogReport.Classes"/>.</param>
-public sealed record DeviceDmaClasses(string Device, IReadOnlyList<NamedCount> Classes);
+internal sealed record DeviceDmaClasses(string Device, IReadOnlyList<NamedCount> Classes);
 
 /// <summary>How the clocks of a kernel trace and a DMA log were tied by the marks in both.</summary>
-public sealed record ClockAlignment
+internal sealed record ClockAlignment
 {
     /// <summary>Marks found in both files.</summary>
     public required int Marks { get; init; }
@@ -120,4 +120,4 @@ public sealed record ClockAlignment
 /// <summary>A jump of one of the two clocks against the other; both sides of it are tied apart.</summary>
 /// <param name="AtSeconds">The first mark behind it, in seconds of the kernel's clock.</param>
 /// <param name="Seconds">How much longer it took on the log's clock; negative where the kernel's clock ran ahead.</param>
-public sealed record ClockJumpReport(double AtSeconds, double Seconds);
+internal sealed record ClockJumpReport(double AtSeconds, double Seconds);

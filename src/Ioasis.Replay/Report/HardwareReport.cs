@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Report;
 
 /// <summary>What the IOMMU's hardware model did over the whole replay, checks included.</summary>
-public sealed record HardwareReport
+internal sealed record HardwareReport
 {
     /// <summary>Sum over all devices.</summary>
     public required TranslationReport Total { get; init; }
@@ -20,7 +20,7 @@ public sealed record HardwareReport
 }
 
 /// <summary>Requests of one device, or of all.</summary>
-public sealed record TranslationReport
+internal sealed record TranslationReport
 {
     /// <summary>Translations asked for, faulting ones included.</summary>
     public required long Translations { get; init; }
@@ -54,17 +54,17 @@ public sealed record TranslationReport
 /// <param name="Kind">Name of the specification with its operands: <c>IOTINVAL.VMA address</c>, <c>IODIR.INVAL_DDT</c>, <c>IOFENCE.C</c>….</param>
 /// <param name="Commands">How many.</param>
 /// <param name="EntriesRemoved">IOTLB (or directory-cache) entries that they removed.</param>
-public sealed record InvalidationCount(string Kind, long Commands, long EntriesRemoved);
+internal sealed record InvalidationCount(string Kind, long Commands, long EntriesRemoved);
 
 /// <summary>Faults of one cause.</summary>
 /// <param name="Cause">Number of the cause, as the specification of the IOMMU has it.</param>
 /// <param name="Name">Its name there.</param>
 /// <param name="Count">How many.</param>
 /// <param name="Expected">How many of them a check or the recording called for.</param>
-public sealed record FaultCount(int Cause, string Name, long Count, long Expected);
+internal sealed record FaultCount(int Cause, string Name, long Count, long Expected);
 
 /// <summary>Invalidations that the recording itself tells of.</summary>
-public sealed record RecordedInvalidationReport
+internal sealed record RecordedInvalidationReport
 {
     /// <summary>By kind, in the recording's words; empty when it tells of none.</summary>
     public required IReadOnlyList<NamedCount> ByKind { get; init; }

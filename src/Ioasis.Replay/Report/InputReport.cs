@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Report;
 
 /// <summary>What was read from one file.</summary>
-public sealed record InputReport
+internal sealed record InputReport
 {
     /// <summary>How many unparsed lines and lost markers a report lists in full.</summary>
     public const int ListedLines = 10;
@@ -76,7 +76,7 @@ public sealed record InputReport
 /// <summary>One line of an input.</summary>
 /// <param name="Line">Its number, from 1.</param>
 /// <param name="Text">The line, cut to at most 200 characters, control characters replaced.</param>
-public sealed record InputLine(long Line, string Text);
+internal sealed record InputLine(long Line, string Text);
 
 /// <summary>Maps and unmaps whose device was found in one way.</summary>
 /// <param name="Name">
@@ -85,10 +85,10 @@ public sealed record InputLine(long Line, string Text);
 /// </param>
 /// <param name="Maps">Maps.</param>
 /// <param name="Unmaps">Unmaps.</param>
-public sealed record AttributionClass(string Name, long Maps, long Unmaps);
+internal sealed record AttributionClass(string Name, long Maps, long Unmaps);
 
 /// <summary>How maps and unmaps were tied to devices.</summary>
-public sealed record AttributionReport
+internal sealed record AttributionReport
 {
     /// <summary>Maps and unmaps by how their device was found, the surest way first; their sums are all maps and all unmaps.</summary>
     public IReadOnlyList<AttributionClass> Ways { get; init; } = [];

@@ -3,7 +3,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Replay.Report;
 
 /// <summary>One device of the recording and what went through the IOMMU for it.</summary>
-public sealed record DeviceReport
+internal sealed record DeviceReport
 {
     /// <summary>Name as in the recording, as <c>0000:00:02.0</c>.</summary>
     public required string Name { get; init; }
@@ -52,7 +52,7 @@ public sealed record DeviceReport
 }
 
 /// <summary>How scattered the live mappings of one IOVA space are.</summary>
-public sealed record FragmentationReport
+internal sealed record FragmentationReport
 {
     /// <summary>Live mappings joined where they touch.</summary>
     public required long Extents { get; init; }
@@ -75,7 +75,7 @@ public sealed record FragmentationReport
 }
 
 /// <summary>Maps and unmaps of all devices, and what stayed mapped.</summary>
-public sealed record MappingReport
+internal sealed record MappingReport
 {
     /// <summary>How many never-unmapped ranges a report lists in full.</summary>
     public const int ListedRanges = 100;
@@ -130,16 +130,16 @@ public sealed record MappingReport
 /// <param name="SizeBytes">Size of the range.</param>
 /// <param name="Maps">Maps of that size.</param>
 /// <param name="Unmaps">Unmaps of that size; one may cover many maps.</param>
-public sealed record RangeSizeCount(long SizeBytes, long Maps, long Unmaps);
+internal sealed record RangeSizeCount(long SizeBytes, long Maps, long Unmaps);
 
 /// <summary>Leaf entries of one size.</summary>
 /// <param name="SizeBytes">What one entry maps: 4 KiB, 64 KiB (Svnapot, 16 table entries count as one), 2 MiB, 1 GiB, ….</param>
 /// <param name="Installed">Entries installed over the whole replay.</param>
 /// <param name="EndLive">Entries that are there when the recording ends.</param>
-public sealed record LeafSizeCount(long SizeBytes, long Installed, long EndLive);
+internal sealed record LeafSizeCount(long SizeBytes, long Installed, long EndLive);
 
 /// <summary>A range that the recording maps and never unmaps.</summary>
-public sealed record NeverUnmappedRange
+internal sealed record NeverUnmappedRange
 {
     /// <summary>The device's name.</summary>
     public required string Device { get; init; }
@@ -163,7 +163,7 @@ public sealed record NeverUnmappedRange
 /// <summary>Memory of page tables: all levels, the root included.</summary>
 /// <param name="PeakBytes">Most at one time.</param>
 /// <param name="EndBytes">When the recording ends.</param>
-public sealed record PageTableReport(long PeakBytes, long EndBytes);
+internal sealed record PageTableReport(long PeakBytes, long EndBytes);
 
 /// <summary>A distribution of durations.</summary>
 /// <param name="Count">How many were measured.</param>
@@ -171,4 +171,4 @@ public sealed record PageTableReport(long PeakBytes, long EndBytes);
 /// <param name="P90Seconds">90 % are no longer than this.</param>
 /// <param name="P99Seconds">99 % are no longer than this.</param>
 /// <param name="MaxSeconds">The longest.</param>
-public sealed record DurationReport(long Count, double MedianSeconds, double P90Seconds, double P99Seconds, double MaxSeconds);
+internal sealed record DurationReport(long Count, double MedianSeconds, double P90Seconds, double P99Seconds, double MaxSeconds);

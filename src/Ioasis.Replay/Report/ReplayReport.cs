@@ -9,7 +9,7 @@ namespace Ioasis.Replay.Report;
 /// This folder holds immutable records, and the recorders that thin time series while a replay runs. It never replays,
 /// prints or reads a file. docs/report-schema.md describes the JSON form.
 /// </remarks>
-public sealed record ReplayReport
+internal sealed record ReplayReport
 {
     /// <summary>The version of the JSON schema that this model has; a change that a reader must know about raises it.</summary>
     public const int CurrentSchemaVersion = 1;
@@ -66,10 +66,10 @@ public sealed record ReplayReport
 /// <summary>A count with a name.</summary>
 /// <param name="Name">What was counted, in the words of the recording or of the specification.</param>
 /// <param name="Count">How often, 0 or more.</param>
-public sealed record NamedCount(string Name, long Count);
+internal sealed record NamedCount(string Name, long Count);
 
 /// <summary>The options of one replay, as words and numbers that the command line would take.</summary>
-public sealed record ReportOptions
+internal sealed record ReportOptions
 {
     /// <summary>The kind of IOMMU: <c>riscv</c> or <c>vtd</c>.</summary>
     public required string Iommu { get; init; }
@@ -109,7 +109,7 @@ public sealed record ReportOptions
 }
 
 /// <summary>How fast the replay was. Wall-clock time of this run, not of the recording.</summary>
-public sealed record ThroughputReport
+internal sealed record ThroughputReport
 {
     /// <summary>Events replayed.</summary>
     public required long Events { get; init; }

@@ -7,7 +7,7 @@ namespace Ioasis.Replay.Report;
 /// interval that starts at <see cref="StartSeconds"/>[<c>i</c>] and lasts <see cref="IntervalSeconds"/>. There are at
 /// most <see cref="MaxPoints"/> of them, however long the recording is.
 /// </summary>
-public sealed record SeriesReport
+internal sealed record SeriesReport
 {
     /// <summary>The most intervals that a report has.</summary>
     public const int MaxPoints = 2000;
@@ -61,18 +61,18 @@ public sealed record SeriesReport
 /// <summary>One device's column of <see cref="SeriesReport"/>.</summary>
 /// <param name="Device">The device's name.</param>
 /// <param name="Values">One value for each interval.</param>
-public sealed record DeviceSeries(string Device, IReadOnlyList<long> Values);
+internal sealed record DeviceSeries(string Device, IReadOnlyList<long> Values);
 
 /// <summary>A note that the recording carries: a phase of the workload.</summary>
 /// <param name="Seconds">When it was made.</param>
 /// <param name="Text">What it says, control characters replaced.</param>
-public sealed record RecordedMark(double Seconds, string Text);
+internal sealed record RecordedMark(double Seconds, string Text);
 
 /// <summary>
 /// Where one device's mappings lay over time: a grid of IOVA bands (rows, lowest first; bands that never held a
 /// mapping are left out) by time (columns).
 /// </summary>
-public sealed record IovaMap
+internal sealed record IovaMap
 {
     /// <summary>The most rows that a map has.</summary>
     public const int MaxRows = 192;
@@ -99,4 +99,4 @@ public sealed record IovaMap
 /// <summary>One row of an <see cref="IovaMap"/>.</summary>
 /// <param name="Start">First byte of the band.</param>
 /// <param name="OccupancyPercent">For each column how much of the band was mapped, averaged over the column's time: 0 to 100, and at least 1 when anything was.</param>
-public sealed record IovaBand(Iova Start, IReadOnlyList<byte> OccupancyPercent);
+internal sealed record IovaBand(Iova Start, IReadOnlyList<byte> OccupancyPercent);

@@ -7,7 +7,7 @@ namespace Ioasis.Replay.Report;
 /// when the intervals are used up, neighbours are joined and each becomes twice as long. Times that go backwards count
 /// into the interval that is open. Not for use by two threads at once.
 /// </summary>
-public sealed class TimelineRecorder
+internal sealed class TimelineRecorder
 {
     private const double FirstIntervalSeconds = 1.0 / 4096;
     private const int Capacity = SeriesReport.MaxPoints;

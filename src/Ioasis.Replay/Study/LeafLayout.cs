@@ -23,7 +23,7 @@ internal readonly record struct Leaf(ulong Offset, int SizeClass)
 }
 
 /// <summary>What decides how large the leaves of a mapping can be.</summary>
-public enum LeafRule
+internal enum LeafRule
 {
     /// <summary>IOVA and physical address as they were recorded: a leaf has to be aligned in both.</summary>
     AsMapped,

@@ -1,7 +1,7 @@
 namespace Ioasis.Replay.Study;
 
 /// <summary>Which entry of a full set goes.</summary>
-public enum Replacement
+internal enum Replacement
 {
     /// <summary>The least recently used.</summary>
     Lru,

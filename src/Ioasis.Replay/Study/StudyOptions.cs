@@ -3,7 +3,7 @@ namespace Ioasis.Replay.Study;
 /// <summary>Size and associativity of a cache.</summary>
 /// <param name="Entries">Entries, 1 to 65,536.</param>
 /// <param name="Ways">Entries of a set, a divisor of <paramref name="Entries"/> that leaves a power of two of sets, at most 64.</param>
-public readonly record struct CacheGeometry(int Entries, int Ways)
+internal readonly record struct CacheGeometry(int Entries, int Ways)
 {
     /// <summary>The most ways that are simulated.</summary>
     public const int MostWays = 64;
@@ -17,7 +17,7 @@ public readonly record struct CacheGeometry(int Entries, int Ways)
 }
 
 /// <summary>When devices use mappings of a recording that has no accesses of its own.</summary>
-public enum AssumedUse
+internal enum AssumedUse
 {
     /// <summary>Each page once after its map, and once before its unmap.</summary>
     MapAndUnmap,
@@ -33,14 +33,14 @@ public enum AssumedUse
 /// <param name="Command">A command in the invalidation queue.</param>
 /// <param name="Wait">Waiting for the queue to complete: a fence and the round trip to the IOMMU.</param>
 /// <param name="Read">A memory access of a walk.</param>
-public readonly record struct StudyCosts(double Command, double Wait, double Read)
+internal readonly record struct StudyCosts(double Command, double Wait, double Read)
 {
     /// <summary>The defaults: orders of magnitude of a server of today, not a measurement.</summary>
     public static StudyCosts Default { get; } = new(50, 500, 80);
 }
 
 /// <summary>What a study looks at.</summary>
-public sealed record StudyOptions
+internal sealed record StudyOptions
 {
     /// <summary>The largest IOTLB that the hit ratio is known for.</summary>
     public const int LargestSize = 1 << 16;

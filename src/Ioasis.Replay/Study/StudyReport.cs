@@ -6,7 +6,7 @@ namespace Ioasis.Replay.Study;
 /// What a study of a recording found out. Sizes of IOTLBs are entries; ratios are 0 to 1; times are of the recording's clock unless the name
 /// says otherwise.
 /// </summary>
-public sealed record StudyReport
+internal sealed record StudyReport
 {
     /// <summary>The version of the JSON document.</summary>
     public int SchemaVersion { get; init; } = 1;
@@ -65,7 +65,7 @@ public sealed record StudyReport
 }
 
 /// <summary>Hits of fully associative caches of every size with least-recently-used replacement.</summary>
-public sealed record HitCurve
+internal sealed record HitCurve
 {
     /// <summary>All accesses.</summary>
     public required long Accesses { get; init; }
@@ -104,7 +104,7 @@ public sealed record HitCurve
 /// <summary>Hits under a rule for leaves.</summary>
 /// <param name="Rule">The rule.</param>
 /// <param name="Curve">The hits.</param>
-public sealed record LayoutReport(LeafRule Rule, HitCurve Curve);
+internal sealed record LayoutReport(LeafRule Rule, HitCurve Curve);
 
 /// <summary>A device of the study.</summary>
 /// <param name="Name">Its name.</param>
@@ -112,7 +112,7 @@ public sealed record LayoutReport(LeafRule Rule, HitCurve Curve);
 /// <param name="Curve">Hits of its accesses in an IOTLB that all devices share.</param>
 /// <param name="MostLeaves">Most leaves that it had mapped at one time.</param>
 /// <param name="PeakFragmentation">Its IOVA space when most bytes were mapped.</param>
-public sealed record DeviceStudy(string Name, long Maps, HitCurve Curve, long MostLeaves, FragmentationReport PeakFragmentation);
+internal sealed record DeviceStudy(string Name, long Maps, HitCurve Curve, long MostLeaves, FragmentationReport PeakFragmentation);
 
 /// <summary>A cache that was simulated.</summary>
 /// <param name="Entries">Its entries.</param>
@@ -120,7 +120,7 @@ public sealed record DeviceStudy(string Name, long Maps, HitCurve Curve, long Mo
 /// <param name="Replacement">Which entry of a full set goes.</param>
 /// <param name="Hits">Hits.</param>
 /// <param name="FullyAssociativeHits">Hits of a fully associative one with least-recently-used replacement.</param>
-public sealed record SimulationReport(int Entries, int Ways, Replacement Replacement, long Hits, long FullyAssociativeHits);
+internal sealed record SimulationReport(int Entries, int Ways, Replacement Replacement, long Hits, long FullyAssociativeHits);
 
 /// <summary>Leaves of one size: who has them, and who could.</summary>
 /// <param name="SizeBytes">What one leaf maps.</param>
@@ -132,7 +132,7 @@ public sealed record SimulationReport(int Entries, int Ways, Replacement Replace
 /// <param name="IovaAlignedBytes">Bytes in such leaves then.</param>
 /// <param name="AsMapped">Maps that have one as they are.</param>
 /// <param name="AsMappedBytes">Bytes in such leaves.</param>
-public sealed record PageSizeReport(
+internal sealed record PageSizeReport(
     long SizeBytes, long Maps, long Bytes, long LongEnough, long AlignedBytes, long IovaAligned, long IovaAlignedBytes, long AsMapped, long AsMappedBytes);
 
 /// <summary>Strict against lazy invalidation.</summary>
@@ -144,7 +144,7 @@ public sealed record PageSizeReport(
 /// <param name="MeanStaleSeconds">How long a page stays reachable after its unmap when invalidation is lazy, on average.</param>
 /// <param name="LongestStaleSeconds">The same at most.</param>
 /// <param name="MostStalePages">Most pages of 4 KiB that were unmapped and still reachable at one time.</param>
-public sealed record InvalidationReport(
+internal sealed record InvalidationReport(
     StudyCosts Costs, int Iotlb, InvalidationCost Strict, InvalidationCost Lazy, HitCurve LazyCurve, double MeanStaleSeconds, double LongestStaleSeconds,
     long MostStalePages);
 
@@ -154,30 +154,30 @@ public sealed record InvalidationReport(
 /// <param name="WalkReads">Memory reads of walks, with tables of four levels and no cache of walks.</param>
 /// <param name="CommandSeconds">Cost of commands and waits.</param>
 /// <param name="WalkSeconds">Cost of walks.</param>
-public sealed record InvalidationCost(long Commands, long Waits, long WalkReads, double CommandSeconds, double WalkSeconds);
+internal sealed record InvalidationCost(long Commands, long Waits, long WalkReads, double CommandSeconds, double WalkSeconds);
 
 /// <summary>Reads of walks behind one IOTLB.</summary>
 /// <param name="Iotlb">Its entries, fully associative.</param>
 /// <param name="Walks">Walks.</param>
 /// <param name="CacheSizes">Entries of a cache of the tables that hold leaves; 0 for none.</param>
 /// <param name="Modes">Reads by paging mode.</param>
-public sealed record WalkReport(int Iotlb, long Walks, IReadOnlyList<int> CacheSizes, IReadOnlyList<WalkModeReport> Modes);
+internal sealed record WalkReport(int Iotlb, long Walks, IReadOnlyList<int> CacheSizes, IReadOnlyList<WalkModeReport> Modes);
 
 /// <summary>Reads of walks in one paging mode.</summary>
 /// <param name="Mode">Its name.</param>
 /// <param name="Levels">Levels of its tables.</param>
 /// <param name="Reads">Memory reads for each of <see cref="WalkReport.CacheSizes"/>.</param>
 /// <param name="NestedReads">Memory reads without a cache when a second stage of as many levels translates each of them.</param>
-public sealed record WalkModeReport(string Mode, int Levels, IReadOnlyList<long> Reads, long NestedReads);
+internal sealed record WalkModeReport(string Mode, int Levels, IReadOnlyList<long> Reads, long NestedReads);
 
 /// <summary>How IOVAs were given out.</summary>
 /// <param name="PeakLiveBytes">Most bytes mapped at one time.</param>
 /// <param name="PeakLeaves">Most leaves at one time, the devices' peaks summed up: an IOTLB of that size never has to evict.</param>
 /// <param name="Reused">Maps at an IOVA that was mapped before.</param>
 /// <param name="Reach">What IOTLBs of some sizes reach.</param>
-public sealed record AllocationReport(long PeakLiveBytes, long PeakLeaves, long Reused, IReadOnlyList<ReachReport> Reach);
+internal sealed record AllocationReport(long PeakLiveBytes, long PeakLeaves, long Reused, IReadOnlyList<ReachReport> Reach);
 
 /// <summary>What an IOTLB reaches.</summary>
 /// <param name="Size">Its entries.</param>
 /// <param name="LeafShare">The part of the leaves at the peak that it holds at once.</param>
-public sealed record ReachReport(int Size, double LeafShare);
+internal sealed record ReachReport(int Size, double LeafShare);

@@ -10,7 +10,7 @@ namespace Ioasis.Replay.Study;
 /// Studies a recording: what other IOTLBs, page sizes and ways of invalidating would have done with it. This folder simulates caches from
 /// the plan of a replay; it never calls the stack.
 /// </summary>
-public static class TraceStudy
+internal static class TraceStudy
 {
     private static readonly int[] s_walkCaches = [0, 4, 8, 16, 32, 64];
     private static readonly (string Name, int Levels)[] s_modes = [("sv39", 3), ("sv48", 4), ("sv57", 5)];

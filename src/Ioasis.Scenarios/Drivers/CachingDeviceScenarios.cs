@@ -11,7 +11,7 @@ using Ioasis.Testing;
 namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>How a device answers invalidation requests.</summary>
-public enum Answer
+internal enum Answer
 {
     /// <summary>When it has forgotten the translations and its accesses with them have ended, as PCIe ATS demands.</summary>
     Proper,
@@ -126,7 +126,7 @@ internal sealed class CachingDevice(ScenarioIommu iommu, IommuDevice device, Ans
 }
 
 /// <summary>What happens to the domain of a device that caches translations.</summary>
-public enum Revocation
+internal enum Revocation
 {
     /// <summary>A page is unmapped.</summary>
     Unmap,

@@ -51,7 +51,7 @@ internal sealed class UnplugAgainstInvalidate : DriverScenario
 }
 
 /// <summary>What else happens while an IOMMU is removed.</summary>
-public enum RemovalVariant
+internal enum RemovalVariant
 {
     /// <summary>The devices are removed by the core first, as they should; another device is attached meanwhile.</summary>
     DevicesFirst,
@@ -130,7 +130,7 @@ internal sealed class IommuRemoval : DriverScenario
 }
 
 /// <summary>How the command queue is made to stop.</summary>
-public enum QueueTrouble
+internal enum QueueTrouble
 {
     /// <summary>The memory of a command does not answer once (CQMF, IQE).</summary>
     Unreadable,

@@ -9,7 +9,7 @@ using Ioasis.Testing;
 namespace Ioasis.Scenarios.Drivers;
 
 /// <summary>Which IOMMU a scenario has, and how its driver runs it.</summary>
-public enum IommuKind
+internal enum IommuKind
 {
     /// <summary>RISC-V.</summary>
     RiscV,

@@ -23,7 +23,7 @@ public sealed class RemoteDevice : PciDevice
     }
 
     /// <summary>How a text asks for it.</summary>
-    public static DeviceKind Kind { get; } = new(
+    internal static DeviceKind Kind { get; } = new(
         "vfio-user",
         "a function of another process, over vfio-user",
         [new("socket", "the path of the server's socket")],

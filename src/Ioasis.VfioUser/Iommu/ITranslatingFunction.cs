@@ -5,7 +5,7 @@ using Ioasis.Primitives;
 namespace Ioasis.VfioUser;
 
 /// <summary>A function that is an IOMMU: the others' requests go through it, by tables in the memory of its client.</summary>
-public interface ITranslatingFunction
+internal interface ITranslatingFunction
 {
     /// <summary>Where the requests of the functions behind it go.</summary>
     IDmaPort Port { get; }

@@ -49,7 +49,7 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IMisbe
     }
 
     /// <summary>How a text asks for it.</summary>
-    public static DeviceKind Kind { get; } = new(
+    internal static DeviceKind Kind { get; } = new(
         "riscv-iommu",
         "a RISC-V IOMMU before the other functions",
         [
@@ -81,7 +81,7 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IMisbe
     }
 
     /// <inheritdoc/>
-    public void UseLog(AccessLog log, DeviceId id)
+    void ITranslatingFunction.UseLog(AccessLog log, DeviceId id)
     {
         ArgumentNullException.ThrowIfNull(log);
         _failures.CommandSink = (low, high) => log.Command(id, low, high);

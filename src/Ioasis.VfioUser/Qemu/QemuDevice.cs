@@ -79,7 +79,7 @@ public sealed class QemuDevice : PciDevice
     }
 
     /// <summary>How a text asks for it.</summary>
-    public static DeviceKind Kind { get; } = new(
+    internal static DeviceKind Kind { get; } = new(
         "qemu",
         "a PCI device of QEMU's own, which runs in a QEMU of its own (machine x-remote)",
         [

@@ -9,7 +9,7 @@ namespace Ioasis.VfioUser;
 /// </summary>
 /// <param name="writer">Where the lines go.</param>
 /// <param name="clock">The clock; null for the system's.</param>
-public sealed class AccessLog(TextWriter writer, TimeProvider? clock = null)
+internal sealed class AccessLog(TextWriter writer, TimeProvider? clock = null)
 {
     private readonly Lock _lock = new();
     private readonly TimeProvider _clock = clock ?? TimeProvider.System;

@@ -13,7 +13,7 @@ public sealed record ServedMachineOptions
     public bool MapDoorbells { get; init; }
 
     /// <summary>Where each page that a function accesses is logged, with commands and faults of the IOMMU before it; null for nowhere.</summary>
-    public AccessLog? Accesses { get; init; }
+    internal AccessLog? Accesses { get; init; }
 
     /// <summary>Where it is said who comes and goes, and what is refused.</summary>
     public ILogger Logger { get; init; } = NullLogger.Instance;

@@ -113,7 +113,7 @@ public sealed class IoatTests : IDisposable
     [InlineData(0u, 100u, 1ul << 40, 0ul, IoatErrors.ReadData)]
     [InlineData(0u, 100u, 0ul, 1ul << 40, IoatErrors.WriteData)]
     [InlineData(Fill, 100u, 0ul, 1ul << 40, IoatErrors.WriteData)]
-    public void What_a_descriptor_cannot_have_halts_the_channel_until_it_is_cleared(
+    internal void What_a_descriptor_cannot_have_halts_the_channel_until_it_is_cleared(
         uint control, uint length, ulong source, ulong destination, IoatErrors error)
     {
         _host.Connect(VfioPciInterrupt.MsiX, 1);

@@ -58,7 +58,7 @@ public sealed class DriverScheduleTests
     [InlineData(RemovalVariant.Unplug)]
     [InlineData(RemovalVariant.Interrupt)]
     [Trait("Requirement", "S4.3")]
-    public void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant));
+    internal void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant));
 
     [Theory]
     [InlineData(QueueTrouble.Unreadable)]
@@ -66,7 +66,7 @@ public sealed class DriverScheduleTests
     [InlineData(QueueTrouble.GivenUp)]
     [InlineData(QueueTrouble.Illegal)]
     [Trait("Requirement", "S4.15")]
-    public void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) => Holds(() => new QueueFailure(trouble));
+    internal void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) => Holds(() => new QueueFailure(trouble));
 
     [Theory]
     [InlineData(false)]
@@ -126,7 +126,7 @@ public sealed class DriverScheduleTests
     [InlineData(Revocation.Unplug, Answer.Never)]
     [InlineData(Revocation.Unmap, Answer.Silence)]
     [Trait("Requirement", "S4.5")]
-    public void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
+    internal void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
         Holds(() => new RevokeFromCachingDevice(revocation, answer));
 
     [Theory]
@@ -137,7 +137,7 @@ public sealed class DriverScheduleTests
     [InlineData(Revocation.Replace, Answer.Never)]
     [Trait("Requirement", "S4.5")]
     [Trait("Requirement", "S4.17")]
-    public void What_is_taken_from_a_device_that_caches_a_second_stage(Revocation revocation, Answer answer) =>
+    internal void What_is_taken_from_a_device_that_caches_a_second_stage(Revocation revocation, Answer answer) =>
         Holds(() => new RevokeFromCachingDevice(revocation, answer, isSecondStage: true));
 
     [Theory]

@@ -21,26 +21,26 @@ public sealed class VtdScheduleTests
     [InlineData(IommuKind.VtdCachingMode)]
     [Trait("Requirement", "S4.6")]
     [Trait("Requirement", "S4.7")]
-    public void Attach_against_unmap(IommuKind kind) =>
+    internal void Attach_against_unmap(IommuKind kind) =>
         Holds(() => new AttachAgainstUnmap(keepsInvalidContexts: kind == IommuKind.VtdCachingMode, kind: kind));
 
     [Theory]
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdLegacy)]
-    public void Detach_against_map(IommuKind kind) => Holds(() => new DetachAgainstMap(kind: kind));
+    internal void Detach_against_map(IommuKind kind) => Holds(() => new DetachAgainstMap(kind: kind));
 
     [Theory]
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdFirstStage)]
     [InlineData(IommuKind.VtdLegacy)]
-    public void Replace_against_invalidate(IommuKind kind) => Holds(() => new ReplaceAgainstInvalidate(kind));
+    internal void Replace_against_invalidate(IommuKind kind) => Holds(() => new ReplaceAgainstInvalidate(kind));
 
     [Theory]
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdFirstStage)]
     [InlineData(IommuKind.VtdLegacy)]
     [Trait("Requirement", "S4.8")]
-    public void A_domain_ID_given_back_against_one_taken(IommuKind kind) => Holds(() => new PscidReuse(kind: kind));
+    internal void A_domain_ID_given_back_against_one_taken(IommuKind kind) => Holds(() => new PscidReuse(kind: kind));
 
     [Theory]
     [InlineData(1)]
@@ -52,13 +52,13 @@ public sealed class VtdScheduleTests
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdFirstStage)]
     [Trait("Requirement", "S4.17")]
-    public void A_PASID_freed_against_DMA_in_flight(IommuKind kind) => Holds(() => new PasidFree(kind));
+    internal void A_PASID_freed_against_DMA_in_flight(IommuKind kind) => Holds(() => new PasidFree(kind));
 
     [Theory]
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdLegacy)]
     [Trait("Requirement", "S4.3")]
-    public void Unplug_against_invalidate(IommuKind kind) => Holds(() => new UnplugAgainstInvalidate(kind: kind));
+    internal void Unplug_against_invalidate(IommuKind kind) => Holds(() => new UnplugAgainstInvalidate(kind: kind));
 
     [Theory]
     [InlineData(RemovalVariant.DevicesFirst)]
@@ -66,7 +66,7 @@ public sealed class VtdScheduleTests
     [InlineData(RemovalVariant.Unplug)]
     [InlineData(RemovalVariant.Interrupt)]
     [Trait("Requirement", "S4.3")]
-    public void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant, IommuKind.Vtd));
+    internal void Removal_of_the_IOMMU_against_everything(RemovalVariant variant) => Holds(() => new IommuRemoval(variant, IommuKind.Vtd));
 
     [Theory]
     [InlineData(QueueTrouble.Unreadable)]
@@ -74,7 +74,7 @@ public sealed class VtdScheduleTests
     [InlineData(QueueTrouble.GivenUp)]
     [InlineData(QueueTrouble.Illegal)]
     [Trait("Requirement", "S4.15")]
-    public void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) =>
+    internal void Failure_of_the_queue_in_the_middle_of_invalidations(QueueTrouble trouble) =>
         Holds(() => new QueueFailure(trouble, IommuKind.Vtd), floor: ExplorerOptions.All ? 1 : 0);
 
     [Theory]
@@ -88,7 +88,7 @@ public sealed class VtdScheduleTests
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdFirstStage)]
     [Trait("Requirement", "S4.14")]
-    public void Table_pages_given_back_against_a_map(IommuKind kind) => Holds(() => new TablesAgainstMap(kind));
+    internal void Table_pages_given_back_against_a_map(IommuKind kind) => Holds(() => new TablesAgainstMap(kind));
 
     [Fact]
     public void Maps_and_unmaps_of_neighbours() => Holds(static () => new Neighbours(IommuKind.VtdFirstStage));
@@ -104,7 +104,7 @@ public sealed class VtdScheduleTests
     [InlineData(Revocation.Unmap, Answer.Never)]
     [InlineData(Revocation.Unmap, Answer.Silence)]
     [Trait("Requirement", "S4.5")]
-    public void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
+    internal void What_is_taken_from_a_device_that_caches_translations(Revocation revocation, Answer answer) =>
         Holds(
             () => new RevokeFromCachingDevice(revocation, answer, kind: IommuKind.Vtd),
             floor: answer == Answer.Proper || ExplorerOptions.All ? 1 : 0);
@@ -122,12 +122,12 @@ public sealed class VtdScheduleTests
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdFirstStage)]
     [InlineData(IommuKind.VtdLegacy)]
-    public void Lazy_flush_against_reuse_of_the_IOVA_by_drivers(IommuKind kind) => Holds(() => new DmaFlushAgainstReuse(kind));
+    internal void Lazy_flush_against_reuse_of_the_IOVA_by_drivers(IommuKind kind) => Holds(() => new DmaFlushAgainstReuse(kind));
 
     [Theory]
     [InlineData(IommuKind.Vtd)]
     [InlineData(IommuKind.VtdCachingMode)]
-    public void Maps_and_unmaps_of_neighbours_by_drivers(IommuKind kind) => Holds(() => new DmaNeighbours(kind));
+    internal void Maps_and_unmaps_of_neighbours_by_drivers(IommuKind kind) => Holds(() => new DmaNeighbours(kind));
 
     [Theory]
     [InlineData(DmaMode.Strict)]
@@ -148,7 +148,7 @@ public sealed class VtdScheduleTests
     [InlineData(IommuKind.Vtd, 5u)]
     [Trait("Requirement", "S4.7")]
     [Trait("Requirement", "S4.17")]
-    public void A_nested_attach_against_the_hosts_unmap(IommuKind kind, uint pasid) =>
+    internal void A_nested_attach_against_the_hosts_unmap(IommuKind kind, uint pasid) =>
         Holds(() => new NestedAttachAgainstParentUnmap(kind, pasid));
 
     [Theory]

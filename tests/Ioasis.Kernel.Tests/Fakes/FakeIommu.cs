@@ -137,15 +137,15 @@ internal sealed class FakeIommu : IommuInstance
         return Errno.Success;
     }
 
-    protected override Errno ProbeDevice(IommuDevice device)
+    protected internal override Errno ProbeDevice(IommuDevice device)
     {
         _attached.Add(device, BlockedDomain.Instance);
         return Errno.Success;
     }
 
-    protected override void ReleaseDevice(IommuDevice device) => _attached.Remove(device);
+    protected internal override void ReleaseDevice(IommuDevice device) => _attached.Remove(device);
 
-    protected override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
+    protected internal override Errno SetDomain(IommuDevice device, Pasid pasid, Domain next, Domain current)
     {
         if (pasid.IsPresent && device.PasidBits == 0)
         {
@@ -206,9 +206,9 @@ internal sealed class FakeIommu : IommuInstance
         return Errno.Success;
     }
 
-    protected override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => [];
+    protected internal override IReadOnlyList<ReservedRegion> GetReservedRegions(IommuDevice device) => [];
 
-    protected override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
+    protected internal override Errno SendPageResponse(PageRequestGroup group, PageResponseCode code)
     {
         Responses.Add((group, code));
         return Errno.Success;

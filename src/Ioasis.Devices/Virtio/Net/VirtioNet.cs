@@ -10,7 +10,7 @@ namespace Ioasis.Devices.Virtio;
 /// <param name="NotSent">Frames of its driver that were lost: no one at the other end, no room there, data that could not be read, a form that cannot be.</param>
 /// <param name="NotReceived">Frames for its driver that were lost: no driver, no room, too long for its buffers, buffers that could not be written.</param>
 /// <param name="Filtered">Frames that its driver's filters did not want.</param>
-public readonly record struct NetworkCounts(long Sent, long Received, long NotSent, long NotReceived, long Filtered);
+internal readonly record struct NetworkCounts(long Sent, long Received, long NotSent, long NotReceived, long Filtered);
 
 /// <summary>
 /// A virtio network device (virtio 1.3, section 5.1). Frames are sent in the thread that notifies, and received in that in which they come;
@@ -80,7 +80,7 @@ public sealed partial class VirtioNet : VirtioDevice, IPeeredDevice, INetworkPor
     public bool IsLinkUp => Volatile.Read(ref _link) is { IsUp: true };
 
     /// <summary>What it did so far.</summary>
-    public NetworkCounts Counts => new(
+    internal NetworkCounts Counts => new(
         Volatile.Read(ref _sent), Volatile.Read(ref _received), Volatile.Read(ref _notSent), Volatile.Read(ref _notReceived), Volatile.Read(ref _filtered));
 
     /// <summary>Plugs a cable in, which it ends with itself.</summary>

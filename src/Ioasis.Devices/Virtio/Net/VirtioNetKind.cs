@@ -4,7 +4,7 @@ using Ioasis.Devices.Network;
 namespace Ioasis.Devices.Virtio;
 
 /// <summary>virtio-net by a line of text: <c>virtio-net,name=a,peer=b</c>.</summary>
-public static class VirtioNetKind
+internal static class VirtioNetKind
 {
     /// <summary>The kind.</summary>
     public static DeviceKind Kind { get; } = new(
