@@ -82,17 +82,39 @@ internal sealed unsafe class Iotlb
         return FindFirst(space, identity, address >> 12, 1ul << TagBits);
     }
 
-    /// <summary>Finds a translation of the smallest size above 4 KiB that a space has, which is the only one as a rule, after <see cref="FindPage"/> has found none.</summary>
-    /// <returns>The value, or 0: then <see cref="TryFindAddress"/> looks for others.</returns>
+    /// <summary>
+    /// Finds where a byte is in memory, by a translation of any size, after <see cref="FindPage"/> has found none. The smallest size above 4 KiB that the space has, which is the only
+    /// one as a rule, is looked for without a call.
+    /// </summary>
+    /// <param name="space">Whose IOVA it is.</param>
+    /// <param name="iova">The byte.</param>
+    /// <param name="permission">The bit of a value that permits the access.</param>
+    /// <param name="address">Where it is.</param>
+    /// <returns>Whether the translation is there and permits the access.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ulong FindLarge(TranslationSpace space, ulong address, out int sizeLog2)
+    public bool TryFindAddress(TranslationSpace space, ulong iova, int permission, out ulong address)
     {
         ulong identity = space.Identity;
 
         // 0, pages of 4 KiB, if there is none: 32 zeroes are counted.
         int sizeClass = BitOperations.TrailingZeroCount((uint)(identity >> 32) & ~1u) & 7;
-        sizeLog2 = ShiftOf(sizeClass);
-        return FindFirst(space, identity, address >> sizeLog2, (ulong)(sizeClass + 1) << TagBits);
+        int sizeLog2 = ShiftOf(sizeClass);
+        ulong value = FindFirst(space, identity, iova >> sizeLog2, (ulong)(sizeClass + 1) << TagBits);
+        if (value == 0)
+        {
+            return TryFindAnyAddress(space, iova, permission, out address);
+        }
+
+        address = AddressOf(value, sizeLog2, iova);
+        return (value >> permission & 1) != 0;
+    }
+
+    /// <summary>Where a byte is in memory, by a value of a size.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong AddressOf(ulong value, int sizeLog2, ulong iova)
+    {
+        ulong offset = (1ul << sizeLog2) - 1;
+        return (value & AddressMask & ~offset) | (iova & offset);
     }
 
     // In the first 16 ways of a set.
@@ -153,20 +175,13 @@ internal sealed unsafe class Iotlb
         return false;
     }
 
-    /// <summary>Finds where a byte is in memory, by a translation of any size, after <see cref="FindPage"/> has found none.</summary>
-    /// <param name="space">Whose IOVA it is.</param>
-    /// <param name="iova">The byte.</param>
-    /// <param name="permission">The bit of a value that permits the access.</param>
-    /// <param name="address">Where it is.</param>
-    /// <returns>Whether the translation is there and permits the access.</returns>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public bool TryFindAddress(TranslationSpace space, ulong iova, int permission, out ulong address)
+    private bool TryFindAnyAddress(TranslationSpace space, ulong iova, int permission, out ulong address)
     {
         // FindPage does not look at all ways of a set that has more.
         uint classes = _paddedWays <= 16 ? space.Classes & ~1u : space.Classes;
         bool found = TryFind(space, classes, iova, out ulong value, out int sizeLog2) && (value >> permission & 1) != 0;
-        ulong offset = (1ul << sizeLog2) - 1;
-        address = (value & AddressMask & ~offset) | (iova & offset);
+        address = AddressOf(value, sizeLog2, iova);
         return found;
     }
 
@@ -199,11 +214,12 @@ internal sealed unsafe class Iotlb
                 break;
             }
 
-            ulong offset = (1ul << sizeLog2) - 1;
-            if (((value & AddressMask & ~offset) | (next & offset)) != address + (ulong)length)
+            if (AddressOf(value, sizeLog2, next) != address + (ulong)length)
             {
                 break;
             }
+
+            ulong offset = (1ul << sizeLog2) - 1;
 
             length += (int)Math.Min((ulong)(most - length), offset - (next & offset) + 1);
         }

@@ -116,8 +116,7 @@ public sealed partial class VtdIommu
                 return false;
             }
 
-            ulong offset = (1ul << sizeLog2) - 1;
-            address = (value & Iotlb.AddressMask & ~offset) | (iova & offset);
+            address = Iotlb.AddressOf(value, sizeLog2, iova);
         }
 
         context.Counters?.CountHit();
@@ -190,20 +189,7 @@ public sealed partial class VtdIommu
         if (value == 0)
         {
             // Larger pages may have the interrupt range in them.
-            if (!hasPasid && InterruptAddress.Contains(iova))
-            {
-                return false;
-            }
-
-            value = iotlb.FindLarge(space, iova, out int sizeLog2);
-            if (value == 0)
-            {
-                return iotlb.TryFindAddress(space, iova, permission, out address);
-            }
-
-            ulong offset = (1ul << sizeLog2) - 1;
-            address = (value & Iotlb.AddressMask & ~offset) | (iova & offset);
-            return (value >> permission & 1) != 0;
+            return (hasPasid || !InterruptAddress.Contains(iova)) && iotlb.TryFindAddress(space, iova, permission, out address);
         }
 
         address = (value & Iotlb.AddressMask) | (iova & ((1ul << PageShift) - 1));

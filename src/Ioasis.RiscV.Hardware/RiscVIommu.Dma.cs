@@ -131,8 +131,7 @@ public sealed partial class RiscVIommu
                 return false;
             }
 
-            ulong offset = (1ul << sizeLog2) - 1;
-            address = (value & IotlbValue.AddressMask & ~offset) | (iova & offset);
+            address = Iotlb.AddressOf(value, sizeLog2, iova);
         }
 
         context.Counters?.CountHit();
@@ -233,15 +232,7 @@ public sealed partial class RiscVIommu
         int permission = PermissionOf[(int)(flags & 63)];
         if (value == 0)
         {
-            value = iotlb.FindLarge(space, iova, out int sizeLog2);
-            if (value == 0)
-            {
-                return iotlb.TryFindAddress(space, iova, permission, out address);
-            }
-
-            ulong offset = (1ul << sizeLog2) - 1;
-            address = (value & IotlbValue.AddressMask & ~offset) | (iova & offset);
-            return (value >> permission & 1) != 0;
+            return iotlb.TryFindAddress(space, iova, permission, out address);
         }
 
         address = (value & IotlbValue.AddressMask) | (iova & ((1ul << PageShift) - 1));

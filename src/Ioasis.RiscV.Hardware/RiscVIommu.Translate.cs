@@ -1,3 +1,4 @@
+using Ioasis.Hardware;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
@@ -258,8 +259,7 @@ public sealed partial class RiscVIommu
             return false;
         }
 
-        ulong offset = (1ul << sizeLog2) - 1;
-        outcome.Address = (value & IotlbValue.AddressMask & ~offset) | (request.Iova & offset);
+        outcome.Address = Iotlb.AddressOf(value, sizeLog2, request.Iova);
         outcome.SizeLog2 = outcome.SpanLog2 = sizeLog2;
         outcome.Pbmt = (int)(value >> IotlbValue.PbmtShift & IotlbValue.PbmtMask);
         outcome.IsMsi = (value & IotlbValue.MsiBit) != 0;
