@@ -52,7 +52,8 @@ internal sealed class PciConfigSpace
     /// <summary>Builds the space.</summary>
     /// <param name="description">What to say; valid.</param>
     /// <param name="bases">Base address of each register of the description, in its order.</param>
-    public PciConfigSpace(PciDeviceDescription description, ReadOnlySpan<ulong> bases)
+    /// <param name="driverEnablesAts">As of <see cref="SetControls"/>.</param>
+    public PciConfigSpace(PciDeviceDescription description, ReadOnlySpan<ulong> bases, bool driverEnablesAts = false)
     {
         _description = description;
         _initial = new byte[description.IsExpress ? 4096 : 256];
@@ -60,6 +61,7 @@ internal sealed class PciConfigSpace
         BuildHeader(bases);
         BuildCapabilities();
         _bytes = [.. _initial];
+        SetControls(driverEnablesAts);
     }
 
     /// <summary>Bytes.</summary>
@@ -88,7 +90,7 @@ internal sealed class PciConfigSpace
         }
     }
 
-    /// <summary>Says whose the controls of ATS, page requests and PASIDs are: the driver's, and off, or the kernel's, who has turned them on.</summary>
+    /// <summary>Says whose the controls of ATS, page requests and PASIDs are: the driver's, and off, or the kernel's, who has turned them on, ATS with the smallest unit.</summary>
     /// <param name="areDriver">Whether a client can write them.</param>
     public void SetControls(bool areDriver)
     {
@@ -104,7 +106,7 @@ internal sealed class PciConfigSpace
             if (capability != 0)
             {
                 Put16(capability + control, areDriver ? (ushort)0 : enable);
-                BinaryPrimitives.WriteUInt16LittleEndian(_bytes.AsSpan(capability + control), areDriver ? (ushort)0 : enable);
+                _initial.AsSpan(capability + control, sizeof(ushort)).CopyTo(_bytes.AsSpan(capability + control));
                 Writable16(capability + control, areDriver ? writable : (ushort)0);
             }
         }
@@ -290,17 +292,15 @@ internal sealed class PciConfigSpace
         _next = 0x100;
         if (_description.HasAts)
         {
-            // Invalidate queue of 32, page-aligned requests; enabled by the kernel with the smallest unit.
+            // Invalidate queue of 32, page-aligned requests.
             _ats = AddExtended(0x0f, 8);
             Put16(_ats + 4, 0x20);
-            Put16(_ats + 6, AtsEnable);
         }
 
         if (_description.HasPageRequests)
         {
             // A response carries the PASID of its request.
             _pageRequests = AddExtended(0x13, 16);
-            Put16(_pageRequests + 4, PageRequestEnable);
             Put16(_pageRequests + 6, _description.PasidBits > 0 ? PageRequestResponsePasid : (ushort)0);
             Put32(_pageRequests + 8, 256);
             Put32(_pageRequests + 12, 256);
@@ -310,7 +310,6 @@ internal sealed class PciConfigSpace
         {
             _pasid = AddExtended(0x1b, 8);
             Put16(_pasid + 4, (ushort)(6 | (_description.PasidBits << 8)));
-            Put16(_pasid + 6, PasidEnable);
         }
     }
 

@@ -103,11 +103,7 @@ public abstract class PciDevice : IDisposable
 
     /// <summary>The machine's firmware gives its registers addresses. Before anybody opens it.</summary>
     /// <param name="bases">One for each base address register of the description, in its order.</param>
-    public virtual void Assign(ReadOnlySpan<ulong> bases)
-    {
-        _config = new(_description, bases);
-        _config.SetControls(_connection?.DriverEnablesAts ?? false);
-    }
+    public virtual void Assign(ReadOnlySpan<ulong> bases) => _config = new(_description, bases, _connection is { DriverEnablesAts: true });
 
     /// <summary>The device is in a machine: its requests go there from now on.</summary>
     public void Connect(DeviceConnection connection)

@@ -83,9 +83,10 @@ public sealed class ServedMachine : IDisposable
                 throw new InvalidOperationException($"{function.Id} is behind IOMMU {function.Iommu}: the machine has {iommus.Count}, from 0.");
             }
 
-            function.Device.Connect(isTranslated
+            DeviceConnection connection = isTranslated
                 ? ConnectionBehind(iommus[function.Iommu].Function, iommus[function.Iommu].Served, function.Id)
-                : new(function.Id, new UntranslatedPort(function.Memory)) { DriverEnablesAts = true, Mappings = function.Memory.List });
+                : new(function.Id, new UntranslatedPort(function.Memory)) { Mappings = function.Memory.List };
+            function.Device.Connect(connection with { DriverEnablesAts = true });
         }
 
         _isStarted = true;
@@ -103,7 +104,7 @@ public sealed class ServedMachine : IDisposable
     private DeviceConnection ConnectionBehind(ITranslatingFunction iommu, ServedFunction served, DeviceId id)
     {
         IDmaPort port = _options.Accesses is { } log ? new LoggedPort(iommu.Port, served.Id, log) : iommu.Port;
-        return new(id, port) { DriverEnablesAts = true, Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
+        return new(id, port) { Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
 
         List<DmaMapping> List()
         {
