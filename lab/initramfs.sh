@@ -30,6 +30,17 @@ add_module() { # add_module NAME
   echo "$name.ko" >> "$tree/modules/order"
 }
 
+# Adds libraries of this machine, whose paths are read, where the loader finds them.
+add_libraries() {
+  local library
+  while read -r library; do
+    case "$library" in
+      */ld-linux*) cp -L "$library" "$tree/lib64/" ;;
+      *) cp -L "$library" "$tree/lib/" ;;
+    esac || fail "cannot copy $library"
+  done
+}
+
 # Packs the tree into $work/initramfs.
 pack_initramfs() {
   (cd "$tree" && find . | "$busybox" cpio -o -H newc 2> /dev/null) > "$work/initramfs" || fail "cannot make the initramfs"

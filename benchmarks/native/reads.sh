@@ -54,12 +54,7 @@ poweroff -f
 INIT
 begin_initramfs "$work/init"
 cp "$perf" "$tree/bin/perf"
-for library in $(ldd "$perf" | sed -nE 's#^[^/]*(/[^ ]+) \(0x.*#\1#p'); do
-  case "$library" in
-    */ld-linux*) cp -L "$library" "$tree/lib64/" ;;
-    *) cp -L "$library" "$tree/lib/" ;;
-  esac
-done
+ldd "$perf" | sed -nE 's#^[^/]*(/[^ ]+) \(0x.*#\1#p' | add_libraries
 for module in vfio iommufd vfio-iommu-type1 vfio-pci; do
   add_module "$module"
 done
