@@ -19,13 +19,13 @@ public class VfioUserBenchmarks
     private const int Access = 16;
 
     private readonly byte[] _word = new byte[4];
+    private readonly byte[] _request = new byte[Header + Access];
+    private readonly byte[] _reply = new byte[Header + Access + 4];
     private readonly string _folder = Directory.CreateTempSubdirectory("ioasis").FullName;
     private ServedMachine _machine = null!;
     private RemoteDevice _device = null!;
-    private readonly byte[] _request = new byte[Header + Access];
-    private readonly byte[] _reply = new byte[Header + Access + 4];
-    private Socket _near = null!;
-    private Socket _far = null!;
+    private NetworkStream _near = null!;
+    private NetworkStream _far = null!;
     private Thread _echo = null!;
 
     [GlobalSetup]
@@ -42,9 +42,10 @@ public class VfioUserBenchmarks
         using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listener.Bind(new UnixDomainSocketEndPoint(echo));
         listener.Listen(1);
-        _near = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        _near.Connect(new UnixDomainSocketEndPoint(echo));
-        _far = listener.Accept();
+        Socket near = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        near.Connect(new UnixDomainSocketEndPoint(echo));
+        _near = new(near, ownsSocket: true);
+        _far = new(listener.Accept(), ownsSocket: true);
         _echo = new(Echo);
         _echo.Start();
     }
@@ -61,10 +62,10 @@ public class VfioUserBenchmarks
     }
 
     [Benchmark(Baseline = true)]
-    public int Messages_alone()
+    public void Messages_alone()
     {
-        _near.Send(_request);
-        return Receive(_near, _reply);
+        _near.Write(_request);
+        _near.ReadExactly(_reply);
     }
 
     [Benchmark]
@@ -77,26 +78,9 @@ public class VfioUserBenchmarks
     {
         byte[] request = new byte[Header + Access];
         byte[] reply = new byte[Header + Access + 4];
-        while (Receive(_far, request) != 0)
+        while (_far.ReadAtLeast(request, request.Length, throwOnEndOfStream: false) == request.Length)
         {
-            _far.Send(reply);
+            _far.Write(reply);
         }
-    }
-
-    private static int Receive(Socket socket, byte[] message)
-    {
-        int received = 0;
-        while (received < message.Length)
-        {
-            int part = socket.Receive(message.AsSpan(received));
-            if (part == 0)
-            {
-                return 0;
-            }
-
-            received += part;
-        }
-
-        return received;
     }
 }

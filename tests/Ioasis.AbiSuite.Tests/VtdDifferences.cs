@@ -10,6 +10,7 @@ internal static class VtdDifferences
     private const string SecondStage = "vtd-second-stage";
     private const string FirstStage = "vtd-first-stage";
     private const string Nesting = "vtd-nesting";
+    private const string WithPasids = "vtd-pasids";
     private const string NotSupported = "EOPNOTSUPP";
     private const string Invalid = "EINVAL";
 
@@ -30,7 +31,7 @@ internal static class VtdDifferences
             "attach-plain-ffffffff", "attach-space-ffffffff", "detach-ffffffff"])
             .Select(static label => ("*", "vtd-pasid", label, Invalid, PasidRange)),
         .. ((string[])["1", "2", "3", "7777"]).Select(static kind => ("*", "vtd-virtual-iommu", $"on-plain-{kind}", Invalid, NoVirtualIommus)),
-        .. ((string[])[Legacy, SecondStage, FirstStage, "vtd-pasids"]).SelectMany(static guest =>
+        .. ((string[])[Legacy, SecondStage, FirstStage, WithPasids]).SelectMany(static guest =>
             ((string[])["1", "2", "3", "7777"]).Select(kind => (guest, "vtd-virtual-iommu", $"kind-{kind}", "ENOENT", NoVirtualIommus))),
         (Nesting, "vtd-parent-maps", "read-only", "0", NoErratum),
         (Nesting, "vtd-parent-maps", "read-only-attached", "0", NoErratum),

@@ -21,7 +21,7 @@ enum {
   GROUP_GET_DEVICE_FD, DEVICE_GET_INFO, DEVICE_GET_REGION_INFO, DEVICE_GET_IRQ_INFO, DEVICE_SET_IRQS, DEVICE_RESET,
   IOMMU_GET_INFO, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA,
   DEVICE_IOEVENTFD = CALL(116), DEVICE_FEATURE = CALL(117), BIND_IOMMUFD = CALL(118), ATTACH_PT = CALL(119), DETACH_PT = CALL(120),
-  IOMMU_DESTROY = CALL(0x80), IOAS_ALLOC = CALL(0x81), IOAS_MAP = CALL(0x85), IOAS_UNMAP = CALL(0x86),
+  IOMMU_DESTROY = CALL(0x80), IOAS_ALLOC = CALL(0x81), IOAS_MAP = CALL(0x85), IOAS_UNMAP = CALL(0x86), HWPT_ALLOC = CALL(0x89),
   FAULT_ALLOC = CALL(0x8e), IOAS_MAP_FILE = CALL(0x8f),
 };
 
@@ -38,6 +38,7 @@ struct ioas_alloc { uint32_t size, flags, id; };
 struct ioas_map { uint32_t size, flags, id, pad; uint64_t va, length, iova; };
 struct ioas_map_file { uint32_t size, flags, id; int32_t fd; uint64_t start, length, iova; };
 struct ioas_unmap { uint32_t size, id; uint64_t iova, length; };
+struct hwpt_alloc { uint32_t size, flags, device, pt, id, reserved, data_type, data_length; uint64_t data; uint32_t fault, reserved2; };
 struct fault_alloc { uint32_t size, flags, id; int32_t fd; };
 struct destroy { uint32_t size, id; };
 

@@ -1,8 +1,7 @@
 /* A program with a first stage of its own, as a virtual machine monitor has one: what it changes it has to have forgotten. Arguments: vtd or riscv, and what to do wrong. */
 #include "edu.h"
 
-enum { HWPT_ALLOC = CALL(0x89), HWPT_INVALIDATE = CALL(0x8d) };
-struct hwpt_alloc { uint32_t size, flags, device, pt, id, reserved, data_type, data_length; uint64_t data; uint32_t fault, reserved2; };
+enum { HWPT_INVALIDATE = CALL(0x8d) };
 struct hwpt_invalidate { uint32_t size, hwpt; uint64_t data; uint32_t data_type, entry_length, entries, reserved; };
 
 #define START 0x100000ul /* of the guest's memory, in the second stage */

@@ -3,8 +3,6 @@
    of the data is mapped only when the controller asks for it.   Usage: nvme group|iommufd|pages */
 #include "abi.h"
 
-enum { HWPT_ALLOC = CALL(0x89) };
-struct hwpt_alloc { uint32_t size, flags, device, pt, id, reserved, data_type, data_length; uint64_t data; uint32_t fault, reserved2; };
 struct page_fault { uint32_t flags, device, pasid, group, access, reserved; uint64_t address; uint32_t length, cookie; };
 struct page_response { uint32_t cookie, code; };
 
