@@ -70,6 +70,25 @@ public sealed class ClockTieTests
         report.Oddities.Single(oddity => oddity.Name.Contains("clocks are further apart", StringComparison.Ordinal)).Count.ShouldBeGreaterThan(10);
     }
 
+    [Fact]
+    public void Marks_that_are_late_for_seconds_are_known_to_be_by_the_others()
+    {
+        // While the guest starts, each mark is late by about 12 ms, and none of its neighbours tells so.
+        ReplayReport report = Replay(new Run().Rounds(24, _ => 0, _ => 0, lateMark: r => r < 10 ? 0.012 : r % 2 * 0.001, firstAccess: 0.0001));
+
+        Everything_is_explained(report);
+        report.Oddities.Single(oddity => oddity.Name.Contains("clocks are further apart", StringComparison.Ordinal)).Count.ShouldBeGreaterThan(5);
+    }
+
+    [Fact]
+    public void Clocks_of_different_rates_make_no_mark_late()
+    {
+        // The guest's clock loses 0.1 ms in each round of half a second: a mark is not late for that, and an access that is early is nobody's.
+        ReplayReport report = Replay(new Run().Rounds(24, _ => 0.0001, _ => 0, lateMark: r => Math.Max(0, r) % 2 * 0.0001, firstAccess: -0.002));
+
+        report.DmaLog!.Classes.Where(c => c.Name.StartsWith("within", StringComparison.Ordinal)).Sum(c => c.Count).ShouldBe(0);
+    }
+
     [Theory]
     [InlineData(0.0005, 12)]
     [InlineData(0.003, 0)]

@@ -22,7 +22,8 @@ internal sealed class ClockTie
     private readonly double[] _log;
     private readonly double[] _difference;
 
-    // By mark: when it was logged, and how late the lines of the marks around it are.
+    // By mark: when it was logged, and how late the lines of the marks around it are: against what the least delayed marks of the
+    // whole segment say, for where the writer waits for the processor long, all of a few neighbours are late.
     private readonly double[] _marks;
     private readonly double[] _lateness;
     private int _interval;
@@ -45,6 +46,7 @@ internal sealed class ClockTie
         double[] delays = new double[log.Length];
         _marks = log;
         _lateness = new double[log.Length];
+        double[] steady = SteadyDifference(log, trace, segment);
         List<double> around = [];
         for (int i = 0; i < log.Length; i++)
         {
@@ -59,7 +61,7 @@ internal sealed class ClockTie
 
             around.Sort();
             difference[i] = around[0];
-            _lateness[i] = around[around.Count / 2] - around[0];
+            _lateness[i] = around[around.Count / 2] - Math.Min(around[0], steady[i]);
             delays[i] = log[i] - trace[i] - around[0];
         }
 
@@ -179,6 +181,50 @@ internal sealed class ClockTie
         }
 
         return Math.Abs(behind - before) > MostDelaySeconds;
+    }
+
+    /// <summary>
+    /// What the clocks differ by at each mark if their rates do not change between two jumps: the straight line that no mark lies below
+    /// and all marks together lie nearest to, which is the edge of their lower hull at their mean time.
+    /// </summary>
+    private static double[] SteadyDifference(double[] log, double[] trace, int[] segment)
+    {
+        double[] steady = new double[log.Length];
+        List<int> hull = [];
+        for (int first = 0, end; first < log.Length; first = end)
+        {
+            hull.Clear();
+            double sum = 0;
+            for (end = first; end < log.Length && segment[end] == segment[first]; end++)
+            {
+                sum += log[end];
+                while (hull.Count > 1 && Height(hull[^2], hull[^1], end) <= 0)
+                {
+                    hull.RemoveAt(hull.Count - 1);
+                }
+
+                hull.Add(end);
+            }
+
+            double mean = sum / (end - first);
+            int right = Math.Max(1, hull.FindIndex(i => log[i] >= mean));
+            for (int i = first; i < end; i++)
+            {
+                steady[i] = log[i] - trace[i] - (hull.Count > 1 ? Height(hull[right - 1], hull[right], i) : 0);
+            }
+        }
+
+        return steady;
+
+        // How far mark i lies above the line through two others; both differences are small, so no digits are lost.
+        double Height(int from, int to, int i)
+        {
+            double span = log[to] - log[from];
+            double slope = span > 0 ? Change(from, to) / span : 0;
+            return Change(from, i) - (slope * (log[i] - log[from]));
+        }
+
+        double Change(int from, int to) => log[to] - log[from] - (trace[to] - trace[from]);
     }
 
     /// <summary>Time of the trace's clock, in seconds, for a time of the log's clock.</summary>
