@@ -81,6 +81,16 @@ public sealed class ClockTieTests
     }
 
     [Fact]
+    public void An_early_access_belongs_to_the_first_of_several_maps_of_its_page()
+    {
+        // A page is mapped every 8 ms for 4 ms, accesses seem 12 ms early, and most lines are 17 ms late: 6 ms behind an access its page
+        // is about to be mapped again.
+        ReplayReport report = Replay(new Run().Rounds(24, _ => 0, _ => 0, lateMark: r => r < 10 ? 0.012 + (r % 3 == 0 ? 0 : 0.005) : r % 2 * 0.001, brief: 5));
+
+        Everything_is_explained(report);
+    }
+
+    [Fact]
     public void Clocks_of_different_rates_make_no_mark_late()
     {
         // The guest's clock loses 0.1 ms in each round of half a second: a mark is not late for that, and an access that is early is nobody's.
@@ -135,15 +145,24 @@ public sealed class ClockTieTests
 
         public string Log => _log.ToString();
 
-        public Run Rounds(int count, Func<int, double> stands, Func<int, double> jumps, Func<int, double>? lateMark = null, double? firstAccess = null)
+        public Run Rounds(int count, Func<int, double> stands, Func<int, double> jumps, Func<int, double>? lateMark = null, double? firstAccess = null, int brief = 0)
         {
             Mark(0, lateMark?.Invoke(-1) ?? 0);
             for (int round = 0; round < count; round++)
             {
                 ulong iova = 0xfff00000 - ((ulong)round << 12);
                 ulong physical = 0x10000000 + ((ulong)round << 12);
-                Event(F($"map: IOMMU: iova=0x{iova:x16} - 0x{iova + 4096:x16} paddr=0x{physical:x16} size=4096"));
-                Event(F($"dma_map_phys: {Device} dir=TO_DEVICE dma_addr={iova:x} size=4096 phys_addr={physical:x} attrs="));
+                for (int i = 0; i < brief; i++)
+                {
+                    Map(0xffe00000, 0x20000000);
+                    Pass(0.0005);
+                    Access(0xffe00000, 0x20000000);
+                    Pass(0.0035);
+                    Unmap(0xffe00000);
+                    Pass(0.004);
+                }
+
+                Map(iova, physical);
                 if (firstAccess is { } after)
                 {
                     Access(iova, physical, after);
@@ -164,13 +183,24 @@ public sealed class ClockTieTests
                 }
 
                 Pass(0.05);
-                Event(F($"unmap: IOMMU: iova=0x{iova:x16} - 0x{iova + 4096:x16} size=4096 unmapped_size=4096"));
-                Event(F($"dma_unmap_phys: {Device} dir=TO_DEVICE dma_addr={iova:x} size=4096 attrs="));
+                Unmap(iova);
                 Pass(0.05);
                 Mark(round + 1, lateMark?.Invoke(round) ?? 0);
             }
 
             return this;
+        }
+
+        private void Map(ulong iova, ulong physical)
+        {
+            Event(F($"map: IOMMU: iova=0x{iova:x16} - 0x{iova + 4096:x16} paddr=0x{physical:x16} size=4096"));
+            Event(F($"dma_map_phys: {Device} dir=TO_DEVICE dma_addr={iova:x} size=4096 phys_addr={physical:x} attrs="));
+        }
+
+        private void Unmap(ulong iova)
+        {
+            Event(F($"unmap: IOMMU: iova=0x{iova:x16} - 0x{iova + 4096:x16} size=4096 unmapped_size=4096"));
+            Event(F($"dma_unmap_phys: {Device} dir=TO_DEVICE dma_addr={iova:x} size=4096 attrs="));
         }
 
         private void Mark(int number, double late)

@@ -47,6 +47,12 @@ internal sealed class WholeHistory
         return _history.TryGetValue((device, access.Iova >> 12), out List<int>? areas) ? Nearest(areas, access, at, out distance) : -1;
     }
 
+    /// <summary>The first area mapped after a time and before another that maps the access's page to where it went, or -1.</summary>
+    public int FindMappedNext(int device, DmaAccess access, double after, double before) =>
+        _history.TryGetValue((device, access.Iova >> 12), out List<int>? areas)
+            ? areas.Skip(FirstAfter(areas, after)).TakeWhile(area => _mapSeconds[area] < before).Where(area => Matches(area, access)).DefaultIfEmpty(-1).First()
+            : -1;
+
     private void Index(DmaLog log, int[] devices)
     {
         Dictionary<int, HashSet<ulong>> pages = [];
@@ -104,7 +110,7 @@ internal sealed class WholeHistory
         areas.Add(area);
     }
 
-    private int Nearest(List<int> areas, in DmaAccess access, double at, out double distance)
+    private int FirstAfter(List<int> areas, double at)
     {
         int low = 0;
         int high = areas.Count;
@@ -121,6 +127,12 @@ internal sealed class WholeHistory
             }
         }
 
+        return low;
+    }
+
+    private int Nearest(List<int> areas, in DmaAccess access, double at, out double distance)
+    {
+        int low = FirstAfter(areas, at);
         int best = -1;
         distance = double.PositiveInfinity;
         for (int i = low - 1; i >= 0; i--)

@@ -98,8 +98,7 @@ internal sealed class WholeSchedule
             int area = _history.Find(device, access, at, out double distance);
             bool explained = area >= 0 && distance < tolerance;
             double late = Math.Min(alignment.LatenessSeconds(access.TimeNs), MostNear) + tolerance;
-            if (area >= 0 && !explained && _history.Find(device, access, at + late, out _) is int next
-                && _history.MapSeconds(next) > at && _history.MapSeconds(next) < at + late)
+            if (area >= 0 && !explained && _history.FindMappedNext(device, access, at, at + late) is int next and >= 0)
             {
                 Refined++;
                 area = next;

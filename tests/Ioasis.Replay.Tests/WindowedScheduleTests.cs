@@ -145,7 +145,8 @@ public sealed class WindowedScheduleTests
 
         // The log's clock is ahead by a constant, and for some accesses late or early: within the tolerance, near it, or far.
         const long ahead = 1_700_000_000_000_000_000;
-        log.Marks = new Dictionary<int, long> { [1] = trace.Marks[1].TimeNs + ahead, [2] = trace.Marks[2].TimeNs + ahead };
+        long lateMark = random.Next(3) == 0 ? random.Next(100_000_000) : 0;
+        log.Marks = new Dictionary<int, long> { [1] = trace.Marks[1].TimeNs + ahead, [2] = trace.Marks[2].TimeNs + ahead + lateMark };
         bool early = random.Next(3) == 0;
         bool goesBack = random.Next(3) == 0;
         List<DmaAccess> accesses = [];

@@ -75,7 +75,7 @@ internal sealed class DmaSchedule
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
     internal static DmaSchedule Make(PlannedTrace trace, DmaLog log, ClockTie alignment, double toleranceSeconds)
     {
-        AccessPlacing placing = new(trace, log, alignment, Math.Max(toleranceSeconds, MostNear));
+        AccessPlacing placing = new(trace, log, alignment, MostNear + toleranceSeconds);
         DmaSchedule schedule = new(placing, toleranceSeconds, null);
         if (!schedule.TryRun())
         {
@@ -130,8 +130,8 @@ internal sealed class DmaSchedule
         {
             // As early as the log's lines are late there.
             double until = at + Math.Min(_placing.Clocks.LatenessSeconds(access.TimeNs), MostNear) + _tolerance;
-            int next = window.Find(scheduled.Device, access, until, out _);
-            if (window[next].MapSeconds > at && window[next].MapSeconds < until)
+            int next = window.FindMappedNext(scheduled.Device, access, at, until);
+            if (next >= 0)
             {
                 Refined++;
                 area = next;

@@ -131,22 +131,39 @@ internal sealed class MappingWindow : IPlanSink
             }
         }
 
-        for (int i = later; i < areas.Count && distance > 0; i++)
+        int next = FindFrom(areas, later, access, at + distance);
+        if (next >= 0)
+        {
+            distance = _areas[next].MapSeconds - at;
+            return next;
+        }
+
+        return best;
+    }
+
+    /// <summary>The first area mapped after a time and before another that maps the access's page to where it went.</summary>
+    /// <param name="device">The device in the plan.</param>
+    /// <param name="access">The access.</param>
+    /// <param name="after">In seconds of the trace.</param>
+    /// <param name="before">In seconds of the trace.</param>
+    /// <returns>The area, or -1 if none is mapped between the two.</returns>
+    public int FindMappedNext(int device, in DmaAccess access, double after, double before) =>
+        _pages.TryGetValue((device, access.Iova >> 12), out SlidingList<int>? areas)
+            ? FindFrom(areas, areas.FirstAfter(after, _mapSeconds), access, before)
+            : -1;
+
+    private int FindFrom(SlidingList<int> areas, int first, in DmaAccess access, double before)
+    {
+        for (int i = first; i < areas.Count && _areas[areas[i]].MapSeconds < before; i++)
         {
             ref readonly WindowArea area = ref _areas[areas[i]];
-            if (area.MapSeconds - at >= distance)
-            {
-                break;
-            }
-
             if (MappingMatch.Explains(area.Start, area.Length, area.Physical, access))
             {
-                distance = area.MapSeconds - at;
                 return areas[i];
             }
         }
 
-        return best;
+        return -1;
     }
 
     /// <inheritdoc/>
