@@ -98,30 +98,19 @@ public sealed partial class IoAddressSpace
     /// <exception cref="ObjectDisposedException">The handle is closed.</exception>
     internal Errno MapDescriptor(SafeHandle descriptor, ulong start, ulong length, Access access, ref Iova? iova)
     {
-        bool held = false;
-        try
+        using HandleHold held = descriptor.Hold();
+        IommuIoasMapFile argument = new()
         {
-            descriptor.DangerousAddRef(ref held);
-            IommuIoasMapFile argument = new()
-            {
-                Flags = ToFlags(access) | (iova is null ? 0 : IoasMapFlags.FixedIova),
-                IoasId = Id,
-                Fd = (int)descriptor.DangerousGetHandle(),
-                Start = start,
-                Length = length,
-                Iova = iova?.Value ?? 0,
-            };
-            Errno error = _descriptor.Call(ref argument);
-            iova = error == Errno.Success ? new Iova(argument.Iova) : iova;
-            return error;
-        }
-        finally
-        {
-            if (held)
-            {
-                descriptor.DangerousRelease();
-            }
-        }
+            Flags = ToFlags(access) | (iova is null ? 0 : IoasMapFlags.FixedIova),
+            IoasId = Id,
+            Fd = (int)descriptor.DangerousGetHandle(),
+            Start = start,
+            Length = length,
+            Iova = iova?.Value ?? 0,
+        };
+        Errno error = _descriptor.Call(ref argument);
+        iova = error == Errno.Success ? new Iova(argument.Iova) : iova;
+        return error;
     }
 
     /// <summary>Maps a part of a file of shared memory; see <see cref="TryMapFile"/>.</summary>
@@ -190,23 +179,15 @@ public sealed partial class IoAddressSpace
 
     internal bool TryRelease(Iova iova, ulong length)
     {
-        bool held = false;
         try
         {
-            _descriptor.DangerousAddRef(ref held);
+            using HandleHold held = _descriptor.Hold();
             return TryRelease(_descriptor, Id, iova, length);
         }
         catch (ObjectDisposedException)
         {
             // The descriptor is closed, and with it everything is unmapped.
             return true;
-        }
-        finally
-        {
-            if (held)
-            {
-                _descriptor.DangerousRelease();
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ public sealed class KernelDescriptor : SafeHandle
     // Whoever forgets a kernel together with its descriptors has the garbage collector close them: until then the kernel, and
     // all that it needs for that, must not be finalized.
     private GCHandle _root;
+    private InputWatch? _watch;
 
     private KernelDescriptor(IKernelAbi kernel, int descriptor)
         : base(-1, ownsHandle: true)
@@ -25,6 +26,9 @@ public sealed class KernelDescriptor : SafeHandle
 
     /// <inheritdoc/>
     public override bool IsInvalid => handle < 0;
+
+    /// <summary>Whether its owner let go of it, though a call may still hold it open.</summary>
+    internal bool IsDisposed { get; private set; }
 
     /// <summary>The number. It means nothing once the handle is disposed.</summary>
     public int Number => (int)handle;
@@ -43,46 +47,30 @@ public sealed class KernelDescriptor : SafeHandle
     /// <summary>Takes over a descriptor that a call of the kernel gave.</summary>
     internal static KernelDescriptor Own(IKernelAbi kernel, int descriptor) => new(kernel, descriptor);
 
+    /// <summary>Makes an event counter that does not block.</summary>
+    /// <returns>Success, or what the kernel answered.</returns>
+    internal static Errno TryMakeEvent(IKernelAbi kernel, out KernelDescriptor? made)
+    {
+        int descriptor = kernel.CreateEvent(0, EventFlags.NonBlocking | EventFlags.CloseOnExec);
+        made = descriptor < 0 ? null : new(kernel, descriptor);
+        return descriptor < 0 ? (Errno)(-descriptor) : Errno.Success;
+    }
+
     /// <summary>Makes another descriptor of the same open file, to be closed by itself.</summary>
     public Errno TryDuplicate(out KernelDescriptor? duplicate)
     {
-        bool held = false;
-        try
-        {
-            DangerousAddRef(ref held);
-            int result = Kernel.Dup(Number);
-            duplicate = result < 0 ? null : new(Kernel, result);
-            return result < 0 ? (Errno)(-result) : Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                DangerousRelease();
-            }
-        }
+        using HandleHold held = this.Hold();
+        int result = Kernel.Dup(Number);
+        duplicate = result < 0 ? null : new(Kernel, result);
+        return result < 0 ? (Errno)(-result) : Errno.Success;
     }
-
-    /// <summary>Takes over a descriptor that a call returned.</summary>
-    internal static KernelDescriptor Adopt(IKernelAbi kernel, int descriptor) => new(kernel, descriptor);
 
     /// <summary>An ioctl whose argument is a number or absent.</summary>
     internal Errno Call(uint request, nint argument, out int result)
     {
-        bool held = false;
-        try
-        {
-            DangerousAddRef(ref held);
-            result = Kernel.Ioctl(Number, request, argument);
-            return result < 0 ? (Errno)(-result) : Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                DangerousRelease();
-            }
-        }
+        using HandleHold held = this.Hold();
+        result = Kernel.Ioctl(Number, request, argument);
+        return result < 0 ? (Errno)(-result) : Errno.Success;
     }
 
     /// <summary>An ioctl of <c>/dev/iommu</c>: sets the size and sends the structure.</summary>
@@ -99,19 +87,31 @@ public sealed class KernelDescriptor : SafeHandle
     /// <summary>An ioctl with a structure whose size the caller has set, and that answers a number.</summary>
     internal Errno Call(uint request, Span<byte> argument, out int result)
     {
-        bool held = false;
-        try
+        using HandleHold held = this.Hold();
+        result = Kernel.Ioctl(Number, request, argument);
+        return result < 0 ? (Errno)(-result) : Errno.Success;
+    }
+
+    /// <summary>Waits until there is something to read, without a thread of the caller's.</summary>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The descriptor is, or becomes, closed.</exception>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    internal Task WaitForInputAsync(CancellationToken cancellationToken)
+    {
+        var watch = InputWatch.Of(Kernel);
+        Volatile.Write(ref _watch, watch);
+        return watch.WaitAsync(this, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        base.Dispose(disposing);
+        if (disposing)
         {
-            DangerousAddRef(ref held);
-            result = Kernel.Ioctl(Number, request, argument);
-            return result < 0 ? (Errno)(-result) : Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                DangerousRelease();
-            }
+            // The number stays open until the last call is back; who awaits input is told now.
+            IsDisposed = true;
+            Volatile.Read(ref _watch)?.Wake();
         }
     }
 
@@ -121,63 +121,5 @@ public sealed class KernelDescriptor : SafeHandle
         bool closed = Kernel.Close((int)handle) == 0;
         _root.Free();
         return closed;
-    }
-}
-
-/// <summary>An object in a <c>/dev/iommu</c> descriptor. It keeps the descriptor open until it is destroyed.</summary>
-public sealed class KernelObject : SafeHandle
-{
-    private readonly KernelDescriptor _descriptor;
-    private readonly bool _held;
-
-    internal KernelObject(KernelDescriptor descriptor, uint id)
-        : base(0, ownsHandle: true)
-    {
-        _descriptor = descriptor;
-        descriptor.DangerousAddRef(ref _held);
-        SetHandle((nint)id);
-    }
-
-    /// <inheritdoc/>
-    public override bool IsInvalid => handle == 0;
-
-    /// <summary>The object's number in its descriptor.</summary>
-    public uint Id => (uint)handle;
-
-    /// <summary>The descriptor that it is in.</summary>
-    internal KernelDescriptor Owner => _descriptor;
-
-    /// <summary>Destroys the object now, and says whether the kernel did.</summary>
-    /// <returns>Success, or <see cref="Errno.Busy"/> while something uses it: then nothing has happened.</returns>
-    internal Errno TryDestroy()
-    {
-        IommuDestroy argument = new() { Id = Id };
-        Errno error = _descriptor.Call(ref argument);
-        if (error == Errno.Success)
-        {
-            SetHandleAsInvalid();
-            ReleaseDescriptor();
-        }
-
-        return error;
-    }
-
-    /// <inheritdoc/>
-    protected override bool ReleaseHandle()
-    {
-        // An object that is still in use goes with its descriptor.
-        IommuDestroy argument = new() { Size = 8, Id = Id };
-        _ = _descriptor.Kernel.Ioctl(
-            _descriptor.Number, IommuDestroy.Request, MemoryMarshal.AsBytes(new Span<IommuDestroy>(ref argument)));
-        ReleaseDescriptor();
-        return true;
-    }
-
-    private void ReleaseDescriptor()
-    {
-        if (_held)
-        {
-            _descriptor.DangerousRelease();
-        }
     }
 }

@@ -65,7 +65,7 @@ public sealed class PasidFd : IDisposable
     /// <returns>Success; <see cref="Errno.TooManyOpenFiles"/>.</returns>
     public Errno TryCreateVirtualMachine(out VirtualMachinePasids? machine)
     {
-        Errno error = PasidEvents.TryMake(Descriptor, new IoasidVmCreate(), out KernelDescriptor? made);
+        Errno error = Descriptor.TryMake(new IoasidVmCreate(), out KernelDescriptor? made);
         machine = made is null ? null : new(made);
         return error;
     }

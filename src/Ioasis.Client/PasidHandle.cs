@@ -1,64 +1,7 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
 namespace Ioasis.Client;
-
-/// <summary>Something in a descriptor, by number, that keeps the descriptor open until it is released.</summary>
-public abstract class DependentHandle : SafeHandle
-{
-    private readonly KernelDescriptor _descriptor;
-    private readonly bool _held;
-
-    private protected DependentHandle(KernelDescriptor descriptor, uint number)
-        : base(0, ownsHandle: true)
-    {
-        _descriptor = descriptor;
-        descriptor.DangerousAddRef(ref _held);
-        SetHandle((nint)number);
-    }
-
-    /// <inheritdoc/>
-    public override bool IsInvalid => handle == 0;
-
-    /// <summary>The descriptor.</summary>
-    private protected KernelDescriptor Descriptor => _descriptor;
-
-    /// <summary>A call while the handle is released: the descriptor is held, though it may be disposed of.</summary>
-    private protected static void CallAtEnd<T>(KernelDescriptor from, ref T argument)
-        where T : unmanaged, ISizedArgument
-    {
-        Unsafe.As<T, uint>(ref argument) = (uint)Unsafe.SizeOf<T>();
-        _ = from.Kernel.Ioctl(from.Number, T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
-    }
-
-    /// <summary>Ends it in the kernel.</summary>
-    private protected abstract void Release(KernelDescriptor from, uint number);
-
-    /// <inheritdoc/>
-    protected override bool ReleaseHandle()
-    {
-        Release(_descriptor, (uint)handle);
-        LetGo();
-        return true;
-    }
-
-    /// <summary>It has ended in the kernel already.</summary>
-    private protected void Forget()
-    {
-        SetHandleAsInvalid();
-        LetGo();
-    }
-
-    private void LetGo()
-    {
-        if (_held)
-        {
-            _descriptor.DangerousRelease();
-        }
-    }
-}
 
 /// <summary>
 /// A PASID that was allocated. Disposing it stops its DMA wherever it is allowed; its number is used again only when every
@@ -113,7 +56,7 @@ public sealed class PasidHandle : DependentHandle
     public Errno TryUnbind()
     {
         IoasidUnbind argument = new() { Ioasid = Pasid.Value };
-        return Descriptor.Call(ref argument);
+        return Owner.Call(ref argument);
     }
 
     /// <summary>Gives it a private number in its set (S0.9).</summary>
@@ -121,7 +64,7 @@ public sealed class PasidHandle : DependentHandle
     public Errno TryMapGuest(GuestPasid guest)
     {
         IoasidMapGuest argument = new() { Ioasid = Pasid.Value, Guest = guest.Value };
-        return Descriptor.Call(ref argument);
+        return Owner.Call(ref argument);
     }
 
     /// <summary>Takes the private number away.</summary>
@@ -129,14 +72,14 @@ public sealed class PasidHandle : DependentHandle
     public Errno TryUnmapGuest()
     {
         IoasidMapGuest argument = new() { Flags = IoasidMapGuestFlags.Unmap, Ioasid = Pasid.Value };
-        return Descriptor.Call(ref argument);
+        return Owner.Call(ref argument);
     }
 
     /// <summary>What the kernel knows of it.</summary>
     public Errno TryGetInfo(out PasidInfo info)
     {
         IoasidFind argument = new() { Id = Pasid.Value };
-        Errno error = Descriptor.Call(ref argument);
+        Errno error = Owner.Call(ref argument);
         info = InfoOf(argument);
         return error;
     }
@@ -166,7 +109,7 @@ public sealed class PasidHandle : DependentHandle
     private Errno Free(IoasidFreeFlags flags)
     {
         IoasidFree argument = new() { Flags = flags, Ioasid = Pasid.Value };
-        Errno error = Descriptor.Call(ref argument);
+        Errno error = Owner.Call(ref argument);
         if (error is Errno.Success or Errno.TimedOut)
         {
             Forget();
@@ -178,6 +121,6 @@ public sealed class PasidHandle : DependentHandle
     private Errno Bind(IoasidBindKind kind, int iommu, uint id)
     {
         IoasidBind argument = new() { Ioasid = Pasid.Value, Kind = kind, Iommufd = iommu, ObjectId = id };
-        return Descriptor.Call(ref argument);
+        return Owner.Call(ref argument);
     }
 }

@@ -137,7 +137,7 @@ public sealed class PasidSet : IDisposable
     /// <returns>Success; <see cref="Errno.NoEntry"/> if the set is gone; <see cref="Errno.TooManyOpenFiles"/>.</returns>
     public Errno TrySubscribe(out PasidSetEvents? events)
     {
-        Errno error = PasidEvents.TryMake(_descriptor, new IoasidSetEvents { SetId = Id.Value }, out KernelDescriptor? made);
+        Errno error = _descriptor.TryMake(new IoasidSetEvents { SetId = Id.Value }, out KernelDescriptor? made);
         events = made is null ? null : new(made);
         return error;
     }

@@ -60,30 +60,19 @@ public sealed partial class VfioDevice : IDisposable
     public Errno TryBind(IommuFd iommu)
     {
         ArgumentNullException.ThrowIfNull(iommu);
-        bool held = false;
-        try
+        using HandleHold held = iommu.Descriptor.Hold();
+        VfioDeviceBindIommufd argument = new()
         {
-            iommu.Descriptor.DangerousAddRef(ref held);
-            VfioDeviceBindIommufd argument = new()
-            {
-                Argsz = (uint)Unsafe.SizeOf<VfioDeviceBindIommufd>(),
-                Iommufd = iommu.Descriptor.Number,
-            };
-            Errno error = Call(VfioRequests.DeviceBindIommufd, ref argument);
-            if (error == Errno.Success)
-            {
-                Id = argument.OutDeviceId;
-            }
+            Argsz = (uint)Unsafe.SizeOf<VfioDeviceBindIommufd>(),
+            Iommufd = iommu.Descriptor.Number,
+        };
+        Errno error = Call(VfioRequests.DeviceBindIommufd, ref argument);
+        if (error == Errno.Success)
+        {
+            Id = argument.OutDeviceId;
+        }
 
-            return error;
-        }
-        finally
-        {
-            if (held)
-            {
-                iommu.Descriptor.DangerousRelease();
-            }
-        }
+        return error;
     }
 
     /// <summary>

@@ -30,24 +30,7 @@ public sealed class VfioDoorbell : IDisposable
 
     /// <summary>Has the register written.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryRing()
-    {
-        bool held = false;
-        try
-        {
-            Counter.DangerousAddRef(ref held);
-            ulong one = 1;
-            nint result = Counter.Kernel.Write(Counter.Number, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in one)));
-            return result < 0 ? (Errno)(-(int)result) : Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                Counter.DangerousRelease();
-            }
-        }
-    }
+    public Errno TryRing() => Counter.TryCount();
 
     /// <summary>Ends it: the counter writes nothing any more, and is closed.</summary>
     public void Dispose()
@@ -77,7 +60,7 @@ public sealed class VfioDoorbell : IDisposable
             return (Errno)(-number);
         }
 
-        KernelDescriptor counter = KernelDescriptor.Adopt(kernel, number);
+        KernelDescriptor counter = KernelDescriptor.Own(kernel, number);
         VfioDeviceIoEventFd argument = new()
         {
             Argsz = (uint)Marshal.SizeOf<VfioDeviceIoEventFd>(),

@@ -65,20 +65,9 @@ public sealed class VfioGroup : IDisposable
     public Errno TryJoin(VfioContainer container)
     {
         ArgumentNullException.ThrowIfNull(container);
-        bool held = false;
-        try
-        {
-            container.Descriptor.DangerousAddRef(ref held);
-            int number = container.Descriptor.Number;
-            return Descriptor.Call(VfioRequests.GroupSetContainer, MemoryMarshal.AsBytes(new Span<int>(ref number)));
-        }
-        finally
-        {
-            if (held)
-            {
-                container.Descriptor.DangerousRelease();
-            }
-        }
+        using HandleHold held = container.Descriptor.Hold();
+        int number = container.Descriptor.Number;
+        return Descriptor.Call(VfioRequests.GroupSetContainer, MemoryMarshal.AsBytes(new Span<int>(ref number)));
     }
 
     /// <summary>Leaves the container.</summary>
@@ -110,26 +99,15 @@ public sealed class VfioGroup : IDisposable
         ArgumentNullException.ThrowIfNull(name);
         device = null;
         byte[] argument = [.. Encoding.UTF8.GetBytes(name), 0];
-        bool held = false;
-        try
+        using HandleHold held = Descriptor.Hold();
+        int result = Descriptor.Kernel.Ioctl(Descriptor.Number, VfioRequests.GroupGetDeviceFd, argument);
+        if (result < 0)
         {
-            Descriptor.DangerousAddRef(ref held);
-            int result = Descriptor.Kernel.Ioctl(Descriptor.Number, VfioRequests.GroupGetDeviceFd, argument);
-            if (result < 0)
-            {
-                return (Errno)(-result);
-            }
+            return (Errno)(-result);
+        }
 
-            device = new(name, KernelDescriptor.Adopt(Descriptor.Kernel, result));
-            return Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                Descriptor.DangerousRelease();
-            }
-        }
+        device = new(name, KernelDescriptor.Own(Descriptor.Kernel, result));
+        return Errno.Success;
     }
 
     /// <summary>Closes the descriptor: the group leaves its container when its devices are closed too.</summary>

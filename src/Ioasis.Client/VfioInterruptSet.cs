@@ -67,8 +67,7 @@ public sealed class VfioInterruptSet : IDisposable
             _ = _device.SetInterrupts(VfioIrqSetFlags.DataNone | VfioIrqSetFlags.ActionTrigger, _index, 0, 0, []);
         }
 
-        ulong one = 1;
-        _ = _wake.Kernel.Write(_wake.Number, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in one)));
+        _ = _wake.TryCount();
         _thread.Join();
         Close(_wake, _events);
     }
@@ -84,10 +83,10 @@ public sealed class VfioInterruptSet : IDisposable
         IKernelAbi kernel = device.Descriptor.Kernel;
         KernelDescriptor[] events = new KernelDescriptor[vectors];
         int[] numbers = new int[vectors];
-        Errno error = TryMakeEvent(kernel, out KernelDescriptor? wake);
+        Errno error = KernelDescriptor.TryMakeEvent(kernel, out KernelDescriptor? wake);
         for (int i = 0; i < vectors && error == Errno.Success; i++)
         {
-            error = TryMakeEvent(kernel, out KernelDescriptor? made);
+            error = KernelDescriptor.TryMakeEvent(kernel, out KernelDescriptor? made);
             if (error == Errno.Success)
             {
                 events[i] = made!;
@@ -110,13 +109,6 @@ public sealed class VfioInterruptSet : IDisposable
         set = new(device, index, wake!, events);
         set._thread.Start();
         return Errno.Success;
-    }
-
-    private static Errno TryMakeEvent(IKernelAbi kernel, out KernelDescriptor? made)
-    {
-        int descriptor = kernel.CreateEvent(0, EventFlags.NonBlocking | EventFlags.CloseOnExec);
-        made = descriptor < 0 ? null : KernelDescriptor.Adopt(kernel, descriptor);
-        return descriptor < 0 ? (Errno)(-descriptor) : Errno.Success;
     }
 
     private static void Close(KernelDescriptor? wake, KernelDescriptor?[] events)

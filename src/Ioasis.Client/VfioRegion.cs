@@ -87,32 +87,21 @@ public sealed class VfioRegion
             return Errno.OutOfRange;
         }
 
-        bool held = false;
         KernelDescriptor descriptor = _device.Descriptor;
-        try
+        using HandleHold held = descriptor.Hold();
+        while (!destination.IsEmpty)
         {
-            descriptor.DangerousAddRef(ref held);
-            while (!destination.IsEmpty)
+            nint count = descriptor.Kernel.Read(descriptor.Number, destination, _offset + offset);
+            if (count <= 0)
             {
-                nint count = descriptor.Kernel.Read(descriptor.Number, destination, _offset + offset);
-                if (count <= 0)
-                {
-                    return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
-                }
-
-                destination = destination[(int)count..];
-                offset += (ulong)count;
+                return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
             }
 
-            return Errno.Success;
+            destination = destination[(int)count..];
+            offset += (ulong)count;
         }
-        finally
-        {
-            if (held)
-            {
-                descriptor.DangerousRelease();
-            }
-        }
+
+        return Errno.Success;
     }
 
     /// <summary>Writes a register.</summary>
@@ -139,32 +128,21 @@ public sealed class VfioRegion
             return Errno.OutOfRange;
         }
 
-        bool held = false;
         KernelDescriptor descriptor = _device.Descriptor;
-        try
+        using HandleHold held = descriptor.Hold();
+        while (!source.IsEmpty)
         {
-            descriptor.DangerousAddRef(ref held);
-            while (!source.IsEmpty)
+            nint count = descriptor.Kernel.Write(descriptor.Number, source, _offset + offset);
+            if (count <= 0)
             {
-                nint count = descriptor.Kernel.Write(descriptor.Number, source, _offset + offset);
-                if (count <= 0)
-                {
-                    return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
-                }
-
-                source = source[(int)count..];
-                offset += (ulong)count;
+                return count < 0 ? (Errno)(-(int)count) : Errno.OutOfRange;
             }
 
-            return Errno.Success;
+            source = source[(int)count..];
+            offset += (ulong)count;
         }
-        finally
-        {
-            if (held)
-            {
-                descriptor.DangerousRelease();
-            }
-        }
+
+        return Errno.Success;
     }
 
     /// <summary>Maps a part of the region into the process.</summary>
@@ -192,27 +170,16 @@ public sealed class VfioRegion
             return Errno.InvalidArgument;
         }
 
-        bool held = false;
         KernelDescriptor descriptor = _device.Descriptor;
-        try
+        using HandleHold held = descriptor.Hold();
+        int result = descriptor.Kernel.Map(descriptor.Number, _offset + offset, (nuint)length, protection, out nint address);
+        if (result < 0)
         {
-            descriptor.DangerousAddRef(ref held);
-            int result = descriptor.Kernel.Map(descriptor.Number, _offset + offset, (nuint)length, protection, out nint address);
-            if (result < 0)
-            {
-                return (Errno)(-result);
-            }
+            return (Errno)(-result);
+        }
 
-            mapping = new(descriptor.Kernel, address, length);
-            return Errno.Success;
-        }
-        finally
-        {
-            if (held)
-            {
-                descriptor.DangerousRelease();
-            }
-        }
+        mapping = new(descriptor.Kernel, address, length);
+        return Errno.Success;
     }
 
     /// <summary>Has a register written with a value whenever a counter is, by the kernel itself.</summary>

@@ -51,11 +51,21 @@ public sealed class VirtualMachinePasids : IDisposable
     }
 
     /// <summary>Waits for an event and reads it.</summary>
-    /// <param name="timeoutMilliseconds">How long; 0 does not wait, negative waits for ever.</param>
+    /// <param name="timeout">How long; 0 does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever.</param>
     /// <param name="next">The event.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
-    public Errno TryRead(int timeoutMilliseconds, out IoasidVmEvent next) =>
-        PasidEvents.TryRead(Descriptor, timeoutMilliseconds, out next);
+    /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    public Errno TryRead(TimeSpan timeout, out IoasidVmEvent next, CancellationToken cancellationToken = default) =>
+        Descriptor.TryRead(timeout, out next, cancellationToken);
+
+    /// <summary>Waits for an event and reads it, without a thread of the caller's.</summary>
+    /// <param name="cancellationToken">Ends the wait; no event is lost by that.</param>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The descriptor is, or becomes, closed.</exception>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public Task<IoasidVmEvent> ReadAsync(CancellationToken cancellationToken = default) => Descriptor.ReadAsync<IoasidVmEvent>(cancellationToken);
 
     /// <summary>Closes the descriptor: the guest's ENQCMD find nothing any more.</summary>
     public void Dispose() => Descriptor.Dispose();

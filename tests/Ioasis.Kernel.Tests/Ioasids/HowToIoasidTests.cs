@@ -77,7 +77,7 @@ public unsafe class HowToIoasidTests : IDisposable
 
         // PASID 6 of the guest is nobody's: the processor exits, and the device sees nothing.
         DeferrableWriteResult missed = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(6), accelerator.GetPortal(0), command);   // VmExit
-        machine.TryRead(0, out IoasidVmEvent exit);                                                     // PasidMiss, 6
+        machine.TryRead(TimeSpan.Zero, out IoasidVmEvent exit);                                                     // PasidMiss, 6
 
         sent.ShouldBe(DeferrableWriteResult.Accepted);
         done.Status.ShouldBe(DsaStatus.Success);
@@ -115,7 +115,7 @@ public unsafe class HowToIoasidTests : IDisposable
         const uint Authorise = 1, Withdraw = 2, Stop = 3;
         Thread monitor = new(() =>
         {
-            while (machine.TryRead(-1, out IoasidVmEvent next) == Errno.Success && next.Code != Stop)
+            while (machine.TryRead(Timeout.InfiniteTimeSpan, out IoasidVmEvent next) == Errno.Success && next.Code != Stop)
             {
                 switch (next.Code)
                 {
@@ -275,7 +275,7 @@ public unsafe class HowToIoasidTests : IDisposable
         HashSet<uint> bound = [];
         Thread mirror = new(() =>
         {
-            while (events.TryRead(-1, out IoasidSetEvent next) == Errno.Success)
+            while (events.TryRead(Timeout.InfiniteTimeSpan, out IoasidSetEvent next) == Errno.Success)
             {
                 if (next.Lost > 0)
                 {

@@ -122,8 +122,20 @@ public sealed class VirtualEventQueue : IDisposable
     public KernelDescriptor Descriptor { get; }
 
     /// <summary>Waits until there is an event.</summary>
-    /// <param name="timeoutMilliseconds">How long; negative for ever.</param>
-    public bool Wait(int timeoutMilliseconds) => Descriptor.WaitForInput(timeoutMilliseconds);
+    /// <param name="timeout">How long; 0 does not wait, <see cref="Timeout.InfiniteTimeSpan"/> waits for ever.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns>Whether there is; false after the time.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public bool Wait(TimeSpan timeout, CancellationToken cancellationToken = default) => Descriptor.Wait(timeout, cancellationToken);
+
+    /// <summary>Waits until there is an event, without a thread of the caller's.</summary>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
+    /// <exception cref="ObjectDisposedException">The queue is, or becomes, closed.</exception>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public Task WaitAsync(CancellationToken cancellationToken = default) => Descriptor.WaitForInputAsync(cancellationToken);
 
     /// <summary>Reads the next event.</summary>
     /// <returns>Whether there was one.</returns>

@@ -1,0 +1,32 @@
+using Ioasis.Client;
+using Ioasis.Primitives;
+
+namespace Ioasis.Linux.Tests;
+
+/// <summary>Waits of the client on Linux's own descriptors.</summary>
+public sealed class WaitTests
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+
+    private static CancellationToken TestEnd => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task An_event_counter_of_Linux_is_awaited()
+    {
+        KernelDescriptor.TryMakeEvent(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
+        using KernelDescriptor descriptor = counter!;
+        using CancellationTokenSource source = new();
+        descriptor.TryWait(TimeSpan.FromMilliseconds(1), source.Token).ShouldBe(Errno.TimedOut);
+        Task cancelled = descriptor.WaitForInputAsync(source.Token);
+        Task<ulong> awaited = descriptor.ReadAsync<ulong>(TestEnd);
+        await source.CancelAsync();
+        await Should.ThrowAsync<OperationCanceledException>(cancelled.WaitAsync(s_patience, TestEnd));
+        awaited.IsCompleted.ShouldBeFalse();
+        descriptor.TryCount().ShouldBe(Errno.Success);
+        (await awaited.WaitAsync(s_patience, TestEnd)).ShouldBe(1ul);
+
+        awaited = descriptor.ReadAsync<ulong>(TestEnd);
+        descriptor.Dispose();
+        await Should.ThrowAsync<ObjectDisposedException>(awaited.WaitAsync(s_patience, TestEnd));
+    }
+}
