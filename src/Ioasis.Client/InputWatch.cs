@@ -94,25 +94,14 @@ internal sealed class InputWatch
 
     private void Run()
     {
-        Span<byte> count = stackalloc byte[sizeof(ulong)];
         bool isIdle = false;
         while (TryTake(isIdle, out Waiter[] waiters, out PollDescriptor[] descriptors))
         {
             int ready = _kernel.Poll(descriptors, waiters.Length == 0 ? IdleMilliseconds : -1);
             isIdle = ready <= 0;
-            if (descriptors[^1].Ready != PollEvents.None)
-            {
-                _ = _kernel.Read(descriptors[^1].Descriptor, count);
-            }
-
             for (int i = 0; i < waiters.Length; i++)
             {
                 waiters[i].Look(ready, descriptors[i].Ready);
-            }
-
-            lock (_lock)
-            {
-                _waiters.RemoveAll(static waiter => waiter.Forgotten());
             }
         }
     }
@@ -122,11 +111,15 @@ internal sealed class InputWatch
     {
         lock (_lock)
         {
+            // First the counter: what is counted from here on ends the next poll at once, what came before is looked at now.
+            Span<byte> count = stackalloc byte[sizeof(ulong)];
+            _ = _kernel.Read(_wake!.Number, count);
+            _waiters.RemoveAll(static waiter => waiter.Forgotten());
             waiters = [.. _waiters];
             descriptors =
             [
                 .. waiters.Select(static waiter => new PollDescriptor { Descriptor = waiter.Number, Events = PollEvents.In }),
-                new() { Descriptor = _wake!.Number, Events = PollEvents.In },
+                new() { Descriptor = _wake.Number, Events = PollEvents.In },
             ];
             if (!isIdle || waiters.Length > 0)
             {
@@ -156,11 +149,7 @@ internal sealed class InputWatch
 
         public void Look(int polled, PollEvents ready)
         {
-            if (_descriptor.IsDisposed)
-            {
-                Done.TrySetException(new ObjectDisposedException(nameof(KernelDescriptor)));
-            }
-            else if (polled < 0)
+            if (polled < 0)
             {
                 // The process dies, or the kernel is gone.
                 Done.TrySetException(new IommuException((Errno)(-polled), "poll", FormattableString.Invariant($"descriptor {Number}")));
@@ -171,9 +160,14 @@ internal sealed class InputWatch
             }
         }
 
-        /// <summary>Lets go of the descriptor of one that is done, once nothing polls it.</summary>
+        /// <summary>Ends a wait for what was disposed of, and lets go of the descriptor of one that is done, while nothing polls it.</summary>
         public bool Forgotten()
         {
+            if (_descriptor.IsDisposed)
+            {
+                Done.TrySetException(new ObjectDisposedException(nameof(KernelDescriptor)));
+            }
+
             if (!Done.Task.IsCompleted)
             {
                 return false;

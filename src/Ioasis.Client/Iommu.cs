@@ -61,6 +61,16 @@ public static class Iommu
             : transport();
     }
 
+    /// <summary>The kernel of the only transport that is registered.</summary>
+    /// <exception cref="InvalidOperationException">None is, or several are; the message says which.</exception>
+    public static IKernelAbi GetKernel() => Transports switch
+    {
+        [string only] => GetKernel(only),
+        [] => throw new InvalidOperationException(
+            "No transport is registered. LinuxKernelAbi.Register() gives this machine's kernel, Iommu.Register(name, () => platform.Kernel) an embedded platform's."),
+        var several => throw new InvalidOperationException($"Several transports are registered ({string.Join(", ", several)}): say which."),
+    };
+
     /// <summary>Opens <c>/dev/iommu</c> of the kernel behind a name.</summary>
     /// <exception cref="ArgumentException">No transport has this name.</exception>
     /// <exception cref="IommuException">The kernel refused.</exception>

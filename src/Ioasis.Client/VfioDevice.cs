@@ -11,6 +11,9 @@ namespace Ioasis.Client;
 /// </summary>
 public sealed partial class VfioDevice : IDisposable
 {
+    // Of a device that was opened by its address alone: closed with it.
+    private IommuFd? _ownIommu;
+
     internal VfioDevice(string path, KernelDescriptor descriptor)
     {
         Path = path;
@@ -25,6 +28,64 @@ public sealed partial class VfioDevice : IDisposable
 
     /// <summary>The device's object number in the descriptor that it is bound to, 0 before.</summary>
     public uint Id { get; private set; }
+
+    /// <summary>The address space that <see cref="Open(string, string?)"/> or <see cref="Open(IoAddressSpace, string)"/> attached it to; null if it was opened otherwise.</summary>
+    public IoAddressSpace? Space { get; private set; }
+
+    /// <summary>
+    /// Opens a PCI device for a program that needs no other: it is bound to a <c>/dev/iommu</c> of its own and attached to an empty
+    /// address space there (<see cref="Space"/>), both closed with it.
+    /// </summary>
+    /// <param name="address">Its address, such as <c>0000:00:03.0</c>.</param>
+    /// <param name="transport">The name of the kernel in <see cref="Iommu"/>; null for the only one that is registered.</param>
+    /// <exception cref="ArgumentException">No transport has this name.</exception>
+    /// <exception cref="InvalidOperationException">No transport is registered, or several are and none was named.</exception>
+    /// <exception cref="IommuException">The kernel refused: nothing stays open.</exception>
+    public static VfioDevice Open(string address, string? transport = null)
+    {
+        ArgumentNullException.ThrowIfNull(address);
+        IommuFd iommu = IommuFd.Open(transport is null ? Iommu.GetKernel() : Iommu.GetKernel(transport));
+        IoAddressSpace? space = null;
+        try
+        {
+            space = iommu.AllocateAddressSpace();
+            VfioDevice device = Open(space, address);
+            device._ownIommu = iommu;
+            return device;
+        }
+        catch
+        {
+            space?.Dispose();
+            iommu.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Opens a PCI device, binds it to the <c>/dev/iommu</c> that an address space is in, and attaches it to the space.</summary>
+    /// <param name="space">The address space. It stays open when the device is closed.</param>
+    /// <param name="address">The device's address, such as <c>0000:00:03.0</c>.</param>
+    /// <exception cref="IommuException">The kernel refused: the device does not stay open.</exception>
+    public static VfioDevice Open(IoAddressSpace space, string address)
+    {
+        ArgumentNullException.ThrowIfNull(space);
+        ArgumentNullException.ThrowIfNull(address);
+        IKernelAbi kernel = space.Owner.Kernel;
+        int result = kernel.FindDevice(address, out string? path);
+        IommuException.ThrowIf((Errno)(-result), "find", $"VFIO device {address}");
+        VfioDevice device = Open(kernel, path!);
+        try
+        {
+            IommuException.ThrowIf(device.TryBind(space.Owner), "VFIO_DEVICE_BIND_IOMMUFD", $"{address}");
+            _ = device.Attach(space);
+            device.Space = space;
+            return device;
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Opens a device, such as <c>/dev/vfio/devices/vfio0</c>.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
@@ -60,11 +121,16 @@ public sealed partial class VfioDevice : IDisposable
     public Errno TryBind(IommuFd iommu)
     {
         ArgumentNullException.ThrowIfNull(iommu);
-        using HandleHold held = iommu.Descriptor.Hold();
+        return TryBind(iommu.Descriptor);
+    }
+
+    private Errno TryBind(KernelDescriptor iommu)
+    {
+        using HandleHold held = iommu.Hold();
         VfioDeviceBindIommufd argument = new()
         {
             Argsz = (uint)Unsafe.SizeOf<VfioDeviceBindIommufd>(),
-            Iommufd = iommu.Descriptor.Number,
+            Iommufd = iommu.Number,
         };
         Errno error = Call(VfioRequests.DeviceBindIommufd, ref argument);
         if (error == Errno.Success)
@@ -170,7 +236,15 @@ public sealed partial class VfioDevice : IDisposable
     }
 
     /// <summary>Closes the descriptor: the kernel detaches and unbinds the device, and its interrupts end.</summary>
-    public void Dispose() => Descriptor.Dispose();
+    public void Dispose()
+    {
+        Descriptor.Dispose();
+        if (_ownIommu is not null)
+        {
+            Space!.Dispose();
+            _ownIommu.Dispose();
+        }
+    }
 
     internal Errno Call<T>(uint request, ref T argument)
         where T : unmanaged =>

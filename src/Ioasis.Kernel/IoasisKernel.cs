@@ -98,6 +98,13 @@ internal sealed partial class IoasisKernel : IKernelAbi
         return path;
     }
 
+    /// <inheritdoc/>
+    public int FindDevice(string address, out string? path)
+    {
+        path = _devices.Values.FirstOrDefault(node => node.Device.Name == address)?.Path;
+        return path is null ? -(int)Errno.NoEntry : 0;
+    }
+
     /// <summary>Takes a device away from the user.</summary>
     /// <returns>
     /// Success; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> while a client has it open: the client was asked to close

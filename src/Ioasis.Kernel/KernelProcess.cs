@@ -249,6 +249,9 @@ internal sealed class KernelProcess : IKernelAbi
     }
 
     /// <inheritdoc/>
+    public int FindDevice(string address, out string? path) => _kernel.FindDevice(address, out path);
+
+    /// <inheritdoc/>
     public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds)
     {
         using Scope scope = Enter();

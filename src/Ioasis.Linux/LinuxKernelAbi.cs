@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Ioasis.Linux.Discovery;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -18,6 +19,7 @@ public sealed unsafe class LinuxKernelAbi : IKernelAbi
     // No structure of the ABI has an oldest version that is larger: a kernel never reads more than this, or than the structure
     // says, whichever is more.
     private const int LargestMinimum = 64;
+    private static readonly Sysfs s_sysfs = new();
 
     private LinuxKernelAbi()
     {
@@ -43,6 +45,9 @@ public sealed unsafe class LinuxKernelAbi : IKernelAbi
         int fd = LibC.Open(path, (int)flags, 0);
         return fd < 0 ? LibC.NegativeErrno : fd;
     }
+
+    /// <inheritdoc/>
+    public int FindDevice(string address, out string? path) => -(int)LinuxDevice.FindVfioNode(s_sysfs, address, out path);
 
     /// <inheritdoc/>
     public int Ioctl(int fd, uint request, Span<byte> argument)

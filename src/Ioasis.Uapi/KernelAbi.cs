@@ -102,6 +102,21 @@ public interface IKernelAbi
     /// <returns>A descriptor, or <c>-ENOENT</c>, <c>-EMFILE</c>, …</returns>
     int Open(string path, OpenFlags flags);
 
+    /// <summary>
+    /// Finds a PCI device that programs can have, by its address. Linux tells it in files, so this is no system call of its own.
+    /// </summary>
+    /// <param name="address">The address as Linux writes it, such as <c>0000:00:03.0</c>.</param>
+    /// <param name="path">Its character device, to be opened; null if there is none.</param>
+    /// <returns>
+    /// 0; <c>-ENOENT</c> for an address that no device has; <c>-ENODEV</c> if there is one, but a program cannot have it: no VFIO
+    /// driver is bound to it; <c>-ENOSYS</c> from a kernel that does not tell.
+    /// </returns>
+    int FindDevice(string address, out string? path)
+    {
+        path = null;
+        return -(int)Errno.NotImplemented;
+    }
+
     /// <summary>An ioctl whose argument is a structure.</summary>
     /// <param name="fd">The descriptor.</param>
     /// <param name="request">The request number.</param>

@@ -29,4 +29,19 @@ public sealed class WaitTests
         descriptor.Dispose();
         await Should.ThrowAsync<ObjectDisposedException>(awaited.WaitAsync(s_patience, TestEnd));
     }
+
+    [Fact]
+    public async Task A_wait_ends_with_its_descriptor_whenever_that_is_closed()
+    {
+        // The thread that waits is in another place of its loop each time.
+        for (int round = 0; round < 300; round++)
+        {
+            KernelDescriptor.TryMakeEvent(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
+            using KernelDescriptor descriptor = counter!;
+            Task awaited = descriptor.WaitForInputAsync(TestEnd);
+            Thread.SpinWait(round * 10);
+            descriptor.Dispose();
+            await Should.ThrowAsync<ObjectDisposedException>(awaited.WaitAsync(s_patience, TestEnd));
+        }
+    }
 }

@@ -22,6 +22,8 @@ internal sealed class SanitizedKernel(DmaSanitizer sanitizer, IKernelAbi kernel)
         return descriptor;
     }
 
+    public int FindDevice(string address, out string? path) => kernel.FindDevice(address, out path);
+
     public int Ioctl(int fd, uint request, Span<byte> argument)
     {
         sanitizer.Drain();

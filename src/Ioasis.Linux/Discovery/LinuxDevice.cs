@@ -49,7 +49,6 @@ public sealed record LinuxDevice(string Name)
     internal static LinuxDevice Read(Sysfs sysfs, string folder, string name)
     {
         string? over = sysfs.TryRead($"{folder}/driver_override");
-        string? node = sysfs.List($"{folder}/vfio-dev") is [var first, ..] ? first : null;
         return new(name)
         {
             Bus = sysfs.TryReadLinkName($"{folder}/subsystem"),
@@ -68,9 +67,30 @@ public sealed record LinuxDevice(string Name)
                 sysfs.TryReadLinkName($"{folder}/iommu_group"), NumberStyles.None, CultureInfo.InvariantCulture, out int group)
                 ? group
                 : null,
-            VfioNode = node is null ? null : $"/dev/vfio/devices/{node}",
+            VfioNode = VfioNodeOf(sysfs, folder),
         };
     }
+
+    /// <summary>Finds the character device of a PCI device.</summary>
+    /// <returns>
+    /// Success; <see cref="Errno.NoEntry"/> for an address that no device has; <see cref="Errno.NoDevice"/> if no VFIO driver is bound
+    /// to it, or the kernel has no character devices for VFIO (<c>CONFIG_VFIO_DEVICE_CDEV</c>).
+    /// </returns>
+    internal static Errno FindVfioNode(Sysfs sysfs, string address, out string? path)
+    {
+        path = null;
+        string folder = $"sys/bus/pci/devices/{address}";
+        if (!DeviceId.TryParse(address, out _) || !sysfs.Exists(folder))
+        {
+            return Errno.NoEntry;
+        }
+
+        path = VfioNodeOf(sysfs, folder);
+        return path is null ? Errno.NoDevice : Errno.Success;
+    }
+
+    private static string? VfioNodeOf(Sysfs sysfs, string folder) =>
+        sysfs.List($"{folder}/vfio-dev") is [var node, ..] ? $"/dev/vfio/devices/{node}" : null;
 
     private static uint? TryReadHex(Sysfs sysfs, string path)
     {

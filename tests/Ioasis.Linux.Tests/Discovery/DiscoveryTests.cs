@@ -36,6 +36,32 @@ public class DiscoveryTests
     }
 
     [Fact]
+    public void A_device_is_found_by_its_address_once_a_VFIO_driver_has_it()
+    {
+        using RecordedTree tree = RecordedTree.Of("x86");
+        LinuxDevice.FindVfioNode(tree, "0000:00:03.0", out string? path).ShouldBe(Errno.NoDevice);
+        path.ShouldBeNull();
+        tree.AddFolder("sys/bus/pci/devices/0000:00:03.0/vfio-dev/vfio7");
+        LinuxDevice.FindVfioNode(tree, "0000:00:03.0", out path).ShouldBe(Errno.Success);
+        path.ShouldBe("/dev/vfio/devices/vfio7");
+        LinuxPlatform.Discover(tree).TryFind("0000:00:03.0", out LinuxDevice? device, out _).ShouldBeTrue();
+        device!.VfioNode.ShouldBe(path);
+    }
+
+    [Theory]
+    [InlineData("0000:77:03.0")]
+    [InlineData("00:03.0")]
+    [InlineData("../0000:00:03.0")]
+    [InlineData("")]
+    public void An_address_that_no_device_has_is_not_found(string address)
+    {
+        using RecordedTree tree = RecordedTree.Of("x86");
+        LinuxDevice.FindVfioNode(tree, address, out string? path).ShouldBe(Errno.NoEntry);
+        path.ShouldBeNull();
+        LinuxKernelAbi.Instance.FindDevice(address, out path).ShouldBe(-(int)Errno.NoEntry);
+    }
+
+    [Fact]
     public void The_limit_of_an_Intel_IOMMU_is_read_from_its_capability_register()
     {
         using RecordedTree tree = RecordedTree.Of("x86");
