@@ -3,7 +3,9 @@ using Ioasis.Primitives;
 
 namespace Ioasis.Client;
 
-/// <summary>A call that the kernel refused: which call, with which values, and the error number.</summary>
+/// <summary>
+/// A call that the kernel, or the platform that it is part of, refused: which call, with which values, and the error number.
+/// </summary>
 public sealed class IommuException : Exception
 {
     /// <summary>Makes an exception without details.</summary>
@@ -24,8 +26,10 @@ public sealed class IommuException : Exception
     /// <param name="error">What the kernel answered.</param>
     /// <param name="call">The call, as the ABI names it.</param>
     /// <param name="values">The values that the caller gave, for people.</param>
-    public IommuException(Errno error, string call, string values)
-        : base(string.Create(CultureInfo.InvariantCulture, $"{call}({values}) failed: {error} (errno {(int)error})."))
+    /// <param name="reason">Why, in words, where more is known than the error number says; null otherwise.</param>
+    public IommuException(Errno error, string call, string values, string? reason = null)
+        : base(string.Create(
+            CultureInfo.InvariantCulture, $"{call}({values}) failed: {error} (errno {(int)error}){(reason is null ? "" : ": ")}{reason}."))
     {
         Error = error;
         Call = call;

@@ -33,13 +33,13 @@ public sealed record DeviceConnection(DeviceId Id, IDmaPort Port)
     /// Says what requests without a PASID reach now, in the order of IOVAs: for a device that cannot ask for each access, as one in another
     /// process that is shown memory beforehand. Null where nobody knows.
     /// </summary>
-    public Func<IReadOnlyList<DmaMapping>>? Mappings { get; init; }
+    public Func<IReadOnlyList<DeviceMapping>>? Mappings { get; init; }
 
     /// <summary>
     /// Calls with the same, and with the memory that it leads to. Until that returns no mapping of it is gone for whoever takes it back, so that what is read there is what
     /// requests would have read; no request is made, and no fault recorded. Null where a device that has copies makes requests for them.
     /// </summary>
-    public Action<Action<IReadOnlyList<DmaMapping>, IPhysicalMemory>>? WhileMapped { get; init; }
+    public Action<Action<IReadOnlyList<DeviceMapping>, IPhysicalMemory>>? WhileMapped { get; init; }
 }
 
 /// <summary>A part of what a device reaches.</summary>
@@ -47,4 +47,4 @@ public sealed record DeviceConnection(DeviceId Id, IDmaPort Port)
 /// <param name="Length">Bytes, a multiple of 4 KiB.</param>
 /// <param name="Address">Where it leads: tells one mapping of an address from a later one.</param>
 /// <param name="Access">What the device may do there.</param>
-public readonly record struct DmaMapping(Iova Start, ulong Length, PhysicalAddress Address, Access Access);
+public readonly record struct DeviceMapping(Iova Start, ulong Length, PhysicalAddress Address, Access Access);

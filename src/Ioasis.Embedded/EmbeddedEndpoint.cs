@@ -1,3 +1,4 @@
+using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded.Sanitizing;
@@ -72,24 +73,24 @@ public sealed class EmbeddedEndpoint
     /// bind it while the driver has it open. See docs/dma.md.
     /// </summary>
     /// <param name="options">What the device can address; the platform supplies memory for coherent buffers if these do not.</param>
-    /// <exception cref="InvalidOperationException">A client has the group, or the core refused.</exception>
+    /// <exception cref="IommuException">A client has the group, or the core refused.</exception>
     public DmaDevice OpenDma(DmaDeviceOptions? options = null)
     {
         Errno error = _platform.TryOpenDma(this, options ?? new(), out DmaDevice? device);
         return error == Errno.Success
             ? device!
-            : throw new InvalidOperationException($"The device cannot be opened for DMA: {error}.");
+            : throw new IommuException(error, "open for DMA", Id.ToString());
     }
 
     // What the domain says; leaves that continue each other are one.
-    private List<DmaMapping> GetMappings()
+    private List<DeviceMapping> GetMappings()
     {
         List<PageMapping> leaves = [];
         (Device.Group.Domain as PagingDomain)?.AddMappingsTo(leaves);
-        List<DmaMapping> mappings = [];
+        List<DeviceMapping> mappings = [];
         foreach (PageMapping leaf in leaves)
         {
-            DmaMapping next = new(new(leaf.Range.Start), leaf.Range.Last - leaf.Range.Start + 1, leaf.Address, leaf.Access);
+            DeviceMapping next = new(new(leaf.Range.Start), leaf.Range.Last - leaf.Range.Start + 1, leaf.Address, leaf.Access);
             if (mappings.Count > 0 && mappings[^1] is var last
                 && last.Start.Value + last.Length == next.Start.Value
                 && last.Address.Value + last.Length == next.Address.Value

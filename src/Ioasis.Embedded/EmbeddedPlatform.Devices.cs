@@ -1,3 +1,4 @@
+using Ioasis.Client;
 using Ioasis.Devices;
 using Ioasis.Platform;
 using Ioasis.Primitives;
@@ -15,7 +16,7 @@ public sealed partial class EmbeddedPlatform
     /// <param name="device">The device, which is on no platform.</param>
     /// <param name="id">The requester ID, free so far.</param>
     /// <param name="options">Properties that are the platform's.</param>
-    /// <exception cref="InvalidOperationException">The core or the driver refused.</exception>
+    /// <exception cref="IommuException">The core or the driver refused.</exception>
     public EmbeddedEndpoint AddDevice(PciDevice device, DeviceId id, EmbeddedEndpointOptions? options = null)
     {
         options ??= new();

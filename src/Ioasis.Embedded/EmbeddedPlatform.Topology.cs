@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Primitives;
@@ -19,7 +20,7 @@ public sealed partial class EmbeddedPlatform
     /// </param>
     /// <param name="devices">The model of a device in the place of a function; null for none.</param>
     /// <returns>The functions, by their numbers.</returns>
-    /// <exception cref="InvalidOperationException">
+    /// <exception cref="IommuException">
     /// The core or the driver refused a function, or the policy a group: those before it have been added.
     /// </exception>
     public IReadOnlyDictionary<DeviceId, EmbeddedEndpoint> AddTopology(
@@ -79,7 +80,7 @@ public sealed partial class EmbeddedPlatform
     {
         if (error != Errno.Success)
         {
-            throw new InvalidOperationException($"The platform refuses {what}: {error}.");
+            throw new IommuException(error, "add a topology", what);
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Kernel;
@@ -41,7 +42,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>Builds the machine and starts its drivers.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
     /// <exception cref="PlatformNotSupportedException">This process's memory shall be mapped, and it is not on Linux.</exception>
-    /// <exception cref="InvalidOperationException">A driver does not take its IOMMU; the log says why.</exception>
+    /// <exception cref="IommuException">A driver does not take its IOMMU; the log says why.</exception>
     public EmbeddedPlatform(EmbeddedPlatformOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -160,7 +161,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     /// <summary>Adds a device. Its DMA faults until a client attaches it.</summary>
     /// <param name="id">The requester ID, free so far.</param>
     /// <param name="options">Properties.</param>
-    /// <exception cref="InvalidOperationException">The core or the driver refused.</exception>
+    /// <exception cref="IommuException">The core or the driver refused.</exception>
     /// <exception cref="ArgumentOutOfRangeException">There is no such IOMMU.</exception>
     public EmbeddedEndpoint AddEndpoint(DeviceId id, EmbeddedEndpointOptions? options = null)
     {
@@ -178,8 +179,8 @@ public sealed partial class EmbeddedPlatform : IDisposable
         return TryAdd(id, options, null, out endpoint);
     }
 
-    private static InvalidOperationException Refused(DeviceId id, EmbeddedIommu iommu, Errno error) =>
-        new($"Device {id} cannot be added: {iommu.Driver.ReasonToRefuse(id) ?? error.ToString()}.");
+    private static IommuException Refused(DeviceId id, EmbeddedIommu iommu, Errno error) =>
+        new(error, "add a device", id.ToString(), iommu.Driver.ReasonToRefuse(id));
 
     private EmbeddedIommu IommuOf(EmbeddedEndpointOptions options) => options.Iommu >= 0 && options.Iommu < _iommus.Count
         ? _iommus[options.Iommu]

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Devices.Network;
@@ -136,7 +137,7 @@ public sealed record MachineFile
                 },
                 devices: function => devices?.GetValueOrDefault(function.Id));
         }
-        catch (InvalidOperationException error)
+        catch (IommuException error)
         {
             throw new MachineFileException($"{Name}: {error.Message}", error);
         }

@@ -1,3 +1,4 @@
+using Ioasis.Client;
 using Ioasis.Devices;
 using Ioasis.Devices.Network;
 using Ioasis.Embedded;
@@ -63,7 +64,7 @@ internal static class MachineMaking
             platform = made;
             return null;
         }
-        catch (Exception e) when (e is MachineFileException or ArgumentException or InvalidOperationException)
+        catch (Exception e) when (e is MachineFileException or ArgumentException or InvalidOperationException or IommuException)
         {
             machine?.Dispose();
             foreach (PciDevice device in devices.Values)

@@ -126,7 +126,7 @@ public sealed class IommuFunctionTests : IDisposable
         Devices.DeviceConnection connection = _device.Connection!;
         Dictionary<ulong, (ulong Address, bool IsWritable)> listed = [];
         ulong last = 0;
-        foreach (Devices.DmaMapping mapping in connection.Mappings!())
+        foreach (Devices.DeviceMapping mapping in connection.Mappings!())
         {
             mapping.Start.Value.ShouldBeGreaterThanOrEqualTo(last);
             last = mapping.Start.Value + mapping.Length;
@@ -162,7 +162,7 @@ public sealed class IommuFunctionTests : IDisposable
     public void Where_it_does_not_translate_a_device_is_said_to_reach_all_that_its_client_has_shown()
     {
         _device.Connection!.Mappings!().ShouldBeEmpty();
-        Devices.DmaMapping everything = new(new(Memory), 1 << 20, new(Memory), Access.ReadWrite);
+        Devices.DeviceMapping everything = new(new(Memory), 1 << 20, new(Memory), Access.ReadWrite);
         _iommuClient.Write(0, RegisterOffset.DeviceDirectoryTablePointer, 8, (ulong)IommuMode.Bare);
         _device.Connection!.Mappings!().ShouldBe([everything]);
         Put((Directory & 0xf_ffff) + (0x10 * 64), DeviceTranslationControl.ValidBit);

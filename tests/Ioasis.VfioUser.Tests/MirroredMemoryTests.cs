@@ -18,7 +18,7 @@ public sealed class MirroredMemoryTests : IDisposable
     private readonly MirroredMemory _memory;
     private readonly Port _port = new();
     private readonly DeviceConnection _machine;
-    private IReadOnlyList<DmaMapping> _mappings = [];
+    private IReadOnlyList<DeviceMapping> _mappings = [];
 
     public MirroredMemoryTests()
     {
@@ -120,13 +120,13 @@ public sealed class MirroredMemoryTests : IDisposable
         _lines.ShouldBe(["0x400000000000000 and what follows, 0x1000 bytes, cannot be shown to the device: it has addresses below 0x400000000000000"]);
     }
 
-    private static DmaMapping At(ulong iova, ulong address) => new(new(iova), MirrorWindow.PageSize, new(address), Access.ReadWrite);
+    private static DeviceMapping At(ulong iova, ulong address) => new(new(iova), MirrorWindow.PageSize, new(address), Access.ReadWrite);
 
     private void Lead() => Lead([]);
 
     private void Lead(ulong iova, ulong address) => Lead([At(iova, address)]);
 
-    private void Lead(DmaMapping[] mappings)
+    private void Lead(DeviceMapping[] mappings)
     {
         _mappings = mappings;
         _port.IsMapped = mappings.Length > 0;

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using Ioasis.Client;
 using Ioasis.Core;
 using Ioasis.Hardware;
 using Ioasis.PageTables;
@@ -63,15 +64,14 @@ public abstract partial record IommuSlot
 
     /// <summary>Makes the IOMMU, and has its driver take it.</summary>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
-    /// <exception cref="InvalidOperationException">The driver does not take it; the log says why.</exception>
+    /// <exception cref="IommuException">The driver does not take it; the log says why.</exception>
     internal abstract EmbeddedIommu Build(in IommuSite site);
 
     /// <summary>The name of the IOMMU that is made: the slot's own, or the driver's, with the place behind it from the second on.</summary>
     internal string NameAt(in IommuSite site, string driverName) =>
         Name ?? (site.Index == 0 ? driverName : string.Create(CultureInfo.InvariantCulture, $"{driverName}{site.Index}"));
 
-    internal static InvalidOperationException Refused(string name, Errno error) =>
-        new($"The driver does not take the IOMMU {name}: {error}.");
+    internal static IommuException Refused(string name, Errno error) => new(error, "probe", name);
 }
 
 /// <summary>What a platform has for an IOMMU that is made in it.</summary>

@@ -22,7 +22,7 @@ internal interface ITranslatingFunction
     /// <param name="device">The device.</param>
     /// <param name="mappings">Gets them.</param>
     /// <returns>False if it reaches all memory, at its own addresses.</returns>
-    bool TryListReach(DeviceId device, ICollection<DmaMapping> mappings);
+    bool TryListReach(DeviceId device, ICollection<DeviceMapping> mappings);
 
     /// <summary>Calls, and until that returns no fence of the driver's completes: no mapping that is listed meanwhile is gone for the driver.</summary>
     void WhileMapped(Action use);

@@ -89,7 +89,7 @@ public sealed class RiscVIommuFunction : PciDevice, ITranslatingFunction, IMisbe
     }
 
     /// <inheritdoc/>
-    public bool TryListReach(DeviceId device, ICollection<DmaMapping> mappings)
+    public bool TryListReach(DeviceId device, ICollection<DeviceMapping> mappings)
     {
         ArgumentNullException.ThrowIfNull(mappings);
         List<ReachedRange> ranges = [];

@@ -118,9 +118,9 @@ internal sealed class ClientMemory : IPhysicalMemory
     }
 
     /// <summary>Lists the regions, in the order of addresses: each leads to its own address.</summary>
-    public List<DmaMapping> List()
+    public List<DeviceMapping> List()
     {
-        List<DmaMapping> mappings = [];
+        List<DeviceMapping> mappings = [];
         foreach (Region region in Volatile.Read(ref _regions))
         {
             Primitives.Access access = ((region.Flags & DmaMapFlags.Read) != 0 ? Primitives.Access.Read : 0) | ((region.Flags & DmaMapFlags.Write) != 0 ? Primitives.Access.Write : 0);

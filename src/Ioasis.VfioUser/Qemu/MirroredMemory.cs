@@ -30,9 +30,9 @@ internal sealed partial class MirroredMemory : IDisposable
     private readonly SafeFileHandle _file;
     private readonly ulong[] _seen = new ulong[WordsOfPage];
     private readonly Dictionary<ulong, MirrorPage> _pages = [];
-    private readonly Dictionary<ulong, DmaMapping> _wanted = [];
+    private readonly Dictionary<ulong, DeviceMapping> _wanted = [];
     private readonly List<(MirrorPage Page, ulong[] Before)> _changed = [];
-    private IReadOnlyList<DmaMapping> _arranged = [];
+    private IReadOnlyList<DeviceMapping> _arranged = [];
     private SortedSet<ulong> _blocks = [];
     private List<MirrorWindow> _windows = [];
 
@@ -124,7 +124,7 @@ internal sealed partial class MirroredMemory : IDisposable
         }
 
         // Mappings as they are now: the driver may have changed them since the last time.
-        IReadOnlyList<DmaMapping> now = _changed.Count > 0 ? machine.Mappings?.Invoke() ?? [] : [];
+        IReadOnlyList<DeviceMapping> now = _changed.Count > 0 ? machine.Mappings?.Invoke() ?? [] : [];
         foreach (bool last in (ReadOnlySpan<bool>)[false, true])
         {
             foreach ((MirrorPage page, ulong[] before) in _changed)
@@ -163,7 +163,7 @@ internal sealed partial class MirroredMemory : IDisposable
     }
 
     // What the device wrote where nothing is mapped any more the IOMMU refuses, and has it on record. Where something else is mapped since, it was not written to that.
-    private void GiveOut(DeviceConnection machine, IReadOnlyList<DmaMapping> now, MirrorPage page, ulong[] before)
+    private void GiveOut(DeviceConnection machine, IReadOnlyList<DeviceMapping> now, MirrorPage page, ulong[] before)
     {
         if (Find(now, page.Start) is { } there && there != page.Address)
         {
@@ -212,7 +212,7 @@ internal sealed partial class MirroredMemory : IDisposable
     // Pages of the file that nobody mapped exist if the device has accessed them. What it wrote there is for the IOMMU to refuse.
     private void RefuseStrays(DeviceConnection machine)
     {
-        IReadOnlyList<DmaMapping>? now = null;
+        IReadOnlyList<DeviceMapping>? now = null;
         foreach (MirrorWindow window in _windows)
         {
             long end = (long)(window.Start + window.Length);
@@ -246,9 +246,9 @@ internal sealed partial class MirroredMemory : IDisposable
         }
     }
 
-    private static PhysicalAddress? Find(IReadOnlyList<DmaMapping> mappings, ulong address)
+    private static PhysicalAddress? Find(IReadOnlyList<DeviceMapping> mappings, ulong address)
     {
-        foreach (DmaMapping mapping in mappings)
+        foreach (DeviceMapping mapping in mappings)
         {
             if (address - mapping.Start.Value < mapping.Length)
             {
@@ -278,9 +278,9 @@ internal sealed partial class MirroredMemory : IDisposable
         }
     }
 
-    private void TakeIn(IReadOnlyList<DmaMapping> mappings, IPhysicalMemory memory)
+    private void TakeIn(IReadOnlyList<DeviceMapping> mappings, IPhysicalMemory memory)
     {
-        foreach (DmaMapping mapping in mappings)
+        foreach (DeviceMapping mapping in mappings)
         {
             // What is too long to be shown is not looked through.
             for (ulong at = 0; at < mapping.Length && mapping.Length <= Limit && (mapping.Access & Access.Read) != 0; at += MirrorWindow.PageSize)
@@ -315,7 +315,7 @@ internal sealed partial class MirroredMemory : IDisposable
 
     private Errno Arrange(DeviceConnection? machine, QemuLink link)
     {
-        IReadOnlyList<DmaMapping> mappings = machine?.Mappings?.Invoke() ?? [];
+        IReadOnlyList<DeviceMapping> mappings = machine?.Mappings?.Invoke() ?? [];
         if (mappings.SequenceEqual(_arranged))
         {
             return Errno.Success;
@@ -332,7 +332,7 @@ internal sealed partial class MirroredMemory : IDisposable
         }
 
         Errno error = Cover(link);
-        foreach ((ulong start, DmaMapping mapping) in _wanted)
+        foreach ((ulong start, DeviceMapping mapping) in _wanted)
         {
             PhysicalAddress address = mapping.Address + (start - mapping.Start.Value);
             if (_pages.TryGetValue(start, out MirrorPage? page) && page.Address == address)
@@ -356,7 +356,7 @@ internal sealed partial class MirroredMemory : IDisposable
     }
 
     // The page goes. What the device writes there from now on is a stray.
-    private void GiveOutLast(DeviceConnection? machine, IReadOnlyList<DmaMapping> now, MirrorPage page)
+    private void GiveOutLast(DeviceConnection? machine, IReadOnlyList<DeviceMapping> now, MirrorPage page)
     {
         if (machine is not null && !page.Mirror.SequenceEqual(page.Common))
         {
@@ -370,10 +370,10 @@ internal sealed partial class MirroredMemory : IDisposable
     }
 
     // Each page that the device is to reach, with the mapping that it is of.
-    private void Collect(IReadOnlyList<DmaMapping> mappings)
+    private void Collect(IReadOnlyList<DeviceMapping> mappings)
     {
         _wanted.Clear();
-        foreach (DmaMapping mapping in mappings)
+        foreach (DeviceMapping mapping in mappings)
         {
             if (mapping.Start.Value >= End || mapping.Length > End - mapping.Start.Value)
             {
@@ -397,7 +397,7 @@ internal sealed partial class MirroredMemory : IDisposable
         }
     }
 
-    private void Refuse(in DmaMapping mapping, string why) =>
+    private void Refuse(in DeviceMapping mapping, string why) =>
         Refused?.Invoke($"0x{mapping.Start.Value:x} and what follows, 0x{mapping.Length:x} bytes, cannot be shown to the device: {why}");
 
     // Shows the device ranges that have all pages, as far as there can be so many ranges.

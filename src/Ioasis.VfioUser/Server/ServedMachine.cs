@@ -106,9 +106,9 @@ public sealed class ServedMachine : IDisposable
         IDmaPort port = _options.Accesses is { } log ? new LoggedPort(iommu.Port, served.Id, log) : iommu.Port;
         return new(id, port) { Mappings = List, WhileMapped = use => iommu.WhileMapped(() => use(List(), served.Memory)) };
 
-        List<DmaMapping> List()
+        List<DeviceMapping> List()
         {
-            List<DmaMapping> mappings = [];
+            List<DeviceMapping> mappings = [];
             return iommu.TryListReach(id, mappings) ? mappings : served.Memory.List();
         }
     }
