@@ -220,19 +220,18 @@ internal sealed partial class IoasidFile
         {
             if (argument.Kind == IoasidBindKind.Ioas)
             {
-                error = iommu.Objects.TryGet(argument.ObjectId, out IoasObject? ioas);
-                map = error == Errno.Success ? new IoasIoasidMap(iommu, ioas!) : null;
+                using ObjectUse<IoasObject> ioas = iommu.Objects.Use<IoasObject>(argument.ObjectId, out error);
+                map = error == Errno.Success ? new IoasIoasidMap(iommu, ioas.Keep()) : null;
             }
             else
             {
-                error = iommu.Objects.TryGet(argument.ObjectId, out HwptObject? table);
-                if (error == Errno.Success && !table!.AllowsPasids)
+                using ObjectUse<HwptObject> table = iommu.Objects.Use<HwptObject>(argument.ObjectId, out error);
+                if (error == Errno.Success && !table.Object.AllowsPasids)
                 {
-                    table.Unuse();
                     error = Errno.InvalidArgument;
                 }
 
-                map = error == Errno.Success ? new HwptIoasidMap(iommu, table!) : null;
+                map = error == Errno.Success ? new HwptIoasidMap(iommu, table.Keep()) : null;
             }
         }
 

@@ -25,7 +25,7 @@ internal abstract class IoasidMap
     public abstract void Release();
 }
 
-/// <summary>An address space of a <c>/dev/iommu</c>. Uses the object, and keeps its descriptor's file.</summary>
+/// <summary>An address space of a <c>/dev/iommu</c>. The object is kept for it, and its descriptor's file.</summary>
 internal sealed class IoasIoasidMap(IommufdFile file, IoasObject ioas) : IoasidMap
 {
     private readonly List<(PagingDomain Domain, AddressSpaceDomain InSpace)> _domains = [];
@@ -85,12 +85,12 @@ internal sealed class IoasIoasidMap(IommufdFile file, IoasObject ioas) : IoasidM
             }
         }
 
-        ioas.Unuse();
+        ioas.Release();
         file.Dereference();
     }
 }
 
-/// <summary>A page table of a <c>/dev/iommu</c>: one of the kernel's, or a guest's.</summary>
+/// <summary>A page table of a <c>/dev/iommu</c>, one of the kernel's or a guest's. The object is kept for it, and its descriptor's file.</summary>
 internal sealed class HwptIoasidMap(IommufdFile file, HwptObject table) : IoasidMap
 {
     public override Errno Attach(IommuDevice device, Func<Domain, Errno> attach) => attach(table.Domain);
@@ -102,7 +102,7 @@ internal sealed class HwptIoasidMap(IommufdFile file, HwptObject table) : Ioasid
 
     public override void Release()
     {
-        table.Unuse();
+        table.Release();
         file.Dereference();
     }
 }

@@ -52,7 +52,7 @@ internal sealed class EventQueueFile : OpenFile
         where T : KernelObject, IEventQueue
     {
         _ = owner.TryReference();
-        queue.Use();
+        queue.Keep();
         EventQueueFile file = new(owner, queue, queue);
         Errno error = owner.Kernel.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
@@ -85,7 +85,7 @@ internal sealed class EventQueueFile : OpenFile
     /// <inheritdoc/>
     protected override void Release()
     {
-        _object.Unuse();
+        _object.Release();
         _owner.Dereference();
     }
 }

@@ -63,7 +63,7 @@ internal sealed class HardwareQueueObject : KernelObject, IAddressSpaceUser
             return error;
         }
 
-        virtualIommu.Use();
+        virtualIommu.Keep();
         error = virtualIommu.AddQueue(
             candidate, type, index, range, memory + (range.Start & InPage), out candidate._queue, out candidate._needs);
         if (error != Errno.Success)
@@ -90,10 +90,10 @@ internal sealed class HardwareQueueObject : KernelObject, IAddressSpaceUser
     {
         _virtualIommu.RemoveQueue(this);
         _queue?.Dispose();
-        _needs?.Unuse();
+        _needs?.Release();
         _space.UnpinPages(this, _pages);
         _space.RemoveUser(this);
-        _virtualIommu.Unuse();
+        _virtualIommu.Release();
     }
 
     // Contiguous memory or EFAULT.

@@ -20,11 +20,11 @@ internal abstract class HwptObject : KernelObject
     /// <summary>Gives page requests to a queue, which lives as long as the table. Before anything is attached.</summary>
     public void SetFaults(FaultQueueObject queue)
     {
-        queue.Use();
+        queue.Keep();
         Faults = queue;
         Domain.PageRequestHandler = queue;
     }
 
     /// <summary>Lets go of the queue.</summary>
-    protected void ReleaseFaults() => Faults?.Unuse();
+    protected void ReleaseFaults() => Faults?.Release();
 }

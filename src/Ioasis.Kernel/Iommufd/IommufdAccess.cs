@@ -45,11 +45,11 @@ internal sealed class IommufdAccess : IDisposable
         }
 
         // For the user, beside the number's.
-        added.Use();
+        added.Keep();
         error = added.Attach(file, addressSpace);
         if (error != Errno.Success)
         {
-            added.Unuse();
+            added.Release();
             file.Objects.DestroyAndWait(added);
             return error;
         }
@@ -112,7 +112,7 @@ internal sealed class IommufdAccess : IDisposable
             return;
         }
 
-        _object.Unuse();
+        _object.Release();
         _file.Objects.DestroyAndWait(_object);
         _file.Dereference();
     }
@@ -139,8 +139,8 @@ internal sealed class IommufdAccess : IDisposable
 
         public Errno Attach(IommufdFile file, uint id)
         {
-            Errno error = file.Objects.TryGet(id, out IoasObject? next);
-            return error == Errno.Success ? Change(next) : error;
+            using ObjectUse<IoasObject> next = file.Objects.Use<IoasObject>(id, out Errno error);
+            return error == Errno.Success ? Change(next.Object) : error;
         }
 
         public Errno PinPages(AddressRange range, bool writes, Span<PhysicalAddress> pages)
@@ -169,16 +169,21 @@ internal sealed class IommufdAccess : IDisposable
 
         public void OnUnmap(AddressRange range)
         {
-            if (user is not null && TryUse())
+            if (user is null)
+            {
+                return;
+            }
+
+            using ObjectUse<AccessObject> use = new(this);
+            if (use.IsPresent)
             {
                 user.OnUnmap(range);
-                Unuse();
             }
         }
 
         public override void Destroy() => _ = Change(null);
 
-        // Takes over the caller's use of the next one.
+        // Keeps the next one from now on, and the one before not any more.
         private Errno Change(IoasObject? next)
         {
             IoasObject? before;
@@ -190,10 +195,10 @@ internal sealed class IommufdAccess : IDisposable
                     : next.Space.AddUser(this);
                 if (error != Errno.Success || next == before)
                 {
-                    next?.Unuse();
                     return error;
                 }
 
+                next?.Keep();
                 _current = null;
             }
 
@@ -201,7 +206,7 @@ internal sealed class IommufdAccess : IDisposable
             {
                 user?.OnUnmap(AddressRange.All);
                 before.Space.RemoveUser(this);
-                before.Unuse();
+                before.Release();
             }
 
             using (_lock.Acquire())

@@ -193,20 +193,8 @@ internal sealed class IommufdContext
     private Errno Use<T>(uint id, Func<T, Errno> use)
         where T : KernelObject
     {
-        Errno error = _file.Objects.TryGet(id, out T? found);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        try
-        {
-            return use(found!);
-        }
-        finally
-        {
-            found!.Unuse();
-        }
+        using ObjectUse<T> found = _file.Objects.Use<T>(id, out Errno error);
+        return error == Errno.Success ? use(found.Object) : error;
     }
 
     private sealed class ExtensionObject(IommufdExtensionObject inner) : KernelObject

@@ -31,26 +31,28 @@ internal sealed partial class IommufdFile
 
     private Errno Attach(DeviceObject device, Pasid pasid, ref uint pageTableId)
     {
-        Errno error = _objects.TryGet(pageTableId, out KernelObject? target);
+        Errno error = Attach(device, pasid, ref pageTableId, out HwptObject? old);
+        Drop(old);
+        return error;
+    }
+
+    private Errno Attach(DeviceObject device, Pasid pasid, ref uint pageTableId, out HwptObject? old)
+    {
+        using ObjectUse<KernelObject> target = _objects.Use<KernelObject>(pageTableId, out Errno error);
         if (error != Errno.Success)
         {
-            return error;
+            return Fail(error, out old);
         }
 
-        HwptObject? old;
         using (_attachLock.Acquire())
         {
-            error = target switch
+            return target.Object switch
             {
                 HwptObject table => AttachToTable(device, pasid, table, ref pageTableId, out old),
                 IoasObject ioas => AttachToSpace(device, pasid, ioas, ref pageTableId, out old),
                 _ => Fail(Errno.InvalidArgument, out old),
             };
         }
-
-        target!.Unuse();
-        Drop(old);
-        return error;
     }
 
     private Errno Detach(DeviceObject device, Pasid pasid)
@@ -83,7 +85,7 @@ internal sealed partial class IommufdFile
                 Unprepare(device, table, regions: true);
             }
 
-            table.Unuse();
+            table.Release();
         }
 
         Drop(table);
@@ -133,27 +135,37 @@ internal sealed partial class IommufdFile
 
         foreach (PageTableObject table in ioas.Tables)
         {
-            if ((table.Traits & HwptTraits.Automatic) == 0 || !table.TryUse())
+            if ((table.Traits & HwptTraits.Automatic) == 0)
+            {
+                continue;
+            }
+
+            using ObjectUse<PageTableObject> use = new(table);
+            if (!use.IsPresent)
             {
                 continue;
             }
 
             Errno error = AttachToTable(device, pasid, table, ref id, out old);
-            table.Unuse();
             if (error != Errno.InvalidArgument)
             {
                 return error;
             }
         }
 
-        Errno made = AddTable(device.Device, ioas, HwptTraits.Automatic, null, 0, [], out PageTableObject? added);
-        if (made != Errno.Success)
+        Errno made;
+        PageTableObject added;
+        using (ObjectUse<PageTableObject> use = AddTable(device.Device, ioas, HwptTraits.Automatic, null, 0, [], out made))
         {
-            return Fail(made, out old);
+            if (made != Errno.Success)
+            {
+                return Fail(made, out old);
+            }
+
+            added = use.Object;
+            made = AttachToTable(device, pasid, added, ref id, out old);
         }
 
-        made = AttachToTable(device, pasid, added!, ref id, out old);
-        added!.Unuse();
         if (made != Errno.Success)
         {
             _objects.DestroyIfUnused(added);
@@ -215,7 +227,7 @@ internal sealed partial class IommufdFile
         }
 
         attachment.Devices.Add(device);
-        table.Use();
+        table.Keep();
         return Errno.Success;
     }
 
@@ -272,8 +284,8 @@ internal sealed partial class IommufdFile
                 Unprepare(member, current, regions);
             }
 
-            table.Use();
-            current.Unuse();
+            table.Keep();
+            current.Release();
         }
 
         attachment.Table = table;

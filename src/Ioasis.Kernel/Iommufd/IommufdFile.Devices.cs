@@ -34,7 +34,7 @@ internal sealed partial class IommufdFile
             DeviceObject added = new(this, device, group);
 
             // The file that binds is a user, so that nobody destroys the object under it.
-            added.Use();
+            added.Keep();
             error = _objects.Add(added);
             if (error != Errno.Success)
             {
@@ -73,7 +73,7 @@ internal sealed partial class IommufdFile
         }
 
         _ = _deviceIds.TryRemove(device.Device, out _);
-        device.Unuse();
+        device.Release();
         _objects.DestroyAndWait(device);
     }
 

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Numerics;
 using System.Runtime.InteropServices;
+using Ioasis.Core;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -19,17 +20,16 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.HwptId, out PageTableObject? table);
+        using ObjectUse<PageTableObject> table = file._objects.Use<PageTableObject>(argument.HwptId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = table!.PagingDomain.SupportsDirtyTracking
-            ? table.Ioas.Space.SetDirtyTracking(table.PagingDomain, (argument.Flags & HwptDirtyTrackingFlags.Enable) != 0)
+        PagingDomain domain = table.Object.PagingDomain;
+        return domain.SupportsDirtyTracking
+            ? table.Object.Ioas.Space.SetDirtyTracking(domain, (argument.Flags & HwptDirtyTrackingFlags.Enable) != 0)
             : Errno.NotSupported;
-        table.Unuse();
-        return error;
     }
 
     private static Errno GetDirtyBitmapCall(IommufdFile file, ref IommuHwptGetDirtyBitmap argument)
@@ -39,15 +39,8 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.HwptId, out PageTableObject? table);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        error = file.ReadDirty(table!, argument);
-        table!.Unuse();
-        return error;
+        using ObjectUse<PageTableObject> table = file._objects.Use<PageTableObject>(argument.HwptId, out Errno error);
+        return error == Errno.Success ? file.ReadDirty(table.Object, argument) : error;
     }
 
     private Errno ReadDirty(PageTableObject table, in IommuHwptGetDirtyBitmap argument)

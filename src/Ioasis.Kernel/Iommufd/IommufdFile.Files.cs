@@ -23,7 +23,7 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
@@ -37,10 +37,10 @@ internal sealed partial class IommufdFile
         {
             bool isFixed = (argument.Flags & IoasMapFlags.FixedIova) != 0;
             error = named is DmaBufferFile buffer
-                ? ioas!.Space.MapDevice(
+                ? ioas.Object.Space.MapDevice(
                     file.Kernel.Current.Owner, buffer, ref argument.Iova, isFixed, argument.Start, argument.Length, ToAccess(argument.Flags))
                 : named is MemoryFile memory
-                ? ioas!.Space.MapFile(
+                ? ioas.Object.Space.MapFile(
                     file.Kernel.Current.Owner,
                     memory,
                     ref argument.Iova,
@@ -52,7 +52,6 @@ internal sealed partial class IommufdFile
             named!.Dereference();
         }
 
-        ioas!.Unuse();
         return error;
     }
 
@@ -64,14 +63,8 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        List<IoasObject> used = file._objects.UseAll<IoasObject>();
-        AddressSpace[] spaces = [.. used.Select(static ioas => ioas.Space)];
-        Errno error = AddressSpace.MoveTo(spaces, file.Kernel.Current.Owner);
-        foreach (IoasObject ioas in used)
-        {
-            ioas.Unuse();
-        }
-
-        return error;
+        using ObjectUses<IoasObject> used = file._objects.UseAll<IoasObject>();
+        AddressSpace[] spaces = [.. used.Objects.Select(static ioas => ioas.Space)];
+        return AddressSpace.MoveTo(spaces, file.Kernel.Current.Owner);
     }
 }

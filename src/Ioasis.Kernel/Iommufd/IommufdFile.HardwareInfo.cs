@@ -19,14 +19,13 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.DeviceId, out DeviceObject? bound);
+        using ObjectUse<DeviceObject> bound = file._objects.Use<DeviceObject>(argument.DeviceId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        IommuDevice device = bound!.Device;
-        bound.Unuse();
+        IommuDevice device = bound.Object.Device;
         Span<byte> data = stackalloc byte[MaxHardwareInfo];
         error = device.Iommu.GetHardwareInfo(out uint type, data, out int needed);
         if (error != Errno.Success)

@@ -50,21 +50,14 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
-        if (error != Errno.Success)
-        {
-            return error;
-        }
-
-        error = ioas!.Space.Map(
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
+        return error != Errno.Success ? error : ioas.Object.Space.Map(
             file.Kernel.Current.PinningOwner,
             ref argument.Iova,
             (argument.Flags & IoasMapFlags.FixedIova) != 0,
             argument.UserVa,
             argument.Length,
             ToAccess(argument.Flags));
-        ioas.Unuse();
-        return error;
     }
 
     private static Errno CopyCall(IommufdFile file, ref IommuIoasCopy argument)
@@ -86,32 +79,25 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.SourceIoasId, out IoasObject? source);
+        using ObjectUse<IoasObject> source = file._objects.Use<IoasObject>(argument.SourceIoasId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = file._objects.TryGet(argument.DestinationIoasId, out IoasObject? destination);
-        if (error == Errno.Success)
-        {
-            error = destination!.Space.Copy(
-                source!.Space,
-                argument.SourceIova,
-                argument.Length,
-                ref argument.DestinationIova,
-                (argument.Flags & IoasMapFlags.FixedIova) != 0,
-                ToAccess(argument.Flags));
-            destination.Unuse();
-        }
-
-        source!.Unuse();
-        return error;
+        using ObjectUse<IoasObject> destination = file._objects.Use<IoasObject>(argument.DestinationIoasId, out error);
+        return error != Errno.Success ? error : destination.Object.Space.Copy(
+            source.Object.Space,
+            argument.SourceIova,
+            argument.Length,
+            ref argument.DestinationIova,
+            (argument.Flags & IoasMapFlags.FixedIova) != 0,
+            ToAccess(argument.Flags));
     }
 
     private static Errno UnmapCall(IommufdFile file, ref IommuIoasUnmap argument)
     {
-        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
@@ -120,7 +106,7 @@ internal sealed partial class IommufdFile
         ulong unmapped = 0;
         if (argument.Iova == 0 && argument.Length == ulong.MaxValue)
         {
-            error = ioas!.Space.UnmapAll(out unmapped);
+            error = ioas.Object.Space.UnmapAll(out unmapped);
         }
         else if (argument.Iova == ulong.MaxValue || argument.Length == ulong.MaxValue)
         {
@@ -128,11 +114,10 @@ internal sealed partial class IommufdFile
         }
         else
         {
-            error = ioas!.Space.Unmap(argument.Iova, argument.Length, out unmapped);
+            error = ioas.Object.Space.Unmap(argument.Iova, argument.Length, out unmapped);
         }
 
         argument.Length = unmapped;
-        ioas!.Unuse();
         return error;
     }
 
@@ -143,14 +128,13 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        AddressRange[] ranges = ioas!.Space.GetUsable(out ulong alignment);
-        ioas.Unuse();
+        AddressRange[] ranges = ioas.Object.Space.GetUsable(out ulong alignment);
         int count = (int)Math.Min((uint)ranges.Length, argument.NumIovas);
         error = file.WriteRanges(argument.AllowedIovas, ranges.AsSpan(0, count));
         if (error != Errno.Success)
@@ -171,20 +155,14 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
         error = file.ReadRanges(argument.AllowedIovas, argument.NumIovas, out List<AddressRange> ranges);
-        if (error == Errno.Success)
-        {
-            error = ioas!.Space.Allow(IntervalSet.FromUnsorted(ranges));
-        }
-
-        ioas!.Unuse();
-        return error;
+        return error == Errno.Success ? ioas.Object.Space.Allow(IntervalSet.FromUnsorted(ranges)) : error;
     }
 
     private Errno WriteRanges(ulong address, ReadOnlySpan<AddressRange> ranges)

@@ -37,32 +37,23 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        using ObjectUse<DeviceObject> device = file._objects.Use<DeviceObject>(argument.DeviceId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
         // A number that leads nowhere is an invalid argument here, unlike elsewhere: so Linux.
+        using ObjectUse<KernelObject> target = file._objects.Use<KernelObject>(argument.PageTableId, out _);
         HwptObject? made = null;
-        if (file._objects.TryGet(argument.PageTableId, out KernelObject? target) != Errno.Success)
+        error = target.ObjectOrNull switch
         {
-            error = Errno.InvalidArgument;
-        }
-        else
-        {
-            error = target switch
-            {
-                IoasObject ioas => file.AllocatePaging(device!.Device, ioas, argument, out made),
-                PageTableObject parent => file.AllocateNested(device!.Device, parent, argument, out made),
-                VirtualIommuObject virtualIommu => file.AllocateNested(device!.Device, virtualIommu, argument, out made),
-                _ => Errno.InvalidArgument,
-            };
-            target!.Unuse();
-        }
-
+            IoasObject ioas => file.AllocatePaging(device.Object.Device, ioas, argument, out made),
+            PageTableObject parent => file.AllocateNested(device.Object.Device, parent, argument, out made),
+            VirtualIommuObject virtualIommu => file.AllocateNested(device.Object.Device, virtualIommu, argument, out made),
+            _ => Errno.InvalidArgument,
+        };
         argument.OutHwptId = made?.Id ?? argument.OutHwptId;
-        device!.Unuse();
         return error;
     }
 
@@ -93,7 +84,7 @@ internal sealed partial class IommufdFile
             return error;
         }
 
-        error = TakeFaults(argument, out FaultQueueObject? faults);
+        using ObjectUse<FaultQueueObject> faults = UseFaults(argument, out error);
         if (error != Errno.Success)
         {
             return error;
@@ -101,12 +92,11 @@ internal sealed partial class IommufdFile
 
         using (_attachLock.Acquire())
         {
-            error = AddTable(device, ioas, traits, faults, (uint)argument.DataType, data, out PageTableObject? table);
-            table?.Unuse();
-            made = table;
+            using ObjectUse<PageTableObject> table = AddTable(
+                device, ioas, traits, faults.ObjectOrNull, (uint)argument.DataType, data, out error);
+            made = table.ObjectOrNull;
         }
 
-        faults?.Unuse();
         return error;
     }
 
@@ -159,13 +149,12 @@ internal sealed partial class IommufdFile
 
         NestedTableObject table = new(
             domain!, parent, (KernelObject?)virtualIommu ?? parent, (argument.Flags & HwptAllocFlags.Pasid) != 0);
-        error = TakeFaults(argument, out FaultQueueObject? faults);
+        using ObjectUse<FaultQueueObject> faults = UseFaults(argument, out error);
         if (error == Errno.Success)
         {
-            if (faults is not null)
+            if (faults.IsPresent)
             {
-                table.SetFaults(faults);
-                faults.Unuse();
+                table.SetFaults(faults.Object);
             }
 
             error = _objects.Add(table);
@@ -181,20 +170,20 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
-    // The caller uses the new table until it takes that back: from the moment it has a number, anybody may ask to destroy it.
-    private Errno AddTable(
+    // The new table, used: from the moment it has a number, anybody may ask to destroy it. None if there is an error.
+    private ObjectUse<PageTableObject> AddTable(
         IommuDevice device,
         IoasObject ioas,
         HwptTraits traits,
         FaultQueueObject? faults,
         uint dataType,
         byte[] data,
-        out PageTableObject? table)
+        out Errno error)
     {
-        Errno error = PageTableObject.TryMake(this, ioas, device, traits, dataType, data, out table);
+        error = PageTableObject.TryMake(this, ioas, device, traits, dataType, data, out PageTableObject? table);
         if (error != Errno.Success)
         {
-            return error;
+            return default;
         }
 
         if (faults is not null)
@@ -202,24 +191,24 @@ internal sealed partial class IommufdFile
             table!.SetFaults(faults);
         }
 
-        table!.Use();
-        error = _objects.Add(table);
+        ObjectUse<PageTableObject> use = new(table);
+        error = _objects.Add(table!);
         if (error != Errno.Success)
         {
-            table.Destroy();
-            table = null;
+            table!.Destroy();
+            return default;
         }
 
-        return error;
+        return use;
     }
 
-    // The queue that a call names, used.
-    private Errno TakeFaults(in IommuHwptAlloc argument, out FaultQueueObject? faults)
+    // The queue that a call names; none if it names none.
+    private ObjectUse<FaultQueueObject> UseFaults(in IommuHwptAlloc argument, out Errno error)
     {
-        faults = null;
+        error = Errno.Success;
         return (argument.Flags & HwptAllocFlags.FaultIdValid) != 0
-            ? _objects.TryGet(argument.FaultId, out faults)
-            : Errno.Success;
+            ? _objects.Use<FaultQueueObject>(argument.FaultId, out error)
+            : default;
     }
 
     private Errno ReadDriverData(ulong address, uint length, out byte[] data)

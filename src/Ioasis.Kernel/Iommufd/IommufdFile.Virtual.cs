@@ -29,21 +29,19 @@ internal sealed partial class IommufdFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        using ObjectUse<DeviceObject> device = file._objects.Use<DeviceObject>(argument.DeviceId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = file._objects.TryGet(argument.HwptId, out PageTableObject? parent);
+        using ObjectUse<PageTableObject> parent = file._objects.Use<PageTableObject>(argument.HwptId, out error);
         if (error == Errno.Success)
         {
-            error = file.AllocateVirtualIommu(device!.Device, parent!, argument, out VirtualIommuObject? made);
+            error = file.AllocateVirtualIommu(device.Object.Device, parent.Object, argument, out VirtualIommuObject? made);
             argument.OutViommuId = made?.Id ?? argument.OutViommuId;
-            parent!.Unuse();
         }
 
-        device!.Unuse();
         return error;
     }
 
@@ -89,21 +87,19 @@ internal sealed partial class IommufdFile
 
     private static Errno VdeviceAllocCall(IommufdFile file, ref IommuVdeviceAlloc argument)
     {
-        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        using ObjectUse<VirtualIommuObject> virtualIommu = file._objects.Use<VirtualIommuObject>(argument.ViommuId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = file._objects.TryGet(argument.DeviceId, out DeviceObject? device);
+        using ObjectUse<DeviceObject> device = file._objects.Use<DeviceObject>(argument.DeviceId, out error);
         if (error == Errno.Success)
         {
-            error = file.AllocateVirtualDevice(virtualIommu!, device!, argument.VirtualId, out uint id);
+            error = file.AllocateVirtualDevice(virtualIommu.Object, device.Object, argument.VirtualId, out uint id);
             argument.OutVdeviceId = error == Errno.Success ? id : argument.OutVdeviceId;
-            device!.Unuse();
         }
 
-        virtualIommu!.Unuse();
         return error;
     }
 
@@ -140,7 +136,7 @@ internal sealed partial class IommufdFile
             {
                 virtualIommu.Virtual.RemoveDevice(device.Device);
                 virtualIommu.ReleaseName(name);
-                virtualIommu.Unuse();
+                virtualIommu.Release();
                 return error;
             }
 
@@ -165,17 +161,15 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        using ObjectUse<VirtualIommuObject> virtualIommu = file._objects.Use<VirtualIommuObject>(argument.ViommuId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = virtualIommu!.Virtual.SupportsEvents(argument.Type)
-            ? file.AllocateEventQueue(virtualIommu, ref argument)
+        return virtualIommu.Object.Virtual.SupportsEvents(argument.Type)
+            ? file.AllocateEventQueue(virtualIommu.Object, ref argument)
             : Errno.NotSupported;
-        virtualIommu.Unuse();
-        return error;
     }
 
     private Errno AllocateEventQueue(VirtualIommuObject virtualIommu, ref IommuVeventqAlloc argument)
@@ -183,7 +177,7 @@ internal sealed partial class IommufdFile
         VirtualEventQueueObject queue = new(virtualIommu, argument.Type, argument.Depth);
         if (!virtualIommu.TryAdd(queue))
         {
-            virtualIommu.Unuse();
+            virtualIommu.Release();
             return Errno.Exists;
         }
 
@@ -214,34 +208,33 @@ internal sealed partial class IommufdFile
             return Errno.Overflow;
         }
 
-        Errno error = file._objects.TryGet(argument.ViommuId, out VirtualIommuObject? virtualIommu);
+        using ObjectUse<VirtualIommuObject> virtualIommu = file._objects.Use<VirtualIommuObject>(argument.ViommuId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = virtualIommu!.Virtual.SupportsQueues(argument.Type) ? Errno.Success : Errno.NotSupported;
-        HardwareQueueObject? queue = null;
-        if (error == Errno.Success)
+        if (!virtualIommu.Object.Virtual.SupportsQueues(argument.Type))
         {
-            error = HardwareQueueObject.TryMake(virtualIommu, argument.Type, argument.Index, range, out queue);
+            return Errno.NotSupported;
         }
 
-        if (error == Errno.Success)
+        error = HardwareQueueObject.TryMake(
+            virtualIommu.Object, argument.Type, argument.Index, range, out HardwareQueueObject? queue);
+        if (error != Errno.Success)
         {
-            error = file._objects.Add(queue!);
-            if (error == Errno.Success)
-            {
-                argument.OutHwQueueId = queue!.Id;
-            }
-            else
-            {
-                queue!.Destroy();
-            }
+            return error;
         }
 
-        virtualIommu.Unuse();
-        return error;
+        error = file._objects.Add(queue!);
+        if (error != Errno.Success)
+        {
+            queue!.Destroy();
+            return error;
+        }
+
+        argument.OutHwQueueId = queue!.Id;
+        return Errno.Success;
     }
 
     // The number of entries that were carried out is told in any case.
@@ -260,17 +253,15 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = file._objects.TryGet(argument.HwptId, out KernelObject? target);
+        using ObjectUse<KernelObject> target = file._objects.Use<KernelObject>(argument.HwptId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = target is NestedTableObject or VirtualIommuObject
-            ? file.Invalidate(target, count, ref argument)
+        return target.Object is NestedTableObject or VirtualIommuObject
+            ? file.Invalidate(target.Object, count, ref argument)
             : Errno.InvalidArgument;
-        target!.Unuse();
-        return error;
     }
 
     private Errno Invalidate(KernelObject target, uint count, ref IommuHwptInvalidate argument)

@@ -63,7 +63,8 @@ internal sealed partial class IommufdFile : OpenFile
         _objects.DestroyAll();
 
         // What is left an IOMMU may still use. Its mappings go like any others: their memory as soon as that is confirmed.
-        foreach (IoasObject ioas in _objects.UseAll<IoasObject>())
+        using ObjectUses<IoasObject> left = _objects.UseAll<IoasObject>();
+        foreach (IoasObject ioas in left.Objects)
         {
             ioas.Close();
         }
@@ -111,20 +112,18 @@ internal sealed partial class IommufdFile : OpenFile
             return Errno.NotSupported;
         }
 
-        Errno error = file._objects.TryGet(argument.ObjectId, out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.ObjectId, out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = (argument.Operation, argument.OptionId) switch
+        return (argument.Operation, argument.OptionId) switch
         {
-            (IommuOptionOperation.Get, _) => GetOption(ioas!.Space, ref argument),
-            (IommuOptionOperation.Set, _) => SetOption(ioas!.Space, argument),
+            (IommuOptionOperation.Get, _) => GetOption(ioas.Object.Space, ref argument),
+            (IommuOptionOperation.Set, _) => SetOption(ioas.Object.Space, argument),
             _ => Errno.NotSupported,
         };
-        ioas!.Unuse();
-        return error;
     }
 
     private static Errno GetOption(AddressSpace space, ref IommuOption argument)
@@ -168,20 +167,25 @@ internal sealed partial class IommufdFile : OpenFile
                 argument.IoasId = current?.Id ?? argument.IoasId;
                 return current is null ? Errno.NoDevice : Errno.Success;
             case VfioIoasOperation.Set:
-                Errno error = file._objects.TryGet(argument.IoasId, out IoasObject? ioas);
-                if (error == Errno.Success)
-                {
-                    Volatile.Write(ref file._vfioIoas, ioas);
-                    ioas!.Unuse();
-                }
-
-                return error;
+                return file.SetVfioIoas(argument.IoasId);
             case VfioIoasOperation.Clear:
                 Volatile.Write(ref file._vfioIoas, null);
                 return Errno.Success;
             default:
                 return Errno.NotSupported;
         }
+    }
+
+    private Errno SetVfioIoas(uint id)
+    {
+        using ObjectUse<IoasObject> ioas = _objects.Use<IoasObject>(id, out Errno error);
+        if (error == Errno.Success)
+        {
+            // Not kept: an address space that goes takes itself out.
+            Volatile.Write(ref _vfioIoas, ioas.Object);
+        }
+
+        return error;
     }
 
     private Errno RlimitMode(ref IommuOption argument)

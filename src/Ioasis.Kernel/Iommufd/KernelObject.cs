@@ -5,6 +5,8 @@ namespace Ioasis.Kernel;
 /// <summary>
 /// An object of a <c>/dev/iommu</c> descriptor, by number. It is counted: once for its number in the table, once for each
 /// object that builds on it, and once for each call that uses it. It goes when only its number is left and that is removed.
+/// A call uses an object by <see cref="ObjectUse{T}"/>, which cannot be forgotten; an object that builds on others keeps them by
+/// <see cref="Keep"/> until it is destroyed.
 /// </summary>
 internal abstract class KernelObject
 {
@@ -17,7 +19,7 @@ internal abstract class KernelObject
     internal int Users => Volatile.Read(ref _users);
 
     /// <summary>Adds a user, unless the object is going.</summary>
-    public bool TryUse()
+    public bool TryKeep()
     {
         int seen = Volatile.Read(ref _users);
         while (seen > 0)
@@ -34,11 +36,11 @@ internal abstract class KernelObject
         return false;
     }
 
-    /// <summary>Adds a user to an object that the caller uses already.</summary>
-    public void Use() => Interlocked.Increment(ref _users);
+    /// <summary>Adds a user to an object that the caller uses already. <see cref="Release"/> takes it away.</summary>
+    public void Keep() => Interlocked.Increment(ref _users);
 
-    /// <summary>Takes a user away.</summary>
-    public void Unuse() => Interlocked.Decrement(ref _users);
+    /// <summary>Takes away a user that <see cref="Keep"/> or <see cref="TryKeep"/> added.</summary>
+    public void Release() => Interlocked.Decrement(ref _users);
 
     /// <summary>If only the table's user is left, takes that away too: nobody can use the object from now on.</summary>
     public bool TryKill() => Interlocked.CompareExchange(ref _users, 0, 1) == 1;

@@ -15,7 +15,7 @@ internal sealed class NestedTableObject : HwptObject
     /// <summary>Makes the object; <paramref name="madeOn"/> is used from now on.</summary>
     public NestedTableObject(NestedDomain domain, PageTableObject parent, KernelObject madeOn, bool allowsPasids)
     {
-        madeOn.Use();
+        madeOn.Keep();
         _base = madeOn;
         _domain = domain;
         Paging = parent;
@@ -40,6 +40,6 @@ internal sealed class NestedTableObject : HwptObject
     {
         _domain.Dispose();
         ReleaseFaults();
-        _base.Unuse();
+        _base.Release();
     }
 }

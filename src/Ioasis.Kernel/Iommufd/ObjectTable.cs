@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// The objects of one descriptor by number, from 1, the lowest free first. <see cref="TryGet"/> is the one place where a
+/// The objects of one descriptor by number, from 1, the lowest free first. <see cref="Use"/> is the one place where a
 /// number becomes a referenced object (S1.4); it is an index, not a search (S1.2), and takes no lock.
 /// </summary>
 internal sealed class ObjectTable
@@ -48,29 +48,27 @@ internal sealed class ObjectTable
         }
     }
 
-    /// <summary>Finds an object of a kind and uses it.</summary>
-    /// <returns>Success, or <see cref="Errno.NoEntry"/>: there is none, it is of another kind, or it is going.</returns>
-    public Errno TryGet<T>(uint id, out T? found)
+    /// <summary>Finds an object of a kind and uses it for as long as the scope of what is returned.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="error">
+    /// Success, or <see cref="Errno.NoEntry"/>: there is none, it is of another kind, or it is going. Then nothing is used.
+    /// </param>
+    public ObjectUse<T> Use<T>(uint id, out Errno error)
         where T : KernelObject
     {
         KernelObject?[] objects = Volatile.Read(ref _objects);
-        found = id < (uint)objects.Length ? Volatile.Read(ref objects[id]) as T : null;
-        if (found is null || !found.TryUse())
-        {
-            found = null;
-            return Errno.NoEntry;
-        }
-
-        return Errno.Success;
+        ObjectUse<T> use = new(id < (uint)objects.Length ? Volatile.Read(ref objects[id]) as T : null);
+        error = use.IsPresent ? Errno.Success : Errno.NoEntry;
+        return use;
     }
 
     /// <summary>Uses every object of a kind that is not going, in the order of their numbers.</summary>
-    public List<T> UseAll<T>()
+    public ObjectUses<T> UseAll<T>()
         where T : KernelObject
     {
         using (_lock.Acquire())
         {
-            return [.. _objects.OfType<T>().Where(static found => found.TryUse())];
+            return new([.. _objects.OfType<T>().Where(static found => found.TryKeep())]);
         }
     }
 

@@ -73,7 +73,7 @@ internal sealed class PageTableObject : HwptObject
         }
 
         made = new(owner, ioas, domain!, inSpace!, traits);
-        ioas.Use();
+        ioas.Keep();
         ioas.Tables.Add(made);
         return Errno.Success;
     }
@@ -91,7 +91,7 @@ internal sealed class PageTableObject : HwptObject
         }
 
         ReleaseFaults();
-        Ioas.Unuse();
+        Ioas.Release();
     }
 }
 

@@ -10,7 +10,7 @@ internal sealed class VirtualDeviceObject : KernelObject
     /// <summary>Makes the object; the virtual IOMMU is used from now on.</summary>
     public VirtualDeviceObject(IommufdFile owner, VirtualIommuObject virtualIommu, DeviceObject device, ulong name)
     {
-        virtualIommu.Use();
+        virtualIommu.Keep();
         _owner = owner;
         VirtualIommu = virtualIommu;
         Device = device;
@@ -31,6 +31,6 @@ internal sealed class VirtualDeviceObject : KernelObject
     {
         _owner.ForgetVirtualDevice(this);
         VirtualIommu.ReleaseName(Name);
-        VirtualIommu.Unuse();
+        VirtualIommu.Release();
     }
 }

@@ -23,7 +23,7 @@ internal sealed class VirtualEventQueueObject : KernelObject, IEventQueue
     /// <summary>Makes a queue; the virtual IOMMU is used from now on.</summary>
     public VirtualEventQueueObject(VirtualIommuObject virtualIommu, uint type, uint depth)
     {
-        virtualIommu.Use();
+        virtualIommu.Keep();
         _virtualIommu = virtualIommu;
         _depth = depth;
         Type = type;
@@ -147,6 +147,6 @@ internal sealed class VirtualEventQueueObject : KernelObject, IEventQueue
     public override void Destroy()
     {
         _virtualIommu.Remove(this);
-        _virtualIommu.Unuse();
+        _virtualIommu.Release();
     }
 }

@@ -18,7 +18,7 @@ internal sealed class VirtualIommuObject : KernelObject, IVirtualEventSink
     /// <summary>Makes the object; the parent is used from now on.</summary>
     public VirtualIommuObject(IommuInstance iommu, PageTableObject parent, VirtualIommu made)
     {
-        parent.Use();
+        parent.Keep();
         Iommu = iommu;
         Parent = parent;
         Virtual = made;
@@ -90,7 +90,7 @@ internal sealed class VirtualIommuObject : KernelObject, IVirtualEventSink
             if (queue!.Needs is { } needed)
             {
                 needs = _hardwareQueues.Find(other => other.Queue == needed);
-                if (needs is null || !needs.TryUse())
+                if (needs is null || !needs.TryKeep())
                 {
                     needs = null;
                     queue.Dispose();
@@ -139,6 +139,6 @@ internal sealed class VirtualIommuObject : KernelObject, IVirtualEventSink
     {
         Virtual.Events = null;
         Virtual.Dispose();
-        Parent.Unuse();
+        Parent.Release();
     }
 }

@@ -57,7 +57,7 @@ internal sealed partial class IommufdFile
     internal Errno OpenCompatible(IommuDevice device, out DeviceObject? bound)
     {
         bound = null;
-        Errno error = TryGetCompatible(out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = UseCompatible(out Errno error);
         if (error != Errno.Success)
         {
             return error;
@@ -66,7 +66,7 @@ internal sealed partial class IommufdFile
         error = Bind(device, out bound);
         if (error == Errno.Success)
         {
-            uint id = ioas!.Id;
+            uint id = ioas.Object.Id;
             error = Attach(bound!, ref id);
             if (error != Errno.Success)
             {
@@ -75,7 +75,6 @@ internal sealed partial class IommufdFile
             }
         }
 
-        ioas!.Unuse();
         return error;
     }
 
@@ -92,12 +91,12 @@ internal sealed partial class IommufdFile
         };
     }
 
-    private Errno TryGetCompatible(out IoasObject? ioas)
+    private ObjectUse<IoasObject> UseCompatible(out Errno error)
     {
-        ioas = null;
-        return Volatile.Read(ref _vfioIoas) is { } current && _objects.TryGet(current.Id, out ioas) == Errno.Success
-            ? Errno.Success
-            : Errno.NoDevice;
+        // By its number, which 0 never is.
+        ObjectUse<IoasObject> use = _objects.Use<IoasObject>(Volatile.Read(ref _vfioIoas)?.Id ?? 0, out _);
+        error = use.IsPresent ? Errno.Success : Errno.NoDevice;
+        return use;
     }
 
     private bool HasExtension(VfioExtension extension) => extension switch
@@ -114,16 +113,14 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = TryGetCompatible(out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = UseCompatible(out Errno error);
         if (error != Errno.Success)
         {
             return error;
         }
 
         // Version 1 may cut mappings anywhere, so no leaf may be larger than a page.
-        error = kind == VfioExtension.Type1 ? ioas!.Space.SetLargePages(false) : Errno.Success;
-        ioas!.Unuse();
-        return error;
+        return kind == VfioExtension.Type1 ? ioas.Object.Space.SetLargePages(false) : Errno.Success;
     }
 
     private Errno CompatibleMap(ReadOnlySpan<byte> argument)
@@ -140,7 +137,7 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        error = TryGetCompatible(out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = UseCompatible(out error);
         if (error != Errno.Success)
         {
             return error;
@@ -149,9 +146,7 @@ internal sealed partial class IommufdFile
         Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
             | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
         ulong iova = map.Iova;
-        error = ioas!.Space.Map(Kernel.Current.PinningOwner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
-        ioas.Unuse();
-        return error;
+        return ioas.Object.Space.Map(Kernel.Current.PinningOwner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
     }
 
     private Errno CompatibleUnmap(Span<byte> argument)
@@ -171,7 +166,7 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        error = TryGetCompatible(out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = UseCompatible(out error);
         if (error != Errno.Success)
         {
             return error;
@@ -179,9 +174,8 @@ internal sealed partial class IommufdFile
 
         ulong unmapped;
         error = all
-            ? ioas!.Space.UnmapAll(out unmapped)
-            : Unmap(ioas!.Space, unmap.Iova, unmap.Size, out unmapped);
-        ioas!.Unuse();
+            ? ioas.Object.Space.UnmapAll(out unmapped)
+            : Unmap(ioas.Object.Space, unmap.Iova, unmap.Size, out unmapped);
         if (error != Errno.Success)
         {
             return error;
@@ -234,15 +228,14 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        error = TryGetCompatible(out IoasObject? ioas);
+        using ObjectUse<IoasObject> ioas = UseCompatible(out error);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        AddressRange[] ranges = ioas!.Space.GetUsable(out _);
-        ulong sizes = ioas.Space.GetPageSizes() & ~(AddressSpace.PageSize - 1);
-        ioas.Unuse();
+        AddressRange[] ranges = ioas.Object.Space.GetUsable(out _);
+        ulong sizes = ioas.Object.Space.GetPageSizes() & ~(AddressSpace.PageSize - 1);
         return GiveInfo(argument, info.Argsz, sizes, ranges);
     }
 
