@@ -17,22 +17,6 @@ internal interface ILazyRelease
     void Release(AddressRange range, ulong cookie0, ulong cookie1);
 }
 
-/// <summary>Why a queue of deferred invalidations was flushed.</summary>
-internal enum LazyFlushReason
-{
-    /// <summary><see cref="LazyInvalidation.Flush()"/> was called.</summary>
-    Explicit,
-
-    /// <summary>The oldest entry reached the time limit.</summary>
-    TimeLimit,
-
-    /// <summary>The queue was full.</summary>
-    QueueFull,
-
-    /// <summary>A map needs IOVAs that wait in the queue.</summary>
-    Overlap,
-}
-
 /// <summary>Limits of a queue of deferred invalidations.</summary>
 public sealed record LazyInvalidationOptions
 {
@@ -45,23 +29,6 @@ public sealed record LazyInvalidationOptions
     /// <summary>The clock.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 }
-
-/// <summary>What a queue of deferred invalidations did since it was made.</summary>
-/// <param name="Deferred">Unmaps that were deferred.</param>
-/// <param name="Released">Unmaps whose release ran.</param>
-/// <param name="FailedFlushes">Flushes that an IOMMU did not complete; their entries stayed.</param>
-/// <param name="ExplicitFlushes">Flushes that were asked for.</param>
-/// <param name="TimeLimitFlushes">Flushes at the time limit.</param>
-/// <param name="QueueFullFlushes">Flushes of a full queue.</param>
-/// <param name="OverlapFlushes">Flushes before a map of waiting IOVAs.</param>
-internal readonly record struct LazyInvalidationStatistics(
-    long Deferred,
-    long Released,
-    long FailedFlushes,
-    long ExplicitFlushes,
-    long TimeLimitFlushes,
-    long QueueFullFlushes,
-    long OverlapFlushes);
 
 /// <summary>
 /// Deferred invalidation of one paging domain. An unmap takes the pages out of the tables and leaves its invalidation here;
@@ -77,19 +44,24 @@ internal readonly record struct LazyInvalidationStatistics(
 internal sealed class LazyInvalidation
 {
     private readonly PagingDomain _domain;
-    private readonly TimeProvider _time;
-    private readonly TimeSpan _limit;
     private readonly int _capacity;
+    private readonly LazyFlushMeter _meter;
+    private readonly LazyRing<Entry> _ring;
 
-    // Order of the locks: _flushLock, then _lock. _lock guards the two batches, _flushLock the one under way.
+    // Order of the locks: _flushLock, then the ring's. The ring's guards everything below but _flushed, which is under _flushLock.
     private readonly IoLock _flushLock = new();
-    private readonly IoLock _lock = new();
-    private readonly long[] _flushes = new long[4];
-    private Batch _pending;
-    private Batch _underWay;
-    private long _deferred;
-    private long _released;
-    private long _failed;
+    private InvalidationGather _pending;
+    private InvalidationGather _flushed;
+
+    // The oldest entries of the ring, which a flush covers just now. They wait until it has completed and their releases have run.
+    private int _underWay;
+
+    // When the first of the others came.
+    private long _oldest;
+
+    // No entry reaches outside of these.
+    private ulong _start;
+    private ulong _last;
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="domain">The domain whose unmaps are deferred.</param>
@@ -102,33 +74,24 @@ internal sealed class LazyInvalidation
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(options.Capacity, nameof(options));
         _domain = domain;
         _capacity = options.Capacity;
-        _time = options.TimeProvider;
-        _limit = options.TimeLimit;
-        _pending.Entries = new Entry[_capacity];
-        _underWay.Entries = new Entry[_capacity];
+        _meter = new(options.TimeProvider, options.TimeLimit);
+        _ring = new(_capacity);
     }
 
     /// <summary>Unmaps whose release has not run. Without the lock it may be too large for a moment, never too small.</summary>
-    public int PendingCount
+    public int PendingCount => _ring.Count;
+
+    /// <summary>What the queue did so far.</summary>
+    public LazyFlushStatistics Statistics
     {
         get
         {
-            // Not the sum of the two batches: a flush that fails moves entries from one to the other, and a reader who looks
-            // at each at the wrong moment would see none, and let a map over what still waits.
-            long released = Volatile.Read(ref _released);
-            return (int)(Volatile.Read(ref _deferred) - released);
+            using (_ring.Lock.Acquire())
+            {
+                return _meter.Read(_ring.Deferred, _ring.Deferred - _ring.Count);
+            }
         }
     }
-
-    /// <summary>What the queue did so far.</summary>
-    public LazyInvalidationStatistics Statistics => new(
-        Volatile.Read(ref _deferred),
-        Volatile.Read(ref _released),
-        Volatile.Read(ref _failed),
-        Volatile.Read(ref _flushes[(int)LazyFlushReason.Explicit]),
-        Volatile.Read(ref _flushes[(int)LazyFlushReason.TimeLimit]),
-        Volatile.Read(ref _flushes[(int)LazyFlushReason.QueueFull]),
-        Volatile.Read(ref _flushes[(int)LazyFlushReason.Overlap]));
 
     /// <summary>
     /// Takes over the invalidation of an unmap. Never loses it: whatever is returned, the entry waits here (or was flushed
@@ -144,17 +107,17 @@ internal sealed class LazyInvalidation
     {
         ArgumentNullException.ThrowIfNull(release);
         bool full;
-        using (_lock.Acquire())
+        using (_ring.Lock.Acquire())
         {
-            if (_pending.Count == 0)
+            if (_ring.Count == _underWay)
             {
-                _pending.OldestTimestamp = _time.GetTimestamp();
+                _oldest = _meter.Now;
             }
 
-            _pending.Add(new(range, release, cookie0, cookie1));
-            gather.MoveTo(ref _pending.Gather);
-            _deferred++;
-            full = _pending.Count >= _capacity;
+            Widen(range, isFirst: _ring.Count == 0);
+            _ring.Add(new(range, release, cookie0, cookie1));
+            gather.MoveTo(ref _pending);
+            full = _ring.Count - _underWay >= _capacity;
         }
 
         return full ? Flush(LazyFlushReason.QueueFull) : Errno.Success;
@@ -173,9 +136,9 @@ internal sealed class LazyInvalidation
         }
 
         bool overlaps;
-        using (_lock.Acquire())
+        using (_ring.Lock.Acquire())
         {
-            overlaps = _pending.Overlaps(range) || _underWay.Overlaps(range);
+            overlaps = Overlaps(range);
         }
 
         return overlaps ? Flush(LazyFlushReason.Overlap) : Errno.Success;
@@ -189,9 +152,9 @@ internal sealed class LazyInvalidation
     /// <returns>Success, also when there was nothing to do; or the error of the flush.</returns>
     public Errno Poll()
     {
-        using (_lock.Acquire())
+        using (_ring.Lock.Acquire())
         {
-            if (_pending.Count == 0 || _time.GetElapsedTime(_pending.OldestTimestamp) < _limit)
+            if (_ring.Count == _underWay || !_meter.HasPassed(_oldest))
             {
                 return Errno.Success;
             }
@@ -204,102 +167,88 @@ internal sealed class LazyInvalidation
     {
         using (_flushLock.Acquire())
         {
-            using (_lock.Acquire())
+            LazyRing<Entry>.View covered;
+            long oldest;
+            using (_ring.Lock.Acquire())
             {
-                if (_pending.Count == 0)
+                covered = _ring.Look();
+                if (covered.Count == 0)
                 {
                     return Errno.Success;
                 }
 
-                (_pending, _underWay) = (_underWay, _pending);
+                _underWay = covered.Count;
+                oldest = _oldest;
+                (_pending, _flushed) = (_flushed, _pending);
             }
 
-            _ = Interlocked.Increment(ref _flushes[(int)reason]);
-            Errno error = _domain.Sync(ref _underWay.Gather);
+            _meter.CountFlush(reason);
+            Errno error = _domain.Sync(ref _flushed);
             if (error != Errno.Success)
             {
-                KeepForLater();
+                KeepForLater(oldest);
                 return error;
             }
 
-            for (int i = 0; i < _underWay.Count; i++)
+            for (int i = 0; i < covered.Count; i++)
             {
-                ref Entry entry = ref _underWay.Entries[i];
+                ref readonly Entry entry = ref covered[i];
                 entry.Release.Release(entry.Range, entry.Cookie0, entry.Cookie1);
             }
 
-            using (_lock.Acquire())
+            using (_ring.Lock.Acquire())
             {
-                _released += _underWay.Count;
-                _underWay.Reset();
+                _ring.RemoveOldest(covered.Count);
+                _underWay = 0;
+                LazyRing<Entry>.View left = _ring.Look();
+                for (int i = 0; i < left.Count; i++)
+                {
+                    Widen(left[i].Range, isFirst: i == 0);
+                }
             }
 
             return Errno.Success;
         }
     }
 
-    // What could not be invalidated goes back in front of what came since, with its time stamp.
-    private void KeepForLater()
+    // What could not be invalidated waits in front of what came since, with its time stamp. In this order: the invalidation of what is
+    // older first.
+    private void KeepForLater(long oldest)
     {
-        using (_lock.Acquire())
+        using (_ring.Lock.Acquire())
         {
-            _failed++;
-            for (int i = 0; i < _pending.Count; i++)
-            {
-                _underWay.Add(_pending.Entries[i]);
-            }
-
-            _pending.Gather.MoveTo(ref _underWay.Gather);
-            _pending.Reset();
-            (_pending, _underWay) = (_underWay, _pending);
+            _meter.CountFailure();
+            _pending.MoveTo(ref _flushed);
+            (_pending, _flushed) = (_flushed, _pending);
+            _underWay = 0;
+            _oldest = oldest;
         }
     }
 
-    private readonly record struct Entry(AddressRange Range, ILazyRelease Release, ulong Cookie0, ulong Cookie1);
-
-    private struct Batch
+    private void Widen(AddressRange range, bool isFirst)
     {
-        public Entry[] Entries;
-        public int Count;
-        public long OldestTimestamp;
-        public InvalidationGather Gather;
-        private ulong _start;
-        private ulong _last;
+        _start = isFirst ? range.Start : Math.Min(_start, range.Start);
+        _last = isFirst ? range.Last : Math.Max(_last, range.Last);
+    }
 
-        public void Add(in Entry entry)
+    private bool Overlaps(AddressRange range)
+    {
+        LazyRing<Entry>.View waiting = _ring.Look();
+        if (waiting.Count == 0 || range.Start > _last || range.Last < _start)
         {
-            if (Count == Entries.Length)
-            {
-                Array.Resize(ref Entries, Count * 2);
-            }
-
-            _start = Count == 0 ? entry.Range.Start : Math.Min(_start, entry.Range.Start);
-            _last = Count == 0 ? entry.Range.Last : Math.Max(_last, entry.Range.Last);
-            Entries[Count++] = entry;
-        }
-
-        public readonly bool Overlaps(AddressRange range)
-        {
-            if (Count == 0 || range.Start > _last || range.Last < _start)
-            {
-                return false;
-            }
-
-            foreach (ref readonly Entry entry in Entries.AsSpan(0, Count))
-            {
-                if (entry.Range.Overlaps(range))
-                {
-                    return true;
-                }
-            }
-
             return false;
         }
 
-        public void Reset()
+        for (int i = 0; i < waiting.Count; i++)
         {
-            Entries.AsSpan(0, Count).Clear();
-            Count = 0;
+            if (waiting[i].Range.Overlaps(range))
+            {
+                return true;
+            }
         }
+
+        return false;
     }
+
+    private readonly record struct Entry(AddressRange Range, ILazyRelease Release, ulong Cookie0, ulong Cookie1);
 }

@@ -33,7 +33,7 @@ public class LazyInvalidationTests
         lazy.PendingCount.ShouldBe(0);
         rig.ShouldFault(device, Iova, FaultCause.ReadPageFault);
         lazy.Flush().ShouldBe(Errno.Success);
-        lazy.Statistics.ShouldBe(new LazyInvalidationStatistics(1, 1, 0, 1, 0, 0, 0));
+        lazy.Statistics.ShouldBe(new LazyFlushStatistics(1, 1, 0, 1, 0, 0, 0));
     }
 
     [Fact]

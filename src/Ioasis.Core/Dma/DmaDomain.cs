@@ -72,7 +72,7 @@ internal sealed class DmaDomain : IDisposable
     public int PendingCount => _queue.PendingCount;
 
     /// <summary>What the flush queue did.</summary>
-    public DmaFlushStatistics FlushStatistics => _queue.Statistics;
+    public LazyFlushStatistics FlushStatistics => _queue.Statistics;
 
     /// <summary>What the allocator did.</summary>
     public IovaAllocatorStatistics IovaStatistics => Iovas.Statistics;

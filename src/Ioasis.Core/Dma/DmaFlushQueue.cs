@@ -20,20 +20,18 @@ internal sealed class DmaFlushQueue : IDisposable
 {
     private readonly PagingDomain _domain;
     private readonly IovaAllocator _iovas;
-    private readonly Ring[] _rings;
+    private readonly LazyRing<Entry>[] _rings;
     private readonly int _ringCount;
     private readonly int _capacity;
     private readonly Func<int>? _chooser;
-    private readonly TimeProvider _time;
+    private readonly LazyFlushMeter _meter;
     private readonly TimeSpan _limit;
     private readonly ITimer? _timer;
     private readonly IoLock _flushLock = new();
     private readonly IoLock _tableLock = new();
-    private readonly long[] _flushes = new long[4];
     private InvalidationGather _tables;
     private long _begun;
     private long _completed;
-    private long _failed;
     private long _since;
     private int _waiting;
 
@@ -43,10 +41,10 @@ internal sealed class DmaFlushQueue : IDisposable
         _iovas = iovas;
         _capacity = options.QueueCapacity;
         _chooser = options.SlotChooser;
-        _time = options.TimeProvider;
+        _meter = new(options.TimeProvider, options.TimeLimit);
         _limit = options.TimeLimit;
         _ringCount = Math.Max(1, options.Slots ?? Environment.ProcessorCount);
-        _rings = new Ring[_ringCount + IovaAllocator.Spacing];
+        _rings = new LazyRing<Entry>[_ringCount + IovaAllocator.Spacing];
         for (int i = 0; i < _ringCount; i++)
         {
             _rings[i] = new(_capacity);
@@ -54,7 +52,7 @@ internal sealed class DmaFlushQueue : IDisposable
 
         if (options.UseTimer)
         {
-            _timer = _time.CreateTimer(
+            _timer = options.TimeProvider.CreateTimer(
                 static state => ((DmaFlushQueue)state!).OnTimer(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         }
     }
@@ -65,9 +63,9 @@ internal sealed class DmaFlushQueue : IDisposable
         get
         {
             int count = 0;
-            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
+            foreach (LazyRing<Entry> ring in _rings.AsSpan(0, _ringCount))
             {
-                count += Volatile.Read(ref ring.Count);
+                count += ring.Count;
             }
 
             return count;
@@ -80,22 +78,22 @@ internal sealed class DmaFlushQueue : IDisposable
         get
         {
             long count = 0;
-            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
+            foreach (LazyRing<Entry> ring in _rings.AsSpan(0, _ringCount))
             {
-                count += Volatile.Read(ref ring.Deferred);
+                count += ring.Deferred;
             }
 
             return count;
         }
     }
 
-    public DmaFlushStatistics Statistics
+    public LazyFlushStatistics Statistics
     {
         get
         {
             long deferred = 0;
             long released = 0;
-            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
+            foreach (LazyRing<Entry> ring in _rings.AsSpan(0, _ringCount))
             {
                 using (ring.Lock.Acquire())
                 {
@@ -104,14 +102,7 @@ internal sealed class DmaFlushQueue : IDisposable
                 }
             }
 
-            return new(
-                deferred,
-                released,
-                Volatile.Read(ref _failed),
-                Volatile.Read(ref _flushes[(int)LazyFlushReason.Explicit]),
-                Volatile.Read(ref _flushes[(int)LazyFlushReason.TimeLimit]),
-                Volatile.Read(ref _flushes[(int)LazyFlushReason.QueueFull]),
-                Volatile.Read(ref _flushes[(int)LazyFlushReason.Overlap]));
+            return _meter.Read(deferred, released);
         }
     }
 
@@ -125,7 +116,7 @@ internal sealed class DmaFlushQueue : IDisposable
         }
 
         gather.Clear();
-        Ring ring = RingOfProcessor();
+        LazyRing<Entry> ring = RingOfProcessor();
         bool isFull;
         using (ring.Lock.Acquire())
         {
@@ -138,10 +129,9 @@ internal sealed class DmaFlushQueue : IDisposable
             }
         }
 
-        if (Volatile.Read(ref _waiting) == 0 && Interlocked.Exchange(ref _waiting, 1) == 0)
+        if (Volatile.Read(ref _waiting) == 0)
         {
-            Volatile.Write(ref _since, _time.GetTimestamp());
-            _ = _timer?.Change(_limit, Timeout.InfiniteTimeSpan);
+            Rearm();
         }
 
         if (!isFull)
@@ -173,7 +163,7 @@ internal sealed class DmaFlushQueue : IDisposable
         Errno error = Flush(reason);
         if (error == Errno.Success)
         {
-            foreach (Ring ring in _rings.AsSpan(0, _ringCount))
+            foreach (LazyRing<Entry> ring in _rings.AsSpan(0, _ringCount))
             {
                 using (ring.Lock.Acquire())
                 {
@@ -188,7 +178,7 @@ internal sealed class DmaFlushQueue : IDisposable
     /// <summary>Flushes if something has waited for the time limit.</summary>
     public Errno Poll()
     {
-        if (Volatile.Read(ref _waiting) == 0 || _time.GetElapsedTime(Volatile.Read(ref _since)) < _limit)
+        if (Volatile.Read(ref _waiting) == 0 || !_meter.HasPassed(Volatile.Read(ref _since)))
         {
             return Errno.Success;
         }
@@ -219,12 +209,12 @@ internal sealed class DmaFlushQueue : IDisposable
     {
         if (Interlocked.Exchange(ref _waiting, 1) == 0)
         {
-            Volatile.Write(ref _since, _time.GetTimestamp());
+            Volatile.Write(ref _since, _meter.Now);
             _ = _timer?.Change(_limit, Timeout.InfiniteTimeSpan);
         }
     }
 
-    private Ring RingOfProcessor()
+    private LazyRing<Entry> RingOfProcessor()
     {
         uint number = _chooser is null ? (uint)Thread.GetCurrentProcessorId() : (uint)_chooser();
         uint count = (uint)_ringCount;
@@ -253,7 +243,7 @@ internal sealed class DmaFlushQueue : IDisposable
 
             AddressRange aperture = _domain.Aperture;
             gather.AddLeaves(aperture.Start, aperture.Last, System.Numerics.BitOperations.TrailingZeroCount(_domain.PageSizes));
-            _flushes[(int)reason]++;
+            _meter.CountFlush(reason);
             Errno error = _domain.Sync(ref gather);
             if (error == Errno.Success)
             {
@@ -261,7 +251,7 @@ internal sealed class DmaFlushQueue : IDisposable
                 return Errno.Success;
             }
 
-            _failed++;
+            _meter.CountFailure();
             KeepTables(ref gather);
             gather.Clear();
             return error;
@@ -269,7 +259,7 @@ internal sealed class DmaFlushQueue : IDisposable
     }
 
     // Gives back what a completed flush covers. Under the ring's lock.
-    private bool Release(Ring ring)
+    private bool Release(LazyRing<Entry> ring)
     {
         long completed = Volatile.Read(ref _completed);
         if (ring.Count == 0 || ring.Oldest.Flush >= completed)
@@ -299,57 +289,4 @@ internal sealed class DmaFlushQueue : IDisposable
     }
 
     private readonly record struct Entry(ulong Start, ulong Length, long Flush);
-
-    private sealed class Ring(int capacity)
-    {
-        public readonly IoLock Lock = new();
-        public int Count;
-        public long Deferred;
-
-        // Twice the capacity: more only while flushes fail.
-        private Entry[] _entries = new Entry[(int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)capacity * 2)];
-        private int _head;
-
-        public ref readonly Entry Oldest => ref _entries[_head];
-
-        public void Add(in Entry entry)
-        {
-            if (Count == _entries.Length)
-            {
-                Entry[] larger = new Entry[Count * 2];
-                _entries.AsSpan(_head).CopyTo(larger);
-                _entries.AsSpan(0, _head).CopyTo(larger.AsSpan(Count - _head));
-                _entries = larger;
-                _head = 0;
-            }
-
-            // Counted first: who sees that none waits any more sees that one came.
-            Volatile.Write(ref Deferred, Deferred + 1);
-            _entries[(_head + Count) & (_entries.Length - 1)] = entry;
-            Volatile.Write(ref Count, Count + 1);
-        }
-
-        public void RemoveOldest()
-        {
-            _head = (_head + 1) & (_entries.Length - 1);
-            Volatile.Write(ref Count, Count - 1);
-        }
-    }
 }
-
-/// <summary>What the flush queue of a <see cref="DmaDomain"/> did.</summary>
-/// <param name="Deferred">IOVA ranges that were queued.</param>
-/// <param name="Released">IOVA ranges that were given back after a flush.</param>
-/// <param name="FailedFlushes">Flushes that an IOMMU did not complete; their entries stayed.</param>
-/// <param name="ExplicitFlushes">Flushes that were asked for.</param>
-/// <param name="TimeLimitFlushes">Flushes at the time limit.</param>
-/// <param name="QueueFullFlushes">Flushes because a processor's ring was full.</param>
-/// <param name="OutOfIovaFlushes">Flushes because there was no other IOVA left.</param>
-internal readonly record struct DmaFlushStatistics(
-    long Deferred,
-    long Released,
-    long FailedFlushes,
-    long ExplicitFlushes,
-    long TimeLimitFlushes,
-    long QueueFullFlushes,
-    long OutOfIovaFlushes);
