@@ -27,24 +27,31 @@ public sealed partial class InstallTests : IDisposable
     }
 
     [Fact]
-    public void The_first_how_to_is_a_program_that_runs_with_one_reference()
+    public void The_code_of_every_page_compiles_and_the_first_how_to_and_the_tutorials_print_what_they_say()
     {
-        string howTo = File.ReadAllText(Path.Combine(ExternalProgram.RepositoryRoot, "docs", "how-to.md"));
-        string code = CodeBlocks().Match(howTo, howTo.IndexOf("## Test a user-space driver", StringComparison.Ordinal)).Groups["code"].Value;
-        RunProgram(
-            $$"""
-            using System.Runtime.InteropServices;
-            using Ioasis.Client;
-            using Ioasis.Core;
-            using Ioasis.Embedded;
-            using Ioasis.Primitives;
+        List<DocumentedCode> blocks = DocumentedCode.OfEveryPage();
+        blocks.Count.ShouldBeGreaterThan(15);
+        foreach (DocumentedCode block in blocks)
+        {
+            Write(block.Name + ".cs", block.Source);
+        }
 
-            unsafe
-            {
-                {{code}}
-                Console.WriteLine($"{(char)buffer[8]}{(char)buffer[12]} {fault.Cause} 0x{fault.Iova.Value:x}");
-            }
-            """).ShouldBe("ho 15 0x10008");
+        DocumentedCode[] programs = [.. blocks.Where(static block => block.Prints is not null)];
+        programs.Length.ShouldBeGreaterThanOrEqualTo(4);
+        Write("Usings.cs", string.Concat(DocumentedCode.Namespaces.Select(static name => $"global using {name};\n")));
+        string examples = Path.Combine(ExternalProgram.RepositoryRoot, "examples", "EduDriver");
+        foreach (string file in Directory.GetFiles(examples, "*.cs"))
+        {
+            File.Copy(file, Path.Combine(_folder, Path.GetFileName(file)));
+        }
+
+        BuildProgram(
+            string.Concat(programs.Select(static block => $"if (args[0] == \"{block.Name}\") {{ {block.Name}.Run(); }}\n")),
+            ["Ioasis", "Ioasis.Replay", "Ioasis.Testing"]);
+        foreach (DocumentedCode block in programs)
+        {
+            Run("dotnet", Path.Combine(_folder, "out", "scratch.dll"), block.Name).Trim().ShouldBe(block.Prints, block.Name);
+        }
     }
 
     [Fact]
@@ -83,6 +90,12 @@ public sealed partial class InstallTests : IDisposable
 
     private string RunProgram(string code)
     {
+        BuildProgram(code, ["Ioasis"]);
+        return Run("dotnet", Path.Combine(_folder, "out", "scratch.dll")).Trim();
+    }
+
+    private void BuildProgram(string code, string[] packages)
+    {
         Write("Program.cs", code);
 
         // What was restored for the repository stands in for the public feed; our own packages come from the folder alone.
@@ -97,16 +110,17 @@ public sealed partial class InstallTests : IDisposable
                 <OutputType>Exe</OutputType>
                 <TargetFramework>net10.0</TargetFramework>
                 <ImplicitUsings>enable</ImplicitUsings>
+                <Nullable>annotations</Nullable>
                 <AllowUnsafeBlocks>true</AllowUnsafeBlocks>
                 <RestoreFallbackFolders>{restored}</RestoreFallbackFolders>
               </PropertyGroup>
               <ItemGroup>
-                <PackageReference Include="Ioasis" Version="{version}" />
+                <RuntimeHostConfigurationOption Include="Ioasis.Injection" Value="true" />
+                {string.Join("\n    ", packages.Select(package => $"<PackageReference Include=\"{package}\" Version=\"{version}\" />"))}
               </ItemGroup>
             </Project>
             """);
         Run("dotnet", "build", Path.Combine(_folder, "scratch.csproj"), "--nologo", "-v", "quiet", "-o", Path.Combine(_folder, "out"));
-        return Run("dotnet", Path.Combine(_folder, "out", "scratch.dll")).Trim();
     }
 
     private void Write(string name, string text) => File.WriteAllText(Path.Combine(_folder, name), text);
