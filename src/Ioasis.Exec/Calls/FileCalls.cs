@@ -29,7 +29,7 @@ internal static class FileCalls
     {
         if (caller.FindHandle(descriptor) is not { } handle)
         {
-            return writes && length == sizeof(ulong) && ProgramEvent.AnyListens
+            return writes && length == sizeof(ulong) && ProgramCounters.AnyListens
                 ? WriteCounter(caller, descriptor, address)
                 : Answer.Continue;
         }
@@ -94,7 +94,7 @@ internal static class FileCalls
         _ = SystemCalls.Close((int)taken);
         if (written)
         {
-            ProgramEvent.HearAll();
+            ProgramCounters.HearAll();
         }
 
         return written ? Answer.Of(sizeof(ulong)) : Answer.Continue;

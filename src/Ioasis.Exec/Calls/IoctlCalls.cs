@@ -5,6 +5,7 @@ using Ioasis.Exec.Sanitizing;
 using Ioasis.Kernel;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
+using Ioasis.VfioUser;
 
 namespace Ioasis.Exec;
 
@@ -27,6 +28,8 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
 
     [ThreadStatic]
     private static byte[]? t_before;
+
+    private readonly ProgramCounters _counters = new(loop);
 
     private enum Form
     {
@@ -364,7 +367,7 @@ internal sealed class IoctlCalls(EventLoop loop, MemoryFiles files, IommufdExten
         int made = -1;
         if (taken >= 0 && caller.IsCounter(descriptor))
         {
-            made = process.Kernel.AddEvent(new ProgramEvent((int)taken, loop));
+            made = process.Kernel.AddEvent(new DescriptorEvent(new(taken, ownsHandle: true), _counters));
         }
         else if (taken >= 0)
         {

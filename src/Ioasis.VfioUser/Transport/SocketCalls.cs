@@ -158,6 +158,17 @@ internal static unsafe partial class SocketCalls
         return Read(counter, &count, sizeof(ulong)) == sizeof(ulong) ? count : 0;
     }
 
+    /// <summary>Takes the count of an event counter without ever waiting, whatever its own flags are.</summary>
+    /// <returns>The count; 0 if there is none.</returns>
+    public static ulong TakeCountNow(SafeFileHandle counter)
+    {
+        const long FromWhereItIs = -1;
+        const int NoWait = 8;
+        ulong count = 0;
+        IoVector vector = new(&count, sizeof(ulong));
+        return ReadVectors(counter, &vector, 1, FromWhereItIs, NoWait) == sizeof(ulong) ? count : 0;
+    }
+
     private static void Take(byte* control, ICollection<SafeFileHandle> descriptors)
     {
         if (((int*)control)[2] != SocketLevel || ((int*)control)[3] != Rights)
@@ -220,6 +231,10 @@ internal static unsafe partial class SocketCalls
     [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial nint Read(SafeFileHandle descriptor, void* buffer, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "preadv2", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial nint ReadVectors(SafeFileHandle descriptor, IoVector* vectors, int count, long offset, int flags);
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
