@@ -201,3 +201,74 @@ public class UapiRangesBenchmarks
         _ = _device.Attach(_space);
     }
 }
+
+/// <summary>
+/// Calls that name one of many objects of a descriptor (S1.2): what finding it costs must not rise with their number as a list walk
+/// would. Objects are taken in an order by chance, so with many of them the machine's caches show too.
+/// </summary>
+[MemoryDiagnoser]
+public class UapiLookUpBenchmarks
+{
+    private const int Batch = 4096;
+
+    private readonly int[] _order = new int[Batch];
+    private EmbeddedPlatform _platform = null!;
+    private IommuFd _iommu = null!;
+    private PasidFd _pasids = null!;
+    private IoAddressSpace[] _spaces = null!;
+    private PasidHandle[] _handles = null!;
+
+    /// <summary>Objects that the descriptor has.</summary>
+    [Params(16, 1_000, 60_000)]
+    public int Live { get; set; }
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        _platform = new(new() { UserMemory = new IdentityUserMemory() });
+        _iommu = IommuFd.Open(_platform.Kernel);
+        _pasids = PasidFd.Open(_platform.Kernel);
+        PasidSet set = _pasids.CreateSet((uint)Live);
+        _spaces = [.. Enumerable.Range(0, Live).Select(_ => _iommu.AllocateAddressSpace())];
+        _handles = [.. Enumerable.Range(0, Live).Select(_ => set.Allocate())];
+        Random random = new(1);
+        for (int i = 0; i < Batch; i++)
+        {
+            _order[i] = random.Next(Live);
+        }
+    }
+
+    [GlobalCleanup]
+    public void Cleanup()
+    {
+        _pasids.Dispose();
+        _iommu.Dispose();
+        _platform.Dispose();
+    }
+
+    [Benchmark(OperationsPerInvoke = Batch)]
+    public ulong Option_of_an_address_space()
+    {
+        ulong sum = 0;
+        foreach (int place in _order)
+        {
+            _ = _spaces[place].TryGetOption(IommuOptionId.HugePages, out ulong value);
+            sum += value;
+        }
+
+        return sum;
+    }
+
+    [Benchmark(OperationsPerInvoke = Batch)]
+    public uint State_of_an_IOASID()
+    {
+        uint sum = 0;
+        foreach (int place in _order)
+        {
+            _ = _handles[place].TryGetInfo(out PasidInfo info);
+            sum += info.Users;
+        }
+
+        return sum;
+    }
+}
