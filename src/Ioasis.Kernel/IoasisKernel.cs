@@ -101,7 +101,7 @@ internal sealed partial class IoasisKernel : IKernelAbi
     /// <inheritdoc/>
     public int FindDevice(string address, out string? path)
     {
-        path = _devices.Values.FirstOrDefault(node => node.Device.Name == address)?.Path;
+        path = _devices.Values.FirstOrDefault(node => string.Equals(node.Device.Name, address, StringComparison.Ordinal))?.Path;
         return path is null ? -(int)Errno.NoEntry : 0;
     }
 

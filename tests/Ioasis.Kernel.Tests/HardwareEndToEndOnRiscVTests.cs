@@ -32,7 +32,7 @@ public sealed class HardwareEndToEndOnRiscVTests : HardwareEndToEndTests
         // The guest's table is empty: a page fault, the guest's own, with the guest's name of the device.
         machine.Endpoint.Read(new(0x5000), new byte[8]).ShouldNotBe(DmaStatus.Success);
         _ = machine.Platform.FaultCount;
-        events.Wait(TimeSpan.FromSeconds(10)).ShouldBeTrue();
+        events.Wait(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken).ShouldBeTrue();
         events.TryRead(out VirtualEvent<IommuVeventRiscV> next).ShouldBeTrue();
         (next.Sequence, next.IsLoss).ShouldBe((0u, false));
         (next.Data.Word0 & 0xfff).ShouldBe(13ul);

@@ -142,7 +142,7 @@ public abstract class HardwareEndToEndTests
         EndpointAts ats = machine.Endpoint.Ats.ShouldNotBeNull();
         Thread pager = new(() =>
         {
-            queue.Wait(TimeSpan.FromSeconds(30)).ShouldBeTrue();
+            queue.Wait(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken).ShouldBeTrue();
             IommuHwptPgfault[] faults = new IommuHwptPgfault[4];
             queue.Read(faults).ShouldBe(1);
             faults[0].DeviceId.ShouldBe(machine.Device.Id);

@@ -9,10 +9,10 @@ namespace Ioasis.Packages.Tests;
 /// </summary>
 internal sealed partial record DocumentedCode(string Name, string Source, string? Prints)
 {
-    /// <summary>Namespaces that a reader's editor would add. Of the two types of one name, the pages mean the client's.</summary>
+    /// <summary>Namespaces that a reader's editor would add.</summary>
     public static IReadOnlyList<string> Namespaces { get; } =
     [
-        "System.Runtime.InteropServices", "DmaMapping = Ioasis.Client.DmaMapping", "Ioasis.Client", "Ioasis.Core", "Ioasis.Devices", "Ioasis.Devices.Dsa", "Ioasis.Embedded", "Ioasis.Embedded.Sanitizing", "Ioasis.Examples",
+        "System.Runtime.InteropServices", "Ioasis.Client", "Ioasis.Core", "Ioasis.Devices", "Ioasis.Devices.Dsa", "Ioasis.Embedded", "Ioasis.Embedded.Sanitizing", "Ioasis.Examples",
         "Ioasis.Hardware", "Ioasis.Intel.Hardware", "Ioasis.Linux", "Ioasis.Platform", "Ioasis.Primitives", "Ioasis.Replay", "Ioasis.RiscV.Architecture", "Ioasis.RiscV.Hardware",
         "Ioasis.Testing", "Ioasis.Uapi",
     ];

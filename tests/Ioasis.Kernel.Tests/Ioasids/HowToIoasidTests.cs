@@ -10,6 +10,8 @@ using Ioasis.Primitives;
 using Ioasis.Uapi;
 using PasidSet = Ioasis.Client.PasidSet;
 
+#pragma warning disable xUnit1051 // The code stands as in the page, which has no test's token.
+
 namespace Ioasis.Kernel.Tests.Ioasids;
 
 /// <summary>The sequences of docs/how-to-ioasid.md, run as they stand there; and what holds around them.</summary>

@@ -17,7 +17,7 @@ public sealed class IoasidEventTests
         using IoasidRig rig = new();
         using PasidSetEvents events = rig.Set.Subscribe();
         using PasidSetEvents second = rig.Set.Subscribe();
-        events.TryRead(TimeSpan.Zero, out _).ShouldBe(Errno.TimedOut);
+        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
         rig.Rig.Kernel.Read(events.Descriptor.Number, new byte[23]).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Rig.Kernel.Read(events.Descriptor.Number, new byte[24]).ShouldBe(0);
 
@@ -59,7 +59,7 @@ public sealed class IoasidEventTests
         using PasidSet next = rig.Pasids.CreateSet(2);
         next.Id.ShouldBe(gone.Id);
         _ = next.Allocate();
-        events.TryRead(TimeSpan.Zero, out _).ShouldBe(Errno.TimedOut);
+        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
     }
 
     [Fact]
@@ -74,13 +74,13 @@ public sealed class IoasidEventTests
 
         for (int i = 0; i < 1024; i++)
         {
-            events.TryRead(TimeSpan.Zero, out IoasidSetEvent one).ShouldBe(Errno.Success);
+            events.TryRead(TimeSpan.Zero, out IoasidSetEvent one, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
             one.Lost.ShouldBe(0u);
         }
 
-        events.TryRead(TimeSpan.Zero, out _).ShouldBe(Errno.TimedOut);
+        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
         using PasidHandle next = rig.Set.Allocate();
-        events.TryRead(TimeSpan.Zero, out IoasidSetEvent after).ShouldBe(Errno.Success);
+        events.TryRead(TimeSpan.Zero, out IoasidSetEvent after, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         (after.Kind, after.Ioasid, after.SetId, after.Lost).ShouldBe((Kind.Allocated, next.Pasid.Value, rig.Set.Id.Value, 176u));
     }
 
@@ -91,7 +91,7 @@ public sealed class IoasidEventTests
         PasidSetEvents events = rig.Set.Subscribe();
         Errno read = Errno.TryAgain;
         IoasidSetEvent seen = default;
-        Thread reader = new(() => read = events.TryRead(TimeSpan.FromSeconds(20), out seen));
+        Thread reader = new(() => read = events.TryRead(TimeSpan.FromSeconds(20), out seen, TestContext.Current.CancellationToken));
         reader.Start();
         using PasidHandle a = rig.Set.Allocate();
         reader.Join();
@@ -125,7 +125,7 @@ public sealed class IoasidEventTests
     private static List<(Kind Kind, Pasid Pasid, uint Guest)> Read(PasidSetEvents events)
     {
         List<(Kind, Pasid, uint)> all = [];
-        while (events.TryRead(TimeSpan.Zero, out IoasidSetEvent next) == Errno.Success)
+        while (events.TryRead(TimeSpan.Zero, out IoasidSetEvent next, TestContext.Current.CancellationToken) == Errno.Success)
         {
             all.Add((next.Kind, new(next.Ioasid), next.Guest));
         }
