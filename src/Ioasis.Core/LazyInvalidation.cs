@@ -23,7 +23,7 @@ public sealed record LazyInvalidationOptions
     /// <summary>Entries at which the queue is flushed; 1 or more.</summary>
     public int Capacity { get; init; } = 256;
 
-    /// <summary>Age of the oldest entry at which <see cref="LazyInvalidation.Poll"/> flushes.</summary>
+    /// <summary>Age of the oldest entry at which a poll flushes (<c>EmbeddedPlatform.Poll</c>).</summary>
     public TimeSpan TimeLimit { get; init; } = TimeSpan.FromMilliseconds(10);
 
     /// <summary>The clock.</summary>

@@ -37,7 +37,7 @@ public sealed record EmbeddedPlatformOptions
     public int PhysicalBits { get; init; } = SparsePhysicalMemory.MaxPhysicalBits;
 
     /// <summary>
-    /// Physical addresses below this one, a multiple of 2 MiB, are kept page by page and can be given back with <see cref="IDiscardableMemory.Discard"/>;
+    /// Physical addresses below this one, a multiple of 2 MiB, are kept page by page and can be given back;
     /// tables and queues of the IOMMU belong above. 0 for none.
     /// </summary>
     public ulong PagedMemoryLimit { get; init; }

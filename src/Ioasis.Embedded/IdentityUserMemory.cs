@@ -8,7 +8,7 @@ namespace Ioasis.Embedded;
 /// are known, and for machines whose programs run without paging. What calls point to (arrays of ranges) is still this
 /// process's own memory.
 /// </summary>
-internal sealed class IdentityUserMemory : IUserMemory
+public sealed class IdentityUserMemory : IUserMemory
 {
     private readonly ProcessMemory _arguments = new();
     private readonly ulong _limit;

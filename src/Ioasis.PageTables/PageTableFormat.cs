@@ -12,7 +12,7 @@ public abstract class PageTableFormat
     {
     }
 
-    /// <summary>The formats that there are. Others can be used all the same, by <see cref="Of{TFormat}"/>.</summary>
+    /// <summary>The formats that there are.</summary>
     public static IReadOnlyList<PageTableFormat> All => KnownFormats.All;
 
     /// <summary>A name for people, which no other format has.</summary>

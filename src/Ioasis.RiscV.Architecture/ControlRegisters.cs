@@ -78,7 +78,7 @@ internal static class QueueBase
 }
 
 /// <summary>What <c>cqcsr</c>, <c>fqcsr</c> and <c>pqcsr</c> have in common, and what each has of its own (sections 5.15 to 5.17).</summary>
-internal static class QueueCsr
+public static class QueueCsr
 {
     /// <summary><c>cqen</c>, <c>fqen</c>, <c>pqen</c>: software wants the queue on.</summary>
     public const uint EnableBit = 1u << 0;

@@ -46,13 +46,13 @@ public static class DeviceContextOffset
     /// <summary><c>iohgatp</c>: see <see cref="Iohgatp"/>.</summary>
     public const int Iohgatp = 8;
 
-    /// <summary><c>ta</c>: see <see cref="DeviceTranslationAttributes"/>.</summary>
+    /// <summary><c>ta</c>, the attributes of translation (section 2.1.3.3).</summary>
     public const int TranslationAttributes = 16;
 
-    /// <summary><c>fsc</c>: <see cref="Iosatp"/>, or <see cref="Pdtp"/> with PDTV.</summary>
+    /// <summary><c>fsc</c>: <c>iosatp</c>, or <c>pdtp</c> with PDTV (section 2.1.3.4).</summary>
     public const int FirstStageContext = 24;
 
-    /// <summary><c>msiptp</c>: see <see cref="Msiptp"/>; extended format only.</summary>
+    /// <summary><c>msiptp</c>, the table of MSI pages (section 2.1.3.5); extended format only.</summary>
     public const int MsiPageTablePointer = 32;
 
     /// <summary><c>msi_addr_mask</c>, 52 bits; extended format only.</summary>

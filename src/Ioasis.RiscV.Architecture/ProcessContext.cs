@@ -23,7 +23,7 @@ internal static class ProcessContextOffset
     /// <summary><c>ta</c>: see <see cref="ProcessTranslationAttributes"/>.</summary>
     public const int TranslationAttributes = 0;
 
-    /// <summary><c>fsc</c>: see <see cref="Iosatp"/>.</summary>
+    /// <summary><c>fsc</c>, which is an <c>iosatp</c>.</summary>
     public const int FirstStageContext = 8;
 }
 

@@ -94,7 +94,7 @@ public static class RegisterOffset
     /// <summary><c>icvec</c>, 8 bytes (section 5.28).</summary>
     public const uint InterruptCauseToVector = 760;
 
-    /// <summary><c>msi_cfg_tbl</c>, 16 entries of 16 bytes (section 5.29): see <see cref="MsiConfiguration"/>.</summary>
+    /// <summary><c>msi_cfg_tbl</c>, 16 entries of 16 bytes (section 5.29).</summary>
     public const uint MsiConfigurationTable = 768;
 }
 

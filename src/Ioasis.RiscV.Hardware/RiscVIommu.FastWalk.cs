@@ -7,7 +7,7 @@ namespace Ioasis.RiscV.Hardware;
 
 /// <content>
 /// The common walk, made short: an untranslated request of a known context, 64-bit little-endian tables in this process's memory, entries with nothing
-/// to update and nothing unusual. Whatever else it meets, it gives up without a trace, and the walk by the book (<see cref="WalkStages"/>)
+/// to update and nothing unusual. Whatever else it meets, it gives up without a trace, and the walk by the book
 /// starts from the beginning. It decides nothing that the other would decide otherwise.
 /// </content>
 public sealed partial class RiscVIommu

@@ -6,6 +6,9 @@ namespace Ioasis.Packages.Tests;
 /// <summary>What a new user does, in an empty folder with the packed feed as the only source.</summary>
 public sealed partial class InstallTests : IDisposable
 {
+    // Beside the project's folder: what is in that is compiled.
+    private const string RestoredSuffix = "-restored";
+
     private readonly PackedFeed _feed;
     private readonly string _folder = Directory.CreateTempSubdirectory("ioasis-packages-").FullName;
     private readonly Dictionary<string, string> _environment;
@@ -17,7 +20,14 @@ public sealed partial class InstallTests : IDisposable
         _environment = new(StringComparer.Ordinal) { ["NUGET_PACKAGES"] = Path.Combine(_folder, "packages"), ["DOTNET_CLI_HOME"] = _folder };
     }
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose()
+    {
+        Directory.Delete(_folder, recursive: true);
+        if (Directory.Exists(_folder + RestoredSuffix))
+        {
+            Directory.Delete(_folder + RestoredSuffix, recursive: true);
+        }
+    }
 
     [Fact]
     public void The_readme_of_the_packages_is_a_program_that_runs_with_one_reference()
@@ -98,9 +108,7 @@ public sealed partial class InstallTests : IDisposable
     {
         Write("Program.cs", code);
 
-        // What was restored for the repository stands in for the public feed; our own packages come from the folder alone.
-        string restored = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
-            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+        string restored = RestoredPackages();
         string version = PackedFeed.MetadataOf(_feed.Packages.Single(static package => PackedFeed.MetadataOf(package)["id"] == "Ioasis"))["version"];
         Write(
             "scratch.csproj",
@@ -121,6 +129,25 @@ public sealed partial class InstallTests : IDisposable
             </Project>
             """);
         Run("dotnet", "build", Path.Combine(_folder, "scratch.csproj"), "--nologo", "-v", "quiet", "-o", Path.Combine(_folder, "out"));
+    }
+
+    // What was restored for the repository stands in for the public feed; our own packages come from the folder alone, though older ones of
+    // the same version may have been restored too.
+    private string RestoredPackages()
+    {
+        string restored = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+        string others = Directory.CreateDirectory(_folder + RestoredSuffix).FullName;
+        foreach (string package in Directory.GetDirectories(restored))
+        {
+            string name = Path.GetFileName(package);
+            if (name is not "ioasis" && !name.StartsWith("ioasis.", StringComparison.Ordinal))
+            {
+                _ = Directory.CreateSymbolicLink(Path.Combine(others, name), package);
+            }
+        }
+
+        return others;
     }
 
     private void Write(string name, string text) => File.WriteAllText(Path.Combine(_folder, name), text);

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 
 namespace Ioasis.Core;
 
-/// <summary>How a <see cref="DmaDomain"/> works.</summary>
+/// <summary>How the domain of drivers' DMA (<see cref="DmaDevice"/>) works.</summary>
 public sealed record DmaDomainOptions
 {
     /// <summary>When unmaps invalidate.</summary>
@@ -20,7 +20,7 @@ public sealed record DmaDomainOptions
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
     /// <summary>
-    /// Whether the domain flushes at the time limit by a timer of its own; otherwise its owner calls <see cref="DmaDomain.Poll"/>.
+    /// Whether the domain flushes at the time limit by a timer of its own; otherwise its owner polls it: a platform does in <c>EmbeddedPlatform.Poll</c>.
     /// </summary>
     public bool UseTimer { get; init; } = true;
 

@@ -35,7 +35,7 @@ public enum DmaAttributes
     Below4G = 2,
 }
 
-/// <summary>When an unmap of a <see cref="DmaDomain"/> invalidates.</summary>
+/// <summary>When an unmap of a driver's DMA (<see cref="DmaDevice"/>) invalidates.</summary>
 public enum DmaMode
 {
     /// <summary>Before it returns: the device can reach the memory no more.</summary>

@@ -9,8 +9,8 @@ namespace Ioasis.Core;
 /// the IOASID empties the entry, and waits for those that were just translating, before the drain goes on.
 /// </summary>
 /// <remarks>
-/// <para>Who submits holds a scope of <see cref="Enter"/> from the look-up until the device has accepted or refused the
-/// descriptor; when <see cref="Unmap"/> or the end of the IOASID's life returns, no descriptor with the old number can come to a device.
+/// <para>Who submits holds a scope of the table from the look-up until the device has accepted or refused the
+/// descriptor; when an unmap of the number or the end of the IOASID's life returns, no descriptor with the old number can come to a device.
 /// Accepted descriptors are the device's to drain.</para>
 /// <para>A miss must not reach a device: <see cref="TryTranslateOrExit"/> tells whoever stands for the virtual machine's monitor.</para>
 /// </remarks>

@@ -4,7 +4,7 @@ using Ioasis.Platform;
 namespace Ioasis.Devices.Ioat;
 
 /// <content>
-/// The channel at work. It runs in the thread that writes the register, and after <see cref="TurnLimit"/> turns in one of the pool, so that a
+/// The channel at work. It runs in the thread that writes the register, and after 256 turns in one of the pool, so that a
 /// store that starts gigabytes of work returns. Interrupts are counted under the lock of the registers and sent after it.
 /// </content>
 public sealed partial class IoatDevice

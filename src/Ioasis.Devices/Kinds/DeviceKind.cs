@@ -38,7 +38,7 @@ public sealed record DeviceLocation
     /// <summary>Its name; null for one made of its address.</summary>
     public string? Name { get; init; }
 
-    /// <summary>What else its text says of the machine, by the keys that were added (<see cref="DeviceKinds.AddMachineKey"/>).</summary>
+    /// <summary>What else its text says of the machine, by the keys that were added.</summary>
     public IReadOnlyDictionary<string, string> Others { get; init; } = NoOthers;
 
     // One for all, so that two locations of which nothing is said are equal.

@@ -8,12 +8,12 @@ namespace Ioasis.VfioUser.Qemu;
 
 /// <summary>
 /// A PCI device of QEMU's, of an unmodified package, in a machine of this process: QEMU runs it in its machine <c>x-remote</c>. The device stands behind the
-/// machine's IOMMU: what it reaches of memory is shown to QEMU as copies of the pages that are mapped (<see cref="MirroredMemory"/>), and what it writes is made as
+/// machine's IOMMU: what it reaches of memory is shown to QEMU as copies of the pages that are mapped, and what it writes is made as
 /// its DMA. What is not mapped QEMU does not have: its device reads zeroes there, and what it writes the IOMMU refuses.
 /// </summary>
 /// <remarks>
 /// <para>What a driver wrote reaches the device with the next access of a register; what the device wrote reaches memory with the next access, before each
-/// interrupt, and by a thread that looks every few milliseconds. The memory that is mapped at a time must be in <see cref="QemuLink.MostWindows"/> ranges of whole GiBs, 256 MiB together; what is beyond that is
+/// interrupt, and by a thread that looks every few milliseconds. The memory that is mapped at a time must be in at most 7 ranges of whole GiBs, 256 MiB together; what is beyond that is
 /// reported and not shown. A mapping that is taken back is gone for the device with the next access or look: until then it reads the copy, and what it
 /// writes is a fault.</para>
 /// <para>QEMU's machine has wires only: an interrupt comes to the client as the wire, or as the only message of MSI or MSI-X. The configuration

@@ -6,7 +6,7 @@ namespace Ioasis.VfioUser;
 
 /// <summary>
 /// A machine whose functions other processes use over vfio-user, each by a socket of its own. Physical memory is what their clients show. A function that is
-/// an IOMMU (<see cref="ITranslatingFunction"/>) stands before the others: what they do then reaches the memory that the IOMMU's client has shown, by the
+/// an IOMMU stands before the others: what they do then reaches the memory that the IOMMU's client has shown, by the
 /// tables that are in it. Without one, a function reaches what its own client has shown.
 /// </summary>
 /// <example>
