@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -9,13 +8,13 @@ namespace Ioasis.Client;
 public abstract class DependentHandle : SafeHandle
 {
     private readonly KernelDescriptor _descriptor;
-    private readonly bool _held;
 
     private protected DependentHandle(KernelDescriptor descriptor, uint number)
         : base(0, ownsHandle: true)
     {
+        bool held = false;
+        descriptor.DangerousAddRef(ref held);
         _descriptor = descriptor;
-        descriptor.DangerousAddRef(ref _held);
         SetHandle((nint)number);
     }
 
@@ -25,22 +24,14 @@ public abstract class DependentHandle : SafeHandle
     /// <summary>The descriptor that it is in.</summary>
     internal KernelDescriptor Owner => _descriptor;
 
-    /// <summary>A call while the handle is released: the descriptor is held, though it may be disposed of.</summary>
-    private protected static void CallAtEnd<T>(KernelDescriptor from, ref T argument)
-        where T : unmanaged, ISizedArgument
-    {
-        Unsafe.As<T, uint>(ref argument) = (uint)Unsafe.SizeOf<T>();
-        _ = from.Kernel.Ioctl(from.Number, T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
-    }
-
-    /// <summary>Ends it in the kernel.</summary>
+    /// <summary>Ends it in the kernel. The descriptor is held, though it may be disposed of.</summary>
     private protected abstract void Release(KernelDescriptor from, uint number);
 
     /// <inheritdoc/>
     protected override bool ReleaseHandle()
     {
         Release(_descriptor, (uint)handle);
-        LetGo();
+        _descriptor.DangerousRelease();
         return true;
     }
 
@@ -48,15 +39,7 @@ public abstract class DependentHandle : SafeHandle
     private protected void Forget()
     {
         SetHandleAsInvalid();
-        LetGo();
-    }
-
-    private void LetGo()
-    {
-        if (_held)
-        {
-            _descriptor.DangerousRelease();
-        }
+        _descriptor.DangerousRelease();
     }
 }
 
@@ -90,6 +73,6 @@ public sealed class KernelObject : DependentHandle
     {
         // An object that is still in use goes with its descriptor.
         IommuDestroy argument = new() { Id = number };
-        CallAtEnd(from, ref argument);
+        _ = from.CallHeld(ref argument);
     }
 }

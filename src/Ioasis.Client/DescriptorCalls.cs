@@ -12,7 +12,7 @@ internal static class DescriptorCalls
     /// <returns>Success, or what the kernel answered.</returns>
     public static Errno TryRead(this KernelDescriptor descriptor, Span<byte> destination, out int count)
     {
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         nint result = descriptor.Kernel.Read(descriptor.Number, destination);
         count = (int)Math.Max(0, result);
         return result < 0 ? (Errno)(int)-result : Errno.Success;
@@ -22,7 +22,7 @@ internal static class DescriptorCalls
     /// <returns>Success, or what the kernel answered.</returns>
     public static Errno TryWrite(this KernelDescriptor descriptor, ReadOnlySpan<byte> source)
     {
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         nint result = descriptor.Kernel.Write(descriptor.Number, source);
         return result < 0 ? (Errno)(int)-result : Errno.Success;
     }
@@ -40,9 +40,7 @@ internal static class DescriptorCalls
     public static Errno TryMake<T>(this KernelDescriptor descriptor, T argument, out KernelDescriptor? made)
         where T : unmanaged, ISizedArgument
     {
-        Span<byte> bytes = MemoryMarshal.AsBytes(new Span<T>(ref argument));
-        MemoryMarshal.Write(bytes, bytes.Length);
-        Errno error = descriptor.Call(T.Request, bytes, out int result);
+        Errno error = descriptor.Call(ref argument, out int result);
         made = error == Errno.Success ? KernelDescriptor.Own(descriptor.Kernel, result) : null;
         return error;
     }
@@ -58,7 +56,7 @@ internal static class DescriptorCalls
     {
         int milliseconds = ToMilliseconds(timeout);
         cancellationToken.ThrowIfCancellationRequested();
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         if (milliseconds == 0 || !cancellationToken.CanBeCanceled)
         {
             return ErrorOf(descriptor.Kernel.Poll(descriptor.Number, PollEvents.In, milliseconds, out _));

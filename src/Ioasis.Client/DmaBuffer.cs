@@ -12,7 +12,6 @@ public sealed unsafe class DmaBuffer : SafeHandle
 {
     private readonly KernelDescriptor _descriptor;
     private readonly uint _space;
-    private readonly bool _held;
 
     private DmaBuffer(KernelDescriptor descriptor, uint space, void* memory, nuint length, Iova iova)
         : base(0, ownsHandle: true)
@@ -21,7 +20,8 @@ public sealed unsafe class DmaBuffer : SafeHandle
         _space = space;
         Length = length;
         Iova = iova;
-        descriptor.DangerousAddRef(ref _held);
+        bool held = false;
+        descriptor.DangerousAddRef(ref held);
         SetHandle((nint)memory);
     }
 
@@ -120,11 +120,7 @@ public sealed unsafe class DmaBuffer : SafeHandle
             NativeMemory.AlignedFree((void*)handle);
         }
 
-        if (_held)
-        {
-            _descriptor.DangerousRelease();
-        }
-
+        _descriptor.DangerousRelease();
         return released;
     }
 }

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace Ioasis.Client;
 
-/// <summary>Keeps a handle open for as long as a call uses its number, whoever disposes of it meanwhile.</summary>
+/// <summary>
+/// Keeps a handle open for as long as a call uses its number, whoever disposes of it meanwhile: <c>using HandleHold held = new(handle);</c>.
+/// </summary>
 internal readonly ref struct HandleHold
 {
     private readonly SafeHandle _handle;
@@ -18,12 +20,4 @@ internal readonly ref struct HandleHold
 
     /// <summary>Lets go of it: it closes now if it was disposed of meanwhile and nothing else holds it.</summary>
     public void Dispose() => _handle.DangerousRelease();
-}
-
-/// <summary>Holds of handles.</summary>
-internal static class HandleHolds
-{
-    /// <summary>Keeps a handle open until the scope ends: <c>using HandleHold held = handle.Hold();</c>.</summary>
-    /// <exception cref="ObjectDisposedException">The handle is closed.</exception>
-    public static HandleHold Hold(this SafeHandle handle) => new(handle);
 }

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
 
@@ -135,11 +134,11 @@ internal sealed class InputWatch
     private sealed class Waiter
     {
         private readonly KernelDescriptor _descriptor;
-        private readonly bool _held;
 
         public Waiter(KernelDescriptor descriptor)
         {
-            descriptor.DangerousAddRef(ref _held);
+            bool held = false;
+            descriptor.DangerousAddRef(ref held);
             _descriptor = descriptor;
         }
 
@@ -177,12 +176,6 @@ internal sealed class InputWatch
             return true;
         }
 
-        public void LetGo()
-        {
-            if (_held)
-            {
-                _descriptor.DangerousRelease();
-            }
-        }
+        public void LetGo() => _descriptor.DangerousRelease();
     }
 }

@@ -98,7 +98,7 @@ public sealed partial class IoAddressSpace
     /// <exception cref="ObjectDisposedException">The handle is closed.</exception>
     internal Errno MapDescriptor(SafeHandle descriptor, ulong start, ulong length, Access access, ref Iova? iova)
     {
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         IommuIoasMapFile argument = new()
         {
             Flags = ToFlags(access) | (iova is null ? 0 : IoasMapFlags.FixedIova),
@@ -148,30 +148,27 @@ public sealed partial class IoAddressSpace
     /// <returns>Whether the memory is out of every device's reach.</returns>
     internal static bool TryRelease(KernelDescriptor descriptor, uint space, Iova iova, ulong length)
     {
-        // By number and bytes, not through the handle's own call: a finalizer runs this after the descriptor's owner let go.
-        IommuIoasUnmap unmap = new() { Size = 24, IoasId = space, Iova = iova.Value, Length = length };
-        int result = descriptor.Kernel.Ioctl(
-            descriptor.Number, IommuIoasUnmap.Request, MemoryMarshal.AsBytes(new Span<IommuIoasUnmap>(ref unmap)));
+        // A finalizer runs this after the descriptor's owner let go.
+        IommuIoasUnmap unmap = new() { IoasId = space, Iova = iova.Value, Length = length };
+        Errno error = descriptor.CallHeld(ref unmap);
 
         // An address space that is gone has unmapped everything itself; a mapping that is gone was unmapped by other means.
-        if (result < 0 && result != -(int)Errno.NoEntry)
+        if (error is not (Errno.Success or Errno.NoEntry))
         {
             return false;
         }
 
         IommuOption flush = new()
         {
-            Size = 24,
             OptionId = IommuOptionId.Flush,
             Operation = IommuOptionOperation.Set,
             ObjectId = space,
             Value = 1,
         };
-        result = descriptor.Kernel.Ioctl(
-            descriptor.Number, IommuOption.Request, MemoryMarshal.AsBytes(new Span<IommuOption>(ref flush)));
+        error = descriptor.CallHeld(ref flush);
 
         // A kernel that does not know the option (EOPNOTSUPP) has no lazy invalidation: the unmap itself was the end of it.
-        return result >= 0 || result == -(int)Errno.NotSupported || result == -(int)Errno.NoEntry;
+        return error is Errno.Success or Errno.NotSupported or Errno.NoEntry;
     }
 
     private static string Describe(Iova? iova) =>
@@ -181,7 +178,7 @@ public sealed partial class IoAddressSpace
     {
         try
         {
-            using HandleHold held = _descriptor.Hold();
+            using HandleHold held = new(_descriptor);
             return TryRelease(_descriptor, Id, iova, length);
         }
         catch (ObjectDisposedException)

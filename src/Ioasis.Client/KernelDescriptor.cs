@@ -59,7 +59,7 @@ public sealed class KernelDescriptor : SafeHandle
     /// <summary>Makes another descriptor of the same open file, to be closed by itself.</summary>
     public Errno TryDuplicate(out KernelDescriptor? duplicate)
     {
-        using HandleHold held = this.Hold();
+        using HandleHold held = new(this);
         int result = Kernel.Dup(Number);
         duplicate = result < 0 ? null : new(Kernel, result);
         return result < 0 ? (Errno)(-result) : Errno.Success;
@@ -68,18 +68,29 @@ public sealed class KernelDescriptor : SafeHandle
     /// <summary>An ioctl whose argument is a number or absent.</summary>
     internal Errno Call(uint request, nint argument, out int result)
     {
-        using HandleHold held = this.Hold();
+        using HandleHold held = new(this);
         result = Kernel.Ioctl(Number, request, argument);
         return result < 0 ? (Errno)(-result) : Errno.Success;
     }
 
     /// <summary>An ioctl of <c>/dev/iommu</c>: sets the size and sends the structure.</summary>
     internal Errno Call<T>(ref T argument)
+        where T : unmanaged, ISizedArgument => Call(ref argument, out _);
+
+    /// <summary>An ioctl of <c>/dev/iommu</c> or <c>/dev/ioasid</c> that answers a number.</summary>
+    internal Errno Call<T>(ref T argument, out int result)
         where T : unmanaged, ISizedArgument
     {
-        Unsafe.As<T, uint>(ref argument) = (uint)Unsafe.SizeOf<T>();
-        return Call(T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
+        using HandleHold held = new(this);
+        return CallHeld(ref argument, out result);
     }
+
+    /// <summary>
+    /// As <see cref="Call{T}(ref T)"/> for a caller that holds the descriptor already: it may have been disposed of, as when a finalizer
+    /// gives back what was made in it.
+    /// </summary>
+    internal Errno CallHeld<T>(ref T argument)
+        where T : unmanaged, ISizedArgument => CallHeld(ref argument, out _);
 
     /// <summary>An ioctl with a structure whose size the caller has set.</summary>
     internal Errno Call(uint request, Span<byte> argument) => Call(request, argument, out _);
@@ -87,7 +98,7 @@ public sealed class KernelDescriptor : SafeHandle
     /// <summary>An ioctl with a structure whose size the caller has set, and that answers a number.</summary>
     internal Errno Call(uint request, Span<byte> argument, out int result)
     {
-        using HandleHold held = this.Hold();
+        using HandleHold held = new(this);
         result = Kernel.Ioctl(Number, request, argument);
         return result < 0 ? (Errno)(-result) : Errno.Success;
     }
@@ -113,6 +124,14 @@ public sealed class KernelDescriptor : SafeHandle
             IsDisposed = true;
             Volatile.Read(ref _watch)?.Wake();
         }
+    }
+
+    private Errno CallHeld<T>(ref T argument, out int result)
+        where T : unmanaged, ISizedArgument
+    {
+        Unsafe.As<T, uint>(ref argument) = (uint)Unsafe.SizeOf<T>();
+        result = Kernel.Ioctl(Number, T.Request, MemoryMarshal.AsBytes(new Span<T>(ref argument)));
+        return result < 0 ? (Errno)(-result) : Errno.Success;
     }
 
     /// <inheritdoc/>

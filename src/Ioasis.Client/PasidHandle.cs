@@ -103,7 +103,7 @@ public sealed class PasidHandle : DependentHandle
     private protected override void Release(KernelDescriptor from, uint number)
     {
         IoasidFree argument = new() { Ioasid = number };
-        CallAtEnd(from, ref argument);
+        _ = from.CallHeld(ref argument);
     }
 
     private Errno Free(IoasidFreeFlags flags)

@@ -158,7 +158,7 @@ public sealed class PasidSet : IDisposable
         private protected override void Release(KernelDescriptor from, uint number)
         {
             IoasidSetDestroy argument = new() { SetId = number };
-            CallAtEnd(from, ref argument);
+            _ = from.CallHeld(ref argument);
         }
     }
 }

@@ -126,7 +126,7 @@ public sealed partial class VfioDevice : IDisposable
 
     private Errno TryBind(KernelDescriptor iommu)
     {
-        using HandleHold held = iommu.Hold();
+        using HandleHold held = new(iommu);
         VfioDeviceBindIommufd argument = new()
         {
             Argsz = (uint)Unsafe.SizeOf<VfioDeviceBindIommufd>(),

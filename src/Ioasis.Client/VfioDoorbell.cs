@@ -53,23 +53,21 @@ public sealed class VfioDoorbell : IDisposable
     internal static Errno TryMake(VfioDevice device, ulong place, int size, ulong data, out VfioDoorbell? doorbell)
     {
         doorbell = null;
-        IKernelAbi kernel = device.Descriptor.Kernel;
-        int number = kernel.CreateEvent(0, EventFlags.NonBlocking | EventFlags.CloseOnExec);
-        if (number < 0)
+        Errno error = KernelDescriptor.TryMakeEvent(device.Descriptor.Kernel, out KernelDescriptor? counter);
+        if (error != Errno.Success)
         {
-            return (Errno)(-number);
+            return error;
         }
 
-        KernelDescriptor counter = KernelDescriptor.Own(kernel, number);
         VfioDeviceIoEventFd argument = new()
         {
             Argsz = (uint)Marshal.SizeOf<VfioDeviceIoEventFd>(),
             Flags = (VfioIoEventFlags)size,
             Offset = place,
             Data = data,
-            Descriptor = number,
+            Descriptor = counter!.Number,
         };
-        Errno error = device.Call(VfioRequests.DeviceIoEventFd, ref argument);
+        error = device.Call(VfioRequests.DeviceIoEventFd, ref argument);
         if (error != Errno.Success)
         {
             counter.Dispose();

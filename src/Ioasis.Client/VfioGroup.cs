@@ -65,7 +65,7 @@ public sealed class VfioGroup : IDisposable
     public Errno TryJoin(VfioContainer container)
     {
         ArgumentNullException.ThrowIfNull(container);
-        using HandleHold held = container.Descriptor.Hold();
+        using HandleHold held = new(container.Descriptor);
         int number = container.Descriptor.Number;
         return Descriptor.Call(VfioRequests.GroupSetContainer, MemoryMarshal.AsBytes(new Span<int>(ref number)));
     }
@@ -99,7 +99,7 @@ public sealed class VfioGroup : IDisposable
         ArgumentNullException.ThrowIfNull(name);
         device = null;
         byte[] argument = [.. Encoding.UTF8.GetBytes(name), 0];
-        using HandleHold held = Descriptor.Hold();
+        using HandleHold held = new(Descriptor);
         int result = Descriptor.Kernel.Ioctl(Descriptor.Number, VfioRequests.GroupGetDeviceFd, argument);
         if (result < 0)
         {

@@ -88,7 +88,7 @@ public sealed class VfioRegion
         }
 
         KernelDescriptor descriptor = _device.Descriptor;
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         while (!destination.IsEmpty)
         {
             nint count = descriptor.Kernel.Read(descriptor.Number, destination, _offset + offset);
@@ -129,7 +129,7 @@ public sealed class VfioRegion
         }
 
         KernelDescriptor descriptor = _device.Descriptor;
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         while (!source.IsEmpty)
         {
             nint count = descriptor.Kernel.Write(descriptor.Number, source, _offset + offset);
@@ -171,7 +171,7 @@ public sealed class VfioRegion
         }
 
         KernelDescriptor descriptor = _device.Descriptor;
-        using HandleHold held = descriptor.Hold();
+        using HandleHold held = new(descriptor);
         int result = descriptor.Kernel.Map(descriptor.Number, _offset + offset, (nuint)length, protection, out nint address);
         if (result < 0)
         {

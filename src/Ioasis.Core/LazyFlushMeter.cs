@@ -41,6 +41,9 @@ internal sealed class LazyFlushMeter(TimeProvider time, TimeSpan limit)
     private readonly long[] _flushes = new long[4];
     private long _failed;
 
+    /// <summary>How long an entry may wait.</summary>
+    public TimeSpan Limit => limit;
+
     /// <summary>A time stamp of now.</summary>
     public long Now => time.GetTimestamp();
 

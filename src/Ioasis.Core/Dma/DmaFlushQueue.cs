@@ -25,7 +25,6 @@ internal sealed class DmaFlushQueue : IDisposable
     private readonly int _capacity;
     private readonly Func<int>? _chooser;
     private readonly LazyFlushMeter _meter;
-    private readonly TimeSpan _limit;
     private readonly ITimer? _timer;
     private readonly IoLock _flushLock = new();
     private readonly IoLock _tableLock = new();
@@ -42,7 +41,6 @@ internal sealed class DmaFlushQueue : IDisposable
         _capacity = options.QueueCapacity;
         _chooser = options.SlotChooser;
         _meter = new(options.TimeProvider, options.TimeLimit);
-        _limit = options.TimeLimit;
         _ringCount = Math.Max(1, options.Slots ?? Environment.ProcessorCount);
         _rings = new LazyRing<Entry>[_ringCount + IovaAllocator.Spacing];
         for (int i = 0; i < _ringCount; i++)
@@ -210,7 +208,7 @@ internal sealed class DmaFlushQueue : IDisposable
         if (Interlocked.Exchange(ref _waiting, 1) == 0)
         {
             Volatile.Write(ref _since, _meter.Now);
-            _ = _timer?.Change(_limit, Timeout.InfiniteTimeSpan);
+            _ = _timer?.Change(_meter.Limit, Timeout.InfiniteTimeSpan);
         }
     }
 
