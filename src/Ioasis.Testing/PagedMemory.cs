@@ -6,7 +6,7 @@ namespace Ioasis.Testing;
 
 /// <summary>
 /// Physical memory that costs almost nothing to set up, for scenarios that are run thousands of times: pages of 4 KiB that
-/// come into being when they are written. It gives no host pointers.
+/// come into being when something but zeros is written to them. It gives no host pointers.
 /// </summary>
 /// <param name="limit">First address that does not answer.</param>
 internal sealed class PagedMemory(ulong limit = 1ul << 56) : IPhysicalMemory
@@ -61,7 +61,18 @@ internal sealed class PagedMemory(ulong limit = 1ul << 56) : IPhysicalMemory
                 ulong at = address.Value + (ulong)done;
                 int offset = (int)(at & 0xfff);
                 int count = Math.Min(source.Length - done, 4096 - offset);
-                source.Slice(done, count).CopyTo(Page(at >> 12).AsSpan(offset));
+                ReadOnlySpan<byte> part = source.Slice(done, count);
+                if (_pages.TryGetValue(at >> 12, out byte[]? page))
+                {
+                    part.CopyTo(page.AsSpan(offset));
+                }
+                else if (part.ContainsAnyExcept((byte)0))
+                {
+                    page = new byte[4096];
+                    _pages.Add(at >> 12, page);
+                    part.CopyTo(page.AsSpan(offset));
+                }
+
                 done += count;
             }
         }
@@ -118,14 +129,4 @@ internal sealed class PagedMemory(ulong limit = 1ul << 56) : IPhysicalMemory
 
     private bool Answers(PhysicalAddress address, int length) =>
         address.Value < limit && (ulong)length <= limit - address.Value;
-
-    private byte[] Page(ulong number)
-    {
-        if (!_pages.TryGetValue(number, out byte[]? page))
-        {
-            _pages.Add(number, page = new byte[4096]);
-        }
-
-        return page;
-    }
 }

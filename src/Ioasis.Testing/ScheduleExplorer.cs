@@ -53,17 +53,18 @@ public sealed class ScheduleExplorer : IDisposable
         List<LevelCoverage> coverage = [];
         int required = Math.Min(_options.RequiredPreemptions, _options.MaxPreemptions);
         ScheduleFailure? failure = null;
-        List<Item>[] levels = [.. Enumerable.Range(0, _options.MaxPreemptions + 1).Select(static _ => new List<Item>())];
-        levels[0].Add(new([]));
         Random order = new(_options.Seed);
+        Level[] levels = [.. Enumerable.Range(0, _options.MaxPreemptions + 1).Select(
+            level => new Level(level <= required ? int.MaxValue : _options.MaxSchedules, order))];
+        levels[0].Add(new(null, default));
         for (int level = 0; level < levels.Length && failure is null && !late; level++)
         {
-            List<Item> items = levels[level];
+            Level items = levels[level];
 
             // What may not fit the budget is sampled from all over instead of tried from the front.
             bool sample = level > required && (level > 1 || items.Count > _options.MaxSchedules - schedules);
-            int next = 0;
-            for (; next < items.Count && failure is null && (level <= required || schedules < _options.MaxSchedules); next++)
+            int done = 0;
+            for (; items.Waiting > 0 && failure is null && (level <= required || schedules < _options.MaxSchedules); done++)
             {
                 late = schedules > 0 && watch.Elapsed >= _options.TimeLimit;
                 if (late)
@@ -72,21 +73,13 @@ public sealed class ScheduleExplorer : IDisposable
                 }
 
                 schedules++;
-                if (sample)
-                {
-                    int other = order.Next(next, items.Count);
-                    (items[next], items[other]) = (items[other], items[next]);
-                }
-
-                Item item = items[next];
-                items[next] = default;
-                failure = RunAndExpand(item, level, levels);
+                failure = RunAndExpand(items.Take(sample), level, levels);
             }
 
             int repeated = level == 0 && _options.Part != 0 ? 1 : 0;
             schedules -= repeated;
-            coverage.Add(new(level, next - repeated, items.Count - repeated));
-            bool complete = next == items.Count;
+            coverage.Add(new(level, done - repeated, items.Count - repeated));
+            bool complete = done == items.Count;
             items.Clear();
             if (!complete)
             {
@@ -127,27 +120,29 @@ public sealed class ScheduleExplorer : IDisposable
     }
 
     // Runs a schedule and queues those that depart from it once more, after its last departure.
-    private ScheduleFailure? RunAndExpand(Item item, int level, List<Item>[] levels)
+    private ScheduleFailure? RunAndExpand(Item item, int level, Level[] levels)
     {
-        ScheduleChooser chooser = new(item.Deviations);
+        Deviation[] departures = item.All();
+        ScheduleChooser chooser = new(departures);
         ScheduleFailure? failure = Run(chooser, trace: true);
         if (failure is not null)
         {
             return failure;
         }
 
-        if (chooser.Applied != item.Deviations.Length)
+        if (chooser.Applied != departures.Length)
         {
             return new(
                 FailureKind.NotDeterministic,
                 "The run did not come to where its schedule departs: the scenario depends on something but the schedule.",
-                new(item.Deviations), level, 0, TraceText(), null);
+                new(departures), level, 0, TraceText(), null);
         }
 
-        bool isRoot = item.Deviations.Length == 0;
+        bool isRoot = departures.Length == 0;
+        Departures? before = isRoot ? null : new(item.Before, item.Last);
         int children = 0;
         int first = 0;
-        if (item.Deviations is [.., Deviation last])
+        if (departures is [.., Deviation last])
         {
             first = _decisions.FindIndex(decision => decision.Thread == last.Thread && decision.Point == last.Point) + 1;
         }
@@ -161,7 +156,7 @@ public sealed class ScheduleExplorer : IDisposable
                 int target = level + ((decision.Free >> next & 1) != 0 ? 0 : 1);
                 if (target < levels.Length && (!isRoot || children++ % _options.Parts == _options.Part))
                 {
-                    levels[target].Add(new([.. item.Deviations, decision.AsDeviation(next)]));
+                    levels[target].Add(new(before, decision.AsDeviation(next)));
                 }
             }
         }
@@ -245,5 +240,90 @@ public sealed class ScheduleExplorer : IDisposable
         };
     }
 
-    private readonly record struct Item(Deviation[] Deviations);
+    /// <summary>The departures that schedules of one run's expansion have in common, the last one first.</summary>
+    private sealed class Departures(Departures? before, Deviation last)
+    {
+        public Departures? Before { get; } = before;
+
+        public Deviation Last { get; } = last;
+
+        public int Count { get; } = before is null ? 1 : before.Count + 1;
+    }
+
+    /// <summary>A schedule to try: millions may wait, so what they have in common is kept once.</summary>
+    /// <param name="Before">All departures but the last; null: there are none.</param>
+    /// <param name="Last">The last departure; nothing (the default) for the undisturbed run.</param>
+    private readonly record struct Item(Departures? Before, Deviation Last)
+    {
+        /// <summary>The departures in their order.</summary>
+        public Deviation[] All()
+        {
+            if (Before is null && Last == default)
+            {
+                return [];
+            }
+
+            int count = Before?.Count ?? 0;
+            Deviation[] all = new Deviation[count + 1];
+            all[count] = Last;
+            for (Departures? node = Before; node is not null; node = node.Before)
+            {
+                all[--count] = node.Last;
+            }
+
+            return all;
+        }
+    }
+    /// <summary>The schedules with a number of preemptions. A budget that cannot try all of them keeps a random choice of them.</summary>
+    /// <param name="budget">How many can be tried.</param>
+    /// <param name="random">Makes the choice.</param>
+    private sealed class Level(int budget, Random random)
+    {
+        private readonly List<Item> _items = [];
+        private int _taken;
+
+        /// <summary>All that were added, those not kept too.</summary>
+        public int Count { get; private set; }
+
+        /// <summary>What is kept and was not taken yet.</summary>
+        public int Waiting => _items.Count - _taken;
+
+        public void Add(Item item)
+        {
+            Count++;
+            if (_items.Count < budget)
+            {
+                _items.Add(item);
+                return;
+            }
+
+            // Each of those that were added stays with the same probability (Vitter, ACM TOMS 1985, algorithm R).
+            int slot = random.Next(Count);
+            if (slot >= _taken && slot < _items.Count)
+            {
+                _items[slot] = item;
+            }
+        }
+
+        /// <summary>The next one, or any of those that wait.</summary>
+        public Item Take(bool any)
+        {
+            if (any)
+            {
+                int other = random.Next(_taken, _items.Count);
+                (_items[_taken], _items[other]) = (_items[other], _items[_taken]);
+            }
+
+            Item item = _items[_taken];
+            _items[_taken++] = default;
+            return item;
+        }
+
+        public void Clear()
+        {
+            _items.Clear();
+            _items.TrimExcess();
+            _taken = 0;
+        }
+    }
 }
