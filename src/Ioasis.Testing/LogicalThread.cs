@@ -33,7 +33,7 @@ internal sealed class LogicalThread(ScheduleRun run, int index, string name, Act
 
     public Action Body => body;
 
-    public SemaphoreSlim Wake { get; } = new(0);
+    public SleepingSemaphore Wake { get; } = new();
 
     public LogicalState State { get; set; }
 
@@ -102,10 +102,11 @@ internal sealed class LogicalThread(ScheduleRun run, int index, string name, Act
     }
 }
 
-/// <summary>OS threads that carry logical threads, kept from run to run.</summary>
+/// <summary>OS threads that carry logical threads, kept from run to run, all on one processor: only one of them runs at a time.</summary>
 internal sealed class CarrierPool : IDisposable
 {
     private readonly Stack<Carrier> _idle = new();
+    private readonly int _processor = ProcessorAffinity.Choose();
 
     public void Start(LogicalThread thread)
     {
@@ -139,7 +140,7 @@ internal sealed class CarrierPool : IDisposable
 #pragma warning restore CA1001
     {
         private readonly CarrierPool _pool;
-        private readonly SemaphoreSlim _work = new(0);
+        private readonly SleepingSemaphore _work = new();
         private readonly Thread _osThread;
         private LogicalThread? _thread;
 
@@ -153,18 +154,19 @@ internal sealed class CarrierPool : IDisposable
         public void Start(LogicalThread thread)
         {
             _thread = thread;
-            _ = _work.Release();
+            _work.Release();
         }
 
         public void Stop()
         {
             _thread = null;
-            _ = _work.Release();
+            _work.Release();
             _osThread.Join();
         }
 
         private void Loop()
         {
+            ProcessorAffinity.Bind(_pool._processor);
             while (true)
             {
                 _work.Wait();

@@ -48,8 +48,8 @@ internal sealed class ScheduleRun
     private readonly IChooser _chooser;
     private readonly ExplorerOptions _options;
     private readonly LogicalThread[] _threads;
-    private readonly SemaphoreSlim _done = new(0);
-    private readonly SemaphoreSlim _ended = new(0);
+    private readonly SleepingSemaphore _done = new();
+    private readonly SleepingSemaphore _ended = new();
     private readonly List<TraceEvent> _events;
     private readonly List<Decision> _decisions;
     private int _steps;
@@ -91,7 +91,7 @@ internal sealed class ScheduleRun
 
         int first = Decide(null);
         _running = first;
-        _ = _threads[first].Wake.Release();
+        _threads[first].Wake.Release();
         AwaitEnd();
         if (Failure is null)
         {
@@ -152,7 +152,7 @@ internal sealed class ScheduleRun
             }
             else if (_live == 0)
             {
-                _ = _done.Release();
+                _done.Release();
             }
             else
             {
@@ -355,7 +355,7 @@ internal sealed class ScheduleRun
         if (!_aborting)
         {
             _running = next;
-            _ = _threads[next].Wake.Release();
+            _threads[next].Wake.Release();
         }
     }
 
@@ -387,7 +387,7 @@ internal sealed class ScheduleRun
     {
         Failure = (kind, message, error);
         _aborting = true;
-        _ = _done.Release();
+        _done.Release();
     }
 
     private void AwaitEnd()
@@ -411,7 +411,7 @@ internal sealed class ScheduleRun
             bool quick = Failure!.Value.Kind != FailureKind.Hang;
             foreach (LogicalThread thread in _threads.OrderBy(thread => thread.Index == _running ? 0 : 1))
             {
-                _ = thread.Wake.Release();
+                thread.Wake.Release();
                 Abandoned |= !SpinWait.SpinUntil(() => thread.State == LogicalState.Finished, quick ? 5000 : 50);
             }
         }
