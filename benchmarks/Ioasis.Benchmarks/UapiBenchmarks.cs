@@ -54,12 +54,12 @@ public class UapiAdversarialIovaBenchmarks
     {
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.TryMap(Large, Large, Access.Read, out _mine[i]);
+            _ = _space.MapErrno(Large, Large, Access.Read, out _mine[i]);
         }
 
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.TryUnmap(_mine[i], Large, out _);
+            _ = _space.UnmapErrno(_mine[i], Large, out _);
         }
     }
 }
@@ -117,10 +117,10 @@ public class UapiCopyBenchmarks
     {
         for (ulong i = 0; i < Pages; i++)
         {
-            _ = _space.TryMap(_memory + (i << 12), 4096, new(Base + (i << 12)), Access.ReadWrite);
+            _ = _space.MapErrno(_memory + (i << 12), 4096, new(Base + (i << 12)), Access.ReadWrite);
         }
 
-        _ = _space.TryUnmap(new(Base), Pages * 4096, out _);
+        _ = _space.UnmapErrno(new(Base), Pages * 4096, out _);
     }
 
     [Benchmark(OperationsPerInvoke = Pages)]
@@ -142,7 +142,7 @@ public class UapiCopyBenchmarks
                 _iommu.Descriptor.Number, IommuIoasCopy.Request, MemoryMarshal.AsBytes(new Span<IommuIoasCopy>(ref argument)));
         }
 
-        _ = _space.TryUnmap(new(Base), Pages * 4096, out _);
+        _ = _space.UnmapErrno(new(Base), Pages * 4096, out _);
     }
 }
 
@@ -182,7 +182,7 @@ public class UapiRangesBenchmarks
     [Benchmark]
     public int Ranges()
     {
-        _ = _space.TryGetIovaRanges(out IReadOnlyList<AddressRange> ranges, out _);
+        _ = _space.GetIovaRangesErrno(out IReadOnlyList<AddressRange> ranges, out _);
         return ranges.Count;
     }
 
@@ -190,8 +190,8 @@ public class UapiRangesBenchmarks
     [Benchmark]
     public void Map_automatic_and_unmap_behind_all_ranges()
     {
-        _ = _space.TryMap(1ul << 21, 1ul << 16, Access.Read, out Iova iova);
-        _ = _space.TryUnmap(iova, 1ul << 16, out _);
+        _ = _space.MapErrno(1ul << 21, 1ul << 16, Access.Read, out Iova iova);
+        _ = _space.UnmapErrno(iova, 1ul << 16, out _);
     }
 
     [Benchmark]
@@ -252,7 +252,7 @@ public class UapiLookUpBenchmarks
         ulong sum = 0;
         foreach (int place in _order)
         {
-            _ = _spaces[place].TryGetOption(IommuOptionId.HugePages, out ulong value);
+            _ = _spaces[place].GetOptionErrno(IommuOptionId.HugePages, out ulong value);
             sum += value;
         }
 
@@ -265,7 +265,7 @@ public class UapiLookUpBenchmarks
         uint sum = 0;
         foreach (int place in _order)
         {
-            _ = _handles[place].TryGetInfo(out PasidInfo info);
+            _ = _handles[place].GetInfoErrno(out PasidInfo info);
             sum += info.Users;
         }
 

@@ -62,15 +62,15 @@ public class VfioBenchmarks
         for (ulong i = 0; i < Pages; i++)
         {
             Iova iova = new(Base + (i << 13) + 4096);
-            _ = _container.TryMap(iova.Value, 4096, iova, Access.ReadWrite);
-            _ = _container.TryUnmap(iova, 4096, out _);
+            _ = _container.MapErrno(iova.Value, 4096, iova, Access.ReadWrite);
+            _ = _container.UnmapErrno(iova, 4096, out _);
         }
     }
 
     [Benchmark]
     public uint Read_a_register()
     {
-        _ = _registers.TryRead(0, out uint value);
+        _ = _registers.ReadErrno(0, out uint value);
         return value;
     }
 

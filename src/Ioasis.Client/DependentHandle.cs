@@ -56,7 +56,7 @@ public sealed class KernelObject : DependentHandle
 
     /// <summary>Destroys the object now, and says whether the kernel did.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while something uses it: then nothing has happened.</returns>
-    internal Errno TryDestroy()
+    internal Errno DestroyErrno()
     {
         IommuDestroy argument = new() { Id = Id };
         Errno error = Owner.Call(ref argument);

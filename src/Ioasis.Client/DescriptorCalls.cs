@@ -10,7 +10,7 @@ internal static class DescriptorCalls
 {
     /// <summary>Reads.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryRead(this KernelDescriptor descriptor, Span<byte> destination, out int count)
+    public static Errno ReadErrno(this KernelDescriptor descriptor, Span<byte> destination, out int count)
     {
         using HandleHold held = new(descriptor);
         nint result = descriptor.Kernel.Read(descriptor.Number, destination);
@@ -20,7 +20,7 @@ internal static class DescriptorCalls
 
     /// <summary>Writes.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryWrite(this KernelDescriptor descriptor, ReadOnlySpan<byte> source)
+    public static Errno WriteErrno(this KernelDescriptor descriptor, ReadOnlySpan<byte> source)
     {
         using HandleHold held = new(descriptor);
         nint result = descriptor.Kernel.Write(descriptor.Number, source);
@@ -29,15 +29,15 @@ internal static class DescriptorCalls
 
     /// <summary>Adds 1 to an event counter.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryCount(this KernelDescriptor counter)
+    public static Errno CountErrno(this KernelDescriptor counter)
     {
         ulong one = 1;
-        return counter.TryWrite(MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in one)));
+        return counter.WriteErrno(MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in one)));
     }
 
     /// <summary>Makes a descriptor by a call that returns one.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryMake<T>(this KernelDescriptor descriptor, T argument, out KernelDescriptor? made)
+    public static Errno MakeErrno<T>(this KernelDescriptor descriptor, T argument, out KernelDescriptor? made)
         where T : unmanaged, ISizedArgument
     {
         Errno error = descriptor.Call(ref argument, out int result);
@@ -52,7 +52,7 @@ internal static class DescriptorCalls
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public static Errno TryWait(this KernelDescriptor descriptor, TimeSpan timeout, CancellationToken cancellationToken)
+    public static Errno WaitErrno(this KernelDescriptor descriptor, TimeSpan timeout, CancellationToken cancellationToken)
     {
         int milliseconds = ToMilliseconds(timeout);
         cancellationToken.ThrowIfCancellationRequested();
@@ -62,14 +62,14 @@ internal static class DescriptorCalls
             return ErrorOf(descriptor.Kernel.Poll(descriptor.Number, PollEvents.In, milliseconds, out _));
         }
 
-        Errno error = KernelDescriptor.TryMakeEvent(descriptor.Kernel, out KernelDescriptor? cancelled);
+        Errno error = KernelDescriptor.MakeEventErrno(descriptor.Kernel, out KernelDescriptor? cancelled);
         if (error != Errno.Success)
         {
             return error;
         }
 
         using (cancelled)
-        using (cancellationToken.UnsafeRegister(static counter => ((KernelDescriptor)counter!).TryCount(), cancelled))
+        using (cancellationToken.UnsafeRegister(static counter => ((KernelDescriptor)counter!).CountErrno(), cancelled))
         {
             Span<PollDescriptor> descriptors =
             [
@@ -93,7 +93,7 @@ internal static class DescriptorCalls
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static bool Wait(this KernelDescriptor descriptor, TimeSpan timeout, CancellationToken cancellationToken)
     {
-        Errno error = descriptor.TryWait(timeout, cancellationToken);
+        Errno error = descriptor.WaitErrno(timeout, cancellationToken);
         IommuException.ThrowIf(error == Errno.TimedOut ? Errno.Success : error, "poll", $"descriptor {descriptor.Number}");
         return error == Errno.Success;
     }
@@ -102,17 +102,17 @@ internal static class DescriptorCalls
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public static Errno TryRead<T>(this KernelDescriptor descriptor, TimeSpan timeout, out T next, CancellationToken cancellationToken)
+    public static Errno ReadErrno<T>(this KernelDescriptor descriptor, TimeSpan timeout, out T next, CancellationToken cancellationToken)
         where T : unmanaged
     {
         next = default;
-        Errno error = descriptor.TryWait(timeout, cancellationToken);
+        Errno error = descriptor.WaitErrno(timeout, cancellationToken);
         if (error != Errno.Success)
         {
             return error;
         }
 
-        error = descriptor.TryRead(MemoryMarshal.AsBytes(new Span<T>(ref next)), out int count);
+        error = descriptor.ReadErrno(MemoryMarshal.AsBytes(new Span<T>(ref next)), out int count);
         return error == Errno.Success && count != Unsafe.SizeOf<T>() ? Errno.TimedOut : error;
     }
 
@@ -126,7 +126,7 @@ internal static class DescriptorCalls
         while (true)
         {
             await descriptor.WaitForInputAsync(cancellationToken).ConfigureAwait(false);
-            Errno error = descriptor.TryRead(TimeSpan.Zero, out T next, cancellationToken);
+            Errno error = descriptor.ReadErrno(TimeSpan.Zero, out T next, cancellationToken);
             if (error == Errno.Success)
             {
                 return next;

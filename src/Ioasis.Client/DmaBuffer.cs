@@ -68,7 +68,7 @@ public sealed unsafe class DmaBuffer : SafeHandle
         return new((byte*)Pointer + offset, count);
     }
 
-    internal static Errno TryAllocate(
+    internal static Errno AllocateErrno(
         IoAddressSpace space, KernelDescriptor descriptor, nuint length, Access access, Iova? iova, out DmaBuffer? buffer)
     {
         buffer = null;
@@ -93,11 +93,11 @@ public sealed unsafe class DmaBuffer : SafeHandle
         Errno error;
         if (iova is { } wanted)
         {
-            error = space.TryMap((ulong)memory, length, wanted, access);
+            error = space.MapErrno((ulong)memory, length, wanted, access);
         }
         else
         {
-            error = space.TryMap((ulong)memory, length, access, out Iova chosen);
+            error = space.MapErrno((ulong)memory, length, access, out Iova chosen);
             iova = chosen;
         }
 

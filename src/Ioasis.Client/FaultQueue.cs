@@ -32,7 +32,7 @@ public sealed class FaultQueue : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public int Read(Span<IommuHwptPgfault> requests)
     {
-        Errno error = Descriptor.TryRead(MemoryMarshal.AsBytes(requests), out int bytes);
+        Errno error = Descriptor.ReadErrno(MemoryMarshal.AsBytes(requests), out int bytes);
         IommuException.ThrowIf(error, "read", $"fault queue {Id}");
         return bytes / Unsafe.SizeOf<IommuHwptPgfault>();
     }
@@ -57,10 +57,10 @@ public sealed class FaultQueue : IDisposable
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> if no group waits under the cookie: its device may have been detached.
     /// </returns>
-    public Errno TryRespond(uint cookie, IommuPageResponseCode code)
+    public Errno RespondErrno(uint cookie, IommuPageResponseCode code)
     {
         IommuHwptPageResponse response = new() { Cookie = cookie, Code = code };
-        return Descriptor.TryWrite(MemoryMarshal.AsBytes(new ReadOnlySpan<IommuHwptPageResponse>(in response)));
+        return Descriptor.WriteErrno(MemoryMarshal.AsBytes(new ReadOnlySpan<IommuHwptPageResponse>(in response)));
     }
 
     /// <summary>Closes the queue, and destroys it if no page table uses it; else it goes with its descriptor.</summary>

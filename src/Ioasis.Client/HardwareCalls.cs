@@ -47,13 +47,13 @@ public static class HardwareCalls
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static FaultQueue AllocateFaultQueue(this IommuFd iommu)
     {
-        IommuException.ThrowIf(TryAllocateFaultQueue(iommu, out FaultQueue? queue), "IOMMU_FAULT_QUEUE_ALLOC", $"");
+        IommuException.ThrowIf(AllocateFaultQueueErrno(iommu, out FaultQueue? queue), "IOMMU_FAULT_QUEUE_ALLOC", $"");
         return queue!;
     }
 
     /// <summary>Makes a queue that page requests of devices can be given to.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryAllocateFaultQueue(this IommuFd iommu, out FaultQueue? queue)
+    public static Errno AllocateFaultQueueErrno(this IommuFd iommu, out FaultQueue? queue)
     {
         ArgumentNullException.ThrowIfNull(iommu);
         IommuFaultAlloc argument = default;
@@ -105,7 +105,7 @@ public static class HardwareCalls
     {
         ArgumentNullException.ThrowIfNull(madeOn);
         IommuException.ThrowIf(
-            TryAllocateNested(iommu, device, madeOn.Id, dataType, data, faults, flags, out HardwarePageTable? table),
+            AllocateNestedErrno(iommu, device, madeOn.Id, dataType, data, faults, flags, out HardwarePageTable? table),
             "IOMMU_HWPT_ALLOC",
             $"device {device.Id}, table {madeOn.Id}, data type 0x{dataType:x}");
         return table!;
@@ -116,7 +116,7 @@ public static class HardwareCalls
     public static VirtualIommu AllocateVirtualIommu(this IommuFd iommu, VfioDevice device, HardwarePageTable parent, uint type)
     {
         IommuException.ThrowIf(
-            TryAllocateVirtualIommu(iommu, device, parent, type, out VirtualIommu? made),
+            AllocateVirtualIommuErrno(iommu, device, parent, type, out VirtualIommu? made),
             "IOMMU_VIOMMU_ALLOC",
             $"device {device.Id}, parent {parent.Id}, type 0x{type:x}");
         return made!;
@@ -124,7 +124,7 @@ public static class HardwareCalls
 
     /// <summary>Makes a virtual IOMMU: a part of a device's IOMMU for one guest.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryAllocateVirtualIommu(
+    public static Errno AllocateVirtualIommuErrno(
         this IommuFd iommu, VfioDevice device, HardwarePageTable parent, uint type, out VirtualIommu? made)
     {
         ArgumentNullException.ThrowIfNull(iommu);
@@ -140,11 +140,11 @@ public static class HardwareCalls
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static void AttachPasid(this VfioDevice device, Pasid pasid, HardwarePageTable table) =>
         IommuException.ThrowIf(
-            TryAttachPasid(device, pasid, table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{device.Path}, PASID {pasid}, table {table.Id}");
+            AttachPasidErrno(device, pasid, table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{device.Path}, PASID {pasid}, table {table.Id}");
 
     /// <summary>Attaches a PASID of a device to a table made with <see cref="HwptAllocFlags.Pasid"/>, or switches it there.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryAttachPasid(this VfioDevice device, Pasid pasid, HardwarePageTable table)
+    public static Errno AttachPasidErrno(this VfioDevice device, Pasid pasid, HardwarePageTable table)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(table);
@@ -159,7 +159,7 @@ public static class HardwareCalls
 
     /// <summary>Detaches a PASID of a device: its DMA faults. Harmless if it is not attached.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryDetachPasid(this VfioDevice device, Pasid pasid)
+    public static Errno DetachPasidErrno(this VfioDevice device, Pasid pasid)
     {
         ArgumentNullException.ThrowIfNull(device);
         VfioDeviceDetachIommufdPt argument = new()
@@ -170,7 +170,7 @@ public static class HardwareCalls
             VfioRequests.DeviceDetachIommufdPt, MemoryMarshal.AsBytes(new Span<VfioDeviceDetachIommufdPt>(ref argument)));
     }
 
-    internal static unsafe Errno TryAllocateNested<T>(
+    internal static unsafe Errno AllocateNestedErrno<T>(
         IommuFd iommu,
         VfioDevice device,
         uint madeOn,
@@ -199,7 +199,7 @@ public static class HardwareCalls
         return error;
     }
 
-    internal static unsafe Errno TryInvalidate<T>(KernelObject handle, uint dataType, ReadOnlySpan<T> entries, out int done)
+    internal static unsafe Errno InvalidateErrno<T>(KernelObject handle, uint dataType, ReadOnlySpan<T> entries, out int done)
         where T : unmanaged
     {
         fixed (T* start = entries)

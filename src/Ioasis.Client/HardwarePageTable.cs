@@ -20,11 +20,11 @@ public sealed class HardwarePageTable : IDisposable
     /// </summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void SetDirtyTracking(bool enable) =>
-        IommuException.ThrowIf(TrySetDirtyTracking(enable), "IOMMU_HWPT_SET_DIRTY_TRACKING", $"table {Id}, {enable}");
+        IommuException.ThrowIf(SetDirtyTrackingErrno(enable), "IOMMU_HWPT_SET_DIRTY_TRACKING", $"table {Id}, {enable}");
 
     /// <summary>Switches dirty tracking; see <see cref="SetDirtyTracking"/>.</summary>
     /// <returns>Success; <see cref="Errno.NotSupported"/> if the table cannot; others.</returns>
-    public Errno TrySetDirtyTracking(bool enable)
+    public Errno SetDirtyTrackingErrno(bool enable)
     {
         IommuHwptSetDirtyTracking argument = new()
         {
@@ -43,7 +43,7 @@ public sealed class HardwarePageTable : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void ReadDirty(Iova iova, ulong length, ulong pageSize, Span<ulong> bitmap, bool clear = true) =>
         IommuException.ThrowIf(
-            TryReadDirty(iova, length, pageSize, bitmap, clear),
+            ReadDirtyErrno(iova, length, pageSize, bitmap, clear),
             "IOMMU_HWPT_GET_DIRTY_BITMAP",
             $"table {Id}, IOVA {iova}, length 0x{length:x}, pages of 0x{pageSize:x}");
 
@@ -53,7 +53,7 @@ public sealed class HardwarePageTable : IDisposable
     /// <see cref="Errno.NotSupported"/>; others.
     /// </returns>
     /// <exception cref="ArgumentException">The bitmap is too short.</exception>
-    public unsafe Errno TryReadDirty(Iova iova, ulong length, ulong pageSize, Span<ulong> bitmap, bool clear = true)
+    public unsafe Errno ReadDirtyErrno(Iova iova, ulong length, ulong pageSize, Span<ulong> bitmap, bool clear = true)
     {
         if (pageSize != 0 && (length == 0 || (length - 1) / pageSize >= (ulong)bitmap.Length * 64))
         {
@@ -78,7 +78,7 @@ public sealed class HardwarePageTable : IDisposable
     public void Invalidate<T>(uint dataType, ReadOnlySpan<T> entries)
         where T : unmanaged
     {
-        Errno error = TryInvalidate(dataType, entries, out int done);
+        Errno error = InvalidateErrno(dataType, entries, out int done);
         IommuException.ThrowIf(error, "IOMMU_HWPT_INVALIDATE", $"table {Id}, entry {done} of {entries.Length}");
     }
 
@@ -87,12 +87,12 @@ public sealed class HardwarePageTable : IDisposable
     /// <param name="entries">The entries.</param>
     /// <param name="done">How many were carried out, also when the call fails.</param>
     /// <returns>Success, or why the first that was not carried out was not.</returns>
-    public Errno TryInvalidate<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
-        where T : unmanaged => HardwareCalls.TryInvalidate(Handle, dataType, entries, out done);
+    public Errno InvalidateErrno<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
+        where T : unmanaged => HardwareCalls.InvalidateErrno(Handle, dataType, entries, out done);
 
     /// <summary>Destroys the table.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while a device is attached.</returns>
-    public Errno TryDestroy() => Handle.TryDestroy();
+    public Errno DestroyErrno() => Handle.DestroyErrno();
 
     /// <summary>Destroys the table; one that is in use goes with the descriptor.</summary>
     public void Dispose() => Handle.Dispose();

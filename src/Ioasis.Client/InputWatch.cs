@@ -41,7 +41,7 @@ internal sealed class InputWatch
             if (error == Errno.Success)
             {
                 _waiters.Add(waiter);
-                _ = _wake!.TryCount();
+                _ = _wake!.CountErrno();
             }
         }
 
@@ -76,13 +76,13 @@ internal sealed class InputWatch
     {
         lock (_lock)
         {
-            _ = _wake?.TryCount();
+            _ = _wake?.CountErrno();
         }
     }
 
     private Errno Start()
     {
-        Errno error = KernelDescriptor.TryMakeEvent(_kernel, out _wake);
+        Errno error = KernelDescriptor.MakeEventErrno(_kernel, out _wake);
         if (error == Errno.Success)
         {
             new Thread(Run) { IsBackground = true, Name = "input of descriptors" }.Start();

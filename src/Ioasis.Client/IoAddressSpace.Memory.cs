@@ -27,7 +27,7 @@ public sealed partial class IoAddressSpace
     public DmaMapping Map<T>(Memory<T> memory, Access access, Iova? iova = null)
         where T : unmanaged
     {
-        Errno error = TryMap(memory, access, iova, out DmaMapping? mapping);
+        Errno error = MapErrno(memory, access, iova, out DmaMapping? mapping);
         IommuException.ThrowIf(
             error,
             "IOMMU_IOAS_MAP",
@@ -37,10 +37,10 @@ public sealed partial class IoAddressSpace
 
     /// <summary>Maps managed or native memory until the mapping is disposed; see <see cref="Map{T}(Memory{T}, Access, Iova?)"/>.</summary>
     /// <returns>
-    /// As <see cref="TryMap(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.InvalidArgument"/> for memory that is empty or
+    /// As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.InvalidArgument"/> for memory that is empty or
     /// an IOVA whose offset in its page is not the memory's.
     /// </returns>
-    public unsafe Errno TryMap<T>(Memory<T> memory, Access access, Iova? iova, out DmaMapping? mapping)
+    public unsafe Errno MapErrno<T>(Memory<T> memory, Access access, Iova? iova, out DmaMapping? mapping)
         where T : unmanaged
     {
         mapping = null;
@@ -60,12 +60,12 @@ public sealed partial class IoAddressSpace
         {
             start = new(wanted.Value - offset);
             error = wanted.Value % PageSize == offset
-                ? TryMap(first - offset, length, start, access)
+                ? MapErrno(first - offset, length, start, access)
                 : Errno.InvalidArgument;
         }
         else
         {
-            error = TryMap(first - offset, length, access, out start);
+            error = MapErrno(first - offset, length, access, out start);
         }
 
         if (error != Errno.Success)
@@ -80,15 +80,15 @@ public sealed partial class IoAddressSpace
 
     /// <summary>Maps a part of a file of shared memory (<c>memfd</c>), which no process needs to have in its own memory.</summary>
     /// <param name="file">The file. The kernel holds it while it is mapped; the handle may be closed.</param>
-    /// <param name="start">Offset in the file, in bytes; a multiple of the alignment of <see cref="TryGetIovaRanges"/>.</param>
+    /// <param name="start">Offset in the file, in bytes; a multiple of the alignment of <see cref="GetIovaRangesErrno"/>.</param>
     /// <param name="length">Bytes, aligned alike.</param>
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">In: where to map it, or null for the kernel's choice. Out: where it is.</param>
     /// <returns>
-    /// As <see cref="TryMap(ulong, ulong, Iova, Access)"/>; <see cref="Errno.BadDescriptor"/> for a file that is closed or that a
+    /// As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>; <see cref="Errno.BadDescriptor"/> for a file that is closed or that a
     /// kernel cannot map; <see cref="Errno.NotTypewriter"/> from a kernel that maps no files.
     /// </returns>
-    public Errno TryMapFile(SafeFileHandle file, ulong start, ulong length, Access access, ref Iova? iova)
+    public Errno MapFileErrno(SafeFileHandle file, ulong start, ulong length, Access access, ref Iova? iova)
     {
         ArgumentNullException.ThrowIfNull(file);
         return MapDescriptor(file, start, length, access, ref iova);
@@ -113,11 +113,11 @@ public sealed partial class IoAddressSpace
         return error;
     }
 
-    /// <summary>Maps a part of a file of shared memory; see <see cref="TryMapFile"/>.</summary>
+    /// <summary>Maps a part of a file of shared memory; see <see cref="MapFileErrno"/>.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public Iova MapFile(SafeFileHandle file, ulong start, ulong length, Access access, Iova? iova = null)
     {
-        Errno error = TryMapFile(file, start, length, access, ref iova);
+        Errno error = MapFileErrno(file, start, length, access, ref iova);
         IommuException.ThrowIf(
             error, "IOMMU_IOAS_MAP_FILE", $"offset 0x{start:x}, length 0x{length:x}, IOVA {Describe(iova)}, {access}");
         return iova!.Value;
@@ -130,16 +130,16 @@ public sealed partial class IoAddressSpace
     /// <exception cref="IommuException">The kernel refused.</exception>
     public DmaBuffer AllocateBuffer(nuint length, Access access = Access.ReadWrite, Iova? iova = null)
     {
-        Errno error = TryAllocateBuffer(length, access, iova, out DmaBuffer? buffer);
+        Errno error = AllocateBufferErrno(length, access, iova, out DmaBuffer? buffer);
         IommuException.ThrowIf(
             error, "IOMMU_IOAS_MAP", $"buffer of {length} bytes, IOVA {Describe(iova)}, {access}");
         return buffer!;
     }
 
     /// <summary>Allocates memory for DMA and maps it; see <see cref="AllocateBuffer"/>.</summary>
-    /// <returns>As <see cref="TryMap(ulong, ulong, Iova, Access)"/>.</returns>
-    public Errno TryAllocateBuffer(nuint length, Access access, Iova? iova, out DmaBuffer? buffer) =>
-        DmaBuffer.TryAllocate(this, _descriptor, length, access, iova, out buffer);
+    /// <returns>As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>.</returns>
+    public Errno AllocateBufferErrno(nuint length, Access access, Iova? iova, out DmaBuffer? buffer) =>
+        DmaBuffer.AllocateErrno(this, _descriptor, length, access, iova, out buffer);
 
     /// <summary>
     /// Unmaps what a handle of the client mapped, and makes sure that no device reaches it any more when it returns, whatever

@@ -29,7 +29,7 @@ public sealed partial class IoAddressSpace : IDisposable
 
     /// <summary>Maps the client's memory at an IOVA of the caller's choice.</summary>
     /// <param name="userAddress">First byte of the memory.</param>
-    /// <param name="length">Bytes, a multiple of the alignment of <see cref="TryGetIovaRanges"/>.</param>
+    /// <param name="length">Bytes, a multiple of the alignment of <see cref="GetIovaRangesErrno"/>.</param>
     /// <param name="iova">Where devices shall see it, aligned alike.</param>
     /// <param name="access">What devices may do; <see cref="Access.Execute"/> counts as a read.</param>
     /// <returns>
@@ -37,7 +37,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// alignment, for no access or no length; <see cref="Errno.Overflow"/> past 2^64; <see cref="Errno.BadAddress"/> for
     /// memory that is not there; <see cref="Errno.OutOfMemory"/> over the limit of pinned memory.
     /// </returns>
-    public Errno TryMap(ulong userAddress, ulong length, Iova iova, Access access)
+    public Errno MapErrno(ulong userAddress, ulong length, Iova iova, Access access)
     {
         IommuIoasMap argument = new()
         {
@@ -56,7 +56,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">Where devices see it.</param>
     /// <returns>As the other form; <see cref="Errno.NoSpace"/> if no gap is large enough.</returns>
-    public Errno TryMap(ulong userAddress, ulong length, Access access, out Iova iova)
+    public Errno MapErrno(ulong userAddress, ulong length, Access access, out Iova iova)
     {
         IommuIoasMap argument = new() { Flags = ToFlags(access), IoasId = Id, UserVa = userAddress, Length = length };
         Errno error = _descriptor.Call(ref argument);
@@ -64,11 +64,11 @@ public sealed partial class IoAddressSpace : IDisposable
         return error;
     }
 
-    /// <summary>Maps the client's memory at an IOVA of the caller's choice; see <see cref="TryMap(ulong, ulong, Iova, Access)"/>.</summary>
+    /// <summary>Maps the client's memory at an IOVA of the caller's choice; see <see cref="MapErrno(ulong, ulong, Iova, Access)"/>.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void Map(ulong userAddress, ulong length, Iova iova, Access access)
     {
-        Errno error = TryMap(userAddress, length, iova, access);
+        Errno error = MapErrno(userAddress, length, iova, access);
         if (error != Errno.Success)
         {
             throw new IommuException(
@@ -82,7 +82,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public Iova Map(ulong userAddress, ulong length, Access access)
     {
-        Errno error = TryMap(userAddress, length, access, out Iova iova);
+        Errno error = MapErrno(userAddress, length, access, out Iova iova);
         IommuException.ThrowIf(error, "IOMMU_IOAS_MAP", $"memory 0x{userAddress:x}, length 0x{length:x}, {access}");
         return iova;
     }
@@ -98,7 +98,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// Success; <see cref="Errno.NoEntry"/> if nothing is mapped there, or a mapping reaches beyond the range (those below
     /// it are gone then, as in Linux); <see cref="Errno.InvalidArgument"/> for no length; <see cref="Errno.Overflow"/>.
     /// </returns>
-    public Errno TryUnmap(Iova iova, ulong length, out ulong unmapped)
+    public Errno UnmapErrno(Iova iova, ulong length, out ulong unmapped)
     {
         IommuIoasUnmap argument = new() { IoasId = Id, Iova = iova.Value, Length = length };
         Errno error = _descriptor.Call(ref argument);
@@ -106,12 +106,12 @@ public sealed partial class IoAddressSpace : IDisposable
         return error;
     }
 
-    /// <summary>Unmaps every mapping that lies within a range; see <see cref="TryUnmap"/>.</summary>
+    /// <summary>Unmaps every mapping that lies within a range; see <see cref="UnmapErrno"/>.</summary>
     /// <returns>Bytes that were mapped.</returns>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public ulong Unmap(Iova iova, ulong length)
     {
-        Errno error = TryUnmap(iova, length, out ulong unmapped);
+        Errno error = UnmapErrno(iova, length, out ulong unmapped);
         if (error != Errno.Success)
         {
             throw new IommuException(
@@ -132,8 +132,8 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <param name="length">Bytes; all mapped there, without a hole.</param>
     /// <param name="iova">Where to map it here.</param>
     /// <param name="access">What devices may do; not more than the original mapping's memory permits.</param>
-    /// <returns>As <see cref="TryMap(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.NoEntry"/> for a hole.</returns>
-    public Errno TryCopy(IoAddressSpace source, Iova sourceIova, ulong length, Iova iova, Access access)
+    /// <returns>As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.NoEntry"/> for a hole.</returns>
+    public Errno CopyErrno(IoAddressSpace source, Iova sourceIova, ulong length, Iova iova, Access access)
     {
         ArgumentNullException.ThrowIfNull(source);
         IommuIoasCopy argument = new()
@@ -150,7 +150,7 @@ public sealed partial class IoAddressSpace : IDisposable
 
     /// <summary>Maps here what is mapped in another address space, at an IOVA that the kernel chooses.</summary>
     /// <returns>As the other form; <see cref="Errno.NoSpace"/> if no gap is large enough.</returns>
-    public Errno TryCopy(IoAddressSpace source, Iova sourceIova, ulong length, Access access, out Iova iova)
+    public Errno CopyErrno(IoAddressSpace source, Iova sourceIova, ulong length, Access access, out Iova iova)
     {
         ArgumentNullException.ThrowIfNull(source);
         IommuIoasCopy argument = new()
@@ -171,7 +171,7 @@ public sealed partial class IoAddressSpace : IDisposable
     public IReadOnlyList<AddressRange> GetIovaRanges()
     {
         IommuException.ThrowIf(
-            TryGetIovaRanges(out IReadOnlyList<AddressRange> ranges, out _), "IOMMU_IOAS_IOVA_RANGES", $"address space {Id}");
+            GetIovaRangesErrno(out IReadOnlyList<AddressRange> ranges, out _), "IOMMU_IOAS_IOVA_RANGES", $"address space {Id}");
         return ranges;
     }
 
@@ -179,7 +179,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <param name="ranges">The ranges.</param>
     /// <param name="alignment">What starts and lengths of mappings must be multiples of, in bytes.</param>
     /// <returns>Success, or what the kernel answered.</returns>
-    public unsafe Errno TryGetIovaRanges(out IReadOnlyList<AddressRange> ranges, out ulong alignment)
+    public unsafe Errno GetIovaRangesErrno(out IReadOnlyList<AddressRange> ranges, out ulong alignment)
     {
         uint count = 16;
         while (true)
@@ -217,7 +217,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// Success; <see cref="Errno.AddressInUse"/> if one is unusable already; <see cref="Errno.InvalidArgument"/> for ranges
     /// that overlap or have one byte.
     /// </returns>
-    public unsafe Errno TryAllowIovas(ReadOnlySpan<AddressRange> ranges)
+    public unsafe Errno AllowIovasErrno(ReadOnlySpan<AddressRange> ranges)
     {
         IommuIovaRange[] buffer = GC.AllocateUninitializedArray<IommuIovaRange>(ranges.Length, pinned: true);
         for (int i = 0; i < buffer.Length; i++)
@@ -237,10 +237,10 @@ public sealed partial class IoAddressSpace : IDisposable
         }
     }
 
-    /// <summary>Keeps IOVAs usable; see <see cref="TryAllowIovas"/>.</summary>
+    /// <summary>Keeps IOVAs usable; see <see cref="AllowIovasErrno"/>.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void AllowIovas(ReadOnlySpan<AddressRange> ranges) =>
-        IommuException.ThrowIf(TryAllowIovas(ranges), "IOMMU_IOAS_ALLOW_IOVAS", $"{ranges.Length} ranges");
+        IommuException.ThrowIf(AllowIovasErrno(ranges), "IOMMU_IOAS_ALLOW_IOVAS", $"{ranges.Length} ranges");
 
     /// <summary>
     /// Whether later unmaps return before the IOMMU has forgotten the range (Linux' <c>iommu.strict=0</c> for DMA). The
@@ -249,25 +249,25 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <exception cref="IommuException">The kernel refused: it is not an Ioasis kernel (docs/abi.md).</exception>
     public void SetLazyInvalidation(bool lazy) =>
         IommuException.ThrowIf(
-            TrySetOption(IommuOptionId.LazyInvalidation, lazy ? 1u : 0u), "IOMMU_OPTION", $"lazy invalidation {lazy}");
+            SetOptionErrno(IommuOptionId.LazyInvalidation, lazy ? 1u : 0u), "IOMMU_OPTION", $"lazy invalidation {lazy}");
 
     /// <summary>Completes every invalidation that is still pending: memory is unpinned, IOVAs become free.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Flush() => IommuException.ThrowIf(TryFlush(), "IOMMU_OPTION", $"flush");
+    public void Flush() => IommuException.ThrowIf(FlushErrno(), "IOMMU_OPTION", $"flush");
 
     /// <summary>Completes every invalidation that is still pending.</summary>
     /// <returns>Success, <see cref="Errno.IoError"/> if an IOMMU failed, or what the kernel answered.</returns>
-    public Errno TryFlush() => TrySetOption(IommuOptionId.Flush, 1);
+    public Errno FlushErrno() => SetOptionErrno(IommuOptionId.Flush, 1);
 
     /// <summary>Whether contiguous pages may be mapped with large leaves; only while nothing is mapped.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void SetHugePages(bool allowed) =>
         IommuException.ThrowIf(
-            TrySetOption(IommuOptionId.HugePages, allowed ? 1u : 0u), "IOMMU_OPTION", $"huge pages {allowed}");
+            SetOptionErrno(IommuOptionId.HugePages, allowed ? 1u : 0u), "IOMMU_OPTION", $"huge pages {allowed}");
 
     /// <summary>Sets an option of the address space.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TrySetOption(IommuOptionId option, ulong value)
+    public Errno SetOptionErrno(IommuOptionId option, ulong value)
     {
         IommuOption argument = new()
         {
@@ -281,7 +281,7 @@ public sealed partial class IoAddressSpace : IDisposable
 
     /// <summary>Reads an option of the address space.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryGetOption(IommuOptionId option, out ulong value)
+    public Errno GetOptionErrno(IommuOptionId option, out ulong value)
     {
         IommuOption argument = new() { OptionId = option, Operation = IommuOptionOperation.Get, ObjectId = Id };
         Errno error = _descriptor.Call(ref argument);
@@ -291,11 +291,11 @@ public sealed partial class IoAddressSpace : IDisposable
 
     /// <summary>Destroys the address space with all its mappings.</summary>
     /// <exception cref="IommuException">A device or a page table still uses it (<see cref="Errno.Busy"/>).</exception>
-    public void Destroy() => IommuException.ThrowIf(TryDestroy(), "IOMMU_DESTROY", $"address space {Id}");
+    public void Destroy() => IommuException.ThrowIf(DestroyErrno(), "IOMMU_DESTROY", $"address space {Id}");
 
     /// <summary>Destroys the address space with all its mappings.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while a device or a page table uses it.</returns>
-    public Errno TryDestroy() => Handle.TryDestroy();
+    public Errno DestroyErrno() => Handle.DestroyErrno();
 
     /// <summary>Destroys the address space; one that is in use goes with the descriptor.</summary>
     public void Dispose() => Handle.Dispose();

@@ -82,5 +82,5 @@ public static class Iommu
 
     /// <summary>Opens <c>/dev/iommu</c> of a kernel, such as an embedded platform's.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, out IommuFd? iommu) => IommuFd.TryOpen(kernel, out iommu);
+    public static Errno OpenErrno(IKernelAbi kernel, out IommuFd? iommu) => IommuFd.OpenErrno(kernel, out iommu);
 }

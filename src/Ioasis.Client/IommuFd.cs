@@ -21,15 +21,15 @@ public sealed class IommuFd : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static IommuFd Open(IKernelAbi kernel)
     {
-        IommuException.ThrowIf(TryOpen(kernel, out IommuFd? iommu), "open", $"{Path}");
+        IommuException.ThrowIf(OpenErrno(kernel, out IommuFd? iommu), "open", $"{Path}");
         return iommu!;
     }
 
     /// <summary>Opens <c>/dev/iommu</c>.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, out IommuFd? iommu)
+    public static Errno OpenErrno(IKernelAbi kernel, out IommuFd? iommu)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, Path, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.OpenErrno(kernel, Path, out KernelDescriptor? descriptor);
         iommu = descriptor is null ? null : new(descriptor);
         return error;
     }
@@ -38,13 +38,13 @@ public sealed class IommuFd : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public IoAddressSpace AllocateAddressSpace()
     {
-        IommuException.ThrowIf(TryAllocateAddressSpace(out IoAddressSpace? space), "IOMMU_IOAS_ALLOC", $"");
+        IommuException.ThrowIf(AllocateAddressSpaceErrno(out IoAddressSpace? space), "IOMMU_IOAS_ALLOC", $"");
         return space!;
     }
 
     /// <summary>Makes an empty address space.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryAllocateAddressSpace(out IoAddressSpace? space)
+    public Errno AllocateAddressSpaceErrno(out IoAddressSpace? space)
     {
         IommuIoasAlloc argument = default;
         Errno error = Descriptor.Call(ref argument);
@@ -57,7 +57,7 @@ public sealed class IommuFd : IDisposable
     public HardwarePageTable AllocatePageTable(
         VfioDevice device, IoAddressSpace space, HwptAllocFlags flags = HwptAllocFlags.None)
     {
-        Errno error = TryAllocatePageTable(device, space, flags, out HardwarePageTable? table);
+        Errno error = AllocatePageTableErrno(device, space, flags, out HardwarePageTable? table);
         IommuException.ThrowIf(
             error, "IOMMU_HWPT_ALLOC", $"device {device.Id}, address space {space.Id}, flags {flags}");
         return table!;
@@ -65,7 +65,7 @@ public sealed class IommuFd : IDisposable
 
     /// <summary>Makes a page table for a device, which holds what is mapped in <paramref name="space"/>.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryAllocatePageTable(
+    public Errno AllocatePageTableErrno(
         VfioDevice device, IoAddressSpace space, HwptAllocFlags flags, out HardwarePageTable? table)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -81,7 +81,7 @@ public sealed class IommuFd : IDisposable
     /// <param name="pasidBits">PASID bits of the device, 0 for none.</param>
     /// <param name="capabilities">Capabilities.</param>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryGetHardwareInfo(VfioDevice device, out int pasidBits, out HwCapabilities capabilities)
+    public Errno GetHardwareInfoErrno(VfioDevice device, out int pasidBits, out HwCapabilities capabilities)
     {
         ArgumentNullException.ThrowIfNull(device);
         IommuHwInfo argument = new() { DeviceId = device.Id };

@@ -35,7 +35,7 @@ public sealed class KernelDescriptor : SafeHandle
 
     /// <summary>Opens a device node.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, string path, out KernelDescriptor? descriptor)
+    public static Errno OpenErrno(IKernelAbi kernel, string path, out KernelDescriptor? descriptor)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         ArgumentNullException.ThrowIfNull(path);
@@ -49,7 +49,7 @@ public sealed class KernelDescriptor : SafeHandle
 
     /// <summary>Makes an event counter that does not block.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    internal static Errno TryMakeEvent(IKernelAbi kernel, out KernelDescriptor? made)
+    internal static Errno MakeEventErrno(IKernelAbi kernel, out KernelDescriptor? made)
     {
         int descriptor = kernel.CreateEvent(0, EventFlags.NonBlocking | EventFlags.CloseOnExec);
         made = descriptor < 0 ? null : new(kernel, descriptor);
@@ -57,7 +57,7 @@ public sealed class KernelDescriptor : SafeHandle
     }
 
     /// <summary>Makes another descriptor of the same open file, to be closed by itself.</summary>
-    public Errno TryDuplicate(out KernelDescriptor? duplicate)
+    public Errno DuplicateErrno(out KernelDescriptor? duplicate)
     {
         using HandleHold held = new(this);
         int result = Kernel.Dup(Number);

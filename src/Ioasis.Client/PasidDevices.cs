@@ -13,7 +13,7 @@ public static class PasidDevices
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(pasid);
-        IommuException.ThrowIf(device.TryAllow(pasid), "IOASID_DEVICE_ALLOW", $"device {device.Path}, PASID {pasid.Pasid}");
+        IommuException.ThrowIf(device.AllowErrno(pasid), "IOASID_DEVICE_ALLOW", $"device {device.Path}, PASID {pasid.Pasid}");
     }
 
     /// <summary>Lets a device use a PASID.</summary>
@@ -22,7 +22,7 @@ public static class PasidDevices
     /// <see cref="Errno.Overflow"/> if it cannot send so large a one; <see cref="Errno.InvalidArgument"/> if it is not bound; what
     /// the IOMMU answers.
     /// </returns>
-    public static Errno TryAllow(this VfioDevice device, PasidHandle pasid)
+    public static Errno AllowErrno(this VfioDevice device, PasidHandle pasid)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(pasid);
@@ -32,7 +32,7 @@ public static class PasidDevices
 
     /// <summary>Takes a PASID away from a device; when it returns, no DMA of the device uses it (S1.8).</summary>
     /// <returns>Success; <see cref="Errno.NoEntry"/> if it may not use it; <see cref="Errno.TimedOut"/>.</returns>
-    public static Errno TryDisallow(this VfioDevice device, Pasid pasid)
+    public static Errno DisallowErrno(this VfioDevice device, Pasid pasid)
     {
         ArgumentNullException.ThrowIfNull(device);
         IoasidDeviceDisallow argument = new() { Ioasid = pasid.Value };
@@ -41,7 +41,7 @@ public static class PasidDevices
 
     /// <summary>Lists the PASIDs that a device may use, in ascending order.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static unsafe Errno TryGetPasids(this VfioDevice device, out Pasid[] pasids)
+    public static unsafe Errno GetPasidsErrno(this VfioDevice device, out Pasid[] pasids)
     {
         ArgumentNullException.ThrowIfNull(device);
         IoasidDeviceListArgument argument = default;

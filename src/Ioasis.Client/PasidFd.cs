@@ -21,15 +21,15 @@ public sealed class PasidFd : IDisposable
     /// <exception cref="IommuException">The kernel refused; Linux has no such device.</exception>
     public static PasidFd Open(IKernelAbi kernel)
     {
-        IommuException.ThrowIf(TryOpen(kernel, out PasidFd? opened), "open", $"{Path}");
+        IommuException.ThrowIf(OpenErrno(kernel, out PasidFd? opened), "open", $"{Path}");
         return opened!;
     }
 
     /// <summary>Opens <c>/dev/ioasid</c>.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, out PasidFd? opened)
+    public static Errno OpenErrno(IKernelAbi kernel, out PasidFd? opened)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, Path, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.OpenErrno(kernel, Path, out KernelDescriptor? descriptor);
         opened = descriptor is null ? null : new(descriptor);
         return error;
     }
@@ -39,13 +39,13 @@ public sealed class PasidFd : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public PasidSet CreateSet(uint quota)
     {
-        IommuException.ThrowIf(TryCreateSet(quota, out PasidSet? set), "IOASID_SET_CREATE", $"quota {quota}");
+        IommuException.ThrowIf(CreateSetErrno(quota, out PasidSet? set), "IOASID_SET_CREATE", $"quota {quota}");
         return set!;
     }
 
     /// <summary>Makes a set with PASIDs reserved for it.</summary>
     /// <returns>Success; <see cref="Errno.NoSpace"/> if there are not so many left (S0.2).</returns>
-    public Errno TryCreateSet(uint quota, out PasidSet? set)
+    public Errno CreateSetErrno(uint quota, out PasidSet? set)
     {
         IoasidSetCreate argument = new() { Quota = quota };
         Errno error = Descriptor.Call(ref argument);
@@ -57,15 +57,15 @@ public sealed class PasidFd : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VirtualMachinePasids CreateVirtualMachine()
     {
-        IommuException.ThrowIf(TryCreateVirtualMachine(out VirtualMachinePasids? machine), "IOASID_VM_CREATE", $"");
+        IommuException.ThrowIf(CreateVirtualMachineErrno(out VirtualMachinePasids? machine), "IOASID_VM_CREATE", $"");
         return machine!;
     }
 
     /// <summary>Makes the descriptor of a virtual machine.</summary>
     /// <returns>Success; <see cref="Errno.TooManyOpenFiles"/>.</returns>
-    public Errno TryCreateVirtualMachine(out VirtualMachinePasids? machine)
+    public Errno CreateVirtualMachineErrno(out VirtualMachinePasids? machine)
     {
-        Errno error = Descriptor.TryMake(new IoasidVmCreate(), out KernelDescriptor? made);
+        Errno error = Descriptor.MakeErrno(new IoasidVmCreate(), out KernelDescriptor? made);
         machine = made is null ? null : new(made);
         return error;
     }

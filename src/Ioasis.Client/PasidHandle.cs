@@ -27,12 +27,12 @@ public sealed class PasidHandle : DependentHandle
     public void Bind(IoAddressSpace space)
     {
         ArgumentNullException.ThrowIfNull(space);
-        IommuException.ThrowIf(TryBind(space), "IOASID_BIND", $"PASID {Pasid}, address space {space.Id}");
+        IommuException.ThrowIf(BindErrno(space), "IOASID_BIND", $"PASID {Pasid}, address space {space.Id}");
     }
 
     /// <summary>Has its DMA reach an address space.</summary>
     /// <returns>Success; <see cref="Errno.Busy"/> if something is bound; why a device cannot follow.</returns>
-    public Errno TryBind(IoAddressSpace space)
+    public Errno BindErrno(IoAddressSpace space)
     {
         ArgumentNullException.ThrowIfNull(space);
         return Bind(IoasidBindKind.Ioas, space.Owner.Number, space.Id);
@@ -40,7 +40,7 @@ public sealed class PasidHandle : DependentHandle
 
     /// <summary>Has its DMA go through a page table, such as a guest's.</summary>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if the table was not made for PASIDs; others.</returns>
-    public Errno TryBind(IommuFd iommu, HardwarePageTable table)
+    public Errno BindErrno(IommuFd iommu, HardwarePageTable table)
     {
         ArgumentNullException.ThrowIfNull(iommu);
         ArgumentNullException.ThrowIfNull(table);
@@ -49,11 +49,11 @@ public sealed class PasidHandle : DependentHandle
 
     /// <summary>Has its DMA use this process's own addresses.</summary>
     /// <returns>Success; <see cref="Errno.NotSupported"/> where the kernel does not know the process.</returns>
-    public Errno TryBindProcess() => Bind(IoasidBindKind.Process, -1, 0);
+    public Errno BindProcessErrno() => Bind(IoasidBindKind.Process, -1, 0);
 
     /// <summary>Has its DMA fault.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if nothing is bound.</returns>
-    public Errno TryUnbind()
+    public Errno UnbindErrno()
     {
         IoasidUnbind argument = new() { Ioasid = Pasid.Value };
         return Owner.Call(ref argument);
@@ -61,7 +61,7 @@ public sealed class PasidHandle : DependentHandle
 
     /// <summary>Gives it a private number in its set (S0.9).</summary>
     /// <returns>Success; <see cref="Errno.Exists"/> if the number is taken or it has one.</returns>
-    public Errno TryMapGuest(GuestPasid guest)
+    public Errno MapGuestErrno(GuestPasid guest)
     {
         IoasidMapGuest argument = new() { Ioasid = Pasid.Value, Guest = guest.Value };
         return Owner.Call(ref argument);
@@ -69,14 +69,14 @@ public sealed class PasidHandle : DependentHandle
 
     /// <summary>Takes the private number away.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/> if it has none.</returns>
-    public Errno TryUnmapGuest()
+    public Errno UnmapGuestErrno()
     {
         IoasidMapGuest argument = new() { Flags = IoasidMapGuestFlags.Unmap, Ioasid = Pasid.Value };
         return Owner.Call(ref argument);
     }
 
     /// <summary>What the kernel knows of it.</summary>
-    public Errno TryGetInfo(out PasidInfo info)
+    public Errno GetInfoErrno(out PasidInfo info)
     {
         IoasidFind argument = new() { Id = Pasid.Value };
         Errno error = Owner.Call(ref argument);
@@ -86,11 +86,11 @@ public sealed class PasidHandle : DependentHandle
 
     /// <summary>Ends it now: stops its DMA, and parks the number until its users are gone (S1.7).</summary>
     /// <returns>Success; <see cref="Errno.TimedOut"/> if a device does not let go in time: the number stays taken.</returns>
-    public Errno TryFree() => Free(IoasidFreeFlags.None);
+    public Errno FreeErrno() => Free(IoasidFreeFlags.None);
 
     /// <summary>Ends it if nothing uses it: the way of Linux.</summary>
     /// <returns>Success; <see cref="Errno.Busy"/> while it is used: then nothing has happened.</returns>
-    public Errno TryFreeIfUnused() => Free(IoasidFreeFlags.IfUnused);
+    public Errno FreeIfUnusedErrno() => Free(IoasidFreeFlags.IfUnused);
 
     internal static PasidInfo InfoOf(in IoasidFind found) => new(
         new(found.OutIoasid),

@@ -3,7 +3,7 @@ using Ioasis.Uapi;
 
 namespace Ioasis.Client;
 
-/// <summary>Which PASID <see cref="PasidSet.TryAllocate"/> gets.</summary>
+/// <summary>Which PASID <see cref="PasidSet.AllocateErrno"/> gets.</summary>
 public readonly record struct PasidOptions()
 {
     /// <summary>The lowest that suits.</summary>
@@ -64,7 +64,7 @@ public sealed class PasidSet : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public PasidHandle Allocate(in PasidOptions options)
     {
-        Errno error = TryAllocate(options, out PasidHandle? pasid);
+        Errno error = AllocateErrno(options, out PasidHandle? pasid);
         IommuException.ThrowIf(error, "IOASID_ALLOC", $"set {Id}, {options}");
         return pasid!;
     }
@@ -78,7 +78,7 @@ public sealed class PasidSet : IDisposable
     /// Success; <see cref="Errno.NoSpace"/> over the quota (S0.3) or in a range without a free one; <see cref="Errno.Exists"/> if
     /// the fixed or the private number is taken; what else the kernel answered.
     /// </returns>
-    public Errno TryAllocate(in PasidOptions options, out PasidHandle? pasid)
+    public Errno AllocateErrno(in PasidOptions options, out PasidHandle? pasid)
     {
         IoasidAlloc argument = new()
         {
@@ -97,7 +97,7 @@ public sealed class PasidSet : IDisposable
 
     /// <summary>Changes how many PASIDs are reserved.</summary>
     /// <returns>Success; <see cref="Errno.Busy"/> below what is in use; <see cref="Errno.NoSpace"/>.</returns>
-    public Errno TryAdjustQuota(uint quota)
+    public Errno AdjustQuotaErrno(uint quota)
     {
         IoasidSetAdjust argument = new() { SetId = Id.Value, Quota = quota };
         Errno error = _descriptor.Call(ref argument);
@@ -106,7 +106,7 @@ public sealed class PasidSet : IDisposable
     }
 
     /// <summary>Reads the counts.</summary>
-    public Errno TryGetInfo(out PasidSetInfo info)
+    public Errno GetInfoErrno(out PasidSetInfo info)
     {
         IoasidSetInfo argument = new() { SetId = Id.Value };
         Errno error = _descriptor.Call(ref argument);
@@ -117,7 +117,7 @@ public sealed class PasidSet : IDisposable
 
     /// <summary>Finds a PASID of the set by its private number.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/>.</returns>
-    public Errno TryFind(GuestPasid guest, out PasidInfo info)
+    public Errno FindErrno(GuestPasid guest, out PasidInfo info)
     {
         IoasidFind argument = new() { Flags = IoasidFindFlags.Guest, SetId = Id.Value, Id = guest.Value };
         Errno error = _descriptor.Call(ref argument);
@@ -129,22 +129,22 @@ public sealed class PasidSet : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public PasidSetEvents Subscribe()
     {
-        IommuException.ThrowIf(TrySubscribe(out PasidSetEvents? events), "IOASID_SET_EVENTS", $"set {Id}");
+        IommuException.ThrowIf(SubscribeErrno(out PasidSetEvents? events), "IOASID_SET_EVENTS", $"set {Id}");
         return events!;
     }
 
     /// <summary>Makes a descriptor that tells what happens to the set's PASIDs from now on, by whomever.</summary>
     /// <returns>Success; <see cref="Errno.NoEntry"/> if the set is gone; <see cref="Errno.TooManyOpenFiles"/>.</returns>
-    public Errno TrySubscribe(out PasidSetEvents? events)
+    public Errno SubscribeErrno(out PasidSetEvents? events)
     {
-        Errno error = _descriptor.TryMake(new IoasidSetEvents { SetId = Id.Value }, out KernelDescriptor? made);
+        Errno error = _descriptor.MakeErrno(new IoasidSetEvents { SetId = Id.Value }, out KernelDescriptor? made);
         events = made is null ? null : new(made);
         return error;
     }
 
     /// <summary>Frees every PASID of the set; the set and its quota stay.</summary>
     /// <returns>Success; <see cref="Errno.TimedOut"/> if a device does not let go in time: its PASID stays taken.</returns>
-    public Errno TryClear()
+    public Errno ClearErrno()
     {
         IoasidSetDestroy argument = new() { Flags = IoasidSetDestroyFlags.Keep, SetId = Id.Value };
         return _descriptor.Call(ref argument);

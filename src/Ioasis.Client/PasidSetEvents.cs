@@ -21,8 +21,8 @@ public sealed class PasidSetEvents : IDisposable
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public Errno TryRead(TimeSpan timeout, out IoasidSetEvent next, CancellationToken cancellationToken = default) =>
-        Descriptor.TryRead(timeout, out next, cancellationToken);
+    public Errno ReadErrno(TimeSpan timeout, out IoasidSetEvent next, CancellationToken cancellationToken = default) =>
+        Descriptor.ReadErrno(timeout, out next, cancellationToken);
 
     /// <summary>Waits for an event and reads it, without a thread of the caller's.</summary>
     /// <param name="cancellationToken">Ends the wait; no event is lost by that.</param>

@@ -66,16 +66,16 @@ public sealed class SharedMemory : IDisposable
     }
 
     /// <summary>Maps a part for the devices of an address space, at an IOVA of the caller's choice.</summary>
-    /// <returns>As <see cref="IoAddressSpace.TryMap(ulong, ulong, Iova, Access)"/>.</returns>
-    public Errno TryMap(IoAddressSpace space, ulong offset, ulong length, Iova iova, Access access) =>
-        TryMap(space, offset, length, access, IoasMapFlags.FixedIova, ref iova);
+    /// <returns>As <see cref="IoAddressSpace.MapErrno(ulong, ulong, Iova, Access)"/>.</returns>
+    public Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Iova iova, Access access) =>
+        MapErrno(space, offset, length, access, IoasMapFlags.FixedIova, ref iova);
 
     /// <summary>Maps a part for the devices of an address space, at an IOVA that the kernel chooses.</summary>
-    /// <returns>As <see cref="IoAddressSpace.TryMap(ulong, ulong, Access, out Iova)"/>.</returns>
-    public Errno TryMap(IoAddressSpace space, ulong offset, ulong length, Access access, out Iova iova)
+    /// <returns>As <see cref="IoAddressSpace.MapErrno(ulong, ulong, Access, out Iova)"/>.</returns>
+    public Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Access access, out Iova iova)
     {
         iova = default;
-        return TryMap(space, offset, length, access, IoasMapFlags.None, ref iova);
+        return MapErrno(space, offset, length, access, IoasMapFlags.None, ref iova);
     }
 
     /// <summary>Takes the memory out of this process and closes the descriptor; devices keep what is mapped for them.</summary>
@@ -88,7 +88,7 @@ public sealed class SharedMemory : IDisposable
         }
     }
 
-    private Errno TryMap(IoAddressSpace space, ulong offset, ulong length, Access access, IoasMapFlags flags, ref Iova iova)
+    private Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Access access, IoasMapFlags flags, ref Iova iova)
     {
         ArgumentNullException.ThrowIfNull(space);
         IommuIoasMapFile argument = new()

@@ -25,15 +25,15 @@ public sealed partial class VfioContainer : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static VfioContainer Open(IKernelAbi kernel, string path = DefaultPath)
     {
-        IommuException.ThrowIf(TryOpen(kernel, out VfioContainer? container, path), "open", $"{path}");
+        IommuException.ThrowIf(OpenErrno(kernel, out VfioContainer? container, path), "open", $"{path}");
         return container!;
     }
 
     /// <summary>Opens a new container.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, out VfioContainer? container, string path = DefaultPath)
+    public static Errno OpenErrno(IKernelAbi kernel, out VfioContainer? container, string path = DefaultPath)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, path, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.OpenErrno(kernel, path, out KernelDescriptor? descriptor);
         container = descriptor is null ? null : new(descriptor);
         return error;
     }
@@ -45,14 +45,14 @@ public sealed partial class VfioContainer : IDisposable
     /// <summary>Chooses the kind of IOMMU. A group must have joined.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void SetIommu(VfioExtension kind = VfioExtension.Type1V2) =>
-        IommuException.ThrowIf(TrySetIommu(kind), "VFIO_SET_IOMMU", $"{kind}");
+        IommuException.ThrowIf(SetIommuErrno(kind), "VFIO_SET_IOMMU", $"{kind}");
 
     /// <summary>Chooses the kind of IOMMU.</summary>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> without a group or when it is chosen; <see cref="Errno.NoDevice"/> for an
     /// unknown kind; what attaching the groups gave.
     /// </returns>
-    public Errno TrySetIommu(VfioExtension kind) => Descriptor.Call(VfioRequests.SetIommu, (nint)kind, out _);
+    public Errno SetIommuErrno(VfioExtension kind) => Descriptor.Call(VfioRequests.SetIommu, (nint)kind, out _);
 
     /// <summary>Maps memory of the process for the devices.</summary>
     /// <param name="userAddress">The memory; a multiple of the smallest page, and valid until it is unmapped.</param>
@@ -62,7 +62,7 @@ public sealed partial class VfioContainer : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void Map(ulong userAddress, ulong length, Iova iova, Access access) =>
         IommuException.ThrowIf(
-            TryMap(userAddress, length, iova, access),
+            MapErrno(userAddress, length, iova, access),
             "VFIO_IOMMU_MAP_DMA",
             $"memory 0x{userAddress:x}, {length} bytes, IOVA 0x{iova.Value:x}, {access}");
 
@@ -72,7 +72,7 @@ public sealed partial class VfioContainer : IDisposable
     /// <see cref="Errno.Exists"/> if a part is mapped; <see cref="Errno.NoSpace"/> for too many mappings;
     /// <see cref="Errno.OutOfMemory"/> over the limit of pinned memory; <see cref="Errno.BadAddress"/>.
     /// </returns>
-    public Errno TryMap(ulong userAddress, ulong length, Iova iova, Access access)
+    public Errno MapErrno(ulong userAddress, ulong length, Iova iova, Access access)
     {
         VfioIommuType1DmaMap map = new()
         {
@@ -92,13 +92,13 @@ public sealed partial class VfioContainer : IDisposable
     public ulong Unmap(Iova iova, ulong length)
     {
         IommuException.ThrowIf(
-            TryUnmap(iova, length, out ulong unmapped), "VFIO_IOMMU_UNMAP_DMA", $"IOVA 0x{iova.Value:x}, {length} bytes");
+            UnmapErrno(iova, length, out ulong unmapped), "VFIO_IOMMU_UNMAP_DMA", $"IOVA 0x{iova.Value:x}, {length} bytes");
         return unmapped;
     }
 
     /// <summary>Unmaps a range. No device reaches the memory when this returns.</summary>
     /// <returns>Success, also if nothing was mapped; <see cref="Errno.InvalidArgument"/> if the range cuts a mapping.</returns>
-    public Errno TryUnmap(Iova iova, ulong length, out ulong unmapped)
+    public Errno UnmapErrno(Iova iova, ulong length, out ulong unmapped)
     {
         VfioIommuType1DmaUnmap unmap = new()
         {
@@ -113,7 +113,7 @@ public sealed partial class VfioContainer : IDisposable
 
     /// <summary>Unmaps everything.</summary>
     /// <returns>Success; what the kernel answered. See <see cref="VfioExtension.UnmapAll"/>.</returns>
-    public Errno TryUnmapAll(out ulong unmapped)
+    public Errno UnmapAllErrno(out ulong unmapped)
     {
         VfioIommuType1DmaUnmap unmap = new()
         {
@@ -129,13 +129,13 @@ public sealed partial class VfioContainer : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioContainerInfo GetInfo()
     {
-        IommuException.ThrowIf(TryGetInfo(out VfioContainerInfo? info), "VFIO_IOMMU_GET_INFO", $"{DefaultPath}");
+        IommuException.ThrowIf(GetInfoErrno(out VfioContainerInfo? info), "VFIO_IOMMU_GET_INFO", $"{DefaultPath}");
         return info!;
     }
 
     /// <summary>Page sizes, usable IOVAs and limits.</summary>
     /// <returns>Success, or <see cref="Errno.InvalidArgument"/> before the kind of IOMMU is chosen.</returns>
-    public Errno TryGetInfo(out VfioContainerInfo? info)
+    public Errno GetInfoErrno(out VfioContainerInfo? info)
     {
         info = null;
         byte[] buffer = new byte[1024];

@@ -12,13 +12,13 @@ public sealed partial class VfioDevice
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioIrqInfo GetInterrupt(VfioPciInterrupt index)
     {
-        IommuException.ThrowIf(TryGetInterrupt((int)index, out VfioIrqInfo info), "VFIO_DEVICE_GET_IRQ_INFO", $"{Path}, {index}");
+        IommuException.ThrowIf(GetInterruptErrno((int)index, out VfioIrqInfo info), "VFIO_DEVICE_GET_IRQ_INFO", $"{Path}, {index}");
         return info;
     }
 
     /// <summary>How many vectors an interrupt has, and what can be done with it.</summary>
     /// <returns>Success, or <see cref="Errno.InvalidArgument"/> for one that the device cannot have.</returns>
-    public Errno TryGetInterrupt(int index, out VfioIrqInfo info)
+    public Errno GetInterruptErrno(int index, out VfioIrqInfo info)
     {
         info = new() { Argsz = (uint)Unsafe.SizeOf<VfioIrqInfo>(), Index = (uint)index };
         return Call(VfioRequests.DeviceGetIrqInfo, ref info);
@@ -31,7 +31,7 @@ public sealed partial class VfioDevice
     public VfioInterruptSet EnableInterrupts(VfioPciInterrupt index, int vectors = 1)
     {
         IommuException.ThrowIf(
-            TryEnableInterrupts(index, vectors, out VfioInterruptSet? set),
+            EnableInterruptsErrno(index, vectors, out VfioInterruptSet? set),
             "VFIO_DEVICE_SET_IRQS",
             $"{Path}, {index}, {vectors} vectors");
         return set!;
@@ -41,8 +41,8 @@ public sealed partial class VfioDevice
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> if the device has fewer, or another kind is enabled; what the kernel answered.
     /// </returns>
-    public Errno TryEnableInterrupts(VfioPciInterrupt index, int vectors, out VfioInterruptSet? set) =>
-        VfioInterruptSet.TryEnable(this, index, vectors, out set);
+    public Errno EnableInterruptsErrno(VfioPciInterrupt index, int vectors, out VfioInterruptSet? set) =>
+        VfioInterruptSet.EnableErrno(this, index, vectors, out set);
 
     /// <summary>VFIO_DEVICE_SET_IRQS, as it is.</summary>
     internal Errno SetInterrupts(VfioIrqSetFlags flags, VfioPciInterrupt index, int start, int count, ReadOnlySpan<int> events)

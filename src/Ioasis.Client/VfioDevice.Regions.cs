@@ -18,13 +18,13 @@ public sealed partial class VfioDevice
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioRegion GetRegion(int index)
     {
-        IommuException.ThrowIf(TryGetRegion(index, out VfioRegion? region), "VFIO_DEVICE_GET_REGION_INFO", $"{Path}, region {index}");
+        IommuException.ThrowIf(GetRegionErrno(index, out VfioRegion? region), "VFIO_DEVICE_GET_REGION_INFO", $"{Path}, region {index}");
         return region!;
     }
 
     /// <summary>A region; of size 0 if the device has none of this number.</summary>
     /// <returns>Success, or <see cref="Errno.InvalidArgument"/> for a number beyond the device's.</returns>
-    public Errno TryGetRegion(int index, out VfioRegion? region)
+    public Errno GetRegionErrno(int index, out VfioRegion? region)
     {
         region = null;
         byte[] buffer = new byte[RegionInfoBytes];
@@ -59,7 +59,7 @@ public sealed partial class VfioDevice
     /// Success; <see cref="Errno.InvalidArgument"/> if there is no such part; <see cref="Errno.NoDevice"/> for a region that is none of the
     /// base address registers; <see cref="Errno.NotTypewriter"/> from a kernel without this; what else the kernel answered.
     /// </returns>
-    public Errno TryExport(VfioPciRegion index, ulong offset, ulong length, out VfioDmaBuffer? buffer)
+    public Errno ExportErrno(VfioPciRegion index, ulong offset, ulong length, out VfioDmaBuffer? buffer)
     {
         buffer = null;
         int size = Unsafe.SizeOf<VfioDeviceFeature>();

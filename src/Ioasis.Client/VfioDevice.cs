@@ -75,7 +75,7 @@ public sealed partial class VfioDevice : IDisposable
         VfioDevice device = Open(kernel, path!);
         try
         {
-            IommuException.ThrowIf(device.TryBind(space.Owner), "VFIO_DEVICE_BIND_IOMMUFD", $"{address}");
+            IommuException.ThrowIf(device.BindErrno(space.Owner), "VFIO_DEVICE_BIND_IOMMUFD", $"{address}");
             _ = device.Attach(space);
             device.Space = space;
             return device;
@@ -91,15 +91,15 @@ public sealed partial class VfioDevice : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public static VfioDevice Open(IKernelAbi kernel, string path)
     {
-        IommuException.ThrowIf(TryOpen(kernel, path, out VfioDevice? device), "open", $"{path}");
+        IommuException.ThrowIf(OpenErrno(kernel, path, out VfioDevice? device), "open", $"{path}");
         return device!;
     }
 
     /// <summary>Opens a device, such as <c>/dev/vfio/devices/vfio0</c>.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, string path, out VfioDevice? device)
+    public static Errno OpenErrno(IKernelAbi kernel, string path, out VfioDevice? device)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, path, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.OpenErrno(kernel, path, out KernelDescriptor? descriptor);
         device = descriptor is null ? null : new(path, descriptor);
         return error;
     }
@@ -109,7 +109,7 @@ public sealed partial class VfioDevice : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public uint Bind(IommuFd iommu)
     {
-        IommuException.ThrowIf(TryBind(iommu), "VFIO_DEVICE_BIND_IOMMUFD", $"{Path}");
+        IommuException.ThrowIf(BindErrno(iommu), "VFIO_DEVICE_BIND_IOMMUFD", $"{Path}");
         return Id;
     }
 
@@ -118,13 +118,13 @@ public sealed partial class VfioDevice : IDisposable
     /// Success; <see cref="Errno.InvalidArgument"/> if it is bound already; <see cref="Errno.Busy"/> if its group is under the
     /// control of another.
     /// </returns>
-    public Errno TryBind(IommuFd iommu)
+    public Errno BindErrno(IommuFd iommu)
     {
         ArgumentNullException.ThrowIfNull(iommu);
-        return TryBind(iommu.Descriptor);
+        return BindErrno(iommu.Descriptor);
     }
 
-    private Errno TryBind(KernelDescriptor iommu)
+    private Errno BindErrno(KernelDescriptor iommu)
     {
         using HandleHold held = new(iommu);
         VfioDeviceBindIommufd argument = new()
@@ -151,7 +151,7 @@ public sealed partial class VfioDevice : IDisposable
     {
         ArgumentNullException.ThrowIfNull(space);
         IommuException.ThrowIf(
-            TryAttach(space.Id, out uint table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, address space {space.Id}");
+            AttachErrno(space.Id, out uint table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, address space {space.Id}");
         return table;
     }
 
@@ -162,7 +162,7 @@ public sealed partial class VfioDevice : IDisposable
     {
         ArgumentNullException.ThrowIfNull(table);
         IommuException.ThrowIf(
-            TryAttach(table.Id, out uint id), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, page table {table.Id}");
+            AttachErrno(table.Id, out uint id), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, page table {table.Id}");
         return id;
     }
 
@@ -173,7 +173,7 @@ public sealed partial class VfioDevice : IDisposable
     /// Success; <see cref="Errno.AddressInUse"/> if a live mapping lies where the device cannot reach or has a reserved
     /// region; <see cref="Errno.NoEntry"/> for an unknown object; <see cref="Errno.InvalidArgument"/> before the bind.
     /// </returns>
-    public Errno TryAttach(uint pageTableId, out uint attachedId)
+    public Errno AttachErrno(uint pageTableId, out uint attachedId)
     {
         VfioDeviceAttachIommufdPt argument = new()
         {
@@ -187,11 +187,11 @@ public sealed partial class VfioDevice : IDisposable
 
     /// <summary>Detaches the device: its DMA faults when this returns.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Detach() => IommuException.ThrowIf(TryDetach(), "VFIO_DEVICE_DETACH_IOMMUFD_PT", $"{Path}");
+    public void Detach() => IommuException.ThrowIf(DetachErrno(), "VFIO_DEVICE_DETACH_IOMMUFD_PT", $"{Path}");
 
     /// <summary>Detaches the device: its DMA faults when this returns. Harmless if it is not attached.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryDetach()
+    public Errno DetachErrno()
     {
         VfioDeviceDetachIommufdPt argument = new() { Argsz = (uint)Unsafe.SizeOf<VfioDeviceDetachIommufdPt>() };
         return Call(VfioRequests.DeviceDetachIommufdPt, ref argument);
@@ -201,13 +201,13 @@ public sealed partial class VfioDevice : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioDeviceInfo GetInfo()
     {
-        IommuException.ThrowIf(TryGetInfo(out VfioDeviceInfo info), "VFIO_DEVICE_GET_INFO", $"{Path}");
+        IommuException.ThrowIf(GetInfoErrno(out VfioDeviceInfo info), "VFIO_DEVICE_GET_INFO", $"{Path}");
         return info;
     }
 
     /// <summary>What kind of device it is, and how many regions and interrupts it has.</summary>
     /// <returns>Success, or <see cref="Errno.InvalidArgument"/> before the bind.</returns>
-    public Errno TryGetInfo(out VfioDeviceInfo info)
+    public Errno GetInfoErrno(out VfioDeviceInfo info)
     {
         info = new() { Argsz = (uint)Unsafe.SizeOf<VfioDeviceInfo>() };
         return Call(VfioRequests.DeviceGetInfo, ref info);
@@ -215,17 +215,17 @@ public sealed partial class VfioDevice : IDisposable
 
     /// <summary>Resets the device.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Reset() => IommuException.ThrowIf(TryReset(), "VFIO_DEVICE_RESET", $"{Path}");
+    public void Reset() => IommuException.ThrowIf(ResetErrno(), "VFIO_DEVICE_RESET", $"{Path}");
 
     /// <summary>Resets the device.</summary>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> for a device that cannot be reset by itself.</returns>
-    public Errno TryReset() => Descriptor.Call(VfioRequests.DeviceReset, 0, out _);
+    public Errno ResetErrno() => Descriptor.Call(VfioRequests.DeviceReset, 0, out _);
 
     /// <summary>Asks whether the device has a feature.</summary>
     /// <param name="feature">The feature.</param>
     /// <param name="operation">Whether it can be got, set, or both.</param>
     /// <returns>Success; <see cref="Errno.NotTypewriter"/> if not; <see cref="Errno.InvalidArgument"/> if not so.</returns>
-    public Errno TryProbeFeature(VfioFeature feature, VfioFeatureFlags operation)
+    public Errno ProbeFeatureErrno(VfioFeature feature, VfioFeatureFlags operation)
     {
         VfioDeviceFeature argument = new()
         {

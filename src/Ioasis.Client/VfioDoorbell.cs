@@ -26,11 +26,11 @@ public sealed class VfioDoorbell : IDisposable
 
     /// <summary>Has the register written.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Ring() => IommuException.ThrowIf(TryRing(), "write", $"{_device.Path}, counter of the doorbell at 0x{_argument.Offset:x}");
+    public void Ring() => IommuException.ThrowIf(RingErrno(), "write", $"{_device.Path}, counter of the doorbell at 0x{_argument.Offset:x}");
 
     /// <summary>Has the register written.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryRing() => Counter.TryCount();
+    public Errno RingErrno() => Counter.CountErrno();
 
     /// <summary>Ends it: the counter writes nothing any more, and is closed.</summary>
     public void Dispose()
@@ -50,10 +50,10 @@ public sealed class VfioDoorbell : IDisposable
         Counter.Dispose();
     }
 
-    internal static Errno TryMake(VfioDevice device, ulong place, int size, ulong data, out VfioDoorbell? doorbell)
+    internal static Errno MakeErrno(VfioDevice device, ulong place, int size, ulong data, out VfioDoorbell? doorbell)
     {
         doorbell = null;
-        Errno error = KernelDescriptor.TryMakeEvent(device.Descriptor.Kernel, out KernelDescriptor? counter);
+        Errno error = KernelDescriptor.MakeEventErrno(device.Descriptor.Kernel, out KernelDescriptor? counter);
         if (error != Errno.Success)
         {
             return error;

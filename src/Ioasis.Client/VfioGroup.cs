@@ -29,22 +29,22 @@ public sealed class VfioGroup : IDisposable
     public static VfioGroup Open(IKernelAbi kernel, int group)
     {
         string path = string.Create(CultureInfo.InvariantCulture, $"/dev/vfio/{group}");
-        IommuException.ThrowIf(TryOpen(kernel, path, out VfioGroup? opened), "open", $"{path}");
+        IommuException.ThrowIf(OpenErrno(kernel, path, out VfioGroup? opened), "open", $"{path}");
         return opened!;
     }
 
     /// <summary>Opens a group by its node, such as <c>/dev/vfio/12</c>.</summary>
     /// <returns>Success; <see cref="Errno.Busy"/> if somebody has it open; what the kernel answered.</returns>
-    public static Errno TryOpen(IKernelAbi kernel, string path, out VfioGroup? group)
+    public static Errno OpenErrno(IKernelAbi kernel, string path, out VfioGroup? group)
     {
-        Errno error = KernelDescriptor.TryOpen(kernel, path, out KernelDescriptor? descriptor);
+        Errno error = KernelDescriptor.OpenErrno(kernel, path, out KernelDescriptor? descriptor);
         group = descriptor is null ? null : new(path, descriptor);
         return error;
     }
 
     /// <summary>Whether the group can be used, and is in a container.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryGetStatus(out VfioGroupFlags flags)
+    public Errno GetStatusErrno(out VfioGroupFlags flags)
     {
         VfioGroupStatus status = new() { Argsz = 8 };
         Errno error = Descriptor.Call(VfioRequests.GroupGetStatus, MemoryMarshal.AsBytes(new Span<VfioGroupStatus>(ref status)));
@@ -55,14 +55,14 @@ public sealed class VfioGroup : IDisposable
     /// <summary>Joins a container.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void Join(VfioContainer container) =>
-        IommuException.ThrowIf(TryJoin(container), "VFIO_GROUP_SET_CONTAINER", $"{Path}");
+        IommuException.ThrowIf(JoinErrno(container), "VFIO_GROUP_SET_CONTAINER", $"{Path}");
 
     /// <summary>Joins a container.</summary>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> if it is in one, or if a live mapping of the container lies where the group
     /// cannot reach or has a reserved region; <see cref="Errno.Busy"/> if somebody else has the group.
     /// </returns>
-    public Errno TryJoin(VfioContainer container)
+    public Errno JoinErrno(VfioContainer container)
     {
         ArgumentNullException.ThrowIfNull(container);
         using HandleHold held = new(container.Descriptor);
@@ -72,20 +72,20 @@ public sealed class VfioGroup : IDisposable
 
     /// <summary>Leaves the container.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Leave() => IommuException.ThrowIf(TryLeave(), "VFIO_GROUP_UNSET_CONTAINER", $"{Path}");
+    public void Leave() => IommuException.ThrowIf(LeaveErrno(), "VFIO_GROUP_UNSET_CONTAINER", $"{Path}");
 
     /// <summary>Leaves the container.</summary>
     /// <returns>
     /// Success; <see cref="Errno.InvalidArgument"/> if it is in none; <see cref="Errno.Busy"/> while a device of it is open.
     /// </returns>
-    public Errno TryLeave() => Descriptor.Call(VfioRequests.GroupUnsetContainer, 0, out _);
+    public Errno LeaveErrno() => Descriptor.Call(VfioRequests.GroupUnsetContainer, 0, out _);
 
     /// <summary>Opens a device of the group.</summary>
     /// <param name="name">Its name, such as <c>0000:00:03.0</c>.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VfioDevice OpenDevice(string name)
     {
-        IommuException.ThrowIf(TryOpenDevice(name, out VfioDevice? device), "VFIO_GROUP_GET_DEVICE_FD", $"{Path}, {name}");
+        IommuException.ThrowIf(OpenDeviceErrno(name, out VfioDevice? device), "VFIO_GROUP_GET_DEVICE_FD", $"{Path}, {name}");
         return device!;
     }
 
@@ -94,7 +94,7 @@ public sealed class VfioGroup : IDisposable
     /// Success; <see cref="Errno.NoDevice"/> for an unknown name; <see cref="Errno.InvalidArgument"/> if the group's container
     /// has no IOMMU yet.
     /// </returns>
-    public Errno TryOpenDevice(string name, out VfioDevice? device)
+    public Errno OpenDeviceErrno(string name, out VfioDevice? device)
     {
         ArgumentNullException.ThrowIfNull(name);
         device = null;

@@ -36,22 +36,22 @@ public sealed class VfioInterruptSet : IDisposable
 
     /// <summary>Masks a vector. Only the wired interrupt can be.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryMask(int vector = 0) => Act(VfioIrqSetFlags.ActionMask, vector);
+    public Errno MaskErrno(int vector = 0) => Act(VfioIrqSetFlags.ActionMask, vector);
 
     /// <summary>
     /// Unmasks a vector. The wired interrupt masks itself when it fires; it fires again at once if the device still asserts it.
     /// </summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
     public void Unmask(int vector = 0) =>
-        IommuException.ThrowIf(TryUnmask(vector), "VFIO_DEVICE_SET_IRQS", $"{_device.Path}, {_index}, unmask {vector}");
+        IommuException.ThrowIf(UnmaskErrno(vector), "VFIO_DEVICE_SET_IRQS", $"{_device.Path}, {_index}, unmask {vector}");
 
     /// <summary>Unmasks a vector.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryUnmask(int vector = 0) => Act(VfioIrqSetFlags.ActionUnmask, vector);
+    public Errno UnmaskErrno(int vector = 0) => Act(VfioIrqSetFlags.ActionUnmask, vector);
 
     /// <summary>Has the kernel signal a vector, as if the device had.</summary>
     /// <returns>Success, or what the kernel answered.</returns>
-    public Errno TryTrigger(int vector = 0) => Act(VfioIrqSetFlags.ActionTrigger, vector);
+    public Errno TriggerErrno(int vector = 0) => Act(VfioIrqSetFlags.ActionTrigger, vector);
 
     /// <summary>Disables the interrupts. Who awaits one gets an <see cref="ObjectDisposedException"/>.</summary>
     public void Dispose()
@@ -67,12 +67,12 @@ public sealed class VfioInterruptSet : IDisposable
             _ = _device.SetInterrupts(VfioIrqSetFlags.DataNone | VfioIrqSetFlags.ActionTrigger, _index, 0, 0, []);
         }
 
-        _ = _wake.TryCount();
+        _ = _wake.CountErrno();
         _thread.Join();
         Close(_wake, _events);
     }
 
-    internal static Errno TryEnable(VfioDevice device, VfioPciInterrupt index, int vectors, out VfioInterruptSet? set)
+    internal static Errno EnableErrno(VfioDevice device, VfioPciInterrupt index, int vectors, out VfioInterruptSet? set)
     {
         set = null;
         if (vectors <= 0)
@@ -83,10 +83,10 @@ public sealed class VfioInterruptSet : IDisposable
         IKernelAbi kernel = device.Descriptor.Kernel;
         KernelDescriptor[] events = new KernelDescriptor[vectors];
         int[] numbers = new int[vectors];
-        Errno error = KernelDescriptor.TryMakeEvent(kernel, out KernelDescriptor? wake);
+        Errno error = KernelDescriptor.MakeEventErrno(kernel, out KernelDescriptor? wake);
         for (int i = 0; i < vectors && error == Errno.Success; i++)
         {
-            error = KernelDescriptor.TryMakeEvent(kernel, out KernelDescriptor? made);
+            error = KernelDescriptor.MakeEventErrno(kernel, out KernelDescriptor? made);
             if (error == Errno.Success)
             {
                 events[i] = made!;

@@ -65,22 +65,22 @@ public sealed class VfioRegion
         where T : unmanaged
     {
         IommuException.ThrowIf(
-            TryRead(offset, out T value), "pread", $"{_device.Path}, region {Index}, 0x{offset:x}, {Unsafe.SizeOf<T>()} bytes");
+            ReadErrno(offset, out T value), "pread", $"{_device.Path}, region {Index}, 0x{offset:x}, {Unsafe.SizeOf<T>()} bytes");
         return value;
     }
 
     /// <summary>Reads a register.</summary>
     /// <returns>Success; <see cref="Errno.IoError"/> while the registers are disabled; what the kernel answered.</returns>
-    public Errno TryRead<T>(ulong offset, out T value)
+    public Errno ReadErrno<T>(ulong offset, out T value)
         where T : unmanaged
     {
         value = default;
-        return TryRead(offset, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        return ReadErrno(offset, MemoryMarshal.AsBytes(new Span<T>(ref value)));
     }
 
     /// <summary>Reads bytes.</summary>
     /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
-    public Errno TryRead(ulong offset, Span<byte> destination)
+    public Errno ReadErrno(ulong offset, Span<byte> destination)
     {
         if (!Holds(offset, (uint)destination.Length))
         {
@@ -111,17 +111,17 @@ public sealed class VfioRegion
     public void Write<T>(ulong offset, T value)
         where T : unmanaged =>
         IommuException.ThrowIf(
-            TryWrite(offset, value), "pwrite", $"{_device.Path}, region {Index}, 0x{offset:x}, {value}");
+            WriteErrno(offset, value), "pwrite", $"{_device.Path}, region {Index}, 0x{offset:x}, {value}");
 
     /// <summary>Writes a register.</summary>
     /// <returns>Success; <see cref="Errno.IoError"/> while the registers are disabled; what the kernel answered.</returns>
-    public Errno TryWrite<T>(ulong offset, T value)
+    public Errno WriteErrno<T>(ulong offset, T value)
         where T : unmanaged =>
-        TryWrite(offset, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+        WriteErrno(offset, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 
     /// <summary>Writes bytes.</summary>
     /// <returns>Success; <see cref="Errno.OutOfRange"/> if the region ends before; what the kernel answered.</returns>
-    public Errno TryWrite(ulong offset, ReadOnlySpan<byte> source)
+    public Errno WriteErrno(ulong offset, ReadOnlySpan<byte> source)
     {
         if (!Holds(offset, (uint)source.Length))
         {
@@ -154,7 +154,7 @@ public sealed class VfioRegion
         ulong offset, ulong length, MemoryProtection protection = MemoryProtection.Read | MemoryProtection.Write)
     {
         IommuException.ThrowIf(
-            TryMap(offset, length, protection, out VfioMapping? mapping),
+            MapErrno(offset, length, protection, out VfioMapping? mapping),
             "mmap",
             $"{_device.Path}, region {Index}, 0x{offset:x}, {length} bytes, {protection}");
         return mapping!;
@@ -162,7 +162,7 @@ public sealed class VfioRegion
 
     /// <summary>Maps a part of the region into the process.</summary>
     /// <returns>Success; <see cref="Errno.InvalidArgument"/> if it cannot be mapped; what the kernel answered.</returns>
-    public Errno TryMap(ulong offset, ulong length, MemoryProtection protection, out VfioMapping? mapping)
+    public Errno MapErrno(ulong offset, ulong length, MemoryProtection protection, out VfioMapping? mapping)
     {
         mapping = null;
         if (length == 0 || !Holds(offset, length))
@@ -190,7 +190,7 @@ public sealed class VfioRegion
         where T : unmanaged
     {
         IommuException.ThrowIf(
-            TryAddDoorbell(offset, value, out VfioDoorbell? doorbell),
+            AddDoorbellErrno(offset, value, out VfioDoorbell? doorbell),
             "VFIO_DEVICE_IOEVENTFD",
             $"{_device.Path}, region {Index}, 0x{offset:x}, {value}");
         return doorbell!;
@@ -204,7 +204,7 @@ public sealed class VfioRegion
     /// Success; <see cref="Errno.InvalidArgument"/> for a size, a region or a place that cannot be; <see cref="Errno.Exists"/>
     /// if the same write has a counter; <see cref="Errno.NoSpace"/> beyond 1,000; what else the kernel answered.
     /// </returns>
-    public Errno TryAddDoorbell<T>(ulong offset, T value, out VfioDoorbell? doorbell)
+    public Errno AddDoorbellErrno<T>(ulong offset, T value, out VfioDoorbell? doorbell)
         where T : unmanaged
     {
         doorbell = null;
@@ -215,7 +215,7 @@ public sealed class VfioRegion
 
         ulong data = 0;
         MemoryMarshal.Write(MemoryMarshal.AsBytes(new Span<ulong>(ref data)), value);
-        return VfioDoorbell.TryMake(_device, _offset + offset, Unsafe.SizeOf<T>(), data, out doorbell);
+        return VfioDoorbell.MakeErrno(_device, _offset + offset, Unsafe.SizeOf<T>(), data, out doorbell);
     }
 
     private bool Holds(ulong offset, ulong length) => offset <= Size && length <= Size - offset;

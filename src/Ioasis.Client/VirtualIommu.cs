@@ -31,7 +31,7 @@ public sealed class VirtualIommu : IDisposable
     public HardwarePageTable AllocateNestedPageTable<T>(VfioDevice device, uint dataType, in T data, FaultQueue? faults = null)
         where T : unmanaged
     {
-        Errno error = HardwareCalls.TryAllocateNested(
+        Errno error = HardwareCalls.AllocateNestedErrno(
             _iommu, device, Id, dataType, data, faults, HwptAllocFlags.None, out HardwarePageTable? table);
         IommuException.ThrowIf(error, "IOMMU_HWPT_ALLOC", $"device {device.Id}, virtual IOMMU {Id}, data type 0x{dataType:x}");
         return table!;
@@ -41,14 +41,14 @@ public sealed class VirtualIommu : IDisposable
     /// <exception cref="IommuException">The kernel refused.</exception>
     public VirtualDevice AddDevice(VfioDevice device, ulong name)
     {
-        Errno error = TryAddDevice(device, name, out VirtualDevice? made);
+        Errno error = AddDeviceErrno(device, name, out VirtualDevice? made);
         IommuException.ThrowIf(error, "IOMMU_VDEVICE_ALLOC", $"virtual IOMMU {Id}, device {device.Id}, name 0x{name:x}");
         return made!;
     }
 
     /// <summary>Gives a device the name by which the guest knows it.</summary>
     /// <returns>Success; <see cref="Errno.Exists"/> if the device has a name or the name a device; others.</returns>
-    public Errno TryAddDevice(VfioDevice device, ulong name, out VirtualDevice? made)
+    public Errno AddDeviceErrno(VfioDevice device, ulong name, out VirtualDevice? made)
     {
         ArgumentNullException.ThrowIfNull(device);
         IommuVdeviceAlloc argument = new() { ViommuId = Id, DeviceId = device.Id, VirtualId = name };
@@ -72,8 +72,8 @@ public sealed class VirtualIommu : IDisposable
 
     /// <summary>Has the IOMMU forget what the guest asks it to forget, of any of its devices.</summary>
     /// <returns>Success, or why the first that was not carried out was not.</returns>
-    public Errno TryInvalidate<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
-        where T : unmanaged => HardwareCalls.TryInvalidate(Handle, dataType, entries, out done);
+    public Errno InvalidateErrno<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
+        where T : unmanaged => HardwareCalls.InvalidateErrno(Handle, dataType, entries, out done);
 
     /// <summary>Destroys it; while something is made in it, it goes with the descriptor.</summary>
     public void Dispose() => Handle.Dispose();
@@ -145,7 +145,7 @@ public sealed class VirtualEventQueue : IDisposable
     {
         int headerSize = Unsafe.SizeOf<IommufdVeventHeader>();
         Span<byte> buffer = stackalloc byte[headerSize + Unsafe.SizeOf<T>()];
-        Errno error = Descriptor.TryRead(buffer, out int count);
+        Errno error = Descriptor.ReadErrno(buffer, out int count);
         IommuException.ThrowIf(error, "read", $"event queue {Handle.Id}");
         IommufdVeventHeader header = MemoryMarshal.Read<IommufdVeventHeader>(buffer);
         bool isLoss = (header.Flags & VeventFlags.LostEvents) != 0;

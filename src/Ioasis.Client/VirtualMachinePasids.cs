@@ -19,12 +19,12 @@ public sealed class VirtualMachinePasids : IDisposable
     public void Map(GuestPasid guest, PasidHandle pasid)
     {
         ArgumentNullException.ThrowIfNull(pasid);
-        IommuException.ThrowIf(TryMap(guest, pasid), "IOASID_VM_MAP", $"guest PASID {guest}, PASID {pasid.Pasid}");
+        IommuException.ThrowIf(MapErrno(guest, pasid), "IOASID_VM_MAP", $"guest PASID {guest}, PASID {pasid.Pasid}");
     }
 
     /// <summary>Has ENQCMD of the guest with one PASID use another.</summary>
     /// <returns>Success; <see cref="Errno.Exists"/> if the guest's is mapped.</returns>
-    public Errno TryMap(GuestPasid guest, PasidHandle pasid)
+    public Errno MapErrno(GuestPasid guest, PasidHandle pasid)
     {
         ArgumentNullException.ThrowIfNull(pasid);
         IoasidVmMap argument = new() { Guest = guest.Value, IoasidFd = pasid.DescriptorNumber, Ioasid = pasid.Pasid.Value };
@@ -33,7 +33,7 @@ public sealed class VirtualMachinePasids : IDisposable
 
     /// <summary>Has ENQCMD of the guest with this PASID exit; when it returns, none is on its way with the old one.</summary>
     /// <returns>Success, or <see cref="Errno.NoEntry"/>.</returns>
-    public Errno TryUnmap(GuestPasid guest)
+    public Errno UnmapErrno(GuestPasid guest)
     {
         IoasidVmUnmap argument = new() { Guest = guest.Value };
         return Descriptor.Call(ref argument);
@@ -44,7 +44,7 @@ public sealed class VirtualMachinePasids : IDisposable
     /// <param name="code">What is asked; the two sides agree on it.</param>
     /// <param name="data">More of it.</param>
     /// <returns>Success, or <see cref="Errno.TryAgain"/> if the monitor does not read.</returns>
-    public Errno TryPost(GuestPasid guest, uint code, ulong data)
+    public Errno PostErrno(GuestPasid guest, uint code, ulong data)
     {
         IoasidVmPost argument = new() { Guest = guest.Value, Code = code, Data = data };
         return Descriptor.Call(ref argument);
@@ -57,8 +57,8 @@ public sealed class VirtualMachinePasids : IDisposable
     /// <returns>Success; <see cref="Errno.TimedOut"/>; or what the kernel answered.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A time that is negative, or more than <see cref="int.MaxValue"/> milliseconds.</exception>
     /// <exception cref="OperationCanceledException">The caller cancelled.</exception>
-    public Errno TryRead(TimeSpan timeout, out IoasidVmEvent next, CancellationToken cancellationToken = default) =>
-        Descriptor.TryRead(timeout, out next, cancellationToken);
+    public Errno ReadErrno(TimeSpan timeout, out IoasidVmEvent next, CancellationToken cancellationToken = default) =>
+        Descriptor.ReadErrno(timeout, out next, cancellationToken);
 
     /// <summary>Waits for an event and reads it, without a thread of the caller's.</summary>
     /// <param name="cancellationToken">Ends the wait; no event is lost by that.</param>

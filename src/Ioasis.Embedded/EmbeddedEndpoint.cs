@@ -76,7 +76,7 @@ public sealed class EmbeddedEndpoint
     /// <exception cref="IommuException">A client has the group, or the core refused.</exception>
     public DmaDevice OpenDma(DmaDeviceOptions? options = null)
     {
-        Errno error = _platform.TryOpenDma(this, options ?? new(), out DmaDevice? device);
+        Errno error = _platform.OpenDmaErrno(this, options ?? new(), out DmaDevice? device);
         return error == Errno.Success
             ? device!
             : throw new IommuException(error, "open for DMA", Id.ToString());

@@ -20,7 +20,7 @@ public sealed partial class EmbeddedPlatform
     public EmbeddedEndpoint AddDevice(PciDevice device, DeviceId id, EmbeddedEndpointOptions? options = null)
     {
         options ??= new();
-        Errno error = TryAddDevice(device, id, options, out EmbeddedEndpoint? endpoint);
+        Errno error = AddDeviceErrno(device, id, options, out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
             : throw Refused(id, IommuOf(options), error);
@@ -31,7 +31,7 @@ public sealed partial class EmbeddedPlatform
     /// Success; <see cref="Errno.NoSpace"/> if there are no addresses for its registers;
     /// <see cref="Errno.Exists"/> for a name that is taken; or the driver's error.
     /// </returns>
-    public Errno TryAddDevice(
+    public Errno AddDeviceErrno(
         PciDevice device, DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -50,7 +50,7 @@ public sealed partial class EmbeddedPlatform
             Ats = options.Ats || device.Description.HasAts,
             PageRequests = options.PageRequests || device.Description.HasPageRequests,
         };
-        Errno error = TryAdd(id, properties, device.Backend, out endpoint);
+        Errno error = AddErrno(id, properties, device.Backend, out endpoint);
         if (error == Errno.Success)
         {
             device.Connect(endpoint!.Connection);

@@ -13,7 +13,7 @@ public sealed partial class EmbeddedPlatform
     /// <summary>Memory for drivers' buffers, from <see cref="EmbeddedPlatformOptions.DmaMemory"/>.</summary>
     public IPageAllocator DmaPages { get; }
 
-    internal Errno TryOpenDma(EmbeddedEndpoint endpoint, DmaDeviceOptions options, out DmaDevice? device)
+    internal Errno OpenDmaErrno(EmbeddedEndpoint endpoint, DmaDeviceOptions options, out DmaDevice? device)
     {
         device = null;
         Errno error = Errno.Success;
@@ -21,7 +21,7 @@ public sealed partial class EmbeddedPlatform
         {
             if (endpoint.Device.Group.DefaultDomain.Kind == DomainKind.Blocked)
             {
-                error = TrySetDmaDomain(endpoint.Device, Options.Dma.Mode);
+                error = SetDmaDomainErrno(endpoint.Device, Options.Dma.Mode);
             }
         }
 
@@ -34,7 +34,7 @@ public sealed partial class EmbeddedPlatform
     }
 
     // Gives the group of a device a domain for drivers. Devices that are not trusted are strict, whatever is wanted.
-    private Errno TrySetDmaDomain(IommuDevice device, DmaMode mode)
+    private Errno SetDmaDomainErrno(IommuDevice device, DmaMode mode)
     {
         bool isUntrusted = device.Group.Devices.Any(static member => member.IsUntrusted);
         DmaDomainOptions options = Options.Dma with

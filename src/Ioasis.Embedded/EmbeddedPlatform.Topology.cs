@@ -69,7 +69,7 @@ public sealed partial class EmbeddedPlatform
             {
                 IommuDevice first = endpoints[members[0].Id].Device;
                 string name = string.Create(CultureInfo.InvariantCulture, $"the default domain of group {group}");
-                Check(TrySetDefaultDomain(first, policy), name);
+                Check(SetDefaultDomainErrno(first, policy), name);
             }
         }
 
@@ -84,7 +84,7 @@ public sealed partial class EmbeddedPlatform
         }
     }
 
-    private Errno TrySetDefaultDomain(IommuDevice device, DefaultDomainPolicy policy)
+    private Errno SetDefaultDomainErrno(IommuDevice device, DefaultDomainPolicy policy)
     {
         Errno error = policy.Choose([.. device.Group.Devices], out DefaultDomainKind kind);
         if (error != Errno.Success)
@@ -101,7 +101,7 @@ public sealed partial class EmbeddedPlatform
             default:
                 lock (_dmaLock)
                 {
-                    return TrySetDmaDomain(device, kind == DefaultDomainKind.Strict ? DmaMode.Strict : DmaMode.Lazy);
+                    return SetDmaDomainErrno(device, kind == DefaultDomainKind.Strict ? DmaMode.Strict : DmaMode.Lazy);
                 }
         }
     }

@@ -166,7 +166,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     public EmbeddedEndpoint AddEndpoint(DeviceId id, EmbeddedEndpointOptions? options = null)
     {
         options ??= new();
-        Errno error = TryAddEndpoint(id, options, out EmbeddedEndpoint? endpoint);
+        Errno error = AddEndpointErrno(id, options, out EmbeddedEndpoint? endpoint);
         return error == Errno.Success
             ? endpoint!
             : throw Refused(id, IommuOf(options), error);
@@ -174,9 +174,9 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
     /// <summary>Adds a device. Its DMA faults until a client attaches it.</summary>
     /// <returns>Success; <see cref="Errno.Exists"/> for a name that is taken; or the driver's error.</returns>
-    public Errno TryAddEndpoint(DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
+    public Errno AddEndpointErrno(DeviceId id, EmbeddedEndpointOptions options, out EmbeddedEndpoint? endpoint)
     {
-        return TryAdd(id, options, null, out endpoint);
+        return AddErrno(id, options, null, out endpoint);
     }
 
     private static IommuException Refused(DeviceId id, EmbeddedIommu iommu, Errno error) =>
@@ -194,7 +194,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
         }
     }
 
-    private Errno TryAdd(
+    private Errno AddErrno(
         DeviceId id, EmbeddedEndpointOptions options, IVfioDeviceBackend? backend, out EmbeddedEndpoint? endpoint)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -232,7 +232,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
     /// <summary>Takes a device away.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while a client has it bound.</returns>
-    public Errno TryRemoveEndpoint(EmbeddedEndpoint endpoint)
+    public Errno RemoveEndpointErrno(EmbeddedEndpoint endpoint)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         Errno error = _kernel.RemoveDevice(endpoint.DevicePath);

@@ -34,7 +34,7 @@ public sealed class HostAddressSpace : ProcessAddressSpace
     /// Success; <see cref="Errno.NotSupported"/> if the platform's physical memory does not hold this process, its IOMMU walks no
     /// tables of processes, or the system forbids it; <see cref="Errno.OutOfMemory"/>.
     /// </returns>
-    public static Errno TryCreate(EmbeddedPlatform platform, out HostAddressSpace? addressSpace)
+    public static Errno CreateErrno(EmbeddedPlatform platform, out HostAddressSpace? addressSpace)
     {
         ArgumentNullException.ThrowIfNull(platform);
         addressSpace = null;

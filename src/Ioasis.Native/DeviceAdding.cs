@@ -78,8 +78,8 @@ internal static class DeviceAdding
             }
 
             Errno error = function is null
-                ? platform.Machine.TryAddEndpoint(id, options, out EmbeddedEndpoint? endpoint)
-                : platform.Machine.TryAddDevice(function, id, options, out endpoint);
+                ? platform.Machine.AddEndpointErrno(id, options, out EmbeddedEndpoint? endpoint)
+                : platform.Machine.AddDeviceErrno(function, id, options, out endpoint);
             if (error != Errno.Success)
             {
                 _ = HandleTable.Remove(added.Handle);

@@ -170,7 +170,7 @@ internal static unsafe partial class Exports
                         return NoDevice(Call, handle);
                     }
 
-                    Errno error = device.Platform.Machine.TryRemoveEndpoint(device.Endpoint);
+                    Errno error = device.Platform.Machine.RemoveEndpointErrno(device.Endpoint);
                     if (error != Errno.Success)
                     {
                         return LastError.Set(Call, error, $"{device.Endpoint.Device.Name} is open: its client was asked to let it go");

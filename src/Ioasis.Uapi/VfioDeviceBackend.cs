@@ -224,5 +224,5 @@ public interface IVfioEventSource
     /// <returns>
     /// Success; <see cref="Errno.BadDescriptor"/>; <see cref="Errno.InvalidArgument"/> if the descriptor is no event counter.
     /// </returns>
-    Errno TryGetEvent(int descriptor, out IVfioEvent? counter);
+    Errno GetEventErrno(int descriptor, out IVfioEvent? counter);
 }

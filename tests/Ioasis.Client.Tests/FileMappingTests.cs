@@ -16,8 +16,8 @@ public sealed class FileMappingTests
         using Machine machine = new();
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "ring", Length);
         Iova whole = new(0x4000_0000);
-        memory.TryMap(machine.Space, 0, Length, whole, Access.ReadWrite).ShouldBe(Errno.Success);
-        memory.TryMap(machine.Space, 0x2000, 0x1000, Access.Read, out Iova part).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0, Length, whole, Access.ReadWrite).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0x2000, 0x1000, Access.Read, out Iova part).ShouldBe(Errno.Success);
         part.ShouldNotBe(default);
         machine.Endpoint.Write(whole + 0x2ffe, "across"u8).ShouldBe(DmaStatus.Success);
         memory.Slice(0x2ffe, 6).SequenceEqual("across"u8).ShouldBeTrue();
@@ -46,7 +46,7 @@ public sealed class FileMappingTests
         Iova iova = new(0x10_0000);
         using (SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "short-lived", Length))
         {
-            memory.TryMap(machine.Space, 0x1000, 0x2000, iova, Access.ReadWrite).ShouldBe(Errno.Success);
+            memory.MapErrno(machine.Space, 0x1000, 0x2000, iova, Access.ReadWrite).ShouldBe(Errno.Success);
             "kept"u8.CopyTo(memory.Slice(0x1000, 4));
         }
 
@@ -64,15 +64,15 @@ public sealed class FileMappingTests
         using Machine machine = new();
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "small", Length);
         Iova iova = new(0x10_0000);
-        memory.TryMap(machine.Space, Length, 0x1000, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
-        memory.TryMap(machine.Space, 0x1000, Length, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
-        memory.TryMap(machine.Space, ulong.MaxValue - 0xfff, 0x2000, iova, Access.Read).ShouldBe(Errno.Overflow);
-        memory.TryMap(machine.Space, 0, 0, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
-        memory.TryMap(machine.Space, 8, 0x1000, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
-        memory.TryMap(machine.Space, 0, 0x1000, iova, Access.None).ShouldBe(Errno.InvalidArgument);
+        memory.MapErrno(machine.Space, Length, 0x1000, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
+        memory.MapErrno(machine.Space, 0x1000, Length, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
+        memory.MapErrno(machine.Space, ulong.MaxValue - 0xfff, 0x2000, iova, Access.Read).ShouldBe(Errno.Overflow);
+        memory.MapErrno(machine.Space, 0, 0, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
+        memory.MapErrno(machine.Space, 8, 0x1000, iova, Access.Read).ShouldBe(Errno.InvalidArgument);
+        memory.MapErrno(machine.Space, 0, 0x1000, iova, Access.None).ShouldBe(Errno.InvalidArgument);
         using SafeFileHandle none = new(machine.Iommu.Descriptor.Number, ownsHandle: false);
         Iova? place = iova;
-        machine.Space.TryMapFile(none, 0, 0x1000, Access.Read, ref place).ShouldBe(Errno.InvalidArgument);
+        machine.Space.MapFileErrno(none, 0, 0x1000, Access.Read, ref place).ShouldBe(Errno.InvalidArgument);
         place.ShouldBe(iova);
         IommuException refusal = Should.Throw<IommuException>(() => machine.Space.MapFile(none, 0x3000, 0x1000, Access.Read));
         (refusal.Error, refusal.Call).ShouldBe((Errno.InvalidArgument, "IOMMU_IOAS_MAP_FILE"));
@@ -99,7 +99,7 @@ public sealed class FileMappingTests
         using Machine machine = new();
         SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "shrinking", Length);
         Iova iova = new(0x10_0000);
-        memory.TryMap(machine.Space, 0, Length, iova, Access.ReadWrite).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0, Length, iova, Access.ReadWrite).ShouldBe(Errno.Success);
 
         // Files of the embedded kernel keep their length; what can happen is that somebody takes their memory away.
         nint lost = memory.Address + 0x2000;
@@ -110,8 +110,8 @@ public sealed class FileMappingTests
             machine.Endpoint.Write(iova + 0x2000, [1]).ShouldNotBe(DmaStatus.Success);
             machine.Endpoint.Read(iova + 0x3000, new byte[1]).ShouldNotBe(DmaStatus.Success);
             machine.Space.Unmap(iova, Length).ShouldBe(Length);
-            memory.TryMap(machine.Space, 0x2000, 0x1000, iova, Access.Read).ShouldBe(Errno.BadAddress);
-            memory.TryMap(machine.Space, 0x1000, 0x1000, iova, Access.Read).ShouldBe(Errno.Success);
+            memory.MapErrno(machine.Space, 0x2000, 0x1000, iova, Access.Read).ShouldBe(Errno.BadAddress);
+            memory.MapErrno(machine.Space, 0x1000, 0x1000, iova, Access.Read).ShouldBe(Errno.Success);
         }
         finally
         {

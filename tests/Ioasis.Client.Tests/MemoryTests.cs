@@ -48,18 +48,18 @@ public class MemoryTests
         ulong address = AddressOf(array);
         Iova fit = new(0x4000_0000 + (address % 4096));
         Iova misfit = new(fit.Value ^ 8);
-        machine.Space.TryMap(array.AsMemory(), Access.Read, misfit, out DmaMapping? none).ShouldBe(Errno.InvalidArgument);
+        machine.Space.MapErrno(array.AsMemory(), Access.Read, misfit, out DmaMapping? none).ShouldBe(Errno.InvalidArgument);
         none.ShouldBeNull();
         using DmaMapping mapping = machine.Space.Map(array.AsMemory(), Access.Read, fit);
         mapping.Iova.ShouldBe(fit);
-        machine.Space.TryMap(array.AsMemory(), Access.Read, fit, out _).ShouldBe(Errno.Exists);
+        machine.Space.MapErrno(array.AsMemory(), Access.Read, fit, out _).ShouldBe(Errno.Exists);
     }
 
     [Fact]
     public void Empty_memory_is_refused_before_the_kernel_is_asked()
     {
         using Machine machine = new(new() { Iommus = [Slot] });
-        machine.Space.TryMap(Memory<byte>.Empty, Access.Read, null, out _).ShouldBe(Errno.InvalidArgument);
+        machine.Space.MapErrno(Memory<byte>.Empty, Access.Read, null, out _).ShouldBe(Errno.InvalidArgument);
         IommuException refusal = Should.Throw<IommuException>(() => machine.Space.Map(Memory<byte>.Empty, Access.Read));
         refusal.Error.ShouldBe(Errno.InvalidArgument);
         refusal.Call.ShouldBe("IOMMU_IOAS_MAP");
@@ -123,9 +123,9 @@ public class MemoryTests
         using Machine machine = new(new() { Iommus = [Slot] });
         using DmaBuffer buffer = machine.Space.AllocateBuffer(4096, Access.Read, new Iova(0x7000_0000));
         buffer.Iova.ShouldBe(new Iova(0x7000_0000));
-        machine.Space.TryAllocateBuffer(4096, Access.Read, buffer.Iova, out DmaBuffer? second).ShouldBe(Errno.Exists);
+        machine.Space.AllocateBufferErrno(4096, Access.Read, buffer.Iova, out DmaBuffer? second).ShouldBe(Errno.Exists);
         second.ShouldBeNull();
-        machine.Space.TryAllocateBuffer(0, Access.Read, null, out _).ShouldBe(Errno.InvalidArgument);
+        machine.Space.AllocateBufferErrno(0, Access.Read, null, out _).ShouldBe(Errno.InvalidArgument);
         machine.Endpoint.Write(buffer.Iova, [1]).ShouldNotBe(DmaStatus.Success);
         machine.Platform.Audit.Areas.ShouldBe(1);
     }

@@ -52,7 +52,7 @@ public sealed class OpenByAddressTests
         }
 
         buffer.Span[..6].ToArray().ShouldBe("onetwo"u8.ToArray());
-        space.TryUnmap(buffer.Iova, 4096, out _).ShouldBe(Errno.Success);
+        space.UnmapErrno(buffer.Iova, 4096, out _).ShouldBe(Errno.Success);
     }
 
     [Theory]

@@ -38,7 +38,7 @@ public sealed class RefusalTests
             read[0].ShouldBe((byte)7);
         }
 
-        machine.Space.TryMap(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.Success);
+        machine.Space.MapErrno(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.Success);
         kernel.Refused = 0;
         space.Dispose();
     }
@@ -52,9 +52,9 @@ public sealed class RefusalTests
         using IoAddressSpace space = iommu.AllocateAddressSpace();
         foreach (Iova? iova in new Iova?[] { At, null })
         {
-            space.TryAllocateBuffer(Large, Access.ReadWrite, iova, out DmaBuffer? buffer).ShouldBe(Errno.IoError);
+            space.AllocateBufferErrno(Large, Access.ReadWrite, iova, out DmaBuffer? buffer).ShouldBe(Errno.IoError);
             buffer.ShouldBeNull();
-            machine.Space.TryMap(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.BadAddress);
+            machine.Space.MapErrno(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.BadAddress);
         }
     }
 
@@ -72,7 +72,7 @@ public sealed class RefusalTests
         })
         {
             kernel.Refused = refused == IommuIoasMap.Request ? refused : 0;
-            Errno error = space.TryMap(memory.Memory, Access.Read, null, out DmaMapping? mapping);
+            Errno error = space.MapErrno(memory.Memory, Access.Read, null, out DmaMapping? mapping);
             (error == Errno.Success).ShouldBe(mapped);
             kernel.Refused = refused;
             mapping?.Dispose();
@@ -82,7 +82,7 @@ public sealed class RefusalTests
 
         // Not an IOVA with the memory's offset in its page: refused before the kernel is asked, and unpinned.
         kernel.Refused = 0;
-        space.TryMap(memory.Memory[1..], Access.Read, new Iova(0x5000), out _).ShouldBe(Errno.InvalidArgument);
+        space.MapErrno(memory.Memory[1..], Access.Read, new Iova(0x5000), out _).ShouldBe(Errno.InvalidArgument);
         memory.Pins.ShouldBe(2);
     }
 
@@ -97,7 +97,7 @@ public sealed class RefusalTests
         using IommuFd iommu = IommuFd.Open(kernel);
         using VfioDevice device = Take(machine, kernel, iommu, out IoAddressSpace space);
         (kernel.Refused, kernel.EventsLeft, kernel.Events) = (VfioRequests.DeviceSetIrqs, events == 2 ? int.MaxValue : events, 0);
-        device.TryEnableInterrupts(VfioPciInterrupt.MsiX, 2, out VfioInterruptSet? set).ShouldBe(events == 2 ? Errno.IoError : Errno.TooManyOpenFiles);
+        device.EnableInterruptsErrno(VfioPciInterrupt.MsiX, 2, out VfioInterruptSet? set).ShouldBe(events == 2 ? Errno.IoError : Errno.TooManyOpenFiles);
         set.ShouldBeNull();
         kernel.Events.ShouldBe(0);
         kernel.Refused = 0;

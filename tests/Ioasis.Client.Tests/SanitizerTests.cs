@@ -88,9 +88,9 @@ public sealed class SanitizerTests : IDisposable
         Map(Access.Read);
         _ = _endpoint.Write(s_place, [1]);
         _ = _endpoint.Read(s_place + (ulong)Page + 16, new byte[1]);
-        _space.TryMap(_memory.Address, (ulong)Page, s_place, Access.Read).ShouldBe(Errno.Exists);
+        _space.MapErrno(_memory.Address, (ulong)Page, s_place, Access.Read).ShouldBe(Errno.Exists);
         _space.Map(_memory.Address, (ulong)Page, s_place + (16 * (ulong)Page), Access.Read);
-        _ = _space.TryUnmap(s_place + (64 * (ulong)Page), (ulong)Page, out _);
+        _ = _space.UnmapErrno(s_place + (64 * (ulong)Page), (ulong)Page, out _);
         _sanitizer.Finish().Select(static report => report.Mistake).ShouldBe(
         [
             DmaMistake.Direction, DmaMistake.PastEnd, DmaMistake.Overlap, DmaMistake.Overlap, DmaMistake.NothingUnmapped, DmaMistake.LeftMapped, DmaMistake.LeftMapped,

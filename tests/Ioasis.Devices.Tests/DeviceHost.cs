@@ -59,7 +59,7 @@ internal abstract class DeviceHost(PciDevice device, HostMemory memory) : IDispo
     /// <summary>Signals of a vector since the last call.</summary>
     public int TakeSignals(int vector = 0) => _counters.TryGetValue(vector + 1, out Counter? counter) ? counter.Take() : 0;
 
-    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
+    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
     {
         if (!_counters.TryGetValue(descriptor, out Counter? own))
         {

@@ -104,7 +104,7 @@ internal static partial class Program
     {
         driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
         driver.Space.Unmap(s_place, Page);
-        _ = driver.Space.TryUnmap(s_place, Page, out _);
+        _ = driver.Space.UnmapErrno(s_place, Page, out _);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

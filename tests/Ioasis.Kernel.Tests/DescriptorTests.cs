@@ -190,6 +190,6 @@ public sealed class DescriptorTests
         space.Dispose();
         space.Dispose();
         rig.ShouldBeClean();
-        Should.Throw<ObjectDisposedException>(() => iommu.TryAllocateAddressSpace(out _));
+        Should.Throw<ObjectDisposedException>(() => iommu.AllocateAddressSpaceErrno(out _));
     }
 }

@@ -68,10 +68,10 @@ public abstract class EndToEndSuite
         machine.Space.Unmap(new(0x100000), 16 * 4096).ShouldBe(16ul * 4096);
 
         // And memory that was never there, or may not be written, is refused when it is mapped.
-        machine.Space.TryMap(region, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.TryMap(0x1000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.TryMap(0xffff_8000_0000_0000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.TryMap(1ul << 54, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(region, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(0x1000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(0xffff_8000_0000_0000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(1ul << 54, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
     }
 
     [Fact]
@@ -80,7 +80,7 @@ public abstract class EndToEndSuite
         using Machine machine = new(new() { Iommus = [Slot] });
         ulong region = MapAnonymous(4096);
         Protect(region, 4096, 1);
-        machine.Space.TryMap(region, 4096, new(0x100000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(region, 4096, new(0x100000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
         machine.Space.Map(region, 4096, new(0x100000), Access.Read);
         byte[] buffer = new byte[16];
         machine.Endpoint.Read(new(0x100000), buffer).ShouldBe(DmaStatus.Success);
@@ -175,7 +175,7 @@ public abstract class EndToEndSuite
             });
         machine.Space.GetIovaRanges().ShouldNotContain(static range => range.Overlaps(new(0x2800_0000, 0x28ff_ffff)));
         machine.Endpoint.Translate(new(0x7000_1234), true).Address.Value.ShouldBe(0x7000_1234ul);
-        machine.Space.TryMap(0x1000, 4096, new(0x7000_0000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        machine.Space.MapErrno(0x1000, 4096, new(0x7000_0000), Access.Read).ShouldBe(Errno.InvalidArgument);
         machine.Device.Detach();
         machine.Endpoint.Translate(new(0x7000_1234), true).Status.ShouldNotBe(DmaStatus.Success);
     }

@@ -155,7 +155,7 @@ public sealed class EndToEndTests : EndToEndSuite
                 ulong physical = ((ulong)random.Next(1 << 20) << 12) & ~(length >= 2 << 20 ? (2ul << 20) - 1 : 0xfff);
                 Access access = random.Next(3) switch { 0 => Access.Read, 1 => Access.ReadWrite, _ => Access.Read | Access.Write };
                 bool free = live.All(area => area.Key + area.Value.Length <= iova || iova + length <= area.Key);
-                machine.Space.TryMap(physical, length, new(iova), access).ShouldBe(free ? Errno.Success : Errno.Exists);
+                machine.Space.MapErrno(physical, length, new(iova), access).ShouldBe(free ? Errno.Success : Errno.Exists);
                 if (free)
                 {
                     live.Add(iova, (length, physical, access));

@@ -19,11 +19,11 @@ public sealed class HardwareEndToEndOnRiscVTests : HardwareEndToEndTests
         using Machine machine = new(Slot, CachingMode.Hostile);
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "guest", 16 * 4096);
         const ulong GuestBase = 1ul << 20;
-        memory.TryMap(machine.Space, 0, memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0, memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
         using HardwarePageTable parent = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, HwptAllocFlags.NestParent);
         using VirtualIommu part = machine.Iommu.AllocateVirtualIommu(machine.Device, parent, RiscVUapi.ViommuType);
         using VirtualDevice known = part.AddDevice(machine.Device, 0x0008);
-        part.TryAddDevice(machine.Device, 0x0010, out _).ShouldBe(Errno.Exists);
+        part.AddDeviceErrno(machine.Device, 0x0010, out _).ShouldBe(Errno.Exists);
         using VirtualEventQueue events = part.AllocateEventQueue(RiscVUapi.VeventqType, 4);
         IommuHwptRiscV guest = new() { TranslationAttributes = 7ul << 12, FirstStageContext = (8ul << 60) | (GuestBase >> 12) };
         using HardwarePageTable nested = part.AllocateNestedPageTable(machine.Device, RiscVUapi.HwptDataType, guest);
@@ -42,7 +42,7 @@ public sealed class HardwareEndToEndOnRiscVTests : HardwareEndToEndTests
 
         // IODIR.INVAL_DDT for a device that the guest knows, and for one that it does not.
         IommuInvalidateRiscV Forget(ulong device) => new() { Word0 = 3 | (1ul << 33) | (device << 40) };
-        part.TryInvalidate(RiscVUapi.InvalidateDataType, (ReadOnlySpan<IommuInvalidateRiscV>)[Forget(0x0008)], out int done)
+        part.InvalidateErrno(RiscVUapi.InvalidateDataType, (ReadOnlySpan<IommuInvalidateRiscV>)[Forget(0x0008)], out int done)
             .ShouldBe(Errno.Success);
         done.ShouldBe(1);
         machine.Device.Detach();

@@ -63,7 +63,7 @@ public abstract class HardwareEndToEndTests
 
         // The guest's physical memory begins at 1 MiB; its root, the other tables and data are pages of it.
         const ulong GuestBase = 1ul << 20;
-        memory.TryMap(machine.Space, 0, memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0, memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
         void Store(int page, int index, ulong entry) => MemoryMarshal.Write(memory.Slice(((ulong)page * 4096) + ((ulong)index * 8), 8), entry);
 
         Guest.Write(Store, GuestBase, 0x5000, page: 8);
@@ -108,7 +108,7 @@ public abstract class HardwareEndToEndTests
         // A leaf is dirty as a whole, and how large leaves can be depends on where the memory happens to lie.
         machine.Space.SetHugePages(false);
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "memory", 200 * 4096);
-        memory.TryMap(machine.Space, 0, memory.Length, new(0x10_0000), Access.ReadWrite).ShouldBe(Errno.Success);
+        memory.MapErrno(machine.Space, 0, memory.Length, new(0x10_0000), Access.ReadWrite).ShouldBe(Errno.Success);
         using HardwarePageTable table = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, HwptAllocFlags.DirtyTracking);
         _ = machine.Device.Attach(table);
         machine.Endpoint.Write(new(0x10_0000), "before"u8).ShouldBe(DmaStatus.Success);
@@ -147,9 +147,9 @@ public abstract class HardwareEndToEndTests
             queue.Read(faults).ShouldBe(1);
             faults[0].DeviceId.ShouldBe(machine.Device.Id);
             faults[0].Address.ShouldBe(0x7000ul);
-            memory.TryMap(machine.Space, 0, 4096, new(0x7000), Access.ReadWrite).ShouldBe(Errno.Success);
-            queue.TryRespond(faults[0].Cookie, IommuPageResponseCode.Success).ShouldBe(Errno.Success);
-            queue.TryRespond(faults[0].Cookie, IommuPageResponseCode.Success).ShouldBe(Errno.InvalidArgument);
+            memory.MapErrno(machine.Space, 0, 4096, new(0x7000), Access.ReadWrite).ShouldBe(Errno.Success);
+            queue.RespondErrno(faults[0].Cookie, IommuPageResponseCode.Success).ShouldBe(Errno.Success);
+            queue.RespondErrno(faults[0].Cookie, IommuPageResponseCode.Success).ShouldBe(Errno.InvalidArgument);
         });
         pager.Start();
 

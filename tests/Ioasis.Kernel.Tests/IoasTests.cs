@@ -119,14 +119,14 @@ public sealed class IoasTests
         Rig rig = new(new() { ReadOnly = new(Page(4), Page(5) - 1) });
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(4), 4096, new(0x1000), Access.Read);
-        attached.Space.TryMap(Page(4), 4096, new(0x2000), Access.Write).ShouldBe(Errno.BadAddress);
-        attached.Space.TryMap(Page(4), 4096, new(0x2000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        attached.Space.MapErrno(Page(4), 4096, new(0x2000), Access.Write).ShouldBe(Errno.BadAddress);
+        attached.Space.MapErrno(Page(4), 4096, new(0x2000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
         attached.Space.Map(Page(5), 4096, new(0x2000), Access.Write);
         attached.Domain.TryTranslate(new(0x1000), out _, out Access access, out _).ShouldBeTrue();
         access.ShouldBe(Access.Read);
         attached.Domain.TryTranslate(new(0x2000), out _, out access, out _).ShouldBeTrue();
         access.ShouldBe(Access.Write);
-        attached.Space.TryMap(Page(5), 4096, new(0x3000), Access.None).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(Page(5), 4096, new(0x3000), Access.None).ShouldBe(Errno.InvalidArgument);
     }
 
     [Fact]
@@ -218,14 +218,14 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(0), 0x1000, new(0x4000), Access.ReadWrite);
         rig.Iommu.FailsToComplete = true;
-        attached.Space.TryUnmap(new(0x4000), 0x1000, out _).ShouldBe(Errno.IoError);
+        attached.Space.UnmapErrno(new(0x4000), 0x1000, out _).ShouldBe(Errno.IoError);
         rig.Memory.PinnedPages.ShouldBe(1);
-        attached.Space.TryUnmap(new(0x4000), 0x1000, out _).ShouldBe(Errno.NoEntry);
-        attached.Space.TryMap(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.IoError);
+        attached.Space.UnmapErrno(new(0x4000), 0x1000, out _).ShouldBe(Errno.NoEntry);
+        attached.Space.MapErrno(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.IoError);
 
         // Once it works again, the next call that needs the IOVA completes it.
         rig.Iommu.FailsToComplete = false;
-        attached.Space.TryMap(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.Success);
         rig.Memory.PinsOf(Page(0)).ShouldBe(0);
         rig.Memory.Violations.ShouldBeEmpty();
     }
@@ -236,7 +236,7 @@ public sealed class IoasTests
         Rig rig = new(pinnedLimit: 4 * 4096);
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(0), 0x3000, new(0x10000), Access.Read);
-        attached.Space.TryMap(Page(8), 0x2000, new(0x20000), Access.Read).ShouldBe(Errno.OutOfMemory);
+        attached.Space.MapErrno(Page(8), 0x2000, new(0x20000), Access.Read).ShouldBe(Errno.OutOfMemory);
         rig.Kernel.Audit.PinnedBytes.ShouldBe(0x3000);
         attached.Space.Map(Page(8), 0x1000, new(0x20000), Access.Read);
         _ = attached.Space.UnmapAll();
@@ -253,7 +253,7 @@ public sealed class IoasTests
         attached.Space.Map(Page(0), 0x4000, new(0x10000), Access.ReadWrite);
         attached.Space.Map(Page(9), 0x2000, new(0x14000), Access.ReadWrite);
         int pins = rig.Memory.PinCalls;
-        other.TryCopy(attached.Space, new(0x12000), 0x4000, new(0x80000), Access.ReadWrite).ShouldBe(Errno.Success);
+        other.CopyErrno(attached.Space, new(0x12000), 0x4000, new(0x80000), Access.ReadWrite).ShouldBe(Errno.Success);
         rig.Memory.PinCalls.ShouldBe(pins);
         FakeDomain copy = rig.Iommu.Domains.Single(domain => domain != attached.Domain);
         foreach ((ulong iova, int page) in (IEnumerable<(ulong, int)>)[(0x80000, 2), (0x81000, 3), (0x82000, 9), (0x83000, 10)])
@@ -283,7 +283,7 @@ public sealed class IoasTests
         other.Map(Page(20), 0x1000, new(0x93000), Access.Read);
 
         Errno Try(ulong source, ulong length, ulong destination, Access access = Access.Read) =>
-            other.TryCopy(attached.Space, new(source), length, new(destination), access);
+            other.CopyErrno(attached.Space, new(source), length, new(destination), access);
 
         Try(0x10000, 0, 0x80000).ShouldBe(Errno.InvalidArgument);
         Try(0x10000, ulong.MaxValue, 0x80000).ShouldBe(Errno.Overflow);
@@ -318,7 +318,7 @@ public sealed class IoasTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(0), 0x2000, new(0x10000), Access.ReadWrite);
-        attached.Space.TryCopy(attached.Space, new(0x11000), 0x1000, Access.Read, out Iova iova).ShouldBe(Errno.Success);
+        attached.Space.CopyErrno(attached.Space, new(0x11000), 0x1000, Access.Read, out Iova iova).ShouldBe(Errno.Success);
         attached.Domain.TryTranslate(iova, out PhysicalAddress address, out Access access, out _).ShouldBeTrue();
         (address.Value, access).ShouldBe((rig.Memory.ToPhysical(Page(1)), Access.Read));
         rig.Memory.PinsOf(Page(1)).ShouldBe(1);
@@ -329,18 +329,18 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.TryGetOption(IommuOptionId.HugePages, out ulong value).ShouldBe(Errno.Success);
+        attached.Space.GetOptionErrno(IommuOptionId.HugePages, out ulong value).ShouldBe(Errno.Success);
         value.ShouldBe(1ul);
         attached.Space.Map(Page(0), 0x8000, new(0x10000), Access.Read);
         (attached.Domain.MapCalls, attached.Domain.GranuleCalls).ShouldBe((1, 0));
-        attached.Space.TrySetOption(IommuOptionId.HugePages, 0).ShouldBe(Errno.InvalidArgument);
+        attached.Space.SetOptionErrno(IommuOptionId.HugePages, 0).ShouldBe(Errno.InvalidArgument);
         _ = attached.Space.UnmapAll();
         attached.Space.SetHugePages(false);
         attached.Space.Map(Page(0), 0x8000, new(0x10000), Access.Read);
         (attached.Domain.MapCalls, attached.Domain.GranuleCalls).ShouldBe((2, 1));
-        attached.Space.TrySetOption(IommuOptionId.HugePages, 2).ShouldBe(Errno.InvalidArgument);
+        attached.Space.SetOptionErrno(IommuOptionId.HugePages, 2).ShouldBe(Errno.InvalidArgument);
         attached.Space.SetHugePages(true);
-        attached.Space.TryGetOption(IommuOptionId.HugePages, out value).ShouldBe(Errno.Success);
+        attached.Space.GetOptionErrno(IommuOptionId.HugePages, out value).ShouldBe(Errno.Success);
         value.ShouldBe(1ul);
     }
 
@@ -467,8 +467,8 @@ public sealed class IoasTests
     {
         Rig rig = new(iommu: new() { Aperture = new(0, (3ul << 20) - 1) });
         using Rig.Attached attached = rig.Attach();
-        attached.Space.TryMap(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read, out _).ShouldBe(Errno.NoSpace);
-        attached.Space.TryMap(FakeUserMemory.Start + (1ul << 20), 2 << 20, Access.Read, out Iova iova).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read, out _).ShouldBe(Errno.NoSpace);
+        attached.Space.MapErrno(FakeUserMemory.Start + (1ul << 20), 2 << 20, Access.Read, out Iova iova).ShouldBe(Errno.Success);
         iova.ShouldBe(new(1ul << 20));
     }
 
@@ -479,12 +479,12 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         for (int i = 0; i < 15; i++)
         {
-            attached.Space.TryMap(Page(i), 4096, Access.Read, out _).ShouldBe(Errno.Success);
+            attached.Space.MapErrno(Page(i), 4096, Access.Read, out _).ShouldBe(Errno.Success);
         }
 
-        attached.Space.TryMap(Page(15), 4096, Access.Read, out _).ShouldBe(Errno.NoSpace);
-        attached.Space.TryMap(Page(15), 4096, new(0), Access.Read).ShouldBe(Errno.Success);
-        attached.Space.TryMap(Page(15), 1ul << 63, Access.Read, out _).ShouldBe(Errno.Overflow);
+        attached.Space.MapErrno(Page(15), 4096, Access.Read, out _).ShouldBe(Errno.NoSpace);
+        attached.Space.MapErrno(Page(15), 4096, new(0), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(Page(15), 1ul << 63, Access.Read, out _).ShouldBe(Errno.Overflow);
     }
 
     [Fact]
@@ -493,9 +493,9 @@ public sealed class IoasTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(Page(0), 4096, new(0x1000), Access.Read);
-        attached.Space.TryDestroy().ShouldBe(Errno.Busy);
+        attached.Space.DestroyErrno().ShouldBe(Errno.Busy);
         attached.Vfio.Detach();
-        attached.Space.TryDestroy().ShouldBe(Errno.Success);
+        attached.Space.DestroyErrno().ShouldBe(Errno.Success);
         rig.Kernel.Audit.Areas.ShouldBe(0);
         rig.Memory.PinnedPages.ShouldBe(0);
     }
@@ -559,12 +559,12 @@ public sealed class IoasTests
         {
             for (int i = 0; i < count; i++)
             {
-                _ = space.TryMap(Page(i), 4096, Access.Read, out _);
+                _ = space.MapErrno(Page(i), 4096, Access.Read, out _);
             }
 
             for (int i = 0; i < count; i++)
             {
-                _ = space.TryUnmap(new((ulong)(i + 1) * 4096), 4096, out _);
+                _ = space.UnmapErrno(new((ulong)(i + 1) * 4096), 4096, out _);
             }
         }
 

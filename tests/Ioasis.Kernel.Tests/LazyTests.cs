@@ -21,12 +21,12 @@ public sealed class LazyTests
         rig.Iommu.Synchronisations.ShouldBe(before);
         rig.Memory.PinnedPages.ShouldBe(1);
         attached.Domain.MappedPages.ShouldBe(0);
-        attached.Space.TryGetOption(IommuOptionId.Flush, out ulong pending).ShouldBe(Errno.Success);
+        attached.Space.GetOptionErrno(IommuOptionId.Flush, out ulong pending).ShouldBe(Errno.Success);
         pending.ShouldBe(1ul);
 
         // For the user it is gone, but nobody gets the IOVA.
-        attached.Space.TryUnmap(new(0x1000), 4096, out _).ShouldBe(Errno.NoEntry);
-        attached.Space.TryCopy(attached.Space, new(0x1000), 4096, Access.Read, out _).ShouldBe(Errno.NoEntry);
+        attached.Space.UnmapErrno(new(0x1000), 4096, out _).ShouldBe(Errno.NoEntry);
+        attached.Space.CopyErrno(attached.Space, new(0x1000), 4096, Access.Read, out _).ShouldBe(Errno.NoEntry);
         attached.Space.Map(Page(1), 4096, Access.ReadWrite).ShouldBe(new Iova(0x2000));
         attached.Space.Flush();
         rig.Memory.PinsOf(Page(0)).ShouldBe(0);
@@ -153,10 +153,10 @@ public sealed class LazyTests
         attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         rig.Iommu.FailsToComplete = true;
-        attached.Space.TryFlush().ShouldBe(Errno.IoError);
+        attached.Space.FlushErrno().ShouldBe(Errno.IoError);
         rig.Memory.PinnedPages.ShouldBe(1);
         rig.Iommu.FailsToComplete = false;
-        attached.Space.TryFlush().ShouldBe(Errno.Success);
+        attached.Space.FlushErrno().ShouldBe(Errno.Success);
         rig.Memory.PinnedPages.ShouldBe(0);
         rig.Memory.Violations.ShouldBeEmpty();
     }

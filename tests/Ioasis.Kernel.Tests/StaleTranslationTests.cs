@@ -184,7 +184,7 @@ public sealed class StaleTranslationTests
             _ = Device.Bind(_iommu);
             _space = _iommu.AllocateAddressSpace();
             _memory = SharedMemory.Create(Sanitizer.Kernel, "guest", 16 * 4096);
-            _memory.TryMap(_space, 0, _memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
+            _memory.MapErrno(_space, 0, _memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);
             _stage = GuestFirstStage.Of(slot);
             _stage.Write(Store, GuestBase, Place, page: 8);
             Parent = _iommu.AllocatePageTable(Device, _space, HwptAllocFlags.NestParent);
@@ -233,7 +233,7 @@ public sealed class StaleTranslationTests
         {
             if (_pasid.IsPresent)
             {
-                Device.TryDetachPasid(_pasid).ShouldBe(Errno.Success);
+                Device.DetachPasidErrno(_pasid).ShouldBe(Errno.Success);
             }
             else
             {
@@ -243,7 +243,7 @@ public sealed class StaleTranslationTests
             _nested.Dispose();
             Device.Dispose();
             Parent.Dispose();
-            _ = _space.TryUnmap(new(GuestBase), _memory.Length, out _);
+            _ = _space.UnmapErrno(new(GuestBase), _memory.Length, out _);
             _space.Dispose();
             _memory.Dispose();
             _iommu.Dispose();

@@ -21,7 +21,7 @@ public sealed class HardwareEndToEndOnVtdTests : HardwareEndToEndTests
     {
         using Machine machine = new(Slot, CachingMode.None);
         using HardwarePageTable parent = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, HwptAllocFlags.NestParent);
-        machine.Iommu.TryAllocateVirtualIommu(machine.Device, parent, VtdUapi.HwptDataType, out _).ShouldBe(Errno.NotSupported);
+        machine.Iommu.AllocateVirtualIommuErrno(machine.Device, parent, VtdUapi.HwptDataType, out _).ShouldBe(Errno.NotSupported);
     }
 
     private protected override bool DescribesTheHardware(ReadOnlySpan<byte> data) =>

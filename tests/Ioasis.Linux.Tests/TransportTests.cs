@@ -163,7 +163,7 @@ public sealed class TransportTests
             return;
         }
 
-        IommuFd.TryOpen(Kernel, out IommuFd? iommu).ShouldBe(Errno.NoEntry);
+        IommuFd.OpenErrno(Kernel, out IommuFd? iommu).ShouldBe(Errno.NoEntry);
         iommu.ShouldBeNull();
         IommuException refusal = Should.Throw<IommuException>(static () => IommuFd.Open(Kernel));
         refusal.Error.ShouldBe(Errno.NoEntry);

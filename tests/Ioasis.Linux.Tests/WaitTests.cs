@@ -13,16 +13,16 @@ public sealed class WaitTests
     [Fact]
     public async Task An_event_counter_of_Linux_is_awaited()
     {
-        KernelDescriptor.TryMakeEvent(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
+        KernelDescriptor.MakeEventErrno(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
         using KernelDescriptor descriptor = counter!;
         using CancellationTokenSource source = new();
-        descriptor.TryWait(TimeSpan.FromMilliseconds(1), source.Token).ShouldBe(Errno.TimedOut);
+        descriptor.WaitErrno(TimeSpan.FromMilliseconds(1), source.Token).ShouldBe(Errno.TimedOut);
         Task cancelled = descriptor.WaitForInputAsync(source.Token);
         Task<ulong> awaited = descriptor.ReadAsync<ulong>(TestEnd);
         await source.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(cancelled.WaitAsync(s_patience, TestEnd));
         awaited.IsCompleted.ShouldBeFalse();
-        descriptor.TryCount().ShouldBe(Errno.Success);
+        descriptor.CountErrno().ShouldBe(Errno.Success);
         (await awaited.WaitAsync(s_patience, TestEnd)).ShouldBe(1ul);
 
         awaited = descriptor.ReadAsync<ulong>(TestEnd);
@@ -36,7 +36,7 @@ public sealed class WaitTests
         // The thread that waits is in another place of its loop each time.
         for (int round = 0; round < 300; round++)
         {
-            KernelDescriptor.TryMakeEvent(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
+            KernelDescriptor.MakeEventErrno(LinuxKernelAbi.Instance, out KernelDescriptor? counter).ShouldBe(Errno.Success);
             using KernelDescriptor descriptor = counter!;
             Task awaited = descriptor.WaitForInputAsync(TestEnd);
             Thread.SpinWait(round * 10);

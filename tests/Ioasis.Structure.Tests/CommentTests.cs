@@ -34,7 +34,7 @@ public sealed partial class CommentTests
         s_public.Value.ShouldContain("Ioasis.Client.VirtualEvent`1.Data");
         s_public.Value.ShouldContain("Ioasis.Client.IommuException.#ctor");
         s_public.Value.ShouldNotContain("Ioasis.Client.InputWatch");
-        s_public.Value.ShouldNotContain("Ioasis.Client.KernelDescriptor.TryMakeEvent");
+        s_public.Value.ShouldNotContain("Ioasis.Client.KernelDescriptor.MakeEventErrno");
         Plain("M:Ioasis.Client.IoAddressSpace.Map``1(System.Memory{``0},Ioasis.Primitives.Access)").ShouldBe("Ioasis.Client.IoAddressSpace.Map");
     }
 

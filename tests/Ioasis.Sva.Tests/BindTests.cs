@@ -321,7 +321,7 @@ public class BindTests : SvaSuite
         DemandPagedAddressSpace mm = rig.NewProcess();
         SvaBinding binding = rig.Bind(device, mm);
         SvaRig.DeviceWrite(device, binding.Pasid, SvaRig.Base, 1).ShouldBeTrue();
-        rig.Platform.TryRemoveEndpoint(device).ShouldBe(Errno.Success);
+        rig.Platform.RemoveEndpointErrno(device).ShouldBe(Errno.Success);
         device.Ats!.Write(binding.Pasid, SvaRig.Base, [1], out _).ShouldNotBe(AtsStatus.Success);
         mm.Unmap(SvaRig.Base, SvaRig.Size).ShouldBe(Errno.Success);
         mm.Exit().ShouldBe(Errno.Success);

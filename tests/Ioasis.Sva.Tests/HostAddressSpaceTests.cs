@@ -23,7 +23,7 @@ public sealed unsafe class HostAddressSpaceTests : IDisposable
         PasidAllocator allocator = new();
         allocator.TryCreateSet(new() { Quota = 10 }, out PasidSet? set).ShouldBe(Errno.Success);
         _manager = new(set!);
-        HostAddressSpace.TryCreate(_platform, out HostAddressSpace? memory).ShouldBe(Errno.Success);
+        HostAddressSpace.CreateErrno(_platform, out HostAddressSpace? memory).ShouldBe(Errno.Success);
         _memory = memory!;
         _manager.Bind(_device.Device, _memory, null, out SvaBinding? binding).ShouldBe(Errno.Success);
         _binding = binding!;

@@ -263,7 +263,7 @@ public class PageRequestTests : SvaSuite
         (EmbeddedEndpoint device, Handler handler) = Attach(rig);
         device.Ats!.RequestPage(s_pasid, 0x1000, Access.Read, out _).ShouldBe(Errno.Success);
         rig.SendPageRequest(device, s_pasid, 0x1000, Access.Read, 77, isLast: false);
-        rig.Platform.TryRemoveEndpoint(device).ShouldBe(Errno.Success);
+        rig.Platform.RemoveEndpointErrno(device).ShouldBe(Errno.Success);
         rig.Platform.Driver.PageRequests.Statistics.Waiting.ShouldBe(0);
         handler.Canceled.Count.ShouldBe(1);
     }

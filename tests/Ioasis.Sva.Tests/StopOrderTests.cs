@@ -125,7 +125,7 @@ public class StopOrderTests : SvaSuite
         rig.QueuePageRequest(device, binding.Pasid, SvaRig.Base, Access.Read, 3, isLast: true);
         rig.Platform.Driver.PageRequests.Statistics.Groups.ShouldBe(0);
         rig.Link.Responses.ShouldBeEmpty();
-        (unplugs ? rig.Platform.TryRemoveEndpoint(device) : binding.Unbind()).ShouldBe(Errno.Success);
+        (unplugs ? rig.Platform.RemoveEndpointErrno(device) : binding.Unbind()).ShouldBe(Errno.Success);
         rig.Link.Responses.Count.ShouldBe(1);
     }
 

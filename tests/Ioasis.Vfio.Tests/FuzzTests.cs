@@ -231,7 +231,7 @@ public sealed class FuzzTests
 
             foreach (EmbeddedEndpoint endpoint in endpoints)
             {
-                platform.TryRemoveEndpoint(endpoint).ShouldBe(Errno.Success);
+                platform.RemoveEndpointErrno(endpoint).ShouldBe(Errno.Success);
             }
         }
 

@@ -257,16 +257,16 @@ public sealed class InterruptTests
         ValueTask<ulong> cancelled = set[0].WaitAsync(source.Token);
         await source.CancelAsync();
         await Should.ThrowAsync<OperationCanceledException>(cancelled.AsTask());
-        set.TryTrigger(0).ShouldBe(Errno.Success);
+        set.TriggerErrno(0).ShouldBe(Errno.Success);
         (await set[0].WaitAsync(Token)).ShouldBe(1ul);
-        set.TryMask(0).ShouldBe(Errno.NotTypewriter);
+        set.MaskErrno(0).ShouldBe(Errno.NotTypewriter);
 
         ValueTask<ulong> last = set[0].WaitAsync(Token);
         set.Dispose();
         await Should.ThrowAsync<ObjectDisposedException>(last.AsTask());
         device.Message(1).ShouldBeFalse();
-        rig.Device.TryEnableInterrupts(VfioPciInterrupt.MsiX, 9, out _).ShouldBe(Errno.InvalidArgument);
-        rig.Device.TryEnableInterrupts(VfioPciInterrupt.MsiX, 0, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.EnableInterruptsErrno(VfioPciInterrupt.MsiX, 9, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.EnableInterruptsErrno(VfioPciInterrupt.MsiX, 0, out _).ShouldBe(Errno.InvalidArgument);
         Should.Throw<IommuException>(() => rig.Device.EnableInterrupts(VfioPciInterrupt.Msi, 5))
             .Message.ShouldContain("Msi, 5 vectors");
     }

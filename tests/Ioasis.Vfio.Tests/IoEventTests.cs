@@ -103,26 +103,26 @@ public sealed class IoEventTests
         using (VfioDoorbell doorbell = registers.AddDoorbell(0x10, 0xcafe_f00du))
         {
             doorbell.Ring();
-            doorbell.TryRing().ShouldBe(Errno.Success);
+            doorbell.RingErrno().ShouldBe(Errno.Success);
             device.Accesses.ShouldBe([(0, 0x10ul, 4, 0xcafe_f00dul), (0, 0x10ul, 4, 0xcafe_f00dul)]);
 
             // Whoever has the counter, and nothing else of the device, rings too.
-            doorbell.Counter.TryDuplicate(out KernelDescriptor? copy).ShouldBe(Errno.Success);
+            doorbell.Counter.DuplicateErrno(out KernelDescriptor? copy).ShouldBe(Errno.Success);
             using (copy)
             {
                 rig.Add(copy!.Number, 1);
             }
 
             device.Accesses.Count.ShouldBe(3);
-            registers.TryAddDoorbell(0x10, 0xcafe_f00du, out VfioDoorbell? second).ShouldBe(Errno.Exists);
+            registers.AddDoorbellErrno(0x10, 0xcafe_f00du, out VfioDoorbell? second).ShouldBe(Errno.Exists);
             second.ShouldBeNull();
         }
 
         IommuException refusal = Should.Throw<IommuException>(() => registers.AddDoorbell(0x10, 1ul));
         (refusal.Error, refusal.Call).ShouldBe((Errno.InvalidArgument, "VFIO_DEVICE_IOEVENTFD"));
-        registers.TryAddDoorbell(4094, 1u, out _).ShouldBe(Errno.InvalidArgument);
-        rig.Config.TryAddDoorbell(4, (ushort)6, out _).ShouldBe(Errno.InvalidArgument);
-        registers.TryAddDoorbell(0x10, 0xcafe_f00du, out VfioDoorbell? again).ShouldBe(Errno.Success);
+        registers.AddDoorbellErrno(4094, 1u, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Config.AddDoorbellErrno(4, (ushort)6, out _).ShouldBe(Errno.InvalidArgument);
+        registers.AddDoorbellErrno(0x10, 0xcafe_f00du, out VfioDoorbell? again).ShouldBe(Errno.Success);
         again!.Ring();
         device.Accesses.Count.ShouldBe(4);
 

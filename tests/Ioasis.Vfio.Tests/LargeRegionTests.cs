@@ -50,10 +50,10 @@ public sealed class LargeRegionTests
         using VfioDevice device = group.OpenDevice(rig.Endpoint.Device.Name);
         VfioRegion region = device.GetRegion(VfioPciRegion.Bar2);
         const MemoryProtection Read = MemoryProtection.Read;
-        region.TryMap(4 * Gib, (4 * Gib) + 1, Read, out _).ShouldBe(Errno.InvalidArgument);
-        region.TryMap((8 * Gib) + 1, 1, Read, out _).ShouldBe(Errno.InvalidArgument);
-        region.TryMap(4096, ulong.MaxValue, Read, out _).ShouldBe(Errno.InvalidArgument);
-        region.TryMap(0, 0, Read, out _).ShouldBe(Errno.InvalidArgument);
+        region.MapErrno(4 * Gib, (4 * Gib) + 1, Read, out _).ShouldBe(Errno.InvalidArgument);
+        region.MapErrno((8 * Gib) + 1, 1, Read, out _).ShouldBe(Errno.InvalidArgument);
+        region.MapErrno(4096, ulong.MaxValue, Read, out _).ShouldBe(Errno.InvalidArgument);
+        region.MapErrno(0, 0, Read, out _).ShouldBe(Errno.InvalidArgument);
         kernel.Mapped.ShouldBe(default);
     }
 

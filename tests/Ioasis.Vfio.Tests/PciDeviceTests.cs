@@ -31,8 +31,8 @@ public sealed class PciDeviceTests
             region.HasMsiXTable.ShouldBe(i == 2);
         }
 
-        rig.Device.TryGetRegion(8, out _).ShouldBe(Errno.InvalidArgument);
-        rig.Device.TryGetRegion(9, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.GetRegionErrno(8, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.GetRegionErrno(9, out _).ShouldBe(Errno.InvalidArgument);
         (uint Count, VfioIrqInfoFlags Flags)[] interrupts =
         [
             (1, (VfioIrqInfoFlags)7), (4, (VfioIrqInfoFlags)9), (8, (VfioIrqInfoFlags)1), (1, (VfioIrqInfoFlags)9),
@@ -44,7 +44,7 @@ public sealed class PciDeviceTests
             (interrupt.Count, interrupt.Flags).ShouldBe(interrupts[i], $"interrupt {i}");
         }
 
-        rig.Device.TryGetInterrupt(5, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.GetInterruptErrno(5, out _).ShouldBe(Errno.InvalidArgument);
     }
 
     [Fact]
@@ -53,9 +53,9 @@ public sealed class PciDeviceTests
         using EduDevice edu = new();
         using PciRig rig = new(edu);
         rig.Device.GetRegion(VfioPciRegion.Config).Size.ShouldBe(256ul);
-        rig.Device.TryGetInterrupt((int)VfioPciInterrupt.Error, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.GetInterruptErrno((int)VfioPciInterrupt.Error, out _).ShouldBe(Errno.InvalidArgument);
         rig.Device.GetInfo().Flags.ShouldBe(VfioDeviceFlags.Pci);
-        rig.Device.TryReset().ShouldBe(Errno.InvalidArgument);
+        rig.Device.ResetErrno().ShouldBe(Errno.InvalidArgument);
     }
 
     [Fact]
@@ -109,7 +109,7 @@ public sealed class PciDeviceTests
         config.Read<ushort>(4).ShouldBe((ushort)0x507);
         config.Write(0x3c, (byte)11);
         config.Read<byte>(0x3c).ShouldBe((byte)11);
-        config.TryRead(4095, new byte[2]).ShouldBe(Errno.OutOfRange);
+        config.ReadErrno(4095, new byte[2]).ShouldBe(Errno.OutOfRange);
         rig.Kernel.Read(rig.Device.Descriptor.Number, new byte[2], (7ul << 40) + 4095).ShouldBe(-(int)Errno.BadAddress);
     }
 
@@ -194,7 +194,7 @@ public sealed class PciDeviceTests
         TestPciDevice device = new();
         using PciRig rig = new(device);
         VfioRegion bar = rig.Device.GetRegion(VfioPciRegion.Bar0);
-        bar.TryRead(1, new byte[14]).ShouldBe(Errno.Success);
+        bar.ReadErrno(1, new byte[14]).ShouldBe(Errno.Success);
         device.Accesses.ShouldBe([(0, 1, 1, null), (0, 2, 2, null), (0, 4, 4, null), (0, 8, 4, null), (0, 12, 2, null), (0, 14, 1, null)]);
         device.Accesses.Clear();
         bar.Write(8, 0x1122_3344_5566_7788ul);
@@ -223,11 +223,11 @@ public sealed class PciDeviceTests
     {
         using PciRig rig = new(new TestPciDevice());
         rig.Config.Write(4, (ushort)1);
-        rig.Device.GetRegion(VfioPciRegion.Bar0).TryRead(0, out uint _).ShouldBe(Errno.IoError);
-        rig.Device.GetRegion(VfioPciRegion.Bar0).TryWrite(0, 1u).ShouldBe(Errno.IoError);
-        rig.Device.GetRegion(VfioPciRegion.Bar4).TryRead(0, out uint _).ShouldBe(Errno.Success);
+        rig.Device.GetRegion(VfioPciRegion.Bar0).ReadErrno(0, out uint _).ShouldBe(Errno.IoError);
+        rig.Device.GetRegion(VfioPciRegion.Bar0).WriteErrno(0, 1u).ShouldBe(Errno.IoError);
+        rig.Device.GetRegion(VfioPciRegion.Bar4).ReadErrno(0, out uint _).ShouldBe(Errno.Success);
         rig.Config.Write(4, (ushort)2);
-        rig.Device.GetRegion(VfioPciRegion.Bar0).TryRead(0, out uint _).ShouldBe(Errno.Success);
+        rig.Device.GetRegion(VfioPciRegion.Bar0).ReadErrno(0, out uint _).ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -248,20 +248,20 @@ public sealed class PciDeviceTests
         bar.Read<uint>(0x1000).ShouldBe(uint.MaxValue);
         bar.Read<uint>(0x1080).ShouldBe(0u);
 
-        bar.TryMap(0, 65537, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
-        bar.TryMap(0x8001, 16, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
-        rig.Device.GetRegion(VfioPciRegion.Bar0).TryMap(0, 4096, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
-        rig.Config.TryMap(0, 4096, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
+        bar.MapErrno(0, 65537, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
+        bar.MapErrno(0x8001, 16, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Device.GetRegion(VfioPciRegion.Bar0).MapErrno(0, 4096, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
+        rig.Config.MapErrno(0, 4096, MemoryProtection.Read, out _).ShouldBe(Errno.InvalidArgument);
         rig.Kernel.Map(rig.Container.Descriptor.Number, 0, 4096, MemoryProtection.Read, out _).ShouldBe(-(int)Errno.NoDevice);
         rig.Kernel.Unmap(mapping.DangerousGetHandle(), 1).ShouldBe(-(int)Errno.InvalidArgument);
 
         // The mapping keeps the device open, and so the group in its container, until it goes.
         int container = rig.Container.Descriptor.Number;
         rig.Device.Dispose();
-        rig.Group.TryLeave().ShouldBe(Errno.Busy);
+        rig.Group.LeaveErrno().ShouldBe(Errno.Busy);
         mapping.Write32(0, 5);
         mapping.Dispose();
-        rig.Group.TryLeave().ShouldBe(Errno.Success);
+        rig.Group.LeaveErrno().ShouldBe(Errno.Success);
         Should.Throw<ObjectDisposedException>(() => mapping.Span.Length);
         container.ShouldBeGreaterThan(2);
         rig.Dispose();
@@ -327,12 +327,12 @@ public sealed class PciDeviceTests
             return (Errno)(-rig.Kernel.Ioctl(rig.Device.Descriptor.Number, VfioRequests.DeviceFeature, bytes));
         }
 
-        rig.Device.TryProbeFeature(VfioFeature.LowPowerEntry, Set).ShouldBe(Errno.Success);
-        rig.Device.TryProbeFeature(VfioFeature.LowPowerEntry, Get).ShouldBe(Errno.InvalidArgument);
-        rig.Device.TryProbeFeature(VfioFeature.LowPowerEntry, Get | Set).ShouldBe(Errno.InvalidArgument);
+        rig.Device.ProbeFeatureErrno(VfioFeature.LowPowerEntry, Set).ShouldBe(Errno.Success);
+        rig.Device.ProbeFeatureErrno(VfioFeature.LowPowerEntry, Get).ShouldBe(Errno.InvalidArgument);
+        rig.Device.ProbeFeatureErrno(VfioFeature.LowPowerEntry, Get | Set).ShouldBe(Errno.InvalidArgument);
         foreach (VfioFeature unknown in (VfioFeature[])[VfioFeature.PciVfToken, VfioFeature.Migration, VfioFeature.DmaLoggingStart, (VfioFeature)999])
         {
-            rig.Device.TryProbeFeature(unknown, Get).ShouldBe(Errno.NotTypewriter);
+            rig.Device.ProbeFeatureErrno(unknown, Get).ShouldBe(Errno.NotTypewriter);
         }
 
         Call(VfioFeature.LowPowerEntry, Get | Set).ShouldBe(Errno.InvalidArgument);
@@ -438,15 +438,15 @@ public sealed class PciDeviceTests
         TestPciDevice device = new();
         using PciRig rig = new(device);
         int counter = rig.NewEvent();
-        rig.Platform.TryRemoveEndpoint(rig.Endpoint).ShouldBe(Errno.Busy);
+        rig.Platform.RemoveEndpointErrno(rig.Endpoint).ShouldBe(Errno.Busy);
         rig.Connect(VfioPciInterrupt.Request, 0, counter).ShouldBe(Errno.Success);
-        rig.Platform.TryRemoveEndpoint(rig.Endpoint).ShouldBe(Errno.Busy);
+        rig.Platform.RemoveEndpointErrno(rig.Endpoint).ShouldBe(Errno.Busy);
         rig.Take(counter).ShouldBe(1ul);
         rig.Device.Dispose();
         rig.Group.Leave();
-        rig.Platform.TryRemoveEndpoint(rig.Endpoint).ShouldBe(Errno.Success);
-        rig.Group.TryOpenDevice(rig.Endpoint.Device.Name, out _).ShouldBe(Errno.InvalidArgument);
-        VfioDevice.TryOpen(rig.Kernel, rig.Endpoint.DevicePath, out _).ShouldBe(Errno.NoEntry);
+        rig.Platform.RemoveEndpointErrno(rig.Endpoint).ShouldBe(Errno.Success);
+        rig.Group.OpenDeviceErrno(rig.Endpoint.Device.Name, out _).ShouldBe(Errno.InvalidArgument);
+        VfioDevice.OpenErrno(rig.Kernel, rig.Endpoint.DevicePath, out _).ShouldBe(Errno.NoEntry);
     }
 
     [Fact]

@@ -59,14 +59,14 @@ public class PeerToPeerTests
 
         public VfioDmaBuffer Export(ulong offset = 0, ulong length = Size)
         {
-            Owner.TryExport(VfioPciRegion.Bar2, offset, length, out VfioDmaBuffer? buffer).ShouldBe(Errno.Success);
+            Owner.ExportErrno(VfioPciRegion.Bar2, offset, length, out VfioDmaBuffer? buffer).ShouldBe(Errno.Success);
             return buffer!;
         }
 
         public Iova Map(VfioDmaBuffer buffer, ulong offset, ulong length, Access access = Access.ReadWrite)
         {
             Iova? iova = null;
-            buffer.TryMap(Space, offset, length, access, ref iova).ShouldBe(Errno.Success);
+            buffer.MapErrno(Space, offset, length, access, ref iova).ShouldBe(Errno.Success);
             return iova!.Value;
         }
 
@@ -149,7 +149,7 @@ public class PeerToPeerTests
         Iova? again = null;
         if (ending is "memory disabled" or "low power" or "close")
         {
-            buffer.TryMap(pair.Space, 0, 0x1000, Access.Read, ref again).ShouldBe(Errno.NoDevice);
+            buffer.MapErrno(pair.Space, 0, 0x1000, Access.Read, ref again).ShouldBe(Errno.NoDevice);
         }
 
         switch (ending)
@@ -167,11 +167,11 @@ public class PeerToPeerTests
 
         // What was mapped stays dead, what is mapped anew is alive; its IOVAs are free when it is unmapped.
         pair.Reaches(iova).ShouldBeFalse();
-        buffer.TryMap(pair.Space, 0, 0x1000, Access.Read, ref again).ShouldBe(Errno.Success);
+        buffer.MapErrno(pair.Space, 0, 0x1000, Access.Read, ref again).ShouldBe(Errno.Success);
         pair.Reaches(again!.Value).ShouldBeTrue();
         pair.Space.Unmap(iova, Size).ShouldBe(Size);
         Iova? fixedAt = iova;
-        buffer.TryMap(pair.Space, 0, Size, Access.ReadWrite, ref fixedAt).ShouldBe(Errno.Success);
+        buffer.MapErrno(pair.Space, 0, Size, Access.ReadWrite, ref fixedAt).ShouldBe(Errno.Success);
         pair.Reaches(iova).ShouldBeTrue();
     }
 
@@ -182,14 +182,14 @@ public class PeerToPeerTests
         using VfioDmaBuffer buffer = pair.Export();
         Iova iova = pair.Map(buffer, 0, 0x2000);
         using IoAddressSpace other = pair.Iommu.AllocateAddressSpace();
-        other.TryCopy(pair.Space, iova, 0x2000, new(0x80_0000), Access.Read).ShouldBe(Errno.Success);
+        other.CopyErrno(pair.Space, iova, 0x2000, new(0x80_0000), Access.Read).ShouldBe(Errno.Success);
         pair.Peer.Attach(other);
         pair.Reaches(new(0x80_0000)).ShouldBeTrue();
         pair.Owner.Reset();
         pair.Reaches(new(0x80_0000)).ShouldBeFalse();
         pair.Peer.Attach(pair.Space);
         pair.Reaches(iova).ShouldBeFalse();
-        other.TryCopy(pair.Space, iova, 0x1000, new(0x90_0000), Access.Read).ShouldBe(Errno.Success);
+        other.CopyErrno(pair.Space, iova, 0x1000, new(0x90_0000), Access.Read).ShouldBe(Errno.Success);
         pair.Peer.Attach(other);
         pair.Reaches(new(0x90_0000)).ShouldBeFalse();
         pair.Peer.Attach(pair.Space);
@@ -241,9 +241,9 @@ public class PeerToPeerTests
         Get(pair, new() { RegionIndex = 2 }, [page]).ShouldBe(Errno.InvalidArgument);
         Get(pair, new() { RegionIndex = 2, RangeCount = 2 }, [page]).ShouldBe(Errno.BadAddress);
         Get(pair, new() { RegionIndex = 2, RangeCount = uint.MaxValue }, [page]).ShouldBe(Errno.BadAddress);
-        pair.Owner.TryProbeFeature(VfioFeature.DmaBuf, VfioFeatureFlags.Get).ShouldBe(Errno.Success);
-        pair.Owner.TryProbeFeature(VfioFeature.DmaBuf, VfioFeatureFlags.Set).ShouldBe(Errno.InvalidArgument);
-        pair.Owner.TryProbeFeature(VfioFeature.DmaBuf, 0).ShouldBe(Errno.Success);
+        pair.Owner.ProbeFeatureErrno(VfioFeature.DmaBuf, VfioFeatureFlags.Get).ShouldBe(Errno.Success);
+        pair.Owner.ProbeFeatureErrno(VfioFeature.DmaBuf, VfioFeatureFlags.Set).ShouldBe(Errno.InvalidArgument);
+        pair.Owner.ProbeFeatureErrno(VfioFeature.DmaBuf, 0).ShouldBe(Errno.Success);
         byte[] head = new byte[8 + 15];
         MemoryMarshal.Write(head, new VfioDeviceFeature { Argsz = (uint)head.Length, Flags = VfioFeatureFlags.Get | (VfioFeatureFlags)VfioFeature.DmaBuf });
         pair.Platform.Kernel.Ioctl(pair.Owner.Descriptor.Number, VfioRequests.DeviceFeature, head).ShouldBe(-(int)Errno.InvalidArgument);
@@ -269,7 +269,7 @@ public class PeerToPeerTests
         config.Write(4, (ushort)0);
         using VfioDmaBuffer buffer = pair.Export();
         Iova? iova = null;
-        buffer.TryMap(pair.Space, 0, 0x1000, Access.Read, ref iova).ShouldBe(Errno.NoDevice);
+        buffer.MapErrno(pair.Space, 0, 0x1000, Access.Read, ref iova).ShouldBe(Errno.NoDevice);
         config.Write(4, (ushort)2);
         pair.Reaches(pair.Map(buffer, 0, 0x1000)).ShouldBeTrue();
     }
@@ -283,19 +283,19 @@ public class PeerToPeerTests
         ulong address = (ulong)(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(mapping.Span));
         foreach ((ulong start, ulong length) in new[] { (address, 0x1000ul), (address + 0x3000, 0x1000ul), (address - 0x1000, 0x2000ul), (address + 0x1000, 0x8000ul) })
         {
-            pair.Space.TryMap(start, length, new(0x40_0000), Access.Read).ShouldBe(Errno.BadAddress);
+            pair.Space.MapErrno(start, length, new(0x40_0000), Access.Read).ShouldBe(Errno.BadAddress);
         }
 
         pair.Platform.Audit.PinnedBytes.ShouldBe(0);
 
         // Without a device attached nothing is pinned: the attach is what fails.
         using IoAddressSpace other = pair.Iommu.AllocateAddressSpace();
-        other.TryMap(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
-        pair.Peer.TryAttach(other.Id, out _).ShouldBe(Errno.BadAddress);
+        other.MapErrno(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
+        pair.Peer.AttachErrno(other.Id, out _).ShouldBe(Errno.BadAddress);
 
         // Ordinary memory can still be mapped, and that of the mapping when it is one no more.
         byte* page = (byte*)NativeMemory.AlignedAlloc(4096, 4096);
-        pair.Space.TryMap((ulong)page, 4096, new(0x50_0000), Access.Read).ShouldBe(Errno.Success);
+        pair.Space.MapErrno((ulong)page, 4096, new(0x50_0000), Access.Read).ShouldBe(Errno.Success);
         pair.Space.Unmap(new(0x50_0000), 4096).ShouldBe(4096ul);
         NativeMemory.AlignedFree(page);
     }
@@ -306,7 +306,7 @@ public class PeerToPeerTests
         using PciRig rig = new(new TestPciDevice());
         using VfioMapping mapping = rig.Device.GetRegion(VfioPciRegion.Bar2).Map(0, 0x1000);
         ulong address = (ulong)(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(mapping.Span));
-        rig.Container.TryMap(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
+        rig.Container.MapErrno(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
         rig.Container.Unmap(new(0x40_0000), 0x1000).ShouldBe(0x1000ul);
     }
 

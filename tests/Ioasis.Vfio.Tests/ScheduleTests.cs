@@ -246,7 +246,7 @@ public sealed class ScheduleTests
     {
         public int Signals { get; private set; }
 
-        public Errno TryGetEvent(int descriptor, out Uapi.IVfioEvent? counter)
+        public Errno GetEventErrno(int descriptor, out Uapi.IVfioEvent? counter)
         {
             counter = this;
             return Errno.Success;

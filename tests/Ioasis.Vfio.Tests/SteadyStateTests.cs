@@ -23,8 +23,8 @@ public sealed partial class SteadyStateTests
         {
             for (uint i = 0; i < 1000; i++)
             {
-                _ = bar.TryWrite(4, i);
-                _ = bar.TryRead(4, out uint _);
+                _ = bar.WriteErrno(4, i);
+                _ = bar.ReadErrno(4, out uint _);
             }
         }).ShouldBe(0);
 
@@ -34,13 +34,13 @@ public sealed partial class SteadyStateTests
         using VfioGroup group = VfioGroup.Open(platform.Kernel, endpoint.Device.Group.Id);
         group.Join(container);
         container.SetIommu();
-        container.TryMap(1 << 30, 4096, new(1 << 30), Access.ReadWrite).ShouldBe(Errno.Success);
+        container.MapErrno(1 << 30, 4096, new(1 << 30), Access.ReadWrite).ShouldBe(Errno.Success);
         SteadyState.AllocatedBytes(() =>
         {
             for (int i = 0; i < 1000; i++)
             {
-                _ = container.TryMap(1 << 20, 4096, new(1 << 20), Access.ReadWrite);
-                _ = container.TryUnmap(new(1 << 20), 4096, out _);
+                _ = container.MapErrno(1 << 20, 4096, new(1 << 20), Access.ReadWrite);
+                _ = container.UnmapErrno(new(1 << 20), 4096, out _);
             }
         }).ShouldBe(0);
 
@@ -51,9 +51,9 @@ public sealed partial class SteadyStateTests
         {
             for (int i = 0; i < 1000; i++)
             {
-                _ = bar.TryWrite(0x60, 1u);
+                _ = bar.WriteErrno(0x60, 1u);
                 _ = rig.Take(counter);
-                _ = bar.TryWrite(0x64, 1u);
+                _ = bar.WriteErrno(0x64, 1u);
             }
         }).ShouldBe(0);
     }

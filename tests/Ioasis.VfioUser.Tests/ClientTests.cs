@@ -102,7 +102,7 @@ public sealed class ClientTests
         served.Dispose();
         Should.Throw<IommuException>(() => registers.Read<uint>(0x10)).Error.ShouldBe(Errno.IoError);
         Should.Throw<IommuException>(() => registers.Write(0x10, 5u)).Error.ShouldBe(Errno.IoError);
-        client.TryReset().ShouldBe(Errno.IoError);
+        client.ResetErrno().ShouldBe(Errno.IoError);
     }
 
     [Fact]

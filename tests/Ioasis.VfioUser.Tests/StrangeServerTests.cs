@@ -115,7 +115,7 @@ public sealed unsafe class StrangeServerTests : IDisposable
         {
             process.WaitForExit();
             process.StandardError.ReadToEnd().ShouldContain(line);
-            machine.Client.GetRegion(VfioPciRegion.Bar0).TryRead(0, out ulong _).ShouldBe(Errno.IoError);
+            machine.Client.GetRegion(VfioPciRegion.Bar0).ReadErrno(0, out ulong _).ShouldBe(Errno.IoError);
         }
     }
 

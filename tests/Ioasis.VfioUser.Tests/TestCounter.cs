@@ -21,7 +21,7 @@ internal sealed class TestCounter : IVfioEvent, IVfioEventSource
     {
     }
 
-    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
+    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
     {
         counter = this;
         return Errno.Success;

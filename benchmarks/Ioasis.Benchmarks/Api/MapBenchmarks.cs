@@ -67,12 +67,12 @@ public class MapBenchmarks
     {
         for (ulong i = 0; i < Pages; i++)
         {
-            _ = _space.TryMap(_memory + (i << 13) + 4096, 4096, new(Base + (i << 13) + 4096), Access.ReadWrite);
+            _ = _space.MapErrno(_memory + (i << 13) + 4096, 4096, new(Base + (i << 13) + 4096), Access.ReadWrite);
         }
 
         for (ulong i = 0; i < Pages; i++)
         {
-            _ = _space.TryUnmap(new(Base + (i << 13) + 4096), 4096, out _);
+            _ = _space.UnmapErrno(new(Base + (i << 13) + 4096), 4096, out _);
         }
     }
 }
@@ -206,12 +206,12 @@ public class AutomaticIovaBenchmarks
     {
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.TryMap(0x1000, 4096, Access.Read, out _mine[i]);
+            _ = _space.MapErrno(0x1000, 4096, Access.Read, out _mine[i]);
         }
 
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.TryUnmap(_mine[i], 4096, out _);
+            _ = _space.UnmapErrno(_mine[i], 4096, out _);
         }
     }
 }

@@ -291,7 +291,7 @@ internal sealed class PciDeviceBackend : IVfioDeviceBackend
             return Errno.InvalidArgument;
         }
 
-        Errno error = events.TryGetEvent(MemoryMarshal.Read<int>(data), out IVfioEvent? wakeup);
+        Errno error = events.GetEventErrno(MemoryMarshal.Read<int>(data), out IVfioEvent? wakeup);
         return error == Errno.Success ? SetLowPower(true, wakeup) : error;
     }
 

@@ -84,7 +84,7 @@ internal sealed partial class PciInterrupts
                     return Errno.Success;
                 }
 
-                Errno error = events.TryGetEvent(descriptor, out unmask);
+                Errno error = events.GetEventErrno(descriptor, out unmask);
                 if (error != Errno.Success)
                 {
                     return error;
@@ -161,7 +161,7 @@ internal sealed partial class PciInterrupts
                 IVfioEvent? counter = null;
                 if (descriptor >= 0)
                 {
-                    Errno error = events.TryGetEvent(descriptor, out counter);
+                    Errno error = events.GetEventErrno(descriptor, out counter);
                     if (error != Errno.Success)
                     {
                         return error;

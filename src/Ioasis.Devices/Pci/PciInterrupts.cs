@@ -281,7 +281,7 @@ internal sealed partial class PciInterrupts(PciDeviceDescription description)
         }
 
         _vectors[vector] = null;
-        return descriptor < 0 ? Errno.Success : events.TryGetEvent(descriptor, out _vectors[vector]);
+        return descriptor < 0 ? Errno.Success : events.GetEventErrno(descriptor, out _vectors[vector]);
     }
 
     private Errno TriggerSingle(ref IVfioEvent? place, in VfioIrqSet set, ReadOnlySpan<byte> data, IVfioEventSource events)
@@ -308,7 +308,7 @@ internal sealed partial class PciInterrupts(PciDeviceDescription description)
                     IVfioEvent? counter = null;
                     if (descriptor >= 0)
                     {
-                        Errno error = events.TryGetEvent(descriptor, out counter);
+                        Errno error = events.GetEventErrno(descriptor, out counter);
                         if (error != Errno.Success)
                         {
                             return error;

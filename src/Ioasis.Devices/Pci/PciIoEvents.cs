@@ -58,7 +58,7 @@ internal sealed class PciIoEvents(PciDeviceBackend backend)
                 return Errno.OutOfMemory;
             }
 
-            Errno error = events.TryGetEvent(descriptor, out IVfioEvent? counter);
+            Errno error = events.GetEventErrno(descriptor, out IVfioEvent? counter);
             if (error != Errno.Success)
             {
                 return error;

@@ -31,7 +31,7 @@ internal static class ViewedDevices
 
         foreach (ExecDevice device in options.Devices)
         {
-            Errno error = platform.TryAddDevice(device.Device, device.Id, device.Options, out EmbeddedEndpoint? endpoint);
+            Errno error = platform.AddDeviceErrno(device.Device, device.Id, device.Options, out EmbeddedEndpoint? endpoint);
             if (error != Errno.Success)
             {
                 return $"the device at {device.Id} cannot be added: {error}.";

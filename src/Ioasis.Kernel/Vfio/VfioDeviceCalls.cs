@@ -339,7 +339,7 @@ internal static class VfioDeviceCalls
 internal sealed class KernelEventSource(IoasisKernel kernel) : IVfioEventSource
 {
     /// <inheritdoc/>
-    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
+    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
     {
         counter = null;
         if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))

@@ -149,7 +149,7 @@ internal sealed partial class ReplayEngine
             device.Pending.Reuse(call.Start, call.Length);
         }
 
-        Errno error = device.Space.TryMap(planned.Value, call.Length, new(call.Start), Access.ReadWrite);
+        Errno error = device.Space.MapErrno(planned.Value, call.Length, new(call.Start), Access.ReadWrite);
         _checks.Count(CheckKind.MapCall);
         if (error != Errno.Success)
         {
@@ -166,7 +166,7 @@ internal sealed partial class ReplayEngine
     private void Unmap(in PlannedCall planned)
     {
         ref readonly PlanCall call = ref planned.Call;
-        Errno error = _devices[call.Device].Space.TryUnmap(new(call.Start), call.Length, out ulong unmapped);
+        Errno error = _devices[call.Device].Space.UnmapErrno(new(call.Start), call.Length, out ulong unmapped);
         _checks.Count(CheckKind.UnmapCall);
         if (error != Errno.Success || unmapped != planned.Value)
         {

@@ -289,7 +289,7 @@ internal sealed class RemoteBackend : IVfioDeviceBackend, IDisposable
             return Errno.Success;
         }
 
-        Errno error = events.TryGetEvent(descriptor, out IVfioEvent? counter);
+        Errno error = events.GetEventErrno(descriptor, out IVfioEvent? counter);
         if (error == Errno.Success)
         {
             counters.Add(_interrupts.Add(kind, vector, counter!));

@@ -18,7 +18,7 @@ internal sealed class MessageEvents : IVfioEventSource
     public void Use(Message? message) => _message = message;
 
     /// <inheritdoc/>
-    public Errno TryGetEvent(int descriptor, out IVfioEvent? counter)
+    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
     {
         counter = null;
         return _message is { } message && descriptor >= 0 && descriptor < message.DescriptorCount && message.TakeDescriptor(descriptor) is { } handle

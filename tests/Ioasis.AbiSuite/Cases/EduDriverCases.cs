@@ -47,7 +47,7 @@ internal static class EduDriverCases
         using (DmaBuffer buffer = space.AllocateBuffer(5000))
         {
             c.NoteText("buffer", $"{buffer.Length} {buffer.Iova.Value % 4096} {buffer.Span.ContainsAnyExcept((byte)0)}");
-            c.NoteText("again-at-its-place", space.TryAllocateBuffer(4096, Primitives.Access.Read, buffer.Iova, out _).ToString());
+            c.NoteText("again-at-its-place", space.AllocateBufferErrno(4096, Primitives.Access.Read, buffer.Iova, out _).ToString());
         }
 
         byte[] array = new byte[10_000];
@@ -56,7 +56,7 @@ internal static class EduDriverCases
             c.NoteText("memory", $"{mapping.Length} {mapping.Mapped.Start % 4096} {mapping.Mapped.Last % 4096}");
         }
 
-        Primitives.Errno error = space.TryUnmap(new(0x1000_0000), 4096, out _);
+        Primitives.Errno error = space.UnmapErrno(new(0x1000_0000), 4096, out _);
         c.NoteText("nothing-left", $"{error} {space.UnmapAll()}");
     }
 }

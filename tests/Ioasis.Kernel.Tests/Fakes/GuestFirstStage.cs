@@ -85,7 +85,7 @@ internal abstract class GuestFirstStage
             table.Invalidate(RiscVUapi.InvalidateDataType, (ReadOnlySpan<IommuInvalidateRiscV>)[Entry(address)]);
 
         // A fence is nothing to ask for.
-        public override Errno TryInvalidateWrongly(HardwarePageTable table, ulong address, out int done) => table.TryInvalidate(
+        public override Errno TryInvalidateWrongly(HardwarePageTable table, ulong address, out int done) => table.InvalidateErrno(
             RiscVUapi.InvalidateDataType, (ReadOnlySpan<IommuInvalidateRiscV>)[Entry(address), new() { Word0 = 2 }], out done);
 
         // IOTINVAL.VMA with AV and PSCV.
@@ -119,7 +119,7 @@ internal abstract class GuestFirstStage
             table.Invalidate(VtdUapi.InvalidateDataType, (ReadOnlySpan<IommuHwptVtdS1Invalidate>)[Entry(address)]);
 
         // All pages, from an address on.
-        public override Errno TryInvalidateWrongly(HardwarePageTable table, ulong address, out int done) => table.TryInvalidate(
+        public override Errno TryInvalidateWrongly(HardwarePageTable table, ulong address, out int done) => table.InvalidateErrno(
             VtdUapi.InvalidateDataType,
             (ReadOnlySpan<IommuHwptVtdS1Invalidate>)[Entry(address), new() { Address = 4096, PageCount = ulong.MaxValue }],
             out done);

@@ -79,7 +79,7 @@ public unsafe class HowToIoasidTests : IDisposable
 
         // PASID 6 of the guest is nobody's: the processor exits, and the device sees nothing.
         DeferrableWriteResult missed = DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(6), accelerator.GetPortal(0), command);   // VmExit
-        machine.TryRead(TimeSpan.Zero, out IoasidVmEvent exit);                                                     // PasidMiss, 6
+        machine.ReadErrno(TimeSpan.Zero, out IoasidVmEvent exit);                                                     // PasidMiss, 6
 
         sent.ShouldBe(DeferrableWriteResult.Accepted);
         done.Status.ShouldBe(DsaStatus.Success);
@@ -89,7 +89,7 @@ public unsafe class HowToIoasidTests : IDisposable
         accelerator.Statistics.Accepted.ShouldBe(1);
 
         // And back: the machine's entry goes with the PASID, and the device refuses what would come late.
-        pasid.TryFree().ShouldBe(Errno.Success);
+        pasid.FreeErrno().ShouldBe(Errno.Success);
         DeferrableWrite.ExecuteInGuest(table!, new GuestPasid(5), accelerator.GetPortal(0), command).ShouldBe(DeferrableWriteResult.VmExit);
         endpoint.Port.Write(new DmaRequest(endpoint.Id, new(0x10000), DmaFlags.Write | DmaFlags.PasidValid, Pasid: pasid.Pasid), "late"u8)
             .ShouldNotBe(DmaStatus.Success);
@@ -117,7 +117,7 @@ public unsafe class HowToIoasidTests : IDisposable
         const uint Authorise = 1, Withdraw = 2, Stop = 3;
         Thread monitor = new(() =>
         {
-            while (machine.TryRead(Timeout.InfiniteTimeSpan, out IoasidVmEvent next) == Errno.Success && next.Code != Stop)
+            while (machine.ReadErrno(Timeout.InfiniteTimeSpan, out IoasidVmEvent next) == Errno.Success && next.Code != Stop)
             {
                 switch (next.Code)
                 {
@@ -130,8 +130,8 @@ public unsafe class HowToIoasidTests : IDisposable
                         break;
                     case Withdraw:
                         given.Remove(next.Guest, out PasidHandle? withdrawn);
-                        machine.TryUnmap(new GuestPasid(next.Guest));
-                        device.TryDisallow(withdrawn!.Pasid);
+                        machine.UnmapErrno(new GuestPasid(next.Guest));
+                        device.DisallowErrno(withdrawn!.Pasid);
                         withdrawn.Dispose();
                         break;
                 }
@@ -141,7 +141,7 @@ public unsafe class HowToIoasidTests : IDisposable
 
         // The guest's virtual IOMMU: its driver has attached PASID 7 to the device.
         platform.TryGetVmPasidTable(machine.Descriptor.Number, out VmPasidTable? table);
-        machine.TryPost(new GuestPasid(7), Authorise, data: 0);
+        machine.PostErrno(new GuestPasid(7), Authorise, data: 0);
         Pasid host;
         while (!table!.TryTranslate(new GuestPasid(7), out host))
         {
@@ -153,7 +153,7 @@ public unsafe class HowToIoasidTests : IDisposable
         int failures = 0;
         for (uint guest = 8; guest <= 40; guest++)
         {
-            machine.TryPost(new GuestPasid(guest), Authorise, 0);
+            machine.PostErrno(new GuestPasid(guest), Authorise, 0);
             while (!table.TryTranslate(new GuestPasid(guest), out host))
             {
                 failures += endpoint.Port.Write(seven, "x"u8) == DmaStatus.Success ? 0 : 1;
@@ -161,8 +161,8 @@ public unsafe class HowToIoasidTests : IDisposable
 
             DmaRequest other = seven with { Pasid = host };
             endpoint.Port.Write(other, "y"u8).ShouldBe(DmaStatus.Success);
-            machine.TryPost(new GuestPasid(guest), Withdraw, 0);
-            while (platform.Pasids.Find(host) is { } still && still.Pasid == host && set.TryFind(new GuestPasid(guest), out _) == Errno.Success)
+            machine.PostErrno(new GuestPasid(guest), Withdraw, 0);
+            while (platform.Pasids.Find(host) is { } still && still.Pasid == host && set.FindErrno(new GuestPasid(guest), out _) == Errno.Success)
             {
                 failures += endpoint.Port.Write(seven, "x"u8) == DmaStatus.Success ? 0 : 1;
             }
@@ -170,11 +170,11 @@ public unsafe class HowToIoasidTests : IDisposable
             endpoint.Port.Write(other, "z"u8).ShouldNotBe(DmaStatus.Success, "withdrawn");
         }
 
-        machine.TryPost(new GuestPasid(0), Stop, 0);
+        machine.PostErrno(new GuestPasid(0), Stop, 0);
         monitor.Join();
         failures.ShouldBe(0);
         given.Keys.ShouldBe([7u]);
-        set.TryGetInfo(out PasidSetInfo info).ShouldBe(Errno.Success);
+        set.GetInfoErrno(out PasidSetInfo info).ShouldBe(Errno.Success);
         (info.Count, info.Parked, info.Allocations).ShouldBe((1u, 0u, 34ul));
         given[7].Dispose();
         endpoint.Port.Write(seven, "x"u8).ShouldNotBe(DmaStatus.Success);
@@ -203,22 +203,22 @@ public unsafe class HowToIoasidTests : IDisposable
         Works().ShouldBeFalse();
         pasid.Bind(space);
         Works().ShouldBeTrue();
-        pasid.TryUnbind().ShouldBe(Errno.Success);
+        pasid.UnbindErrno().ShouldBe(Errno.Success);
         Works().ShouldBeFalse();
         pasid.Bind(space);
         Works().ShouldBeTrue();
-        device.TryDisallow(pasid.Pasid).ShouldBe(Errno.Success);
+        device.DisallowErrno(pasid.Pasid).ShouldBe(Errno.Success);
         Works().ShouldBeFalse();
         device.Allow(pasid);
         Works().ShouldBeTrue();
-        device.TryGetPasids(out Pasid[] allowed).ShouldBe(Errno.Success);
+        device.GetPasidsErrno(out Pasid[] allowed).ShouldBe(Errno.Success);
         allowed.ShouldBe([pasid.Pasid]);
         (request with { Pasid = new(pasid.Pasid.Value + 1) }).ShouldSatisfyAllConditions(
             other => endpoint.Port.Write(other, "x"u8).ShouldNotBe(DmaStatus.Success));
-        pasid.TryFree().ShouldBe(Errno.Success);
+        pasid.FreeErrno().ShouldBe(Errno.Success);
         Works().ShouldBeFalse();
         device.Dispose();
-        set.TryGetInfo(out PasidSetInfo info).ShouldBe(Errno.Success);
+        set.GetInfoErrno(out PasidSetInfo info).ShouldBe(Errno.Success);
         (info.Count, info.Parked).ShouldBe((0u, 0u));
     }
 
@@ -229,7 +229,7 @@ public unsafe class HowToIoasidTests : IDisposable
         using EmbeddedPlatform platform = new(new() { Iommus = [Slot] });
         using DsaDevice accelerator = new(new() { IsStepped = true });
         EmbeddedEndpoint endpoint = platform.AddDevice(accelerator, new(0x18));
-        HostAddressSpace.TryCreate(platform, out HostAddressSpace? process).ShouldBe(Errno.Success);
+        HostAddressSpace.CreateErrno(platform, out HostAddressSpace? process).ShouldBe(Errno.Success);
         platform.ClientProcess = process;
         using IommuFd iommu = IommuFd.Open(platform.Kernel);
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
@@ -238,7 +238,7 @@ public unsafe class HowToIoasidTests : IDisposable
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
         using PasidSet set = pasids.CreateSet(1);
         using PasidHandle pasid = set.Allocate();
-        pasid.TryBindProcess().ShouldBe(Errno.Success);
+        pasid.BindProcessErrno().ShouldBe(Errno.Success);
         device.Allow(pasid);
         "hello"u8.CopyTo(new Span<byte>(memory, 5));
         byte[] command = new byte[DsaDescriptor.Size];
@@ -254,7 +254,7 @@ public unsafe class HowToIoasidTests : IDisposable
         });
         DsaCompletion.Read(new ReadOnlySpan<byte>(memory + 0x2000, 32)).Status.ShouldBe(DsaStatus.Success);
         new ReadOnlySpan<byte>(memory + 0x1000, 5).SequenceEqual("hello"u8).ShouldBeTrue();
-        pasid.TryFree().ShouldBe(Errno.Success);
+        pasid.FreeErrno().ShouldBe(Errno.Success);
     }
 
     private static byte[] WithPasid(byte[] command, Pasid pasid)
@@ -277,7 +277,7 @@ public unsafe class HowToIoasidTests : IDisposable
         HashSet<uint> bound = [];
         Thread mirror = new(() =>
         {
-            while (events.TryRead(Timeout.InfiniteTimeSpan, out IoasidSetEvent next) == Errno.Success)
+            while (events.ReadErrno(Timeout.InfiniteTimeSpan, out IoasidSetEvent next) == Errno.Success)
             {
                 if (next.Lost > 0)
                 {

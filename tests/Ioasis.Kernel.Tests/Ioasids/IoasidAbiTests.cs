@@ -115,24 +115,24 @@ public sealed class IoasidAbiTests
         using VirtualMachinePasids machine = rig.Pasids.CreateVirtualMachine();
         rig.Rig.Kernel.TryGetVmPasidTable(machine.Descriptor.Number, out VmPasidTable? table).ShouldBeTrue();
         rig.Rig.Kernel.TryGetVmPasidTable(rig.Fd, out _).ShouldBeFalse();
-        machine.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        machine.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
         for (int i = 0; i < 3; i++)
         {
             table!.TryTranslateOrExit(new(9), out _).ShouldBeFalse();
         }
 
-        machine.TryPost(new(10), 77, 0x1234_5678_9abc).ShouldBe(Errno.Success);
-        machine.TryPost(new(1u << 20), 0, 0).ShouldBe(Errno.InvalidArgument);
+        machine.PostErrno(new(10), 77, 0x1234_5678_9abc).ShouldBe(Errno.Success);
+        machine.PostErrno(new(1u << 20), 0, 0).ShouldBe(Errno.InvalidArgument);
         rig.Rig.Kernel.Read(machine.Descriptor.Number, new byte[23]).ShouldBe(-(int)Errno.InvalidArgument);
-        machine.TryRead(TimeSpan.Zero, out IoasidVmEvent miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+        machine.ReadErrno(TimeSpan.Zero, out IoasidVmEvent miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         (miss.Kind, miss.Guest, miss.Lost).ShouldBe((IoasidVmEventKind.PasidMiss, 9u, 0u));
-        machine.TryRead(TimeSpan.Zero, out IoasidVmEvent request, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+        machine.ReadErrno(TimeSpan.Zero, out IoasidVmEvent request, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         (request.Kind, request.Guest, request.Code, request.Data).ShouldBe((IoasidVmEventKind.Request, 10u, 77u, 0x1234_5678_9abcul));
-        machine.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        machine.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
 
         // Once read, the same miss is told again.
         table!.TryTranslateOrExit(new(9), out _).ShouldBeFalse();
-        machine.TryRead(TimeSpan.Zero, out miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+        machine.ReadErrno(TimeSpan.Zero, out miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         miss.Guest.ShouldBe(9u);
     }
 
@@ -148,16 +148,16 @@ public sealed class IoasidAbiTests
             table!.TryTranslateOrExit(new(guest), out _).ShouldBeFalse();
         }
 
-        machine.TryPost(new(1), 0, 0).ShouldBe(Errno.TryAgain);
+        machine.PostErrno(new(1), 0, 0).ShouldBe(Errno.TryAgain);
         for (uint guest = 0; guest < 1024; guest++)
         {
-            machine.TryRead(TimeSpan.Zero, out IoasidVmEvent miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+            machine.ReadErrno(TimeSpan.Zero, out IoasidVmEvent miss, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
             (miss.Guest, miss.Lost).ShouldBe((guest, 0u));
         }
 
-        machine.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
-        machine.TryPost(new(1), 0, 0).ShouldBe(Errno.Success);
-        machine.TryRead(TimeSpan.Zero, out IoasidVmEvent next, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+        machine.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        machine.PostErrno(new(1), 0, 0).ShouldBe(Errno.Success);
+        machine.ReadErrno(TimeSpan.Zero, out IoasidVmEvent next, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         next.Lost.ShouldBe(3976u);
     }
 

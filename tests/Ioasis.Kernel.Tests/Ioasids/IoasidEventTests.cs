@@ -17,14 +17,14 @@ public sealed class IoasidEventTests
         using IoasidRig rig = new();
         using PasidSetEvents events = rig.Set.Subscribe();
         using PasidSetEvents second = rig.Set.Subscribe();
-        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        events.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
         rig.Rig.Kernel.Read(events.Descriptor.Number, new byte[23]).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Rig.Kernel.Read(events.Descriptor.Number, new byte[24]).ShouldBe(0);
 
         PasidHandle a = rig.Set.Allocate(new() { Guest = new GuestPasid(5) });
         a.Bind(rig.Space);
         rig.Devices[0].Allow(a);
-        a.TryUnbind().ShouldBe(Errno.Success);
+        a.UnbindErrno().ShouldBe(Errno.Success);
         a.Bind(rig.Space);
         Read(events).ShouldBe([(Kind.Allocated, a.Pasid, 5u), (Kind.Bound, a.Pasid, 5u), (Kind.Unbound, a.Pasid, 5u), (Kind.Bound, a.Pasid, 5u)]);
 
@@ -32,7 +32,7 @@ public sealed class IoasidEventTests
         a.Dispose();
         List<(Kind, Pasid, uint)> ended = Read(events);
         ended.ShouldBe([(Kind.Unbound, a.Pasid, IoasidSetEvent.NoGuest), (Kind.Freed, a.Pasid, IoasidSetEvent.NoGuest)], ignoreOrder: true);
-        rig.Devices[0].TryDisallow(a.Pasid).ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(a.Pasid).ShouldBe(Errno.Success);
         Read(events).ShouldBe([(Kind.Recycled, a.Pasid, IoasidSetEvent.NoGuest)]);
         Read(second).Count.ShouldBe(7);
     }
@@ -52,14 +52,14 @@ public sealed class IoasidEventTests
         Read(events).Select(static item => (item.Kind, item.Pasid)).ShouldBe(
             [(Kind.Allocated, one.Pasid), (Kind.Freed, one.Pasid), (Kind.Recycled, one.Pasid)]);
         one.Dispose();
-        gone.TrySubscribe(out PasidSetEvents? none).ShouldBe(Errno.NoEntry);
+        gone.SubscribeErrno(out PasidSetEvents? none).ShouldBe(Errno.NoEntry);
         none.ShouldBeNull();
 
         // Another set with its number is not what was subscribed to.
         using PasidSet next = rig.Pasids.CreateSet(2);
         next.Id.ShouldBe(gone.Id);
         _ = next.Allocate();
-        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        events.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
     }
 
     [Fact]
@@ -74,13 +74,13 @@ public sealed class IoasidEventTests
 
         for (int i = 0; i < 1024; i++)
         {
-            events.TryRead(TimeSpan.Zero, out IoasidSetEvent one, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+            events.ReadErrno(TimeSpan.Zero, out IoasidSetEvent one, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
             one.Lost.ShouldBe(0u);
         }
 
-        events.TryRead(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
+        events.ReadErrno(TimeSpan.Zero, out _, TestContext.Current.CancellationToken).ShouldBe(Errno.TimedOut);
         using PasidHandle next = rig.Set.Allocate();
-        events.TryRead(TimeSpan.Zero, out IoasidSetEvent after, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
+        events.ReadErrno(TimeSpan.Zero, out IoasidSetEvent after, TestContext.Current.CancellationToken).ShouldBe(Errno.Success);
         (after.Kind, after.Ioasid, after.SetId, after.Lost).ShouldBe((Kind.Allocated, next.Pasid.Value, rig.Set.Id.Value, 176u));
     }
 
@@ -91,7 +91,7 @@ public sealed class IoasidEventTests
         PasidSetEvents events = rig.Set.Subscribe();
         Errno read = Errno.TryAgain;
         IoasidSetEvent seen = default;
-        Thread reader = new(() => read = events.TryRead(TimeSpan.FromSeconds(20), out seen, TestContext.Current.CancellationToken));
+        Thread reader = new(() => read = events.ReadErrno(TimeSpan.FromSeconds(20), out seen, TestContext.Current.CancellationToken));
         reader.Start();
         using PasidHandle a = rig.Set.Allocate();
         reader.Join();
@@ -125,7 +125,7 @@ public sealed class IoasidEventTests
     private static List<(Kind Kind, Pasid Pasid, uint Guest)> Read(PasidSetEvents events)
     {
         List<(Kind, Pasid, uint)> all = [];
-        while (events.TryRead(TimeSpan.Zero, out IoasidSetEvent next, TestContext.Current.CancellationToken) == Errno.Success)
+        while (events.ReadErrno(TimeSpan.Zero, out IoasidSetEvent next, TestContext.Current.CancellationToken) == Errno.Success)
         {
             all.Add((next.Kind, new(next.Ioasid), next.Guest));
         }

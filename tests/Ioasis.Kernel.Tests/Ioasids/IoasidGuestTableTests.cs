@@ -61,15 +61,15 @@ public sealed class IoasidGuestTableTests
 
         // It is used, and so is what it stands on.
         Destroy(rig, table).ShouldBe(Errno.Busy);
-        parent.TryDestroy().ShouldBe(Errno.Busy);
+        parent.DestroyErrno().ShouldBe(Errno.Busy);
 
         // Taken away and bound again, while the devices stay allowed.
-        pasid.TryUnbind().ShouldBe(Errno.Success);
+        pasid.UnbindErrno().ShouldBe(Errno.Success);
         rig.Rig.Iommu.DomainOf(rig.Nodes[1], pasid.Pasid).ShouldBe(BlockedDomain.Instance);
         Bind(rig, pasid, table).ShouldBe(Errno.Success);
 
         // The end wipes it, on every device, while they still have the number.
-        pasid.TryFree().ShouldBe(Errno.Success);
+        pasid.FreeErrno().ShouldBe(Errno.Success);
         foreach (IommuDevice device in rig.Nodes)
         {
             rig.Rig.Iommu.DomainOf(device, pasid.Pasid).ShouldBe(BlockedDomain.Instance);
@@ -136,13 +136,13 @@ public sealed class IoasidGuestTableTests
         if (allowFirst)
         {
             machine.Device.Allow(pasid);
-            pasid.TryBind(machine.Iommu, table).ShouldBe(Errno.InvalidArgument);
+            pasid.BindErrno(machine.Iommu, table).ShouldBe(Errno.InvalidArgument);
         }
         else
         {
-            pasid.TryBind(machine.Iommu, table).ShouldBe(Errno.Success, "it only assigns");
-            machine.Device.TryAllow(pasid).ShouldBe(Errno.InvalidArgument);
-            pasid.TryUnbind().ShouldBe(Errno.Success);
+            pasid.BindErrno(machine.Iommu, table).ShouldBe(Errno.Success, "it only assigns");
+            machine.Device.AllowErrno(pasid).ShouldBe(Errno.InvalidArgument);
+            pasid.UnbindErrno().ShouldBe(Errno.Success);
             machine.Device.Allow(pasid);
         }
 
@@ -153,7 +153,7 @@ public sealed class IoasidGuestTableTests
         machine.Text(8, 0x10, 4).ShouldBe("host");
 
         // And the guest's table does not take the device while the host's PASIDs are on it.
-        machine.Device.TryAttach(table.Id, out _).ShouldBe(Errno.Busy);
+        machine.Device.AttachErrno(table.Id, out _).ShouldBe(Errno.Busy);
         Pasid number = pasid.Pasid;
         pasid.Dispose();
         machine.Write(number, GuestMachine.Base + 0x8010, "x").ShouldBeFalse();
@@ -187,10 +187,10 @@ public sealed class IoasidGuestTableTests
         PasidHandle host = set.Allocate();
 
         // Bound first and allowed then, the other way round, and a PASID with the host's memory beside them.
-        a.TryBind(machine.Iommu, one).ShouldBe(Errno.Success);
+        a.BindErrno(machine.Iommu, one).ShouldBe(Errno.Success);
         machine.Device.Allow(a);
         machine.Device.Allow(b);
-        b.TryBind(machine.Iommu, two).ShouldBe(Errno.Success);
+        b.BindErrno(machine.Iommu, two).ShouldBe(Errno.Success);
         host.Bind(machine.Space);
         machine.Device.Allow(host);
         machine.Write(a.Pasid, 0x5010, "one").ShouldBeTrue();
@@ -253,7 +253,7 @@ public sealed class IoasidGuestTableTests
             _ = Device.Bind(Iommu);
             Space = Iommu.AllocateAddressSpace();
             _memory = SharedMemory.Create(Platform.Kernel, "guest", 16 * 4096);
-            _memory.TryMap(Space, 0, _memory.Length, new(Base), Access.ReadWrite).ShouldBe(Errno.Success);
+            _memory.MapErrno(Space, 0, _memory.Length, new(Base), Access.ReadWrite).ShouldBe(Errno.Success);
         }
 
         public EmbeddedPlatform Platform { get; }

@@ -148,18 +148,18 @@ public sealed class IoasidOrderTests
             static () => new IoasidRig(),
             static rig =>
             {
-                Errno error = PasidFd.TryOpen(rig.Rig.Kernel, out PasidFd? pasids);
+                Errno error = PasidFd.OpenErrno(rig.Rig.Kernel, out PasidFd? pasids);
                 PasidSet? set = null;
                 PasidHandle? pasid = null;
                 VirtualMachinePasids? machine = null;
                 Errno Then(Func<Errno> next) => error = error == Errno.Success ? next() : error;
-                _ = Then(() => pasids!.TryCreateSet(3, out set));
-                _ = Then(() => set!.TryAllocate(new() { Guest = new(1) }, out pasid));
-                _ = Then(() => rig.Devices[0].TryAllow(pasid!));
-                _ = Then(() => pasid!.TryBind(rig.Space));
-                _ = Then(() => rig.Devices[1].TryAllow(pasid!));
-                _ = Then(() => pasids!.TryCreateVirtualMachine(out machine));
-                _ = Then(() => machine!.TryMap(new(1), pasid!));
+                _ = Then(() => pasids!.CreateSetErrno(3, out set));
+                _ = Then(() => set!.AllocateErrno(new() { Guest = new(1) }, out pasid));
+                _ = Then(() => rig.Devices[0].AllowErrno(pasid!));
+                _ = Then(() => pasid!.BindErrno(rig.Space));
+                _ = Then(() => rig.Devices[1].AllowErrno(pasid!));
+                _ = Then(() => pasids!.CreateVirtualMachineErrno(out machine));
+                _ = Then(() => machine!.MapErrno(new(1), pasid!));
                 return error;
             },
             static (rig, result, step) =>

@@ -23,7 +23,7 @@ public sealed class IoasidTests
         // An index: whichever it is, it is found as such.
         foreach (PasidHandle pasid in many)
         {
-            pasid.TryGetInfo(out PasidInfo info).ShouldBe(Errno.Success);
+            pasid.GetInfoErrno(out PasidInfo info).ShouldBe(Errno.Success);
             info.ShouldBe(new(pasid.Pasid, large.Id, null, false, 0));
         }
 
@@ -32,7 +32,7 @@ public sealed class IoasidTests
         singles.Concat(many).Select(static pasid => pasid.Pasid).ShouldBeUnique();
         Array.ForEach(singles, static pasid => pasid.Dispose());
         Array.ForEach(many, static pasid => pasid.Dispose());
-        large.TryGetInfo(out PasidSetInfo counts).ShouldBe(Errno.Success);
+        large.GetInfoErrno(out PasidSetInfo counts).ShouldBe(Errno.Success);
         counts.ShouldBe(new(3000, 0, 0, 3000, 3000, 0));
     }
 
@@ -68,7 +68,7 @@ public sealed class IoasidTests
         rig.Raw(stranger, new IoasidSetDestroy { SetId = rig.Set.Id.Value }).ShouldBe(-(int)Errno.NoEntry);
         rig.Raw(stranger, new IoasidSetAdjust { SetId = rig.Set.Id.Value, Quota = 1 }).ShouldBe(-(int)Errno.NoEntry);
         rig.Raw(stranger, new IoasidAlloc { SetId = rig.Set.Id.Value }).ShouldBe(-(int)Errno.NoEntry);
-        pasid.TryGetInfo(out _).ShouldBe(Errno.Success);
+        pasid.GetInfoErrno(out _).ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -86,11 +86,11 @@ public sealed class IoasidTests
         rig.Devices[0].Allow(pasid);
         rig.Reaches(0, pasid.Pasid).ShouldBeTrue();
         rig.Reaches(1, pasid.Pasid).ShouldBeFalse();
-        pasid.TryGetInfo(out PasidInfo info).ShouldBe(Errno.Success);
+        pasid.GetInfoErrno(out PasidInfo info).ShouldBe(Errno.Success);
         (info.Active, info.Users).ShouldBe((true, 1u));
         Find(rig, pasid).OutReferences.ShouldBe(2ul);
-        rig.Devices[0].TryAllow(pasid).ShouldBe(Errno.Exists);
-        pasid.TryFreeIfUnused().ShouldBe(Errno.Busy);
+        rig.Devices[0].AllowErrno(pasid).ShouldBe(Errno.Exists);
+        pasid.FreeIfUnusedErrno().ShouldBe(Errno.Busy);
     }
 
     [Fact]
@@ -102,7 +102,7 @@ public sealed class IoasidTests
         int domains = rig.Rig.Iommu.Domains.Count;
         a.Bind(rig.Space);
         rig.Rig.Iommu.Domains.Count.ShouldBe(domains, "no table is made before a device needs one");
-        a.TryBind(rig.Space).ShouldBe(Errno.Busy);
+        a.BindErrno(rig.Space).ShouldBe(Errno.Busy);
 
         // Two devices share the table; a second binding of the same memory is another.
         rig.Devices[0].Allow(a);
@@ -113,8 +113,8 @@ public sealed class IoasidTests
         rig.Devices[0].Allow(b);
         rig.Rig.Iommu.DomainOf(rig.Nodes[0], b.Pasid).ShouldNotBeSameAs(rig.Rig.Iommu.DomainOf(rig.Nodes[0], a.Pasid));
 
-        a.TryUnbind().ShouldBe(Errno.Success);
-        a.TryUnbind().ShouldBe(Errno.NoEntry);
+        a.UnbindErrno().ShouldBe(Errno.Success);
+        a.UnbindErrno().ShouldBe(Errno.NoEntry);
         (rig.Reaches(0, a.Pasid), rig.Reaches(1, a.Pasid), rig.Reaches(0, b.Pasid)).ShouldBe((false, false, true));
         Pasid[] allowed = rig.Listed(0);
         allowed.ShouldBe([a.Pasid, b.Pasid]);
@@ -129,19 +129,19 @@ public sealed class IoasidTests
         pasid.Bind(rig.Space);
         rig.Devices[0].Allow(pasid);
         rig.Devices[1].Allow(pasid);
-        pasid.TryFree().ShouldBe(Errno.Success);
+        pasid.FreeErrno().ShouldBe(Errno.Success);
         (rig.Reaches(0, new(7)), rig.Reaches(1, new(7))).ShouldBe((false, false));
         rig.Rig.Iommu.Domains.ShouldBeEmpty("the memory is let go of, though devices hold the number");
-        rig.Space.TryUnmap(new(IoasidRig.Iova), 4096, out _).ShouldBe(Errno.Success);
+        rig.Space.UnmapErrno(new(IoasidRig.Iova), 4096, out _).ShouldBe(Errno.Success);
         Counts(rig).ShouldBe((0u, 1u));
-        rig.Set.TryAllocate(new() { Fixed = true, First = new(7) }, out _).ShouldBe(Errno.Exists);
+        rig.Set.AllocateErrno(new() { Fixed = true, First = new(7) }, out _).ShouldBe(Errno.Exists);
         Pasid[] none = rig.Listed(0);
         none.ShouldBeEmpty();
-        rig.Devices[0].TryDisallow(new(7)).ShouldBe(Errno.Success);
-        rig.Set.TryAllocate(new() { Fixed = true, First = new(7) }, out _).ShouldBe(Errno.Exists);
-        rig.Devices[1].TryDisallow(new(7)).ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(new(7)).ShouldBe(Errno.Success);
+        rig.Set.AllocateErrno(new() { Fixed = true, First = new(7) }, out _).ShouldBe(Errno.Exists);
+        rig.Devices[1].DisallowErrno(new(7)).ShouldBe(Errno.Success);
         Counts(rig).ShouldBe((0u, 0u));
-        rig.Set.TryAllocate(new() { Fixed = true, First = new(7) }, out PasidHandle? again).ShouldBe(Errno.Success);
+        rig.Set.AllocateErrno(new() { Fixed = true, First = new(7) }, out PasidHandle? again).ShouldBe(Errno.Success);
         rig.Reaches(0, again!.Pasid).ShouldBeFalse();
     }
 
@@ -155,11 +155,11 @@ public sealed class IoasidTests
         List<string> order = [];
         rig.Nodes[0].PasidDevice = new Queue(order, () => rig.Reaches(0, pasid.Pasid), () => Find(rig, pasid).OutReferences);
         rig.Devices[0].Allow(pasid);
-        rig.Devices[0].TryDisallow(pasid.Pasid).ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(pasid.Pasid).ShouldBe(Errno.Success);
         order.ShouldBe(["begin: reaches True", "stop: reaches True", "drain: reaches False, 2 references"]);
         Find(rig, pasid).OutReferences.ShouldBe(1ul);
-        rig.Devices[0].TryDisallow(pasid.Pasid).ShouldBe(Errno.NoEntry);
-        pasid.TryFreeIfUnused().ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(pasid.Pasid).ShouldBe(Errno.NoEntry);
+        pasid.FreeIfUnusedErrno().ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -174,9 +174,9 @@ public sealed class IoasidTests
         rig.Devices[0].Allow(pasid);
         rig.Rig.Kernel.Close(own.Descriptor.Number).ShouldBe(0);
         rig.Reaches(0, number).ShouldBeFalse();
-        rig.Set.TryAllocate(new() { Fixed = true, First = number }, out _).ShouldBe(Errno.Exists);
+        rig.Set.AllocateErrno(new() { Fixed = true, First = number }, out _).ShouldBe(Errno.Exists);
         rig.Devices[0].Dispose();
-        rig.Set.TryAllocate(new() { Fixed = true, First = number }, out _).ShouldBe(Errno.Success);
+        rig.Set.AllocateErrno(new() { Fixed = true, First = number }, out _).ShouldBe(Errno.Success);
 
         // What the client still holds is of a descriptor that has gone.
         pasid.SetHandleAsInvalid();
@@ -229,14 +229,14 @@ public sealed class IoasidTests
     {
         using IoasidRig rig = new();
         PasidHandle wide = rig.Set.Allocate(new() { Fixed = true, First = new(256) });
-        rig.Devices[0].TryAllow(wide).ShouldBe(Errno.Overflow);
+        rig.Devices[0].AllowErrno(wide).ShouldBe(Errno.Overflow);
         (IommuDevice _, string bare) = rig.Rig.AddDevice();
         using VfioDevice device = VfioDevice.Open(rig.Rig.Kernel, bare);
         PasidHandle narrow = rig.Set.Allocate();
-        device.TryAllow(narrow).ShouldBe(Errno.InvalidArgument);
+        device.AllowErrno(narrow).ShouldBe(Errno.InvalidArgument);
         _ = device.Bind(rig.Iommu);
-        device.TryAllow(narrow).ShouldBe(Errno.NotSupported);
-        narrow.TryFreeIfUnused().ShouldBe(Errno.Success);
+        device.AllowErrno(narrow).ShouldBe(Errno.NotSupported);
+        narrow.FreeIfUnusedErrno().ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -246,10 +246,10 @@ public sealed class IoasidTests
         using IoasidRig rig = new(new() { Features = new() { PasidBits = 4 } });
         using PasidHandle wide = rig.Set.Allocate(new() { Fixed = true, First = new(16) });
         using PasidHandle widest = rig.Set.Allocate(new() { Fixed = true, First = new(15) });
-        rig.Devices[0].TryAllow(wide).ShouldBe(Errno.Overflow);
-        rig.Devices[0].TryAllow(widest).ShouldBe(Errno.Success);
+        rig.Devices[0].AllowErrno(wide).ShouldBe(Errno.Overflow);
+        rig.Devices[0].AllowErrno(widest).ShouldBe(Errno.Success);
         rig.Listed(0).ShouldBe([new(15)]);
-        rig.Devices[0].TryDisallow(widest.Pasid).ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(widest.Pasid).ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -260,9 +260,9 @@ public sealed class IoasidTests
         rig.Devices[0].Allow(pasid);
         pasid.Bind(rig.Space);
         rig.Devices[1].Allow(pasid);
-        rig.Devices[0].TryDisallow(pasid.Pasid).ShouldBe(Errno.Success);
+        rig.Devices[0].DisallowErrno(pasid.Pasid).ShouldBe(Errno.Success);
         rig.Reaches(1, pasid.Pasid).ShouldBeTrue();
-        rig.Devices[1].TryDisallow(pasid.Pasid).ShouldBe(Errno.Success);
+        rig.Devices[1].DisallowErrno(pasid.Pasid).ShouldBe(Errno.Success);
         (rig.Reaches(0, pasid.Pasid), rig.Reaches(1, pasid.Pasid)).ShouldBe((false, false));
     }
 
@@ -272,18 +272,18 @@ public sealed class IoasidTests
     {
         using IoasidRig rig = new();
         PasidHandle a = rig.Set.Allocate(new() { Guest = new(3) });
-        rig.Set.TryFind(new(3), out PasidInfo found).ShouldBe(Errno.Success);
+        rig.Set.FindErrno(new(3), out PasidInfo found).ShouldBe(Errno.Success);
         found.ShouldBe(new(a.Pasid, rig.Set.Id, new GuestPasid(3), false, 0));
-        a.TryGetInfo(out PasidInfo same).ShouldBe(Errno.Success);
+        a.GetInfoErrno(out PasidInfo same).ShouldBe(Errno.Success);
         same.ShouldBe(found);
         PasidHandle b = rig.Set.Allocate();
-        b.TryMapGuest(new(3)).ShouldBe(Errno.Exists);
-        rig.Set.TryAllocate(new() { Guest = new(3) }, out _).ShouldBe(Errno.Exists);
-        a.TryUnmapGuest().ShouldBe(Errno.Success);
-        a.TryUnmapGuest().ShouldBe(Errno.NoEntry);
-        b.TryMapGuest(new(3)).ShouldBe(Errno.Success);
+        b.MapGuestErrno(new(3)).ShouldBe(Errno.Exists);
+        rig.Set.AllocateErrno(new() { Guest = new(3) }, out _).ShouldBe(Errno.Exists);
+        a.UnmapGuestErrno().ShouldBe(Errno.Success);
+        a.UnmapGuestErrno().ShouldBe(Errno.NoEntry);
+        b.MapGuestErrno(new(3)).ShouldBe(Errno.Success);
         b.Dispose();
-        rig.Set.TryFind(new(3), out _).ShouldBe(Errno.NoEntry);
+        rig.Set.FindErrno(new(3), out _).ShouldBe(Errno.NoEntry);
     }
 
     [Fact]
@@ -293,14 +293,14 @@ public sealed class IoasidTests
         using HardwarePageTable plain = rig.Iommu.AllocatePageTable(rig.Devices[0], rig.Space);
         using HardwarePageTable table = rig.Iommu.AllocatePageTable(rig.Devices[0], rig.Space, HwptAllocFlags.Pasid);
         PasidHandle pasid = rig.Set.Allocate();
-        pasid.TryBind(rig.Iommu, plain).ShouldBe(Errno.InvalidArgument);
+        pasid.BindErrno(rig.Iommu, plain).ShouldBe(Errno.InvalidArgument);
         rig.Devices[0].Allow(pasid);
-        pasid.TryBind(rig.Iommu, table).ShouldBe(Errno.Success);
+        pasid.BindErrno(rig.Iommu, table).ShouldBe(Errno.Success);
         rig.Reaches(0, pasid.Pasid).ShouldBeTrue();
-        table.TryDestroy().ShouldBe(Errno.Busy);
-        pasid.TryBindProcess().ShouldBe(Errno.NotSupported, "this kernel does not know the process");
-        pasid.TryFree().ShouldBe(Errno.Success);
-        table.TryDestroy().ShouldBe(Errno.Success);
+        table.DestroyErrno().ShouldBe(Errno.Busy);
+        pasid.BindProcessErrno().ShouldBe(Errno.NotSupported, "this kernel does not know the process");
+        pasid.FreeErrno().ShouldBe(Errno.Success);
+        table.DestroyErrno().ShouldBe(Errno.Success);
     }
 
     [Fact]
@@ -312,9 +312,9 @@ public sealed class IoasidTests
         PasidHandle pasid = rig.Set.Allocate();
         rig.Devices[0].Allow(pasid);
         rig.Devices[1].Allow(pasid);
-        pasid.TryBind(rig.Iommu, table).ShouldBe(Errno.InvalidArgument);
+        pasid.BindErrno(rig.Iommu, table).ShouldBe(Errno.InvalidArgument);
         (rig.Reaches(0, pasid.Pasid), rig.Reaches(1, pasid.Pasid)).ShouldBe((false, false));
-        table.TryDestroy().ShouldBe(Errno.Success);
+        table.DestroyErrno().ShouldBe(Errno.Success);
 
         // An address space makes a table of each format.
         pasid.Bind(rig.Space);
@@ -323,7 +323,7 @@ public sealed class IoasidTests
 
     private static (uint Count, uint Parked) Counts(IoasidRig rig)
     {
-        rig.Set.TryGetInfo(out PasidSetInfo info).ShouldBe(Errno.Success);
+        rig.Set.GetInfoErrno(out PasidSetInfo info).ShouldBe(Errno.Success);
         return (info.Count, info.Parked);
     }
 

@@ -29,14 +29,14 @@ public sealed class WaitTests
         (await one.WaitAsync(s_patience, TestEnd)).Ioasid.ShouldBe(pasid.Pasid.Value);
         (await two.WaitAsync(s_patience, TestEnd)).Kind.ShouldBe(Kind.Allocated);
         exit.IsCompleted.ShouldBeFalse();
-        machine.TryPost(new(5), 17, 99).ShouldBe(Errno.Success);
+        machine.PostErrno(new(5), 17, 99).ShouldBe(Errno.Success);
         IoasidVmEvent posted = await exit.WaitAsync(s_patience, TestEnd);
         (posted.Guest, posted.Code, posted.Data).ShouldBe((5u, 17u, 99ul));
 
         // What is there already is read at once, again and again.
         for (uint i = 0; i < 100; i++)
         {
-            machine.TryPost(new(5), i, 0).ShouldBe(Errno.Success);
+            machine.PostErrno(new(5), i, 0).ShouldBe(Errno.Success);
             (await machine.ReadAsync(TestEnd).WaitAsync(s_patience, TestEnd)).Code.ShouldBe(i);
         }
     }
@@ -51,18 +51,18 @@ public sealed class WaitTests
         Errno read = Errno.Success;
         OperationCanceledException? thrown = null;
         Thread reader = new(() => thrown = Should.Throw<OperationCanceledException>(
-            () => read = events.TryRead(Timeout.InfiniteTimeSpan, out _, source.Token)));
+            () => read = events.ReadErrno(Timeout.InfiniteTimeSpan, out _, source.Token)));
         reader.Start();
         await source.CancelAsync();
         reader.Join();
         thrown!.CancellationToken.ShouldBe(source.Token);
         read.ShouldBe(Errno.Success);
         await Should.ThrowAsync<OperationCanceledException>(awaited.WaitAsync(s_patience, TestEnd));
-        Should.Throw<OperationCanceledException>(() => events.TryRead(TimeSpan.Zero, out _, source.Token));
+        Should.Throw<OperationCanceledException>(() => events.ReadErrno(TimeSpan.Zero, out _, source.Token));
         await Should.ThrowAsync<OperationCanceledException>(() => events.ReadAsync(source.Token));
 
         using PasidHandle pasid = rig.Set.Allocate();
-        events.TryRead(TimeSpan.Zero, out IoasidSetEvent next, TestEnd).ShouldBe(Errno.Success);
+        events.ReadErrno(TimeSpan.Zero, out IoasidSetEvent next, TestEnd).ShouldBe(Errno.Success);
         next.Ioasid.ShouldBe(pasid.Pasid.Value);
     }
 
@@ -84,18 +84,18 @@ public sealed class WaitTests
         using IoasidRig rig = new();
         using VirtualMachinePasids machine = rig.Pasids.CreateVirtualMachine();
         int free = NextNumber(rig.Rig);
-        machine.TryRead(TimeSpan.FromMilliseconds(1), out _, TestEnd).ShouldBe(Errno.TimedOut);
+        machine.ReadErrno(TimeSpan.FromMilliseconds(1), out _, TestEnd).ShouldBe(Errno.TimedOut);
         NextNumber(rig.Rig).ShouldBe(free);
 
         // The thread that waits for others ends a while after the last of them, and its counter with it.
         Task<IoasidVmEvent> awaited = machine.ReadAsync(TestEnd);
         NextNumber(rig.Rig).ShouldNotBe(free);
-        machine.TryPost(new(5), 1, 0).ShouldBe(Errno.Success);
+        machine.PostErrno(new(5), 1, 0).ShouldBe(Errno.Success);
         await awaited.WaitAsync(s_patience, TestEnd);
         await Closed(rig.Rig, free);
 
         awaited = machine.ReadAsync(TestEnd);
-        machine.TryPost(new(5), 2, 0).ShouldBe(Errno.Success);
+        machine.PostErrno(new(5), 2, 0).ShouldBe(Errno.Success);
         (await awaited.WaitAsync(s_patience, TestEnd)).Code.ShouldBe(2u);
     }
 
@@ -106,7 +106,7 @@ public sealed class WaitTests
     {
         using IoasidRig rig = new();
         using PasidSetEvents events = rig.Set.Subscribe();
-        Should.Throw<ArgumentOutOfRangeException>(() => events.TryRead(TimeSpan.FromMilliseconds(milliseconds), out _, TestEnd))
+        Should.Throw<ArgumentOutOfRangeException>(() => events.ReadErrno(TimeSpan.FromMilliseconds(milliseconds), out _, TestEnd))
             .ParamName.ShouldBe("timeout");
     }
 
@@ -123,11 +123,11 @@ public sealed class WaitTests
         }
 
         (await Should.ThrowAsync<IommuException>(() => machine.ReadAsync(TestEnd))).Error.ShouldBe(Errno.TooManyOpenFiles);
-        machine.TryRead(TimeSpan.FromMilliseconds(1), out _, TestEnd).ShouldBe(Errno.TooManyOpenFiles);
-        machine.TryRead(TimeSpan.Zero, out _, TestEnd).ShouldBe(Errno.TimedOut);
+        machine.ReadErrno(TimeSpan.FromMilliseconds(1), out _, TestEnd).ShouldBe(Errno.TooManyOpenFiles);
+        machine.ReadErrno(TimeSpan.Zero, out _, TestEnd).ShouldBe(Errno.TimedOut);
         rig.Kernel.Close(taken[0]).ShouldBe(0);
         Task<IoasidVmEvent> awaited = machine.ReadAsync(TestEnd);
-        machine.TryPost(new(5), 3, 0).ShouldBe(Errno.Success);
+        machine.PostErrno(new(5), 3, 0).ShouldBe(Errno.Success);
         (await awaited.WaitAsync(s_patience, TestEnd)).Code.ShouldBe(3u);
     }
 
