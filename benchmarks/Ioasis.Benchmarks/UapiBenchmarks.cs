@@ -33,12 +33,12 @@ public class UapiAdversarialIovaBenchmarks
         ulong at = 4096;
         for (int i = 0; i < Live; i++)
         {
-            _space.Map(0x1000, 4096, new(at), Access.Read);
+            _space.Map(new(0x1000, 4096), new(at), Access.Read);
             at += 4096 + Large;
         }
 
         // And nothing above.
-        _space.Map(1ul << 22, ulong.MaxValue - 0x1_0000 - at, new(at), Access.Read);
+        _space.Map(new(1ul << 22, ulong.MaxValue - 0x1_0000 - at), new(at), Access.Read);
     }
 
     [GlobalCleanup]
@@ -54,7 +54,7 @@ public class UapiAdversarialIovaBenchmarks
     {
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.MapErrno(Large, Large, Access.Read, out _mine[i]);
+            _ = _space.MapErrno(new(Large, Large), Access.Read, out _mine[i]);
         }
 
         for (int i = 0; i < Batch; i++)
@@ -100,7 +100,7 @@ public class UapiCopyBenchmarks
         new Span<byte>((void*)_memory, Pages * 4096).Clear();
         for (ulong i = 0; i < Pages; i++)
         {
-            _source.Map(_memory + (i << 12), 4096, new(Base + (i << 12)), Access.ReadWrite);
+            _source.Map(new(_memory + (i << 12), 4096), new(Base + (i << 12)), Access.ReadWrite);
         }
     }
 
@@ -117,7 +117,7 @@ public class UapiCopyBenchmarks
     {
         for (ulong i = 0; i < Pages; i++)
         {
-            _ = _space.MapErrno(_memory + (i << 12), 4096, new(Base + (i << 12)), Access.ReadWrite);
+            _ = _space.MapErrno(new(_memory + (i << 12), 4096), new(Base + (i << 12)), Access.ReadWrite);
         }
 
         _ = _space.UnmapErrno(new(Base), Pages * 4096, out _);
@@ -190,7 +190,7 @@ public class UapiRangesBenchmarks
     [Benchmark]
     public void Map_automatic_and_unmap_behind_all_ranges()
     {
-        _ = _space.MapErrno(1ul << 21, 1ul << 16, Access.Read, out Iova iova);
+        _ = _space.MapErrno(new(1ul << 21, 1ul << 16), Access.Read, out Iova iova);
         _ = _space.UnmapErrno(iova, 1ul << 16, out _);
     }
 

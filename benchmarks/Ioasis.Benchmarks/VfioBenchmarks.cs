@@ -41,7 +41,7 @@ public class VfioBenchmarks
         _interrupts = _device.EnableInterrupts(VfioPciInterrupt.Msi);
         for (ulong i = 0; i < Pages; i++)
         {
-            _container.Map(Base + (i << 13), 4096, new(Base + (i << 13)), Access.ReadWrite);
+            _container.Map(new(Base + (i << 13), 4096), new(Base + (i << 13)), Access.ReadWrite);
         }
     }
 
@@ -62,7 +62,7 @@ public class VfioBenchmarks
         for (ulong i = 0; i < Pages; i++)
         {
             Iova iova = new(Base + (i << 13) + 4096);
-            _ = _container.MapErrno(iova.Value, 4096, iova, Access.ReadWrite);
+            _ = _container.MapErrno(new(iova.Value, 4096), iova, Access.ReadWrite);
             _ = _container.UnmapErrno(iova, 4096, out _);
         }
     }

@@ -34,7 +34,7 @@ public static class EduProgram
         return await RunAsync(
             device,
             wired,
-            (memory, iova, access) => space.Map(memory, PageSize, iova, access),
+            (memory, iova, access) => space.Map(new(memory, PageSize), iova, access),
             iova => space.Unmap(iova, PageSize),
             cancellationToken).ConfigureAwait(false);
     }
@@ -62,7 +62,7 @@ public static class EduProgram
         return await RunAsync(
             device,
             wired,
-            (memory, iova, access) => container.Map(memory, PageSize, iova, access),
+            (memory, iova, access) => container.Map(new(memory, PageSize), iova, access),
             iova => container.Unmap(iova, PageSize),
             cancellationToken).ConfigureAwait(false);
     }

@@ -98,7 +98,7 @@ public static class VirtioProgram
     }
 
     private static DmaArea MakeArea(IoAddressSpace space, int bytes) => new(
-        bytes, s_area, (memory, length, iova) => space.Map(memory, length, iova, Access.ReadWrite), (iova, length) => space.Unmap(iova, length));
+        bytes, s_area, (memory, length, iova) => space.Map(new(memory, length), iova, Access.ReadWrite), (iova, length) => space.Unmap(iova, length));
 
     private static void FillPattern(Span<byte> bytes, long seed)
     {

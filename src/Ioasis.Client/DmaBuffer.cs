@@ -93,11 +93,11 @@ public sealed unsafe class DmaBuffer : SafeHandle
         Errno error;
         if (iova is { } wanted)
         {
-            error = space.MapErrno((ulong)memory, length, wanted, access);
+            error = space.MapErrno(new((ulong)memory, length), wanted, access);
         }
         else
         {
-            error = space.MapErrno((ulong)memory, length, access, out Iova chosen);
+            error = space.MapErrno(new((ulong)memory, length), access, out Iova chosen);
             iova = chosen;
         }
 

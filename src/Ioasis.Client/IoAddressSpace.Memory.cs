@@ -37,7 +37,7 @@ public sealed partial class IoAddressSpace
 
     /// <summary>Maps managed or native memory until the mapping is disposed; see <see cref="Map{T}(Memory{T}, Access, Iova?)"/>.</summary>
     /// <returns>
-    /// As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.InvalidArgument"/> for memory that is empty or
+    /// As <see cref="MapErrno(UserMemory, Iova, Access)"/>, and <see cref="Errno.InvalidArgument"/> for memory that is empty or
     /// an IOVA whose offset in its page is not the memory's.
     /// </returns>
     public unsafe Errno MapErrno<T>(Memory<T> memory, Access access, Iova? iova, out DmaMapping? mapping)
@@ -60,12 +60,12 @@ public sealed partial class IoAddressSpace
         {
             start = new(wanted.Value - offset);
             error = wanted.Value % PageSize == offset
-                ? MapErrno(first - offset, length, start, access)
+                ? MapErrno(new UserMemory(first - offset, length), start, access)
                 : Errno.InvalidArgument;
         }
         else
         {
-            error = MapErrno(first - offset, length, access, out start);
+            error = MapErrno(new UserMemory(first - offset, length), access, out start);
         }
 
         if (error != Errno.Success)
@@ -85,7 +85,7 @@ public sealed partial class IoAddressSpace
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">In: where to map it, or null for the kernel's choice. Out: where it is.</param>
     /// <returns>
-    /// As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>; <see cref="Errno.BadDescriptor"/> for a file that is closed or that a
+    /// As <see cref="MapErrno(UserMemory, Iova, Access)"/>; <see cref="Errno.BadDescriptor"/> for a file that is closed or that a
     /// kernel cannot map; <see cref="Errno.NotTypewriter"/> from a kernel that maps no files.
     /// </returns>
     public Errno MapFileErrno(SafeFileHandle file, ulong start, ulong length, Access access, ref Iova? iova)
@@ -137,7 +137,7 @@ public sealed partial class IoAddressSpace
     }
 
     /// <summary>Allocates memory for DMA and maps it; see <see cref="AllocateBuffer"/>.</summary>
-    /// <returns>As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>.</returns>
+    /// <returns>As <see cref="MapErrno(UserMemory, Iova, Access)"/>.</returns>
     public Errno AllocateBufferErrno(nuint length, Access access, Iova? iova, out DmaBuffer? buffer) =>
         DmaBuffer.AllocateErrno(this, _descriptor, length, access, iova, out buffer);
 

@@ -28,8 +28,7 @@ public sealed partial class IoAddressSpace : IDisposable
     internal KernelDescriptor Owner => _descriptor;
 
     /// <summary>Maps the client's memory at an IOVA of the caller's choice.</summary>
-    /// <param name="userAddress">First byte of the memory.</param>
-    /// <param name="length">Bytes, a multiple of the alignment of <see cref="GetIovaRangesErrno"/>.</param>
+    /// <param name="memory">The memory; address and length are multiples of the alignment of <see cref="GetIovaRangesErrno"/>.</param>
     /// <param name="iova">Where devices shall see it, aligned alike.</param>
     /// <param name="access">What devices may do; <see cref="Access.Execute"/> counts as a read.</param>
     /// <returns>
@@ -37,53 +36,52 @@ public sealed partial class IoAddressSpace : IDisposable
     /// alignment, for no access or no length; <see cref="Errno.Overflow"/> past 2^64; <see cref="Errno.BadAddress"/> for
     /// memory that is not there; <see cref="Errno.OutOfMemory"/> over the limit of pinned memory.
     /// </returns>
-    public Errno MapErrno(ulong userAddress, ulong length, Iova iova, Access access)
+    public Errno MapErrno(UserMemory memory, Iova iova, Access access)
     {
         IommuIoasMap argument = new()
         {
             Flags = IoasMapFlags.FixedIova | ToFlags(access),
             IoasId = Id,
-            UserVa = userAddress,
-            Length = length,
+            UserVa = memory.Address,
+            Length = memory.Length,
             Iova = iova.Value,
         };
         return _descriptor.Call(ref argument);
     }
 
     /// <summary>Maps the client's memory at an IOVA that the kernel chooses within the ranges.</summary>
-    /// <param name="userAddress">First byte of the memory; its offset in its page is kept.</param>
-    /// <param name="length">Bytes.</param>
+    /// <param name="memory">The memory; its offset in its page is kept.</param>
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">Where devices see it.</param>
     /// <returns>As the other form; <see cref="Errno.NoSpace"/> if no gap is large enough.</returns>
-    public Errno MapErrno(ulong userAddress, ulong length, Access access, out Iova iova)
+    public Errno MapErrno(UserMemory memory, Access access, out Iova iova)
     {
-        IommuIoasMap argument = new() { Flags = ToFlags(access), IoasId = Id, UserVa = userAddress, Length = length };
+        IommuIoasMap argument = new() { Flags = ToFlags(access), IoasId = Id, UserVa = memory.Address, Length = memory.Length };
         Errno error = _descriptor.Call(ref argument);
         iova = new(argument.Iova);
         return error;
     }
 
-    /// <summary>Maps the client's memory at an IOVA of the caller's choice; see <see cref="MapErrno(ulong, ulong, Iova, Access)"/>.</summary>
+    /// <summary>Maps the client's memory at an IOVA of the caller's choice; see <see cref="MapErrno(UserMemory, Iova, Access)"/>.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Map(ulong userAddress, ulong length, Iova iova, Access access)
+    public void Map(UserMemory memory, Iova iova, Access access)
     {
-        Errno error = MapErrno(userAddress, length, iova, access);
+        Errno error = MapErrno(memory, iova, access);
         if (error != Errno.Success)
         {
             throw new IommuException(
                 error,
                 "IOMMU_IOAS_MAP",
-                FormattableString.Invariant($"memory 0x{userAddress:x}, length 0x{length:x}, IOVA {iova}, {access}"));
+                FormattableString.Invariant($"memory {memory}, IOVA {iova}, {access}"));
         }
     }
 
     /// <summary>Maps the client's memory at an IOVA that the kernel chooses.</summary>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public Iova Map(ulong userAddress, ulong length, Access access)
+    public Iova Map(UserMemory memory, Access access)
     {
-        Errno error = MapErrno(userAddress, length, access, out Iova iova);
-        IommuException.ThrowIf(error, "IOMMU_IOAS_MAP", $"memory 0x{userAddress:x}, length 0x{length:x}, {access}");
+        Errno error = MapErrno(memory, access, out Iova iova);
+        IommuException.ThrowIf(error, "IOMMU_IOAS_MAP", $"memory {memory}, {access}");
         return iova;
     }
 
@@ -132,7 +130,7 @@ public sealed partial class IoAddressSpace : IDisposable
     /// <param name="length">Bytes; all mapped there, without a hole.</param>
     /// <param name="iova">Where to map it here.</param>
     /// <param name="access">What devices may do; not more than the original mapping's memory permits.</param>
-    /// <returns>As <see cref="MapErrno(ulong, ulong, Iova, Access)"/>, and <see cref="Errno.NoEntry"/> for a hole.</returns>
+    /// <returns>As <see cref="MapErrno(UserMemory, Iova, Access)"/>, and <see cref="Errno.NoEntry"/> for a hole.</returns>
     public Errno CopyErrno(IoAddressSpace source, Iova sourceIova, ulong length, Iova iova, Access access)
     {
         ArgumentNullException.ThrowIfNull(source);

@@ -66,12 +66,12 @@ public sealed class SharedMemory : IDisposable
     }
 
     /// <summary>Maps a part for the devices of an address space, at an IOVA of the caller's choice.</summary>
-    /// <returns>As <see cref="IoAddressSpace.MapErrno(ulong, ulong, Iova, Access)"/>.</returns>
+    /// <returns>As <see cref="IoAddressSpace.MapErrno(UserMemory, Iova, Access)"/>.</returns>
     public Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Iova iova, Access access) =>
         MapErrno(space, offset, length, access, IoasMapFlags.FixedIova, ref iova);
 
     /// <summary>Maps a part for the devices of an address space, at an IOVA that the kernel chooses.</summary>
-    /// <returns>As <see cref="IoAddressSpace.MapErrno(ulong, ulong, Access, out Iova)"/>.</returns>
+    /// <returns>As <see cref="IoAddressSpace.MapErrno(UserMemory, Access, out Iova)"/>.</returns>
     public Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Access access, out Iova iova)
     {
         iova = default;

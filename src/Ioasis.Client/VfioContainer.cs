@@ -55,16 +55,15 @@ public sealed partial class VfioContainer : IDisposable
     public Errno SetIommuErrno(VfioExtension kind) => Descriptor.Call(VfioRequests.SetIommu, (nint)kind, out _);
 
     /// <summary>Maps memory of the process for the devices.</summary>
-    /// <param name="userAddress">The memory; a multiple of the smallest page, and valid until it is unmapped.</param>
-    /// <param name="length">Bytes, a multiple of the smallest page.</param>
+    /// <param name="memory">The memory, valid until it is unmapped; address and length are multiples of the smallest page.</param>
     /// <param name="iova">Where devices see it.</param>
     /// <param name="access">What they may do.</param>
     /// <exception cref="IommuException">The kernel refused.</exception>
-    public void Map(ulong userAddress, ulong length, Iova iova, Access access) =>
+    public void Map(UserMemory memory, Iova iova, Access access) =>
         IommuException.ThrowIf(
-            MapErrno(userAddress, length, iova, access),
+            MapErrno(memory, iova, access),
             "VFIO_IOMMU_MAP_DMA",
-            $"memory 0x{userAddress:x}, {length} bytes, IOVA 0x{iova.Value:x}, {access}");
+            $"memory {memory}, IOVA 0x{iova.Value:x}, {access}");
 
     /// <summary>Maps memory of the process for the devices.</summary>
     /// <returns>
@@ -72,16 +71,16 @@ public sealed partial class VfioContainer : IDisposable
     /// <see cref="Errno.Exists"/> if a part is mapped; <see cref="Errno.NoSpace"/> for too many mappings;
     /// <see cref="Errno.OutOfMemory"/> over the limit of pinned memory; <see cref="Errno.BadAddress"/>.
     /// </returns>
-    public Errno MapErrno(ulong userAddress, ulong length, Iova iova, Access access)
+    public Errno MapErrno(UserMemory memory, Iova iova, Access access)
     {
         VfioIommuType1DmaMap map = new()
         {
             Argsz = (uint)Unsafe.SizeOf<VfioIommuType1DmaMap>(),
             Flags = ((access & Access.Read) != 0 ? VfioDmaMapFlags.Read : 0)
                 | ((access & Access.Write) != 0 ? VfioDmaMapFlags.Write : 0),
-            Vaddr = userAddress,
+            Vaddr = memory.Address,
             Iova = iova.Value,
-            Size = length,
+            Size = memory.Length,
         };
         return Call(VfioRequests.IommuMapDma, ref map);
     }

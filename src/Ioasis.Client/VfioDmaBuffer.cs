@@ -27,7 +27,7 @@ public sealed class VfioDmaBuffer : IDisposable
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">In: where to map it, or null for the kernel's choice. Out: where it is.</param>
     /// <returns>
-    /// As <see cref="IoAddressSpace.MapErrno(ulong, ulong, Iova, Access)"/>; <see cref="Errno.NoDevice"/> while the device has taken it back;
+    /// As <see cref="IoAddressSpace.MapErrno(UserMemory, Iova, Access)"/>; <see cref="Errno.NoDevice"/> while the device has taken it back;
     /// <see cref="Errno.BadDescriptor"/> if it is disposed.
     /// </returns>
     public Errno MapErrno(IoAddressSpace space, ulong offset, ulong length, Access access, ref Iova? iova)

@@ -38,7 +38,7 @@ public sealed class RefusalTests
             read[0].ShouldBe((byte)7);
         }
 
-        machine.Space.MapErrno(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.Success);
+        machine.Space.MapErrno(new(kernel.LastMapped, 4096), new(0x2000), Access.Read).ShouldBe(Errno.Success);
         kernel.Refused = 0;
         space.Dispose();
     }
@@ -54,7 +54,7 @@ public sealed class RefusalTests
         {
             space.AllocateBufferErrno(Large, Access.ReadWrite, iova, out DmaBuffer? buffer).ShouldBe(Errno.IoError);
             buffer.ShouldBeNull();
-            machine.Space.MapErrno(kernel.LastMapped, 4096, new(0x2000), Access.Read).ShouldBe(Errno.BadAddress);
+            machine.Space.MapErrno(new(kernel.LastMapped, 4096), new(0x2000), Access.Read).ShouldBe(Errno.BadAddress);
         }
     }
 

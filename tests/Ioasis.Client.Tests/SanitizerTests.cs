@@ -88,8 +88,8 @@ public sealed class SanitizerTests : IDisposable
         Map(Access.Read);
         _ = _endpoint.Write(s_place, [1]);
         _ = _endpoint.Read(s_place + (ulong)Page + 16, new byte[1]);
-        _space.MapErrno(_memory.Address, (ulong)Page, s_place, Access.Read).ShouldBe(Errno.Exists);
-        _space.Map(_memory.Address, (ulong)Page, s_place + (16 * (ulong)Page), Access.Read);
+        _space.MapErrno(new(_memory.Address, (ulong)Page), s_place, Access.Read).ShouldBe(Errno.Exists);
+        _space.Map(new(_memory.Address, (ulong)Page), s_place + (16 * (ulong)Page), Access.Read);
         _ = _space.UnmapErrno(s_place + (64 * (ulong)Page), (ulong)Page, out _);
         _sanitizer.Finish().Select(static report => report.Mistake).ShouldBe(
         [
@@ -123,7 +123,7 @@ public sealed class SanitizerTests : IDisposable
     [InlineData(true)]
     public void Memory_that_went_back_to_the_system_is_told_with_the_page(bool writes)
     {
-        _space.Map(_memory.Address, 4 * (ulong)Page, s_place, Access.ReadWrite);
+        _space.Map(new(_memory.Address, 4 * (ulong)Page), s_place, Access.ReadWrite);
         nint third = (nint)_memory.Address + (2 * (int)Page);
         NativePages.TakeAway(third, (nuint)Page);
         byte[] data = new byte[3 * Page];
@@ -161,7 +161,7 @@ public sealed class SanitizerTests : IDisposable
 
     private void Free(int offset, nuint length) => _sanitizer.MarkFreed((nint)_memory.Address + offset, length);
 
-    private void Map(Access access) => _space.Map(_memory.Address, (ulong)Page, s_place, access);
+    private void Map(Access access) => _space.Map(new(_memory.Address, (ulong)Page), s_place, access);
 
     private void Unmap() => _space.Unmap(s_place, (ulong)Page);
 

@@ -45,7 +45,7 @@ internal static partial class Program
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void WrittenAfterUnmap(Driver driver)
     {
-        driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory, Page), s_place, Access.ReadWrite);
         driver.Space.Unmap(s_place, Page);
         driver.Copy(Own, s_place.Value, toMemory: true);
     }
@@ -53,7 +53,7 @@ internal static partial class Program
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void ReadAfterUnmap(Driver driver)
     {
-        driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory, Page), s_place, Access.ReadWrite);
         driver.Space.Unmap(s_place, Page);
         driver.Copy(s_place.Value + 64, Own, toMemory: false);
     }
@@ -64,7 +64,7 @@ internal static partial class Program
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void PastTheEnd(Driver driver)
     {
-        driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory, Page), s_place, Access.ReadWrite);
         driver.Copy(Own, s_place.Value + Page + 8, toMemory: true);
         driver.Space.Unmap(s_place, Page);
     }
@@ -72,7 +72,7 @@ internal static partial class Program
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void AgainstTheDirection(Driver driver)
     {
-        driver.Space.Map(driver.Memory, Page, s_place, Access.Read);
+        driver.Space.Map(new(driver.Memory, Page), s_place, Access.Read);
         driver.Copy(Own, s_place.Value, toMemory: true);
         driver.Space.Unmap(s_place, Page);
     }
@@ -81,20 +81,20 @@ internal static partial class Program
     private static void FreedBeforeUnmap(Driver driver)
     {
         nint memory = Driver.MapPages(Page);
-        driver.Space.Map((ulong)memory, Page, s_place, Access.ReadWrite);
+        driver.Space.Map(new((ulong)memory, Page), s_place, Access.ReadWrite);
         Driver.UnmapPages(memory, Page);
         driver.Copy(Own, s_place.Value, toMemory: true);
         driver.Space.Unmap(s_place, Page);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void LeftMapped(Driver driver) => driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
+    private static void LeftMapped(Driver driver) => driver.Space.Map(new(driver.Memory, Page), s_place, Access.ReadWrite);
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void TheSameMemoryTwice(Driver driver)
     {
-        driver.Space.Map(driver.Memory, 2 * Page, s_place, Access.ReadWrite);
-        driver.Space.Map(driver.Memory + Page, Page, new(0x40000), Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory, 2 * Page), s_place, Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory + Page, Page), new(0x40000), Access.ReadWrite);
         driver.Space.Unmap(s_place, 2 * Page);
         driver.Space.Unmap(new(0x40000), Page);
     }
@@ -102,7 +102,7 @@ internal static partial class Program
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void UnmappedTwice(Driver driver)
     {
-        driver.Space.Map(driver.Memory, Page, s_place, Access.ReadWrite);
+        driver.Space.Map(new(driver.Memory, Page), s_place, Access.ReadWrite);
         driver.Space.Unmap(s_place, Page);
         _ = driver.Space.UnmapErrno(s_place, Page, out _);
     }
@@ -121,7 +121,7 @@ internal static partial class Program
 
         for (int i = 0; i < 20; i++)
         {
-            driver.Space.Map(driver.Memory, Page, s_place, i % 2 == 0 ? Access.Write : Access.ReadWrite);
+            driver.Space.Map(new(driver.Memory, Page), s_place, i % 2 == 0 ? Access.Write : Access.ReadWrite);
             driver.Copy(Own, s_place.Value, toMemory: true);
             driver.Space.Unmap(s_place, Page);
         }

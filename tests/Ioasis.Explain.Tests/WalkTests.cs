@@ -49,7 +49,7 @@ public sealed class WalkTests : IDisposable
         ];
         foreach ((ulong iova, ulong length, ulong physical, Access access) in maps)
         {
-            machine.Space.MapErrno(physical, length, new(iova), access).ShouldBe(Errno.Success);
+            machine.Space.MapErrno(new(physical, length), new(iova), access).ShouldBe(Errno.Success);
         }
 
         using MemoryImage image = machine.Dump(_folder);

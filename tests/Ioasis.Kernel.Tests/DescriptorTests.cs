@@ -133,9 +133,9 @@ public sealed class DescriptorTests
         Rig rig = new();
         Rig.Attached first = rig.Attach();
         Rig.Attached second = rig.Attach();
-        first.Space.Map(FakeUserMemory.Start, 1 << 20, new(0x100000), Access.ReadWrite);
+        first.Space.Map(new(FakeUserMemory.Start, 1 << 20), new(0x100000), Access.ReadWrite);
         second.Space.SetLazyInvalidation(true);
-        second.Space.Map(FakeUserMemory.Start, 1 << 20, new(0x100000), Access.Read);
+        second.Space.Map(new(FakeUserMemory.Start, 1 << 20), new(0x100000), Access.Read);
         _ = second.Space.Unmap(new(0x100000), 1 << 20);
         rig.Kernel.CloseAll();
         rig.ShouldBeClean();

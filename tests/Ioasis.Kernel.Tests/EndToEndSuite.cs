@@ -59,7 +59,7 @@ public abstract class EndToEndSuite
     {
         using Machine machine = new(new() { Iommus = [Slot] });
         ulong region = MapAnonymous(16 * 4096);
-        machine.Space.Map(region, 16 * 4096, new(0x100000), Access.ReadWrite);
+        machine.Space.Map(new(region, 16 * 4096), new(0x100000), Access.ReadWrite);
         machine.Endpoint.Write(new(0x100000), "before"u8).ShouldBe(DmaStatus.Success);
         UnmapMemory(region, 16 * 4096);
         byte[] buffer = new byte[64];
@@ -68,10 +68,10 @@ public abstract class EndToEndSuite
         machine.Space.Unmap(new(0x100000), 16 * 4096).ShouldBe(16ul * 4096);
 
         // And memory that was never there, or may not be written, is refused when it is mapped.
-        machine.Space.MapErrno(region, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.MapErrno(0x1000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.MapErrno(0xffff_8000_0000_0000, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
-        machine.Space.MapErrno(1ul << 54, 4096, new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(region, 4096), new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(0x1000, 4096), new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(0xffff_8000_0000_0000, 4096), new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(1ul << 54, 4096), new(0x100000), Access.Read).ShouldBe(Errno.BadAddress);
     }
 
     [Fact]
@@ -80,8 +80,8 @@ public abstract class EndToEndSuite
         using Machine machine = new(new() { Iommus = [Slot] });
         ulong region = MapAnonymous(4096);
         Protect(region, 4096, 1);
-        machine.Space.MapErrno(region, 4096, new(0x100000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
-        machine.Space.Map(region, 4096, new(0x100000), Access.Read);
+        machine.Space.MapErrno(new(region, 4096), new(0x100000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        machine.Space.Map(new(region, 4096), new(0x100000), Access.Read);
         byte[] buffer = new byte[16];
         machine.Endpoint.Read(new(0x100000), buffer).ShouldBe(DmaStatus.Success);
         machine.Endpoint.Write(new(0x100000), buffer).ShouldNotBe(DmaStatus.Success);
@@ -93,8 +93,8 @@ public abstract class EndToEndSuite
     {
         using Machine machine = new(new() { Iommus = [Slot], Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
         using IoAddressSpace other = machine.Iommu.AllocateAddressSpace();
-        machine.Space.Map(0x10000, 4096, new(0x1000), Access.ReadWrite);
-        other.Map(0x20000, 4096, new(0x1000), Access.ReadWrite);
+        machine.Space.Map(new(0x10000, 4096), new(0x1000), Access.ReadWrite);
+        other.Map(new(0x20000, 4096), new(0x1000), Access.ReadWrite);
         machine.Endpoint.Translate(new(0x1000), true).Address.Value.ShouldBe(0x10000ul);
         _ = machine.Device.Attach(other);
         machine.Endpoint.Translate(new(0x1000), true).Address.Value.ShouldBe(0x20000ul);
@@ -113,8 +113,8 @@ public abstract class EndToEndSuite
         _ = device.Bind(machine.Iommu);
         using IoAddressSpace space = machine.Iommu.AllocateAddressSpace();
         _ = device.Attach(space);
-        machine.Space.Map(0x10000, 4096, new(0x1000), Access.ReadWrite);
-        space.Map(0x20000, 4096, new(0x1000), Access.Read);
+        machine.Space.Map(new(0x10000, 4096), new(0x1000), Access.ReadWrite);
+        space.Map(new(0x20000, 4096), new(0x1000), Access.Read);
         machine.Endpoint.Translate(new(0x1000), false).Address.Value.ShouldBe(0x10000ul);
         second.Translate(new(0x1000), false).Address.Value.ShouldBe(0x20000ul);
         second.Translate(new(0x1000), true).Status.ShouldNotBe(DmaStatus.Success);
@@ -138,7 +138,7 @@ public abstract class EndToEndSuite
                 DriverRegisters = filter.Registers,
                 DriverMemory = filter.Memory,
             });
-            machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+            machine.Space.Map(new(0x10000, 4096), new(0x5000), Access.ReadWrite);
             machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
             _ = machine.Space.Unmap(new(0x5000), 4096);
             (machine.Endpoint.Translate(new(0x5000), true).Status == DmaStatus.Success).ShouldBe(skip);
@@ -150,7 +150,7 @@ public abstract class EndToEndSuite
     {
         using Machine machine = new(new() { Iommus = [Slot], Caching = CachingMode.Hostile, UserMemory = new IdentityUserMemory() });
         machine.Space.SetLazyInvalidation(true);
-        machine.Space.Map(0x10000, 4096, new(0x5000), Access.ReadWrite);
+        machine.Space.Map(new(0x10000, 4096), new(0x5000), Access.ReadWrite);
         machine.Endpoint.Translate(new(0x5000), true).Status.ShouldBe(DmaStatus.Success);
         _ = machine.Space.Unmap(new(0x5000), 4096);
         machine.Endpoint.Translate(new(0x5000), true).Address.Value.ShouldBe(0x10000ul);
@@ -175,7 +175,7 @@ public abstract class EndToEndSuite
             });
         machine.Space.GetIovaRanges().ShouldNotContain(static range => range.Overlaps(new(0x2800_0000, 0x28ff_ffff)));
         machine.Endpoint.Translate(new(0x7000_1234), true).Address.Value.ShouldBe(0x7000_1234ul);
-        machine.Space.MapErrno(0x1000, 4096, new(0x7000_0000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        machine.Space.MapErrno(new(0x1000, 4096), new(0x7000_0000), Access.Read).ShouldBe(Errno.InvalidArgument);
         machine.Device.Detach();
         machine.Endpoint.Translate(new(0x7000_1234), true).Status.ShouldNotBe(DmaStatus.Success);
     }
@@ -185,7 +185,7 @@ public abstract class EndToEndSuite
     {
         using Machine machine = new(new() { Iommus = [Slot], UserMemory = new IdentityUserMemory() });
         long before = machine.Platform.TableBytes;
-        machine.Space.Map(1ul << 30, 1ul << 30, new(1ul << 30), Access.ReadWrite);
+        machine.Space.Map(new(1ul << 30, 1ul << 30), new(1ul << 30), Access.ReadWrite);
         (machine.Platform.TableBytes - before).ShouldBeLessThanOrEqualTo(3 * 4096);
         machine.Endpoint.Translate(new((1ul << 30) + 0x1234_5678), true).Address.Value.ShouldBe((1ul << 30) + 0x1234_5678);
     }
@@ -200,7 +200,7 @@ public abstract class EndToEndSuite
         _ = device.Bind(iommu);
         IoAddressSpace space = iommu.AllocateAddressSpace();
         _ = device.Attach(space);
-        space.Map(0x10000, 1 << 20, new(0x10000), Access.Read);
+        space.Map(new(0x10000, 1 << 20), new(0x10000), Access.Read);
         platform.Dispose();
         platform.Audit.ShouldBe(default);
         platform.TableBytes.ShouldBe(0);

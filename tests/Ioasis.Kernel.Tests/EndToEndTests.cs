@@ -70,7 +70,7 @@ public sealed class EndToEndTests : EndToEndSuite
                 _ = device.Attach(space);
             }
 
-            space.Map(buffer, 4096, iova, Access.ReadWrite);
+            space.Map(new(buffer, 4096), iova, Access.ReadWrite);
             endpoints[0].Write(iova, "one"u8).ShouldBe(DmaStatus.Success);
             endpoints[1].Write(iova + 3, "two"u8).ShouldBe(DmaStatus.Success);
             At(buffer, 6).ToArray().ShouldBe("onetwo"u8.ToArray());
@@ -100,7 +100,7 @@ public sealed class EndToEndTests : EndToEndSuite
         ulong buffer = Allocate(3 * 4096);
         At(buffer, 3 * 4096).Fill(0x55);
         Iova iova = new(0x1234_5000);
-        machine.Space.Map(buffer + 4096, 4096, iova, Access.ReadWrite);
+        machine.Space.Map(new(buffer + 4096, 4096), iova, Access.ReadWrite);
 
         machine.Endpoint.Write(iova + 8, "hello"u8).ShouldBe(DmaStatus.Success);
         At(buffer + 4096 + 8, 5).ToArray().ShouldBe("hello"u8.ToArray());
@@ -155,7 +155,7 @@ public sealed class EndToEndTests : EndToEndSuite
                 ulong physical = ((ulong)random.Next(1 << 20) << 12) & ~(length >= 2 << 20 ? (2ul << 20) - 1 : 0xfff);
                 Access access = random.Next(3) switch { 0 => Access.Read, 1 => Access.ReadWrite, _ => Access.Read | Access.Write };
                 bool free = live.All(area => area.Key + area.Value.Length <= iova || iova + length <= area.Key);
-                machine.Space.MapErrno(physical, length, new(iova), access).ShouldBe(free ? Errno.Success : Errno.Exists);
+                machine.Space.MapErrno(new(physical, length), new(iova), access).ShouldBe(free ? Errno.Success : Errno.Exists);
                 if (free)
                 {
                     live.Add(iova, (length, physical, access));
@@ -207,7 +207,7 @@ public sealed class EndToEndTests : EndToEndSuite
         });
         for (ulong i = 0; i < 5; i++)
         {
-            machine.Space.Map(0x10000 + (i << 12), 4096, new(0x100000 + (i << 12)), Access.ReadWrite);
+            machine.Space.Map(new(0x10000 + (i << 12), 4096), new(0x100000 + (i << 12)), Access.ReadWrite);
         }
 
         flipping.HasFlipped.ShouldBeTrue();

@@ -26,7 +26,7 @@ public sealed class HowToTests
             using IoAddressSpace space = iommu.AllocateAddressSpace();
             device.Attach(space);
             Iova iova = new(0x10000);
-            space.Map((ulong)buffer, 4096, iova, Access.ReadWrite);
+            space.Map(new((ulong)buffer, 4096), iova, Access.ReadWrite);
 
             disk.Write(iova + 8, "hello"u8).ShouldBe(DmaStatus.Success);
             new ReadOnlySpan<byte>(buffer + 8, 5).SequenceEqual("hello"u8).ShouldBeTrue();

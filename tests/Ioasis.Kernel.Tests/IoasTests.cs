@@ -118,15 +118,15 @@ public sealed class IoasTests
     {
         Rig rig = new(new() { ReadOnly = new(Page(4), Page(5) - 1) });
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(4), 4096, new(0x1000), Access.Read);
-        attached.Space.MapErrno(Page(4), 4096, new(0x2000), Access.Write).ShouldBe(Errno.BadAddress);
-        attached.Space.MapErrno(Page(4), 4096, new(0x2000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
-        attached.Space.Map(Page(5), 4096, new(0x2000), Access.Write);
+        attached.Space.Map(new(Page(4), 4096), new(0x1000), Access.Read);
+        attached.Space.MapErrno(new(Page(4), 4096), new(0x2000), Access.Write).ShouldBe(Errno.BadAddress);
+        attached.Space.MapErrno(new(Page(4), 4096), new(0x2000), Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        attached.Space.Map(new(Page(5), 4096), new(0x2000), Access.Write);
         attached.Domain.TryTranslate(new(0x1000), out _, out Access access, out _).ShouldBeTrue();
         access.ShouldBe(Access.Read);
         attached.Domain.TryTranslate(new(0x2000), out _, out access, out _).ShouldBeTrue();
         access.ShouldBe(Access.Write);
-        attached.Space.MapErrno(Page(5), 4096, new(0x3000), Access.None).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(new(Page(5), 4096), new(0x3000), Access.None).ShouldBe(Errno.InvalidArgument);
     }
 
     [Fact]
@@ -134,7 +134,7 @@ public sealed class IoasTests
     {
         Rig rig = new(new() { RunPages = 5 });
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(3), 20 * 4096, new(0x100000), Access.Read);
+        attached.Space.Map(new(Page(3), 20 * 4096), new(0x100000), Access.Read);
         for (int i = 0; i < 20; i++)
         {
             attached.Domain.TryTranslate(new(0x100000 + ((ulong)i * 4096)), out PhysicalAddress address, out _, out _)
@@ -188,7 +188,7 @@ public sealed class IoasTests
         attached.Space.UnmapAll().ShouldBe(0ul);
         for (ulong i = 0; i < 1000; i++)
         {
-            attached.Space.Map(Page((int)i), 4096, new(i * 0x3000), Access.Read);
+            attached.Space.Map(new(Page((int)i), 4096), new(i * 0x3000), Access.Read);
         }
 
         int before = rig.Iommu.Synchronisations;
@@ -204,7 +204,7 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(0), 0x4000, new(0x4000), Access.ReadWrite);
+        attached.Space.Map(new(Page(0), 0x4000), new(0x4000), Access.ReadWrite);
         _ = attached.Space.Unmap(new(0x4000), 0x4000);
         rig.Iommu.Synchronisations.ShouldBeGreaterThan(0);
         rig.Memory.PinnedPages.ShouldBe(0);
@@ -216,16 +216,16 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(0), 0x1000, new(0x4000), Access.ReadWrite);
+        attached.Space.Map(new(Page(0), 0x1000), new(0x4000), Access.ReadWrite);
         rig.Iommu.FailsToComplete = true;
         attached.Space.UnmapErrno(new(0x4000), 0x1000, out _).ShouldBe(Errno.IoError);
         rig.Memory.PinnedPages.ShouldBe(1);
         attached.Space.UnmapErrno(new(0x4000), 0x1000, out _).ShouldBe(Errno.NoEntry);
-        attached.Space.MapErrno(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.IoError);
+        attached.Space.MapErrno(new(Page(1), 0x1000), new(0x4000), Access.Read).ShouldBe(Errno.IoError);
 
         // Once it works again, the next call that needs the IOVA completes it.
         rig.Iommu.FailsToComplete = false;
-        attached.Space.MapErrno(Page(1), 0x1000, new(0x4000), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(new(Page(1), 0x1000), new(0x4000), Access.Read).ShouldBe(Errno.Success);
         rig.Memory.PinsOf(Page(0)).ShouldBe(0);
         rig.Memory.Violations.ShouldBeEmpty();
     }
@@ -235,12 +235,12 @@ public sealed class IoasTests
     {
         Rig rig = new(pinnedLimit: 4 * 4096);
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(0), 0x3000, new(0x10000), Access.Read);
-        attached.Space.MapErrno(Page(8), 0x2000, new(0x20000), Access.Read).ShouldBe(Errno.OutOfMemory);
+        attached.Space.Map(new(Page(0), 0x3000), new(0x10000), Access.Read);
+        attached.Space.MapErrno(new(Page(8), 0x2000), new(0x20000), Access.Read).ShouldBe(Errno.OutOfMemory);
         rig.Kernel.Audit.PinnedBytes.ShouldBe(0x3000);
-        attached.Space.Map(Page(8), 0x1000, new(0x20000), Access.Read);
+        attached.Space.Map(new(Page(8), 0x1000), new(0x20000), Access.Read);
         _ = attached.Space.UnmapAll();
-        attached.Space.Map(Page(8), 0x4000, new(0x20000), Access.Read);
+        attached.Space.Map(new(Page(8), 0x4000), new(0x20000), Access.Read);
     }
 
     [Fact]
@@ -250,8 +250,8 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         using IoAddressSpace other = attached.Iommu.AllocateAddressSpace();
         using HardwarePageTable table = attached.Iommu.AllocatePageTable(attached.Vfio, other);
-        attached.Space.Map(Page(0), 0x4000, new(0x10000), Access.ReadWrite);
-        attached.Space.Map(Page(9), 0x2000, new(0x14000), Access.ReadWrite);
+        attached.Space.Map(new(Page(0), 0x4000), new(0x10000), Access.ReadWrite);
+        attached.Space.Map(new(Page(9), 0x2000), new(0x14000), Access.ReadWrite);
         int pins = rig.Memory.PinCalls;
         other.CopyErrno(attached.Space, new(0x12000), 0x4000, new(0x80000), Access.ReadWrite).ShouldBe(Errno.Success);
         rig.Memory.PinCalls.ShouldBe(pins);
@@ -277,10 +277,10 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         using IoAddressSpace other = attached.Iommu.AllocateAddressSpace();
         using HardwarePageTable table = attached.Iommu.AllocatePageTable(attached.Vfio, other);
-        attached.Space.Map(Page(0), 0x2000, new(0x10000), Access.ReadWrite);
-        attached.Space.Map(Page(2), 0x2000, new(0x12000), Access.Read);
-        attached.Space.Map(Page(4), 0x1000, new(0x15000), Access.ReadWrite);
-        other.Map(Page(20), 0x1000, new(0x93000), Access.Read);
+        attached.Space.Map(new(Page(0), 0x2000), new(0x10000), Access.ReadWrite);
+        attached.Space.Map(new(Page(2), 0x2000), new(0x12000), Access.Read);
+        attached.Space.Map(new(Page(4), 0x1000), new(0x15000), Access.ReadWrite);
+        other.Map(new(Page(20), 0x1000), new(0x93000), Access.Read);
 
         Errno Try(ulong source, ulong length, ulong destination, Access access = Access.Read) =>
             other.CopyErrno(attached.Space, new(source), length, new(destination), access);
@@ -317,7 +317,7 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(0), 0x2000, new(0x10000), Access.ReadWrite);
+        attached.Space.Map(new(Page(0), 0x2000), new(0x10000), Access.ReadWrite);
         attached.Space.CopyErrno(attached.Space, new(0x11000), 0x1000, Access.Read, out Iova iova).ShouldBe(Errno.Success);
         attached.Domain.TryTranslate(iova, out PhysicalAddress address, out Access access, out _).ShouldBeTrue();
         (address.Value, access).ShouldBe((rig.Memory.ToPhysical(Page(1)), Access.Read));
@@ -331,12 +331,12 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         attached.Space.GetOptionErrno(IommuOptionId.HugePages, out ulong value).ShouldBe(Errno.Success);
         value.ShouldBe(1ul);
-        attached.Space.Map(Page(0), 0x8000, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 0x8000), new(0x10000), Access.Read);
         (attached.Domain.MapCalls, attached.Domain.GranuleCalls).ShouldBe((1, 0));
         attached.Space.SetOptionErrno(IommuOptionId.HugePages, 0).ShouldBe(Errno.InvalidArgument);
         _ = attached.Space.UnmapAll();
         attached.Space.SetHugePages(false);
-        attached.Space.Map(Page(0), 0x8000, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 0x8000), new(0x10000), Access.Read);
         (attached.Domain.MapCalls, attached.Domain.GranuleCalls).ShouldBe((2, 1));
         attached.Space.SetOptionErrno(IommuOptionId.HugePages, 2).ShouldBe(Errno.InvalidArgument);
         attached.Space.SetHugePages(true);
@@ -440,11 +440,11 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach(new ReservedRegion(new(0x3000, 0x3fff), ReservedRegionKind.Reserved));
-        attached.Space.Map(Page(0), 4096, Access.Read).ShouldBe(new Iova(0x1000));
-        attached.Space.Map(Page(1), 4096, Access.Read).ShouldBe(new Iova(0x2000));
-        attached.Space.Map(Page(2), 4096, Access.Read).ShouldBe(new Iova(0x4000));
+        attached.Space.Map(new(Page(0), 4096), Access.Read).ShouldBe(new Iova(0x1000));
+        attached.Space.Map(new(Page(1), 4096), Access.Read).ShouldBe(new Iova(0x2000));
+        attached.Space.Map(new(Page(2), 4096), Access.Read).ShouldBe(new Iova(0x4000));
         _ = attached.Space.Unmap(new(0x2000), 4096);
-        attached.Space.Map(Page(3), 4096, Access.Read).ShouldBe(new Iova(0x2000));
+        attached.Space.Map(new(Page(3), 4096), Access.Read).ShouldBe(new Iova(0x2000));
     }
 
     [Fact]
@@ -452,14 +452,14 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(1), 4096, Access.Read);
-        (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read).Value % (2 << 20)).ShouldBe(0ul);
-        (attached.Space.Map(FakeUserMemory.Start + 0x1_0000, 2 << 20, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
-        (attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 17 << 12, Access.Read).Value % 0x1_0000).ShouldBe(0ul);
+        attached.Space.Map(new(Page(1), 4096), Access.Read);
+        (attached.Space.Map(new(FakeUserMemory.Start + (4ul << 20), 2 << 20), Access.Read).Value % (2 << 20)).ShouldBe(0ul);
+        (attached.Space.Map(new(FakeUserMemory.Start + 0x1_0000, 2 << 20), Access.Read).Value % 0x1_0000).ShouldBe(0ul);
+        (attached.Space.Map(new(FakeUserMemory.Start + (4ul << 20), 17 << 12), Access.Read).Value % 0x1_0000).ShouldBe(0ul);
 
         // Every power of two, as Linux has it, in the lowest place that is so: 5 pages want 8. Memory that is less aligned wants less.
-        attached.Space.Map(FakeUserMemory.Start + (4ul << 20), 5 << 12, Access.Read).ShouldBe(new(0x8000));
-        attached.Space.Map(FakeUserMemory.Start + 0x1000, 5 << 12, Access.Read).ShouldBe(new(0x2000));
+        attached.Space.Map(new(FakeUserMemory.Start + (4ul << 20), 5 << 12), Access.Read).ShouldBe(new(0x8000));
+        attached.Space.Map(new(FakeUserMemory.Start + 0x1000, 5 << 12), Access.Read).ShouldBe(new(0x2000));
     }
 
     [Fact]
@@ -467,8 +467,8 @@ public sealed class IoasTests
     {
         Rig rig = new(iommu: new() { Aperture = new(0, (3ul << 20) - 1) });
         using Rig.Attached attached = rig.Attach();
-        attached.Space.MapErrno(FakeUserMemory.Start + (4ul << 20), 2 << 20, Access.Read, out _).ShouldBe(Errno.NoSpace);
-        attached.Space.MapErrno(FakeUserMemory.Start + (1ul << 20), 2 << 20, Access.Read, out Iova iova).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(new(FakeUserMemory.Start + (4ul << 20), 2 << 20), Access.Read, out _).ShouldBe(Errno.NoSpace);
+        attached.Space.MapErrno(new(FakeUserMemory.Start + (1ul << 20), 2 << 20), Access.Read, out Iova iova).ShouldBe(Errno.Success);
         iova.ShouldBe(new(1ul << 20));
     }
 
@@ -479,12 +479,12 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         for (int i = 0; i < 15; i++)
         {
-            attached.Space.MapErrno(Page(i), 4096, Access.Read, out _).ShouldBe(Errno.Success);
+            attached.Space.MapErrno(new(Page(i), 4096), Access.Read, out _).ShouldBe(Errno.Success);
         }
 
-        attached.Space.MapErrno(Page(15), 4096, Access.Read, out _).ShouldBe(Errno.NoSpace);
-        attached.Space.MapErrno(Page(15), 4096, new(0), Access.Read).ShouldBe(Errno.Success);
-        attached.Space.MapErrno(Page(15), 1ul << 63, Access.Read, out _).ShouldBe(Errno.Overflow);
+        attached.Space.MapErrno(new(Page(15), 4096), Access.Read, out _).ShouldBe(Errno.NoSpace);
+        attached.Space.MapErrno(new(Page(15), 4096), new(0), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(new(Page(15), 1ul << 63), Access.Read, out _).ShouldBe(Errno.Overflow);
     }
 
     [Fact]
@@ -492,7 +492,7 @@ public sealed class IoasTests
     {
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
-        attached.Space.Map(Page(0), 4096, new(0x1000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x1000), Access.Read);
         attached.Space.DestroyErrno().ShouldBe(Errno.Busy);
         attached.Vfio.Detach();
         attached.Space.DestroyErrno().ShouldBe(Errno.Success);
@@ -506,7 +506,7 @@ public sealed class IoasTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         IommuException error = Should.Throw<IommuException>(
-            () => attached.Space.Map(0xdead000, 0x2000, new(0x7000), Access.Read));
+            () => attached.Space.Map(new(0xdead000, 0x2000), new(0x7000), Access.Read));
         error.Error.ShouldBe(Errno.BadAddress);
         error.Call.ShouldBe("IOMMU_IOAS_MAP");
         error.Message.ShouldContain("0xdead000");
@@ -528,7 +528,7 @@ public sealed class IoasTests
                 {
                     if (mine.Count < 20 || random.Next(2) == 0)
                     {
-                        mine.Add(attached.Space.Map(Page(random.Next(1000)), 4096, Access.Read));
+                        mine.Add(attached.Space.Map(new(Page(random.Next(1000)), 4096), Access.Read));
                     }
                     else
                     {
@@ -559,7 +559,7 @@ public sealed class IoasTests
         {
             for (int i = 0; i < count; i++)
             {
-                _ = space.MapErrno(Page(i), 4096, Access.Read, out _);
+                _ = space.MapErrno(new(Page(i), 4096), Access.Read, out _);
             }
 
             for (int i = 0; i < count; i++)

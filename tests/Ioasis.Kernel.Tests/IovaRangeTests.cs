@@ -156,11 +156,11 @@ public sealed class IovaRangeTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach(new ReservedRegion(new(0x8800, 0x97ff), ReservedRegionKind.Reserved));
         ulong memory = FakeUserMemory.Start;
-        attached.Space.MapErrno(memory, 0x1000, new(0x7000), Access.Read).ShouldBe(Errno.Success);
-        attached.Space.MapErrno(memory, 0x1000, new(0x8000), Access.Read).ShouldBe(Errno.InvalidArgument);
-        attached.Space.MapErrno(memory, 0x1000, new(0x9000), Access.Read).ShouldBe(Errno.InvalidArgument);
-        attached.Space.MapErrno(memory, 0x4000, new(0x8000), Access.Read).ShouldBe(Errno.InvalidArgument);
-        attached.Space.MapErrno(memory, 0x1000, new(0xa000), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(new(memory, 0x1000), new(0x7000), Access.Read).ShouldBe(Errno.Success);
+        attached.Space.MapErrno(new(memory, 0x1000), new(0x8000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(new(memory, 0x1000), new(0x9000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(new(memory, 0x4000), new(0x8000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(new(memory, 0x1000), new(0xa000), Access.Read).ShouldBe(Errno.Success);
         rig.Ranges(attached.Fd, attached.Space.Id, out _)[0].ShouldBe(new AddressRange(0, 0x87ff));
         rig.Ranges(attached.Fd, attached.Space.Id, out _)[1].Start.ShouldBe(0x9800ul);
     }

@@ -15,7 +15,7 @@ public sealed class LazyTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 4096, Access.ReadWrite).ShouldBe(new Iova(0x1000));
+        attached.Space.Map(new(Page(0), 4096), Access.ReadWrite).ShouldBe(new Iova(0x1000));
         int before = rig.Iommu.Synchronisations;
         attached.Space.Unmap(new(0x1000), 4096).ShouldBe(4096ul);
         rig.Iommu.Synchronisations.ShouldBe(before);
@@ -27,10 +27,10 @@ public sealed class LazyTests
         // For the user it is gone, but nobody gets the IOVA.
         attached.Space.UnmapErrno(new(0x1000), 4096, out _).ShouldBe(Errno.NoEntry);
         attached.Space.CopyErrno(attached.Space, new(0x1000), 4096, Access.Read, out _).ShouldBe(Errno.NoEntry);
-        attached.Space.Map(Page(1), 4096, Access.ReadWrite).ShouldBe(new Iova(0x2000));
+        attached.Space.Map(new(Page(1), 4096), Access.ReadWrite).ShouldBe(new Iova(0x2000));
         attached.Space.Flush();
         rig.Memory.PinsOf(Page(0)).ShouldBe(0);
-        attached.Space.Map(Page(2), 4096, Access.ReadWrite).ShouldBe(new Iova(0x1000));
+        attached.Space.Map(new(Page(2), 4096), Access.ReadWrite).ShouldBe(new Iova(0x1000));
         rig.Memory.Violations.ShouldBeEmpty();
     }
 
@@ -40,11 +40,11 @@ public sealed class LazyTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 0x4000, new(0x10000), Access.ReadWrite);
+        attached.Space.Map(new(Page(0), 0x4000), new(0x10000), Access.ReadWrite);
         _ = attached.Space.Unmap(new(0x10000), 0x4000);
-        attached.Space.Map(Page(8), 0x1000, new(0x20000), Access.ReadWrite);
+        attached.Space.Map(new(Page(8), 0x1000), new(0x20000), Access.ReadWrite);
         rig.Memory.PinnedPages.ShouldBe(5);
-        attached.Space.Map(Page(9), 0x1000, new(0x13000), Access.ReadWrite);
+        attached.Space.Map(new(Page(9), 0x1000), new(0x13000), Access.ReadWrite);
         rig.Memory.PinnedPages.ShouldBe(2);
         rig.Memory.Violations.ShouldBeEmpty();
     }
@@ -55,9 +55,9 @@ public sealed class LazyTests
         Rig rig = new(iommu: new() { Aperture = new(0, 0x7fff) });
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 0x7000, new(0x1000), Access.Read);
+        attached.Space.Map(new(Page(0), 0x7000), new(0x1000), Access.Read);
         _ = attached.Space.UnmapAll();
-        attached.Space.Map(Page(7), 0x1000, Access.Read).ShouldBe(new Iova(0x1000));
+        attached.Space.Map(new(Page(7), 0x1000), Access.Read).ShouldBe(new Iova(0x1000));
     }
 
     [Fact]
@@ -68,7 +68,7 @@ public sealed class LazyTests
         attached.Space.SetLazyInvalidation(true);
         for (int i = 0; i < 100; i++)
         {
-            attached.Space.Map(Page(i), 4096, new((ulong)(i + 1) << 16), Access.Read);
+            attached.Space.Map(new(Page(i), 4096), new((ulong)(i + 1) << 16), Access.Read);
             _ = attached.Space.Unmap(new((ulong)(i + 1) << 16), 4096);
             rig.Memory.PinnedPages.ShouldBeLessThan(8);
         }
@@ -84,7 +84,7 @@ public sealed class LazyTests
         Rig rig = new(lazy: new() { TimeProvider = time, TimeLimit = TimeSpan.FromMilliseconds(10) });
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         time.Advance(TimeSpan.FromMilliseconds(9));
         rig.Kernel.Poll();
@@ -93,10 +93,10 @@ public sealed class LazyTests
         rig.Kernel.Poll();
         rig.Memory.PinnedPages.ShouldBe(0);
 
-        attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         time.Advance(TimeSpan.FromMilliseconds(11));
-        attached.Space.Map(Page(1), 4096, new(0x20000), Access.Read);
+        attached.Space.Map(new(Page(1), 4096), new(0x20000), Access.Read);
         rig.Memory.PinsOf(Page(0)).ShouldBe(0);
     }
 
@@ -113,7 +113,7 @@ public sealed class LazyTests
         attached.Space.SetLazyInvalidation(true);
         for (int i = 0; i < 21; i++)
         {
-            attached.Space.Map(Page(i), 4096, new((ulong)(i + 1) << 16), Access.Read);
+            attached.Space.Map(new(Page(i), 4096), new((ulong)(i + 1) << 16), Access.Read);
             _ = attached.Space.Unmap(new((ulong)(i + 1) << 16), 4096);
         }
 
@@ -130,13 +130,13 @@ public sealed class LazyTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         attached.Space.SetLazyInvalidation(false);
         rig.Memory.PinnedPages.ShouldBe(0);
 
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         attached.Vfio.Detach();
         rig.Memory.PinnedPages.ShouldBe(0);
@@ -150,7 +150,7 @@ public sealed class LazyTests
         Rig rig = new();
         using Rig.Attached attached = rig.Attach();
         attached.Space.SetLazyInvalidation(true);
-        attached.Space.Map(Page(0), 4096, new(0x10000), Access.Read);
+        attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         rig.Iommu.FailsToComplete = true;
         attached.Space.FlushErrno().ShouldBe(Errno.IoError);

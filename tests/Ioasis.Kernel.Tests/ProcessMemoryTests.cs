@@ -52,7 +52,7 @@ public sealed partial class ProcessMemoryTests
         using Machine machine = new();
         const uint Large = 1u << 28;
         nint memory = Take(Large, ReadWrite, -1);
-        machine.Space.MapErrno((ulong)memory, Large, s_iova, Access.ReadWrite).ShouldBe(Errno.Success);
+        machine.Space.MapErrno(new((ulong)memory, Large), s_iova, Access.ReadWrite).ShouldBe(Errno.Success);
         machine.Endpoint.Write(s_iova + (Large - 3), [1, 2, 3]).ShouldBe(DmaStatus.Success);
         machine.Endpoint.Read(s_iova + 0x0234_5678, new byte[16]).ShouldBe(DmaStatus.Success);
         unsafe
@@ -81,7 +81,7 @@ public sealed partial class ProcessMemoryTests
 
         void Try(Access access, bool expected)
         {
-            machine.Space.MapErrno((ulong)memory, Length, s_iova, access).ShouldBe(expected ? Errno.Success : Errno.BadAddress);
+            machine.Space.MapErrno(new((ulong)memory, Length), s_iova, access).ShouldBe(expected ? Errno.Success : Errno.BadAddress);
             machine.Space.UnmapAll().ShouldBe(expected ? Length : 0);
         }
     }
@@ -99,9 +99,9 @@ public sealed partial class ProcessMemoryTests
         // Half a mebibyte of a file of a quarter, among anonymous pages.
         MapPages(memory + offset, 0x80000, ReadWrite, 0x11, file, 0).ShouldBe(memory + offset);
         ulong address = (ulong)memory;
-        machine.Space.MapErrno(address, Length, s_iova, Access.ReadWrite).ShouldBe(Errno.BadAddress);
-        machine.Space.MapErrno(address, (ulong)offset + 0x41000, s_iova, Access.ReadWrite).ShouldBe(Errno.BadAddress);
-        machine.Space.MapErrno(address, (ulong)offset + 0x40000, s_iova, Access.ReadWrite).ShouldBe(Errno.Success);
+        machine.Space.MapErrno(new(address, Length), s_iova, Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(address, (ulong)offset + 0x41000), s_iova, Access.ReadWrite).ShouldBe(Errno.BadAddress);
+        machine.Space.MapErrno(new(address, (ulong)offset + 0x40000), s_iova, Access.ReadWrite).ShouldBe(Errno.Success);
         machine.Endpoint.Write(s_iova + (ulong)(offset + 0x3ffff), [7]).ShouldBe(DmaStatus.Success);
         Marshal.ReadByte(memory, offset + 0x3ffff).ShouldBe((byte)7);
 

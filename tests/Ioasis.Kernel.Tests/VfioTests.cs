@@ -311,7 +311,7 @@ public sealed class VfioTests
         domain.MappedPages.ShouldBe(6);
         domain.TryTranslate(new(0xd123), out PhysicalAddress address, out _, out _).ShouldBeTrue();
         address.Value.ShouldBe(0xd123ul);
-        attached.Space.MapErrno(FakeUserMemory.Start, 4096, new(0xb000), Access.Read).ShouldBe(Errno.InvalidArgument);
+        attached.Space.MapErrno(new(FakeUserMemory.Start, 4096), new(0xb000), Access.Read).ShouldBe(Errno.InvalidArgument);
 
         attached.Vfio.Detach();
         domain.MappedPages.ShouldBe(4);

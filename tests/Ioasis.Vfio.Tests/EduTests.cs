@@ -140,7 +140,7 @@ public class EduTests
             void* page = NativeMemory.AlignedAlloc(4096, 4096);
             Span<byte> bytes = new(page, 4096);
             bytes.Fill(0x5a);
-            opened.Space.Map((ulong)page, 4096, new(0x20_0000), Access.ReadWrite);
+            opened.Space.Map(new((ulong)page, 4096), new(0x20_0000), Access.ReadWrite);
             opened.Config.Write(4, (ushort)6);
             opened.Bar.Write(0x80, 0xf020_0010u);
             opened.Bar.Write(0x88, 0x40100u);

@@ -157,7 +157,7 @@ public sealed unsafe partial class GuardedCopyTests
         using EduDevice edu = new();
         using PciRig rig = new(edu);
         byte* pages = Map(2);
-        rig.Container.Map((ulong)pages, 2 * Page, new(0x10000), Access.ReadWrite);
+        rig.Container.Map(new((ulong)pages, 2 * Page), new(0x10000), Access.ReadWrite);
         bool stop = false;
         int landed = 0;
         int refused = 0;

@@ -273,7 +273,7 @@ public sealed class PciDeviceTests
         TestPciDevice device = new();
         using PciRig rig = new(device);
         void* page = NativeMemory.AlignedAlloc(4096, 4096);
-        rig.Container.Map((ulong)page, 4096, new(0x7000), Access.ReadWrite);
+        rig.Container.Map(new((ulong)page, 4096), new(0x7000), Access.ReadWrite);
         byte[] bytes = [1, 2, 3];
         device.DoWrite(new(0x7010), bytes).ShouldBe(DmaStatus.UnsupportedRequest);
         rig.Config.Write(4, (ushort)6);

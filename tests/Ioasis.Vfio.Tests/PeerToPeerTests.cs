@@ -283,19 +283,19 @@ public class PeerToPeerTests
         ulong address = (ulong)(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(mapping.Span));
         foreach ((ulong start, ulong length) in new[] { (address, 0x1000ul), (address + 0x3000, 0x1000ul), (address - 0x1000, 0x2000ul), (address + 0x1000, 0x8000ul) })
         {
-            pair.Space.MapErrno(start, length, new(0x40_0000), Access.Read).ShouldBe(Errno.BadAddress);
+            pair.Space.MapErrno(new(start, length), new(0x40_0000), Access.Read).ShouldBe(Errno.BadAddress);
         }
 
         pair.Platform.Audit.PinnedBytes.ShouldBe(0);
 
         // Without a device attached nothing is pinned: the attach is what fails.
         using IoAddressSpace other = pair.Iommu.AllocateAddressSpace();
-        other.MapErrno(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
+        other.MapErrno(new(address, 0x1000), new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
         pair.Peer.AttachErrno(other.Id, out _).ShouldBe(Errno.BadAddress);
 
         // Ordinary memory can still be mapped, and that of the mapping when it is one no more.
         byte* page = (byte*)NativeMemory.AlignedAlloc(4096, 4096);
-        pair.Space.MapErrno((ulong)page, 4096, new(0x50_0000), Access.Read).ShouldBe(Errno.Success);
+        pair.Space.MapErrno(new((ulong)page, 4096), new(0x50_0000), Access.Read).ShouldBe(Errno.Success);
         pair.Space.Unmap(new(0x50_0000), 4096).ShouldBe(4096ul);
         NativeMemory.AlignedFree(page);
     }
@@ -306,7 +306,7 @@ public class PeerToPeerTests
         using PciRig rig = new(new TestPciDevice());
         using VfioMapping mapping = rig.Device.GetRegion(VfioPciRegion.Bar2).Map(0, 0x1000);
         ulong address = (ulong)(nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(mapping.Span));
-        rig.Container.MapErrno(address, 0x1000, new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
+        rig.Container.MapErrno(new(address, 0x1000), new(0x40_0000), Access.Read).ShouldBe(Errno.Success);
         rig.Container.Unmap(new(0x40_0000), 0x1000).ShouldBe(0x1000ul);
     }
 

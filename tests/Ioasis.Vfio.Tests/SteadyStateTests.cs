@@ -34,12 +34,12 @@ public sealed partial class SteadyStateTests
         using VfioGroup group = VfioGroup.Open(platform.Kernel, endpoint.Device.Group.Id);
         group.Join(container);
         container.SetIommu();
-        container.MapErrno(1 << 30, 4096, new(1 << 30), Access.ReadWrite).ShouldBe(Errno.Success);
+        container.MapErrno(new(1 << 30, 4096), new(1 << 30), Access.ReadWrite).ShouldBe(Errno.Success);
         SteadyState.AllocatedBytes(() =>
         {
             for (int i = 0; i < 1000; i++)
             {
-                _ = container.MapErrno(1 << 20, 4096, new(1 << 20), Access.ReadWrite);
+                _ = container.MapErrno(new(1 << 20, 4096), new(1 << 20), Access.ReadWrite);
                 _ = container.UnmapErrno(new(1 << 20), 4096, out _);
             }
         }).ShouldBe(0);
@@ -80,7 +80,7 @@ public sealed partial class SteadyStateTests
         byte[] there = new byte[Bytes];
         new Random(1).NextBytes(there);
         there.CopyTo(new Span<byte>((void*)at, Bytes));
-        container.Map(at, Bytes, start, Access.ReadWrite);
+        container.Map(new(at, Bytes), start, Access.ReadWrite);
         byte[] buffer = new byte[256 << 10];
         DmaStatus worst = DmaStatus.Success;
         SteadyState.AllocatedBytes(() =>
@@ -117,7 +117,7 @@ public sealed partial class SteadyStateTests
         const int PrivateAnonymous = 0x22;
         nint page = MemoryMap(0, 4096, ReadWrite, PrivateAnonymous, -1, 0);
         page.ShouldNotBe(-1);
-        rig.Container.Map((ulong)page, 4096, new(0x10_0000), Access.ReadWrite);
+        rig.Container.Map(new((ulong)page, 4096), new(0x10_0000), Access.ReadWrite);
         bar.Write(0x80, 0x10_0000u);
         bar.Write(0x88, 0x40000u);
         bar.Write(0x90, 64u);

@@ -70,7 +70,7 @@ public sealed class ClientTests
         try
         {
             new Span<byte>(page, 8192).Fill(7);
-            space.Map((ulong)page, 4096, new Iova(0x10000), Access.ReadWrite);
+            space.Map(new((ulong)page, 4096), new Iova(0x10000), Access.ReadWrite);
             device.DmaRead(0x10000, seen).ShouldBe(DmaStatus.Success);
             seen.ShouldAllBe(static b => b == 7);
             device.DmaWrite(0x10ff8, [1, 2, 3, 4, 5, 6, 7, 8]).ShouldBe(DmaStatus.Success);

@@ -32,7 +32,7 @@ public sealed class QemuDeviceTests : IDisposable
         nvme.MapFirst(128);
         for (ulong i = 0; i < 8; i++)
         {
-            nvme.Space.Map(nvme.UserAddress + ((128 + i) * QemuNvme.Page), QemuNvme.Page, new Iova(Far + (i * distance)), Access.ReadWrite);
+            nvme.Space.Map(new(nvme.UserAddress + ((128 + i) * QemuNvme.Page), QemuNvme.Page), new Iova(Far + (i * distance)), Access.ReadWrite);
         }
     }
 
@@ -60,7 +60,7 @@ public sealed class QemuDeviceTests : IDisposable
         nvme.Platform.FaultCount.ShouldBeGreaterThan(0);
 
         // What is mapped next is there.
-        nvme.Space.Map(nvme.UserAddress + (last - QemuNvme.Base), QemuNvme.Page, new Iova(last), Access.ReadWrite);
+        nvme.Space.Map(new(nvme.UserAddress + (last - QemuNvme.Base), QemuNvme.Page), new Iova(last), Access.ReadWrite);
         nvme.Execute(0, QemuNvme.Identify, 0, last, 0, 1).ShouldBe(0u);
         nvme.At(last, QemuNvme.Page).SequenceEqual(identity).ShouldBeTrue();
     }
@@ -73,7 +73,7 @@ public sealed class QemuDeviceTests : IDisposable
         nvme.Enable();
         ulong last = QemuNvme.Base + ((QemuNvme.Pages - 1) * QemuNvme.Page);
         nvme.MapFirst(QemuNvme.Pages - 1);
-        nvme.Space.Map(nvme.UserAddress + (last - QemuNvme.Base), QemuNvme.Page, new Iova(last), Access.Read);
+        nvme.Space.Map(new(nvme.UserAddress + (last - QemuNvme.Base), QemuNvme.Page), new Iova(last), Access.Read);
         nvme.At(last, QemuNvme.Page).Fill(0x5a);
         nvme.Transfer(QemuNvme.Write, 0, 8, last).ShouldBe(0u);
         nvme.Platform.FaultCount.ShouldBe(0);
@@ -167,7 +167,7 @@ public sealed class QemuDeviceTests : IDisposable
         for (int i = 0; i < 8; i++)
         {
             nvme.MapFirst(Last);
-            nvme.Space.Map(nvme.UserAddress + (Last * QemuNvme.Page), QemuNvme.Page, new Iova(Target), Access.ReadWrite);
+            nvme.Space.Map(new(nvme.UserAddress + (Last * QemuNvme.Page), QemuNvme.Page), new Iova(Target), Access.ReadWrite);
             nvme.At(Target, 2 * QemuNvme.Page).Fill(0xee);
             nvme.Driver.Submit(1, QemuNvme.Read, 1, Target, 0, 0, 0, 7);
             nvme.Space.Unmap(new Iova(Target), QemuNvme.Page).ShouldBe((ulong)QemuNvme.Page);
@@ -191,7 +191,7 @@ public sealed class QemuDeviceTests : IDisposable
         for (int i = 0; i < 8; i++)
         {
             nvme.MapFirst(Last);
-            nvme.Space.Map(nvme.UserAddress + (Last * QemuNvme.Page), QemuNvme.Page, new Iova(Source), Access.ReadWrite);
+            nvme.Space.Map(new(nvme.UserAddress + (Last * QemuNvme.Page), QemuNvme.Page), new Iova(Source), Access.ReadWrite);
             nvme.At(Source, QemuNvme.Page).Fill(0x11);
             nvme.Driver.Submit(1, QemuNvme.Write, 1, Source, 0, 0, 0, 7);
             nvme.Space.Unmap(new Iova(Source), QemuNvme.Page).ShouldBe((ulong)QemuNvme.Page);

@@ -109,7 +109,7 @@ internal sealed unsafe class QemuNvme : IDisposable
         Client.Attach(Space);
         _memory = (byte*)NativeMemory.AlignedAlloc(Pages * Page, Page);
         Memory.Clear();
-        Space.Map((ulong)_memory, Pages * Page, new Iova(Base), Access.ReadWrite);
+        Space.Map(new((ulong)_memory, Pages * Page), new Iova(Base), Access.ReadWrite);
         Client.GetRegion(VfioPciRegion.Config).Write(4, (ushort)6);
         VfioRegion registers = Client.GetRegion(VfioPciRegion.Bar0);
         Driver = new(
@@ -160,7 +160,7 @@ internal sealed unsafe class QemuNvme : IDisposable
     public void MapFirst(int pages)
     {
         Space.UnmapAll();
-        Space.Map(UserAddress, (ulong)pages * Page, new Iova(Base), Access.ReadWrite);
+        Space.Map(new(UserAddress, (ulong)pages * Page), new Iova(Base), Access.ReadWrite);
     }
 
     public void Dispose()

@@ -48,7 +48,7 @@ public sealed unsafe class StrangeServerTests : IDisposable
     public void A_servers_interrupt_and_its_messages_reach_what_is_mapped(string server)
     {
         using Machine machine = new(Start(server, "server"), _memory);
-        machine.Space.Map((ulong)_memory, Page, default, Access.ReadWrite);
+        machine.Space.Map(new((ulong)_memory, Page), default, Access.ReadWrite);
         SetTimer(machine);
         Served.Await(() => machine.Counter.Take() > 0);
         Served.Await(() => Volatile.Read(ref _memory[Page - 1]) == 'A');
@@ -66,7 +66,7 @@ public sealed unsafe class StrangeServerTests : IDisposable
     public void A_servers_write_to_what_is_not_mapped_is_refused(string server, bool wasMapped)
     {
         using Machine machine = new(Start(server, "server"), _memory);
-        machine.Space.Map((ulong)_memory, Page, new Iova(wasMapped ? 0u : Page), Access.ReadWrite);
+        machine.Space.Map(new((ulong)_memory, Page), new Iova(wasMapped ? 0u : Page), Access.ReadWrite);
         if (wasMapped)
         {
             machine.Space.Unmap(default, Page).ShouldBe((ulong)Page);
@@ -85,7 +85,7 @@ public sealed unsafe class StrangeServerTests : IDisposable
     public void A_servers_read_of_what_is_unmapped_is_refused(string server)
     {
         using Machine machine = new(Start(server, "server"), _memory);
-        machine.Space.Map((ulong)_memory, Page, default, Access.ReadWrite);
+        machine.Space.Map(new((ulong)_memory, Page), default, Access.ReadWrite);
         machine.Port.OnWrittenTo = Page;
         machine.Port.OnWritten = () => machine.Space.Unmap(default, Page);
         SetTimer(machine);

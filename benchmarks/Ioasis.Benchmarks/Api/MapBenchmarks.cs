@@ -49,7 +49,7 @@ public class MapBenchmarks
         // Every other page of the space stays mapped: 4,096 entries live.
         for (ulong i = 0; i < Pages; i++)
         {
-            _space.Map(_memory + (i << 13), 4096, new(Base + (i << 13)), Access.ReadWrite);
+            _space.Map(new(_memory + (i << 13), 4096), new(Base + (i << 13)), Access.ReadWrite);
         }
     }
 
@@ -67,7 +67,7 @@ public class MapBenchmarks
     {
         for (ulong i = 0; i < Pages; i++)
         {
-            _ = _space.MapErrno(_memory + (i << 13) + 4096, 4096, new(Base + (i << 13) + 4096), Access.ReadWrite);
+            _ = _space.MapErrno(new(_memory + (i << 13) + 4096, 4096), new(Base + (i << 13) + 4096), Access.ReadWrite);
         }
 
         for (ulong i = 0; i < Pages; i++)
@@ -141,7 +141,7 @@ public class LargeMapBenchmarks
     [Benchmark]
     public void Map_and_unmap_1GiB()
     {
-        _space.Map(_memory, Gibibyte, new(Gibibyte), Access.ReadWrite);
+        _space.Map(new(_memory, Gibibyte), new(Gibibyte), Access.ReadWrite);
         _ = _space.Unmap(new(Gibibyte), Gibibyte);
     }
 }
@@ -174,7 +174,7 @@ public class AutomaticIovaBenchmarks
         _live = new Iova[Live];
         for (int i = 0; i < Live; i++)
         {
-            _live[i] = _space.Map(0x1000, 4096, Access.Read);
+            _live[i] = _space.Map(new(0x1000, 4096), Access.Read);
         }
 
         new Random(1).Shuffle(_live);
@@ -188,7 +188,7 @@ public class AutomaticIovaBenchmarks
             // As many live as was asked for, the rest in the holes of twice the size that no page-sized hole can serve.
             for (int i = 0; i < Live / 3; i++)
             {
-                _live[i] = _space.Map(0x10000, 8192, Access.Read);
+                _live[i] = _space.Map(new(0x10000, 8192), Access.Read);
             }
         }
     }
@@ -206,7 +206,7 @@ public class AutomaticIovaBenchmarks
     {
         for (int i = 0; i < Batch; i++)
         {
-            _ = _space.MapErrno(0x1000, 4096, Access.Read, out _mine[i]);
+            _ = _space.MapErrno(new(0x1000, 4096), Access.Read, out _mine[i]);
         }
 
         for (int i = 0; i < Batch; i++)

@@ -54,7 +54,7 @@ public unsafe class ProgramMemoryBenchmarks
         _allocated = (byte*)System.Runtime.InteropServices.NativeMemory.AlignedAlloc(Bytes + 4096, 2 << 20);
         _memory = _allocated + (PageShift == 12 ? 4096 : 0);
         new Span<byte>(_memory, Bytes).Fill(1);
-        _space.Map((ulong)_memory, Bytes, s_base, Access.ReadWrite);
+        _space.Map(new((ulong)_memory, Bytes), s_base, Access.ReadWrite);
         _buffer = GC.AllocateArray<byte>(Length, pinned: true);
     }
 

@@ -149,7 +149,7 @@ internal sealed partial class ReplayEngine
             device.Pending.Reuse(call.Start, call.Length);
         }
 
-        Errno error = device.Space.MapErrno(planned.Value, call.Length, new(call.Start), Access.ReadWrite);
+        Errno error = device.Space.MapErrno(new(planned.Value, call.Length), new(call.Start), Access.ReadWrite);
         _checks.Count(CheckKind.MapCall);
         if (error != Errno.Success)
         {

@@ -51,7 +51,7 @@ public unsafe class HowToIoasidTests : IDisposable
         device.Bind(iommu);
         DsaSetup.Enable(accelerator, new DsaQueueSetup { IsShared = true });
         using IoAddressSpace guestMemory = iommu.AllocateAddressSpace();
-        guestMemory.Map((ulong)memory, 3 * 4096, new Iova(0x10000), Access.ReadWrite);
+        guestMemory.Map(new((ulong)memory, 3 * 4096), new Iova(0x10000), Access.ReadWrite);
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
         using VirtualMachinePasids machine = pasids.CreateVirtualMachine();
         using PasidSet set = pasids.CreateSet(quota: 16);
@@ -107,7 +107,7 @@ public unsafe class HowToIoasidTests : IDisposable
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
         device.Bind(iommu);
         using IoAddressSpace guestMemory = iommu.AllocateAddressSpace();
-        guestMemory.Map((ulong)memory, 4096, new Iova(0x10000), Access.ReadWrite);
+        guestMemory.Map(new((ulong)memory, 4096), new Iova(0x10000), Access.ReadWrite);
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
         using VirtualMachinePasids machine = pasids.CreateVirtualMachine();
         using PasidSet set = pasids.CreateSet(quota: 16);
@@ -192,7 +192,7 @@ public unsafe class HowToIoasidTests : IDisposable
         using VfioDevice device = VfioDevice.Open(platform.Kernel, endpoint.DevicePath);
         device.Bind(iommu);
         using IoAddressSpace space = iommu.AllocateAddressSpace();
-        space.Map((ulong)memory, 4096, new Iova(0x10000), Access.ReadWrite);
+        space.Map(new((ulong)memory, 4096), new Iova(0x10000), Access.ReadWrite);
         using PasidFd pasids = PasidFd.Open(platform.Kernel);
         using PasidSet set = pasids.CreateSet(4);
         PasidHandle pasid = set.Allocate();

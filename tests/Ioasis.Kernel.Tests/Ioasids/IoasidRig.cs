@@ -28,7 +28,7 @@ internal sealed class IoasidRig : IDisposable
         }
 
         Space = Iommu.AllocateAddressSpace();
-        Space.Map(FakeUserMemory.Start, 4096, new(Iova), Access.ReadWrite);
+        Space.Map(new(FakeUserMemory.Start, 4096), new(Iova), Access.ReadWrite);
         Pasids = PasidFd.Open(Rig.Kernel);
         Set = Pasids.CreateSet(10);
     }
