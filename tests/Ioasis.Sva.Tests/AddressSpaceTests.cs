@@ -6,6 +6,7 @@ using Ioasis.Embedded;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.Testing;
 
 namespace Ioasis.Sva.Tests;

@@ -1,6 +1,6 @@
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <summary>A range of a process's addresses with one protection.</summary>
 /// <param name="Range">Page-aligned, both ends inclusive.</param>

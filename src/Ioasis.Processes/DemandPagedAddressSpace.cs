@@ -1,8 +1,9 @@
+using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <summary>
 /// An address space with demand paging, copy-on-write and swap: what an operating system's memory management is to an IOMMU.
