@@ -7,6 +7,7 @@ using Ioasis.PageTables.Formats;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Benchmarks;

@@ -20,12 +20,12 @@ public class AtsTests
     [InlineData(9u)]
     public void A_device_forgets_what_is_unmapped(uint pasidValue)
     {
-        using AtsRig rig = new();
+        using Rig rig = new();
         Pasid pasid = new(pasidValue);
-        IommuDevice device = rig.AddDevice(0x1_0010, pasidBits: 8);
+        IommuDevice device = rig.AddDevice(0x1_0010, pasidBits: 8, ats: true);
         PagingDomain domain = rig.NewDomain(device);
         domain.ShouldMap(Iova, Target, 0x4000);
-        rig.Attach(device, pasid, domain).ShouldBe(Errno.Success);
+        device.Attach(pasid, domain).ShouldBe(Errno.Success);
         DeviceCache cache = rig.CacheOf(device);
         cache.Fetch(Iova, pasid).ShouldBeTrue();
         cache.Fetch(Iova + 0x3000, pasid).ShouldBeTrue();
@@ -42,9 +42,9 @@ public class AtsTests
     [Fact]
     public void Every_device_of_a_domain_is_told_and_others_are_not()
     {
-        using AtsRig rig = new();
-        IommuDevice[] caching = [rig.AddDevice(0x10), rig.AddDevice(0x18)];
-        IommuDevice plain = rig.AddDevice(0x20, ats: false);
+        using Rig rig = new();
+        IommuDevice[] caching = [rig.AddDevice(0x10, ats: true), rig.AddDevice(0x18, ats: true)];
+        IommuDevice plain = rig.AddDevice(0x20);
         PagingDomain domain = rig.NewDomain(plain);
         domain.ShouldMap(Iova, Target);
         foreach (IommuDevice device in (IommuDevice[])[.. caching, plain])
@@ -69,8 +69,8 @@ public class AtsTests
     [Trait("Requirement", "S4.8")]
     public void A_device_that_is_detached_or_switched_has_forgotten_the_old_domain()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
         PagingDomain first = rig.NewDomain(device);
         PagingDomain second = rig.NewDomain(device);
         first.ShouldMap(Iova, Target);
@@ -94,9 +94,9 @@ public class AtsTests
     [Trait("Requirement", "S4.15")]
     public void A_device_that_does_not_answer_is_cut_off_and_everybody_else_goes_on()
     {
-        using AtsRig rig = new();
-        IommuDevice mute = rig.AddDevice(0x10);
-        IommuDevice good = rig.AddDevice(0x18);
+        using Rig rig = new();
+        IommuDevice mute = rig.AddDevice(0x10, ats: true);
+        IommuDevice good = rig.AddDevice(0x18, ats: true);
         PagingDomain domain = rig.NewDomain(good);
         domain.ShouldMap(Iova, Target, 0x2000);
         mute.Group.Attach(domain).ShouldBe(Errno.Success);
@@ -128,8 +128,8 @@ public class AtsTests
     [Trait("Requirement", "S4.15")]
     public void A_device_that_answers_the_second_time_is_kept()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
         PagingDomain domain = rig.NewDomain(device);
         domain.ShouldMap(Iova, Target, 0x2000);
         device.Group.Attach(domain).ShouldBe(Errno.Success);
@@ -146,8 +146,8 @@ public class AtsTests
     public void A_device_that_answers_the_second_time_is_kept_although_the_queue_stopped_twice_before()
     {
         SpoiledCommands? commands = null;
-        using AtsRig rig = new(driverMemory: inner => commands = new(inner));
-        IommuDevice device = rig.AddDevice(0x10);
+        using Rig rig = new(new() { DriverMemory = inner => commands = new(inner) });
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
         PagingDomain domain = rig.NewDomain(device);
         domain.ShouldMap(Iova, Target, 0x2000);
         device.Group.Attach(domain).ShouldBe(Errno.Success);
@@ -167,8 +167,8 @@ public class AtsTests
     [InlineData(false)]
     public void A_page_request_that_nobody_resolves_is_answered_as_invalid(bool needsPasid)
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, pageRequests: true, responsesNeedPasid: needsPasid);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, ats: true, pageRequests: true, responsesNeedPasid: needsPasid);
         PagingDomain domain = rig.NewDomain(device);
         device.Group.AttachPasid(new(5), domain).ShouldBe(Errno.Success);
         ulong payload = Iova | PageRequestPayload.ReadBit | (0x55ul << PageRequestPayload.GroupShift);

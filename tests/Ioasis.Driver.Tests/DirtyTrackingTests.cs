@@ -119,8 +119,8 @@ public class DirtyTrackingTests
     [Fact]
     public void A_device_that_caches_translations_asks_again_after_pages_were_made_clean()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
         rig.Driver.TryAllocatePagingDomain(device, new() { DirtyTracking = true }, out PagingDomain? made).ShouldBe(Errno.Success);
         var domain = (RiscVPagingDomain)made!;
         domain.ShouldMap(Iova, Target, 0x2000);

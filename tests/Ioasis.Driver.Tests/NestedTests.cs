@@ -331,9 +331,9 @@ public class NestedTests
     [Trait("Requirement", "S4.5")]
     public void A_device_that_caches_for_a_guest_forgets_with_the_guest_and_with_the_host()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8);
-        using Guest guest = new(rig.Memory, rig.NewDomain(device, isSecondStage: true));
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, ats: true);
+        using Guest guest = new(rig.Memory, rig.NewSecondStage(device));
         guest.Map(Gva, Guest.Data);
         guest.Map(Gva + 0x1000, Guest.Data + 0x1000);
         ulong pointer = guest.NewDirectory(out ulong directory);

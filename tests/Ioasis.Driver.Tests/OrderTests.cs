@@ -32,14 +32,14 @@ public class OrderTests
         IommuDevice first = rig.AddDevice(0x10, pasidBits);
         RiscVPagingDomain old = rig.NewDomain(first);
         old.ShouldMap(Iova, Target);
-        Attach(first, pasid, old).ShouldBe(Errno.Success);
+        first.Attach(pasid, old).ShouldBe(Errno.Success);
         rig.ShouldReach(first, Iova, Target, pasid: pasid);
         rig.Core.RemoveDevice(first);
         old.BondCount.ShouldBe(0);
 
         IommuDevice second = rig.AddDevice(0x18, pasidBits);
         RiscVPagingDomain fresh = rig.NewDomain(second);
-        Attach(second, pasid, fresh).ShouldBe(Errno.Success);
+        second.Attach(pasid, fresh).ShouldBe(Errno.Success);
         _ = rig.ShouldFault(second, Iova, FaultCause.ReadPageFault, pasid: pasid);
     }
 
@@ -48,9 +48,9 @@ public class OrderTests
     [Trait("Requirement", "S4.17")]
     public void A_guests_root_that_is_switched_in_place_is_forgotten_by_the_device_that_cached_through_the_old()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10);
-        PagingDomain parent = rig.NewDomain(device, isSecondStage: true);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
+        PagingDomain parent = rig.NewSecondStage(device);
         using Guest guest = new(rig.Memory, parent);
         IoPageTable other = guest.NewTable();
         guest.Map(Iova, Guest.Data);
@@ -171,8 +171,8 @@ public class OrderTests
     {
         // The record that the driver reads names a device which it does not know.
         RenamedRequests renamed = null!;
-        using AtsRig rig = new(driverMemory: memory => renamed = new(memory));
-        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, pageRequests: true);
+        using Rig rig = new(new() { DriverMemory = memory => renamed = new(memory) });
+        IommuDevice device = rig.AddDevice(0x10, pasidBits: 8, ats: true, pageRequests: true);
         device.Group.AttachPasid(new(5), rig.NewDomain(device)).ShouldBe(Errno.Success);
         renamed.From = 0x10;
         renamed.To = 0x1234;
@@ -240,9 +240,6 @@ public class OrderTests
 
         return used;
     }
-
-    private static Errno Attach(IommuDevice device, Pasid pasid, PagingDomain domain) =>
-        pasid.IsPresent ? device.Group.AttachPasid(pasid, domain) : device.Group.Attach(domain);
 
     /// <summary>Hardware that takes a command whenever somebody looks at the head, and knows how many it was ever given at once.</summary>
     private sealed class HeldBack(IRegisterWindow inner) : RegisterDecorator(inner)

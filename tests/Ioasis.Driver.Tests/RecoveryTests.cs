@@ -46,13 +46,17 @@ public class RecoveryTests
     public void An_unmap_that_succeeds_has_taken_place_whatever_befell_the_queue(Trouble trouble, int seed)
     {
         TroubledMemory? memory = null;
-        using AtsRig rig = new(inner => memory = new(inner, seed, (ulong)CommandBits.OpcodeMask), new() { CommandQueueSizeLog2 = 6 });
+        using Rig rig = new(new()
+        {
+            HardwareMemory = inner => memory = new(inner, seed, (ulong)CommandBits.OpcodeMask),
+            Driver = new() { CommandQueueSizeLog2 = 6 },
+        });
         ulong register = rig.Hardware.Read64(RegisterOffset.CommandQueueBase);
         memory!.Locate(PpnField.ToAddress(register), (2ul << (int)(register & QueueBase.Log2SizeMinus1Mask)) * QueueBase.CommandSize);
         IommuDevice device = rig.AddDevice(0x10, ats: trouble is Trouble.TimedOut or Trouble.Everything);
         PagingDomain first = rig.NewDomain(device);
-        PagingDomain second = rig.NewDomain(device, isSecondStage: true);
-        IommuDevice other = rig.AddDevice(0x18, ats: false);
+        PagingDomain second = rig.NewSecondStage(device);
+        IommuDevice other = rig.AddDevice(0x18);
         device.Group.Attach(first).ShouldBe(Errno.Success);
         other.Group.Attach(second).ShouldBe(Errno.Success);
         memory.IsUnreadable = trouble is Trouble.Unreadable or Trouble.Everything;

@@ -25,17 +25,20 @@ internal sealed record RigOptions
 
     public Func<IPhysicalMemory, IPhysicalMemory> DriverMemory { get; init; } = memory => memory;
 
+    public Func<IPhysicalMemory, IPhysicalMemory> HardwareMemory { get; init; } = memory => memory;
+
     public Func<RiscVIommuOptions, RiscVIommuOptions> Hardware { get; init; } = options => options;
 }
 
-/// <summary>Memory, one hostile IOMMU, its driver and the core: everything below the kernel side.</summary>
-internal sealed class Rig : IDisposable
+/// <summary>Memory, one hostile IOMMU, its driver and the core, devices that cache: everything below the kernel side.</summary>
+internal sealed class Rig : IPcieLink, IDisposable
 {
     public const ulong Page = 4096;
     private const ulong PoolStart = 1ul << 32;
     private const ulong PoolLast = (1ul << 33) - 1;
 
     private readonly bool _ownsMemory;
+    private readonly Dictionary<DeviceId, DeviceCache> _caches = [];
 
     public Rig(RigOptions? options = null, Rig? sharesMemoryWith = null)
     {
@@ -54,8 +57,9 @@ internal sealed class Rig : IDisposable
                 MaxMode = options.MaxMode,
                 CollectStatistics = true,
             }),
-            Memory,
-            Lines);
+            options.HardwareMemory(Memory),
+            Lines,
+            link: this);
         Registers = options.Registers(Hardware);
         ProbeResult = RiscVIommuInstance.TryProbe(
             Registers, DriverMemory, Pages, options.Driver with { FaultSink = Sink, Logger = Log }, out RiscVIommuInstance? driver);
@@ -86,13 +90,30 @@ internal sealed class Rig : IDisposable
 
     public RiscVIommuInstance Driver => _driver ?? throw new InvalidOperationException($"probe failed: {ProbeResult}\n{Log}");
 
-    public IommuDevice AddDevice(uint id, int pasidBits = 0, int? group = null)
+    /// <summary>Answers to page requests.</summary>
+    public List<PcieMessage> Responses { get; } = [];
+
+    public IommuDevice AddDevice(
+        uint id, int pasidBits = 0, int? group = null, bool ats = false, bool pageRequests = false, bool responsesNeedPasid = false)
     {
-        Core.TryAddDevice(
-            Driver, new(id), $"{Driver.Name}-{id:x6}", group, new IommuDeviceOptions { PasidBits = pasidBits },
-            out IommuDevice? device).ShouldBe(Errno.Success);
+        IommuDeviceOptions options = new()
+        {
+            PasidBits = pasidBits,
+            Ats = ats,
+            PageRequests = pageRequests,
+            PageResponsesNeedPasid = responsesNeedPasid,
+        };
+        Core.TryAddDevice(Driver, new(id), $"{Driver.Name}-{id:x6}", group, options, out IommuDevice? device).ShouldBe(Errno.Success);
+        if (ats)
+        {
+            _caches[device!.Id] = new(Hardware, device.Id);
+        }
+
         return device!;
     }
+
+    /// <summary>What a device that was added with ATS has cached.</summary>
+    public DeviceCache CacheOf(IommuDevice device) => _caches[device.Id];
 
     public RiscVPagingDomain NewDomain(IommuDevice device)
     {
@@ -136,6 +157,16 @@ internal sealed class Rig : IDisposable
         fault.DeviceId.ShouldBe(device.Id);
         return fault;
     }
+
+    public void SendInvalidationRequest(in PcieMessage message)
+    {
+        if (_caches.TryGetValue(message.Device, out DeviceCache? cache))
+        {
+            cache.Invalidate(message);
+        }
+    }
+
+    public void SendPageRequestGroupResponse(in PcieMessage message) => Responses.Add(message);
 
     public void HandleInterrupts()
     {
@@ -198,6 +229,10 @@ internal static class DomainExtensions
 {
     public static void ShouldMap(this PagingDomain domain, ulong iova, ulong address, ulong length = Rig.Page) =>
         domain.Map(new(iova), new(address), length, Access.ReadWrite).ShouldBe(Errno.Success);
+
+    /// <summary>Attaches a PASID of a device that is alone in its group, or the device itself if there is none.</summary>
+    public static Errno Attach(this IommuDevice device, Pasid pasid, PagingDomain domain) =>
+        pasid.IsPresent ? device.Group.AttachPasid(pasid, domain) : device.Group.Attach(domain);
 
     /// <summary>Unmaps and synchronises.</summary>
     public static void ShouldUnmap(this PagingDomain domain, ulong iova, ulong length = Rig.Page)

@@ -166,9 +166,9 @@ public class SecondStageTests
     [Trait("Requirement", "S4.5")]
     public void A_device_that_caches_a_second_stage_forgets_what_is_unmapped()
     {
-        using AtsRig rig = new();
-        IommuDevice device = rig.AddDevice(0x10);
-        PagingDomain domain = rig.NewDomain(device, isSecondStage: true);
+        using Rig rig = new();
+        IommuDevice device = rig.AddDevice(0x10, ats: true);
+        PagingDomain domain = rig.NewSecondStage(device);
         domain.ShouldMap(0x1000, Target, 0x3000);
         device.Group.Attach(domain).ShouldBe(Errno.Success);
         DeviceCache cache = rig.CacheOf(device);

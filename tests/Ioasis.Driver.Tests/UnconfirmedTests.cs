@@ -227,10 +227,13 @@ public class UnconfirmedTests
     [Fact]
     public void The_silence_of_a_device_is_told_to_who_asked_it_and_to_nobody_later()
     {
-        using AtsRig rig = new(options: new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond), AtsTimeout = TimeSpan.FromSeconds(1) });
-        IommuDevice silent = rig.AddDevice(1);
+        using Rig rig = new(new()
+        {
+            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond), AtsTimeout = TimeSpan.FromSeconds(1) },
+        });
+        IommuDevice silent = rig.AddDevice(1, ats: true);
         PagingDomain domain = rig.NewDomain(silent);
-        rig.Attach(silent, Pasid.None, domain).ShouldBe(Errno.Success);
+        silent.Attach(Pasid.None, domain).ShouldBe(Errno.Success);
         rig.CacheOf(silent).Answers = false;
         RiscVIommuInstance driver = rig.Driver;
         driver.Commands.Submit([AtsInvalidation.For(1, Pasid.None, PcieInvalidation.Everything)], BatchKind.None, out ulong asked).ShouldBe(Errno.Success);

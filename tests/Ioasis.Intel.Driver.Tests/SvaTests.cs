@@ -4,6 +4,7 @@ using Ioasis.PageTables;
 using Ioasis.PageTables.Formats;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 
 namespace Ioasis.Intel.Driver.Tests;
 

@@ -49,6 +49,7 @@ public sealed class FloorTests
     [InlineData("Ioasis.Intel.Driver", "Ioasis.RiscV.Architecture")]
     [InlineData("Ioasis.RiscV.Hardware", "Ioasis.PageTables")]
     [InlineData("Ioasis.Core", "Ioasis.RiscV.Driver")]
+    [InlineData("Ioasis.Core", "Ioasis.Processes")]
     [InlineData("Ioasis.Client", "Ioasis.Kernel")]
     [InlineData("Ioasis.Kernel", "Ioasis.Client")]
     [InlineData("Ioasis.Kernel", "Ioasis.RiscV.Driver")]

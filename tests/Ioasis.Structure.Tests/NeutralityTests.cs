@@ -12,7 +12,7 @@ public sealed partial class NeutralityTests
 {
     public static TheoryData<string> Neutral { get; } =
     [
-        "Ioasis.Primitives", "Ioasis.Platform", "Ioasis.PageTables", "Ioasis.Core", "Ioasis.Kernel", "Ioasis.Client", "Ioasis.Uapi",
+        "Ioasis.Primitives", "Ioasis.Platform", "Ioasis.PageTables", "Ioasis.Core", "Ioasis.Processes", "Ioasis.Kernel", "Ioasis.Client", "Ioasis.Uapi",
         "Ioasis.Devices",
     ];
 

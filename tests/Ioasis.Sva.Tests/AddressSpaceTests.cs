@@ -3,50 +3,17 @@ using FsCheck.Fluent;
 using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
-using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.Testing;
+using Ioasis.Processes;
 
 namespace Ioasis.Sva.Tests;
 
-/// <summary>The memory of processes, and what devices see of its changes.</summary>
+/// <summary>What devices see of changes of a process's memory. What threads see alone is in Ioasis.Processes.Tests.</summary>
 public class AddressSpaceTests : SvaSuite
 {
-    /// <summary>The machine; another IOMMU's suite overrides it.</summary>
     private const ulong Base = SvaRig.Base;
     private const ulong Page = SvaRig.Size;
-
-    [Fact]
-    public void Memory_is_zero_and_not_there_before_it_is_touched()
-    {
-        using SvaRig rig = NewRig();
-        DemandPagedAddressSpace mm = rig.NewProcess(pages: 1000);
-        mm.ResidentPages.ShouldBe(0);
-        rig.Frames.Count.ShouldBe(0);
-        SvaRig.Get(mm, Base + 500 * Page - 4, 8).ShouldBe(new byte[8]);
-        mm.ResidentPages.ShouldBe(2);
-        mm.Read(Base - 1, new byte[1]).ShouldBe(Errno.BadAddress);
-        mm.Read(Base + (1000 * Page) - 1, new byte[2]).ShouldBe(Errno.BadAddress);
-        mm.Exit().ShouldBe(Errno.Success);
-        rig.Pages.AllocatedBytes.ShouldBe(0);
-        mm.Read(Base, new byte[1]).ShouldBe(Errno.BadAddress);
-        mm.Map(Base, Page, Access.Read).ShouldBe(Errno.NoEntry);
-    }
-
-    [Theory]
-    [InlineData(1ul, 4096ul, Errno.InvalidArgument)]
-    [InlineData(4096ul, 1ul, Errno.InvalidArgument)]
-    [InlineData(4096ul, 0ul, Errno.InvalidArgument)]
-    [InlineData(1ul << 47, 4096ul, Errno.OutOfRange)]
-    [InlineData(ulong.MaxValue - 4095, 4096ul, Errno.OutOfRange)]
-    [InlineData((1ul << 47) - 4096, 4096ul, Errno.Success)]
-    [InlineData(Base, 4096ul, Errno.Exists)]
-    public void Ranges_are_checked(ulong address, ulong length, Errno expected)
-    {
-        using SvaRig rig = NewRig();
-        rig.NewProcess().Map(address, length, Access.Read).ShouldBe(expected);
-    }
 
     [Fact]
     [Trait("Requirement", "S2.11")]
@@ -66,52 +33,6 @@ public class AddressSpaceTests : SvaSuite
         rig.Platform.Iommu.Port.Translate(
             new(device.Id, new(Base), DmaFlags.PasidValid | DmaFlags.Write, DmaKind.Untranslated, binding.Pasid), out DmaTranslation stale);
         stale.Status.ShouldNotBe(DmaStatus.Success);
-    }
-
-    [Fact]
-    [Trait("Requirement", "S2.11")]
-    public void Notifiers_run_before_a_frame_is_freed_whatever_takes_it()
-    {
-        using SvaRig rig = NewRig();
-        DemandPagedAddressSpace mm = rig.NewProcess();
-        Witness witness = new(() => rig.Frames.Count);
-        mm.Register(witness).ShouldBe(Errno.Success);
-        mm.Write(Base, new byte[4 * Page]).ShouldBe(Errno.Success);
-        mm.TryFork(out DemandPagedAddressSpace? child).ShouldBe(Errno.Success);
-        witness.Ranges.ShouldHaveSingleItem();
-        mm.Write(Base, [1]).ShouldBe(Errno.Success);
-        mm.Unmap(Base, Page).ShouldBe(Errno.Success);
-        witness.FramesSeen[^1].ShouldBe(5, "the page was still the process's when devices were told");
-        rig.Frames.Count.ShouldBe(4);
-        mm.SwapOut(Base, 4 * Page, out int swapped).ShouldBe(Errno.Success);
-        swapped.ShouldBe(0, "the other pages are shared");
-        child!.Exit().ShouldBe(Errno.Success);
-        mm.SwapOut(Base, 4 * Page, out swapped).ShouldBe(Errno.Success);
-        swapped.ShouldBe(3);
-        rig.Frames.Count.ShouldBe(0);
-        int told = witness.Ranges.Count;
-        mm.Read(Base + Page, new byte[1]).ShouldBe(Errno.Success);
-        mm.Protect(Base + Page, Page, Access.Read).ShouldBe(Errno.Success);
-        witness.Ranges.Count.ShouldBe(told + 1);
-    }
-
-    [Fact]
-    [Trait("Requirement", "S2.11")]
-    public void Memory_that_a_device_may_still_reach_is_never_reused()
-    {
-        using SvaRig rig = NewRig();
-        DemandPagedAddressSpace mm = rig.NewProcess();
-        Witness witness = new(() => 0) { Result = Errno.IoError };
-        mm.Write(Base, new byte[2 * Page]).ShouldBe(Errno.Success);
-        mm.Register(witness).ShouldBe(Errno.Success);
-        int frames = rig.Frames.Count;
-        mm.Unmap(Base, Page).ShouldBe(Errno.IoError);
-        rig.Frames.Count.ShouldBe(frames);
-        mm.Read(Base, new byte[1]).ShouldBe(Errno.BadAddress);
-        mm.TryFork(out DemandPagedAddressSpace? none).ShouldBe(Errno.IoError);
-        none.ShouldBeNull();
-        mm.Exit().ShouldBe(Errno.Success);
-        rig.Pages.AllocatedBytes.ShouldBe(0);
     }
 
     [Fact]
@@ -171,80 +92,12 @@ public class AddressSpaceTests : SvaSuite
     }
 
     [Fact]
-    public void Shared_memory_is_one_for_all_and_survives_a_fork()
-    {
-        using SvaRig rig = NewRig();
-        using SharedMemory shared = new(rig.Frames);
-        DemandPagedAddressSpace one = rig.NewProcess(pages: 0);
-        DemandPagedAddressSpace two = rig.NewProcess(pages: 0);
-        one.Map(Base, 4 * Page, Access.ReadWrite, shared).ShouldBe(Errno.Success);
-        two.Map(Base + Page, Page, Access.ReadWrite, shared, sharedPage: 2).ShouldBe(Errno.Success);
-        one.Write(Base + (2 * Page), "shared"u8).ShouldBe(Errno.Success);
-        SvaRig.Get(two, Base + Page, 6).ShouldBe("shared"u8.ToArray());
-        one.TryFork(out DemandPagedAddressSpace? child).ShouldBe(Errno.Success);
-        child!.Write(Base + (2 * Page), "SHARED"u8).ShouldBe(Errno.Success);
-        SvaRig.Get(two, Base + Page, 6).ShouldBe("SHARED"u8.ToArray());
-        new[] { one, two, child }.ShouldAllBe(mm => mm.Exit() == Errno.Success);
-        rig.Frames.Count.ShouldBe(1);
-        shared.Dispose();
-        rig.Frames.Count.ShouldBe(0);
-    }
-
-    [Fact]
     public void Any_sequence_of_operations_on_two_related_processes_behaves_like_plain_memory()
     {
         Gen<(int Op, int Page, int Length, byte Value)[]> scripts = Gen.Choose(0, 9).SelectMany(op =>
             Gen.Choose(0, 7).SelectMany(page => Gen.Choose(1, 4).SelectMany(length => Gen.Choose(1, 255).Select(
                 value => (op, page, length, (byte)value))))).ArrayOf();
         Prop.ForAll(Arb.From(scripts), script => Obey(script)).QuickCheckThrowOnFailure();
-    }
-
-    [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    [InlineData(2)]
-    public void An_operation_that_fails_at_any_step_loses_no_page_and_can_be_repeated(int operation)
-    {
-        int steps = FailAtEveryStep.Run(
-            () =>
-            {
-                Pair pair = new();
-                pair.Parent.Write(Base, [1, 2, 3]).ShouldBe(Errno.Success);
-                if (operation > 0)
-                {
-                    pair.Parent.TryFork(out pair.Child).ShouldBe(Errno.Success);
-                }
-
-                if (operation == 2)
-                {
-                    pair.Child!.Exit().ShouldBe(Errno.Success);
-                    pair.Child = null;
-                    pair.Parent.SwapOut(Base, Page, out _).ShouldBe(Errno.Success);
-                }
-
-                return pair;
-            },
-            pair => operation == 0 ? pair.Parent.TryFork(out pair.Child) : pair.Parent.Write(Base, [9]),
-            (pair, result, _) =>
-            {
-                SvaRig.Get(pair.Parent, Base + 1, 2).ShouldBe([2, 3]);
-                if (operation == 0 && result != Errno.Success)
-                {
-                    pair.Child.ShouldBeNull();
-                }
-
-                pair.Parent.Write(Base, [9]).ShouldBe(Errno.Success);
-                if (pair.Child is { } child)
-                {
-                    SvaRig.Get(child, Base, 3).ShouldBe([1, 2, 3]);
-                    child.Exit().ShouldBe(Errno.Success);
-                }
-
-                pair.Parent.Exit().ShouldBe(Errno.Success);
-                pair.Rig.Pages.AllocatedBytes.ShouldBe(0);
-                pair.Rig.Frames.SwappedCount.ShouldBe(0);
-            });
-        steps.ShouldBeGreaterThan(0);
     }
 
     private void Obey((int Op, int Page, int Length, byte Value)[] script)
@@ -330,34 +183,5 @@ public class AddressSpaceTests : SvaSuite
         rig.Pages.AllocatedBytes.ShouldBe(0);
         rig.Frames.SwappedCount.ShouldBe(0);
         rig.Allocator.Audit.Live.ShouldBe(0);
-    }
-
-    private sealed class Pair : IDisposable
-    {
-        public DemandPagedAddressSpace? Child;
-
-        public Pair() => Parent = Rig.NewProcess();
-
-        public SvaRig Rig { get; } = new();
-
-        public DemandPagedAddressSpace Parent { get; }
-
-        public void Dispose() => Rig.Dispose();
-    }
-
-    private sealed class Witness(Func<int> frames) : IAddressSpaceNotifier
-    {
-        public List<AddressRange> Ranges { get; } = [];
-
-        public List<int> FramesSeen { get; } = [];
-
-        public Errno Result { get; init; } = Errno.Success;
-
-        public Errno Invalidate(in InvalidationGather gather)
-        {
-            Ranges.Add(gather.Range);
-            FramesSeen.Add(frames());
-            return Result;
-        }
     }
 }

@@ -3,6 +3,7 @@ using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Ioasis.Testing;
@@ -337,7 +338,7 @@ public class BindTests : SvaSuite
     {
         Type[] permitted = [typeof(Pasid), typeof(GuestPasid), typeof(PasidRegister), typeof(bool)];
         int seen = 0;
-        foreach (Type type in new[] { typeof(IommuDevice), typeof(DmaRequest), typeof(EndpointAts), typeof(RiscVDriverOptions) }.SelectMany(
+        foreach (Type type in new[] { typeof(IommuDevice), typeof(UserProcess), typeof(DmaRequest), typeof(EndpointAts), typeof(RiscVDriverOptions) }.SelectMany(
             static type => type.Assembly.GetTypes().Where(static type => type.IsPublic || type.IsNotPublic)))
         {
             IEnumerable<(string? Name, Type Type)> members = type.GetMethods().SelectMany(static method => method.GetParameters())

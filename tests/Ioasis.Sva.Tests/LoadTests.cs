@@ -4,6 +4,7 @@ using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.Testing;
 
 namespace Ioasis.Sva.Tests;
@@ -113,7 +114,7 @@ public class LoadTests : SvaSuite
                     break;
                 case 6:
                     new DsaDescriptor(DsaOperation.Fill, DsaFlags.BlockOnFault, 0, 7, at, 4096).WriteTo(command);
-                    _ = DeferrableWrite.Submit(process.StartThread(), portal, command);
+                    _ = process.StartThread().Submit(portal, command);
                     break;
                 case 7:
                     _ = process.AddressSpace.Write(at, [(byte)i]);

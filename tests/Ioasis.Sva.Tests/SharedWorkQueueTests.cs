@@ -4,6 +4,7 @@ using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 
 namespace Ioasis.Sva.Tests;
 
@@ -127,13 +128,13 @@ public class SharedWorkQueueTests : SvaSuite
         descriptor.WriteTo(forged);
         forged[0] = 0x55;
         Recorder recorder = new();
-        DeferrableWrite.Submit(bench.Process.MainThread, recorder, forged).ShouldBe(DeferrableWriteResult.Accepted);
+        bench.Process.MainThread.Submit(recorder, forged).ShouldBe(DeferrableWriteResult.Accepted);
         recorder.First.ShouldBe(bench.Binding.Pasid.Value);
         DeferrableWrite.ExecuteSupervisor(recorder, forged).ShouldBe(DeferrableWriteResult.Accepted);
         recorder.First.ShouldBe(0x55u);
         forged[3] = 0x40;
         DeferrableWrite.ExecuteSupervisor(recorder, forged).ShouldBe(DeferrableWriteResult.Fault);
-        DeferrableWrite.Submit(bench.Process.MainThread, recorder, forged.AsSpan(1)).ShouldBe(DeferrableWriteResult.Fault);
+        bench.Process.MainThread.Submit(recorder, forged.AsSpan(1)).ShouldBe(DeferrableWriteResult.Fault);
     }
 
     [Fact]
@@ -147,15 +148,15 @@ public class SharedWorkQueueTests : SvaSuite
         byte[] bytes = new byte[64];
         new DsaDescriptor(DsaOperation.None, Blocking, Record).WriteTo(bytes);
         DeferrableWrite.Execute(thread.Register, bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Fault);
-        DeferrableWrite.Submit(thread, bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Accepted);
-        DeferrableWrite.Submit(thread, bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Accepted);
+        thread.Submit(bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Accepted);
+        thread.Submit(bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Accepted);
         thread.FixUps.ShouldBe(1);
 
         // The hardware's valid bit is no part of the PASID.
         thread.Register.Value.ShouldBe(bench.Binding.Pasid.Value | 0x8000_0000);
         thread.Register.Pasid.ShouldBe(bench.Binding.Pasid);
         UserProcess stranger = new("stranger", bench.Rig.NewProcess());
-        DeferrableWrite.Submit(stranger.MainThread, bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Fault);
+        stranger.MainThread.Submit(bench.Portal, bytes).ShouldBe(DeferrableWriteResult.Fault);
         stranger.MainThread.FixUps.ShouldBe(0);
     }
 
@@ -337,7 +338,7 @@ public class SharedWorkQueueTests : SvaSuite
         {
             Span<byte> bytes = stackalloc byte[64];
             descriptor.WriteTo(bytes);
-            return DeferrableWrite.Submit((process ?? Process).StartThread(), Portal, bytes);
+            return (process ?? Process).StartThread().Submit(Portal, bytes);
         }
 
         public DsaCompletion Completion(ulong offset = 0) =>

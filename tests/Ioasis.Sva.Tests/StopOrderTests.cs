@@ -2,6 +2,7 @@ using Ioasis.Core;
 using Ioasis.Devices;
 using Ioasis.Embedded;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
 using Capabilities = Ioasis.RiscV.Architecture.Capabilities;

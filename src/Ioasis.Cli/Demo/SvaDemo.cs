@@ -7,6 +7,7 @@ using Ioasis.Hardware;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.RiscV.Hardware;
 
 namespace Ioasis.Cli.Demo;

@@ -4,6 +4,7 @@ using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 
 namespace Ioasis.Cli.Demo;
 

@@ -32,7 +32,7 @@ public static class DeferrableWrite
     private const uint PrivilegedBit = 1u << 31;
     private const uint ReservedBits = 0x7ff0_0000;
 
-    /// <summary>As the processor executes it: without a valid PASID register it is a fault of the thread.</summary>
+    /// <summary>As the processor executes it: without a valid PASID register it is a fault of the thread, which its system may answer by loading the register.</summary>
     internal static DeferrableWriteResult Execute(PasidRegister register, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
     {
         ArgumentNullException.ThrowIfNull(queue);
@@ -80,29 +80,6 @@ public static class DeferrableWrite
 
         // The monitor may change the table: not inside the scope.
         return table.TryTranslateOrExit(pasid, out _) ? DeferrableWriteResult.Retry : DeferrableWriteResult.VmExit;
-    }
-
-    /// <summary>
-    /// What a thread of a process sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
-    /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
-    /// </summary>
-    internal static DeferrableWriteResult Submit(UserThread thread, ISharedWorkQueue queue, ReadOnlySpan<byte> source)
-    {
-        ArgumentNullException.ThrowIfNull(thread);
-        DeferrableWriteResult result = Execute(thread.Register, queue, source);
-        if (result != DeferrableWriteResult.Fault || thread.Register.IsValid)
-        {
-            return result;
-        }
-
-        thread.Register = PasidRegister.For(SvaManager.GetPasid(thread.Process.AddressSpace));
-        if (!thread.Register.IsValid)
-        {
-            return result;
-        }
-
-        thread.FixUps++;
-        return Execute(thread.Register, queue, source);
     }
 
     private static DeferrableWriteResult Send(ISharedWorkQueue queue, ReadOnlySpan<byte> source, uint first)

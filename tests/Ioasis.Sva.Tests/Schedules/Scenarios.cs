@@ -4,6 +4,7 @@ using Ioasis.Devices.Dsa;
 using Ioasis.Embedded;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 
 namespace Ioasis.Sva.Tests.Schedules;
 
@@ -312,7 +313,7 @@ internal sealed class ExitAgainstEnqcmd : SvaScenario
         {
             Span<byte> command = stackalloc byte[64];
             new DsaDescriptor(DsaOperation.Fill, DsaFlags.BlockOnFault, 0, 1, Base, 5000).WriteTo(command);
-            _ = DeferrableWrite.Submit(process.MainThread, _accelerator.GetPortal(0), command);
+            _ = process.MainThread.Submit(_accelerator.GetPortal(0), command);
         });
         AddThread("accelerator", () => Until(() => _ended, () => _accelerator.Run()));
     }

@@ -8,6 +8,7 @@ using Ioasis.PageTables.Formats;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
+using Ioasis.Processes;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;

@@ -2,7 +2,7 @@ using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <content>Faults of threads and devices, fork, and swap.</content>
 internal sealed partial class DemandPagedAddressSpace

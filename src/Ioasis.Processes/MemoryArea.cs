@@ -1,6 +1,6 @@
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <summary>A range of a process's addresses with one protection.</summary>
 /// <param name="Range">Page-aligned, both ends inclusive.</param>
@@ -79,33 +79,6 @@ internal sealed class MemoryAreas
         }
 
         return removed;
-    }
-
-    /// <summary>The lowest hole of a length.</summary>
-    public bool TryFindHole(AddressRange within, ulong length, out ulong start)
-    {
-        start = within.Start;
-        foreach (MemoryArea area in _areas)
-        {
-            if (area.Range.Last < start)
-            {
-                continue;
-            }
-
-            if (area.Range.Start > start && area.Range.Start - start >= length)
-            {
-                break;
-            }
-
-            if (area.Range.Last >= within.Last)
-            {
-                return false;
-            }
-
-            start = area.Range.Last + 1;
-        }
-
-        return start <= within.Last && within.Last - start >= length - 1;
     }
 
     public void Clear() => _areas.Clear();

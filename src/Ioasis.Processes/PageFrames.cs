@@ -1,7 +1,7 @@
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <summary>
 /// The physical pages of processes, counted by the mappings that use them, and their swap space. One for all processes that

@@ -1,26 +1,8 @@
+using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
-
-/// <summary>
-/// The PASID register of a thread (IA32_PASID, whose form this is): a PASID of 20 bits and a valid bit of the hardware's,
-/// which is no part of the PASID (S2.5).
-/// </summary>
-/// <param name="Value">Bit 31 valid, bits 19:0 the PASID; the rest is 0.</param>
-internal readonly record struct PasidRegister(uint Value)
-{
-    private const uint ValidBit = 1u << 31;
-
-    /// <summary>Whether ENQCMD may use it.</summary>
-    public bool IsValid => (Value & ValidBit) != 0;
-
-    /// <summary>The PASID; <see cref="Pasid.Invalid"/> if it is not valid.</summary>
-    public Pasid Pasid => IsValid ? new(Value & Pasid.MaxValue) : Pasid.Invalid;
-
-    /// <summary>The register that holds a PASID; the empty one for an invalid PASID.</summary>
-    public static PasidRegister For(Pasid pasid) => pasid.IsPresent ? new(pasid.Value | ValidBit) : default;
-}
+namespace Ioasis.Processes;
 
 /// <summary>A process: an address space and the threads in it. It can fork, execute another program, and end.</summary>
 internal sealed class UserProcess
@@ -111,7 +93,7 @@ internal sealed class UserThread
     /// <summary>What it belongs to.</summary>
     public UserProcess Process { get; }
 
-    /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="DeferrableWrite.Submit"/>).</summary>
+    /// <summary>Its PASID register. Empty until its first ENQCMD (<see cref="Submit"/>).</summary>
     public PasidRegister Register
     {
         get => new(Volatile.Read(ref _register));
@@ -119,5 +101,27 @@ internal sealed class UserThread
     }
 
     /// <summary>General-protection faults of ENQCMD that loaded the register.</summary>
-    public int FixUps { get; internal set; }
+    public int FixUps { get; private set; }
+
+    /// <summary>
+    /// What the thread sees of ENQCMD: its first one faults, the system loads the register from the process's PASID,
+    /// if it has one, and the instruction is executed again. Without one the thread gets the fault.
+    /// </summary>
+    public DeferrableWriteResult Submit(ISharedWorkQueue queue, ReadOnlySpan<byte> source)
+    {
+        DeferrableWriteResult result = DeferrableWrite.Execute(Register, queue, source);
+        if (result != DeferrableWriteResult.Fault || Register.IsValid)
+        {
+            return result;
+        }
+
+        Register = PasidRegister.For(SvaManager.GetPasid(Process.AddressSpace));
+        if (!Register.IsValid)
+        {
+            return result;
+        }
+
+        FixUps++;
+        return DeferrableWrite.Execute(Register, queue, source);
+    }
 }

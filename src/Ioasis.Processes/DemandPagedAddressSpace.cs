@@ -1,8 +1,9 @@
+using Ioasis.Core;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 
-namespace Ioasis.Core;
+namespace Ioasis.Processes;
 
 /// <summary>
 /// An address space with demand paging, copy-on-write and swap: what an operating system's memory management is to an IOMMU.
@@ -40,18 +41,6 @@ internal sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
 
     /// <summary>Pages that were copied because another process shares them.</summary>
     public long CopiesOnWrite { get; private set; }
-
-    /// <summary>The areas, by address.</summary>
-    public IReadOnlyList<MemoryArea> Areas
-    {
-        get
-        {
-            using (Lock.Acquire())
-            {
-                return [.. _areas.All];
-            }
-        }
-    }
 
     /// <summary>Makes an empty address space.</summary>
     /// <param name="frames">Where its pages come from; table pages come from the same allocator.</param>
@@ -112,33 +101,6 @@ internal sealed partial class DemandPagedAddressSpace : ProcessAddressSpace
             }
 
             _areas.Add(new(range, Normalize(access), shared, sharedPage));
-            return Errno.Success;
-        }
-    }
-
-    /// <summary>As <see cref="Map"/>, at an address that is free.</summary>
-    public Errno MapAnywhere(ulong length, Access access, out ulong address)
-    {
-        address = 0;
-        if (length == 0 || (length & PageMask) != 0)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        using (Lock.Acquire())
-        {
-            if (IsExiting)
-            {
-                return Errno.NoEntry;
-            }
-
-            // Page 0 and its neighbours stay free: null pointers are faults.
-            if (!_areas.TryFindHole(new(0x1_0000, Table.Aperture.Last), length, out address))
-            {
-                return Errno.NoSpace;
-            }
-
-            _areas.Add(new(new(address, address + length - 1), Normalize(access)));
             return Errno.Success;
         }
     }
