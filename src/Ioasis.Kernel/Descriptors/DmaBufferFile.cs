@@ -77,7 +77,7 @@ internal sealed class DmaBufferFile(VfioDeviceNode? node, IReadOnlyList<(Physica
     }
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;

@@ -14,7 +14,7 @@ internal sealed class EventFile(uint value, EventFlags flags) : OpenFile
     public override WaitQueue Waiters => Counter.Waiters;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;

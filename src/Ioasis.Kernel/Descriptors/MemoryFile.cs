@@ -20,7 +20,7 @@ internal sealed class MemoryFile(IMemoryFileSource source, ulong address, ulong 
     public IUserMemory Memory => source.Memory;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;

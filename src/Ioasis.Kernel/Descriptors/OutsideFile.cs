@@ -13,7 +13,7 @@ internal sealed class OutsideFile(IVfioEvent? counter) : OpenFile
     public IVfioEvent? Counter => counter;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;

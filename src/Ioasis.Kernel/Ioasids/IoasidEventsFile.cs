@@ -30,7 +30,7 @@ internal sealed class IoasidEventsFile : OpenFile, IPasidObserver
     public void Begin() => _set.Subscribe(this);
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;

@@ -15,17 +15,12 @@ internal sealed class IoasidVmFile : OpenFile
     // A guest that submits in a loop fills no memory of the host: what is asked twice stands once, and the rest is counted.
     private const int QueueLimit = 1024;
 
-    private readonly IoasisKernel _kernel;
     private readonly Lock _lock = new();
     private readonly Queue<IoasidVmEvent> _events = new();
     private readonly HashSet<uint> _misses = [];
     private uint _lost;
 
-    public IoasidVmFile(IoasisKernel kernel)
-    {
-        _kernel = kernel;
-        Table = new(OnMiss);
-    }
+    public IoasidVmFile() => Table = new(OnMiss);
 
     /// <summary>The table. Empty for good when the descriptor has gone.</summary>
     public VmPasidTable Table { get; }
@@ -34,14 +29,14 @@ internal sealed class IoasidVmFile : OpenFile
     public override WaitQueue Waiters { get; } = new();
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         switch (request)
         {
             case IoasidRequests.VmMap:
                 Errno error = SizedArgument.Take(argument, out IoasidVmMap map);
-                return error != Errno.Success ? error : map.Flags != 0 ? Errno.NotSupported : Map(map);
+                return error != Errno.Success ? error : map.Flags != 0 ? Errno.NotSupported : Map(caller, map);
             case IoasidRequests.VmUnmap:
                 error = SizedArgument.Take(argument, out IoasidVmUnmap unmap);
                 return error != Errno.Success ? error
@@ -94,9 +89,9 @@ internal sealed class IoasidVmFile : OpenFile
     /// <inheritdoc/>
     protected override void Release() => Table.Dispose();
 
-    private Errno Map(in IoasidVmMap map)
+    private Errno Map(KernelProcess caller, in IoasidVmMap map)
     {
-        Errno error = IoasidFile.TryGet(_kernel, map.IoasidFd, map.Ioasid, out IoasidContext? context);
+        Errno error = IoasidFile.TryGet(caller, map.IoasidFd, map.Ioasid, out IoasidContext? context);
         if (error == Errno.Success)
         {
             error = Table.Map(new(map.Guest), context!.Ioasid);

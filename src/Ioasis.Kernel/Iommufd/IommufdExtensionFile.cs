@@ -25,7 +25,7 @@ internal sealed class ExtensionFile(IommufdExtensionFile inner) : OpenFile
     public IommufdExtensionFile Inner => inner;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return Errno.NotTypewriter;
