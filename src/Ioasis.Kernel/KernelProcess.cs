@@ -6,9 +6,9 @@ using Ioasis.Uapi;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// A user process of a kernel, and the one way into the kernel side: descriptors and memory of its own. Processes share open files only as far as one passes
-/// descriptors to another. What is done through a descriptor is done with the memory, and on the account, of the process that
-/// makes the call. Thread-safe.
+/// A user process of a kernel, and the one way into the kernel side: descriptors and memory of its own. Processes share open files only as
+/// far as one passes descriptors to another. What is done through a descriptor is done with the memory, and on the account, of the process
+/// that makes the call. Thread-safe.
 /// </summary>
 internal sealed partial class KernelProcess : IKernelAbi, IVfioEventSource
 {

@@ -57,7 +57,11 @@ internal abstract class OpenFile
     /// <param name="request">Which call.</param>
     /// <param name="argument">The structure.</param>
     /// <param name="result">What a call that succeeds returns, 0 or more.</param>
-    public abstract Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result);
+    public virtual Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return Errno.NotTypewriter;
+    }
 
     /// <summary>An ioctl with a number, or with none.</summary>
     public virtual Errno Ioctl(KernelProcess caller, uint request, nint argument, out int result)

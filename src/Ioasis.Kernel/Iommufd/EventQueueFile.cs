@@ -64,13 +64,6 @@ internal sealed class EventQueueFile : OpenFile
     }
 
     /// <inheritdoc/>
-    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
-    }
-
-    /// <inheritdoc/>
     public override Errno Peek(Span<byte> destination, out int count) => _queue.Peek(destination, out count);
 
     /// <inheritdoc/>
