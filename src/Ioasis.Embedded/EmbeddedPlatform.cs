@@ -98,7 +98,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     public EmbeddedPlatformOptions Options { get; }
 
     /// <summary>What a client talks to.</summary>
-    public IKernelAbi Kernel => _kernel;
+    public IKernelAbi Kernel => _kernel.FirstProcess;
 
     /// <summary>Who takes the calls on <c>/dev/iommu</c> that iommufd does not know; null for nobody.</summary>
     internal IommufdExtension? IommufdExtension { get; }
@@ -263,7 +263,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
     }
 
     /// <summary>Finds the PASID table of a virtual machine by its descriptor, for whoever runs the guest's ENQCMD (S1.13).</summary>
-    public bool TryGetVmPasidTable(int descriptor, out VmPasidTable? table) => _kernel.TryGetVmPasidTable(descriptor, out table);
+    public bool TryGetVmPasidTable(int descriptor, out VmPasidTable? table) => _kernel.FirstProcess.TryGetVmPasidTable(descriptor, out table);
 
     /// <summary>Completes the deferred invalidations that are due (docs/abi.md, "Lazy invalidation").</summary>
     public void Poll()
@@ -283,7 +283,7 @@ public sealed partial class EmbeddedPlatform : IDisposable
 
         _disposed = true;
         PlatformInstruments.Remove(this);
-        _kernel.CloseAll();
+        _kernel.FirstProcess.CloseAll();
         DisposeDmaDomains();
         _iommus.ForEach(static iommu => iommu.Dispose());
         _ownMemory.Dispose();

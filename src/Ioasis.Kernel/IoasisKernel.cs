@@ -1,27 +1,26 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Globalization;
 using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
-using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// The kernel side of the ABI: what Linux's iommufd and VFIO are to a program, on top of the core. It serves
-/// user processes, whose memory it reaches only through <see cref="IUserMemory"/>; calls on the kernel itself are those of
-/// the first. It knows no concrete IOMMU and no bus.
+/// The kernel side of the ABI: what Linux's iommufd and VFIO are to a program, on top of the core. This is what all user processes
+/// share: devices, groups, address spaces, accounts; calls are made on a <see cref="KernelProcess"/>, whose memory is reached only through
+/// <see cref="IUserMemory"/>. It knows no concrete IOMMU and no bus.
 /// </summary>
 /// <remarks>
 /// Thread-safe. Paths: <c>/dev/iommu</c>, <c>/dev/ioasid</c>, <c>/dev/vfio/devices/vfioN</c>, <c>/dev/vfio/vfio</c>,
 /// <c>/dev/vfio/GROUP</c>. Nothing that comes in through the ABI makes a
 /// call throw (invariant 7); everything that a descriptor did is undone when it is closed (S1.15).
 /// </remarks>
-internal sealed partial class IoasisKernel : IKernelAbi
+internal sealed class IoasisKernel
 {
     private const string IommuPath = "/dev/iommu";
+    private const string IoasidPath = "/dev/ioasid";
     private const string ContainerPath = "/dev/vfio/vfio";
     private const string GroupPrefix = "/dev/vfio/";
     private const string DevicePrefix = "/dev/vfio/devices/vfio";
@@ -47,7 +46,6 @@ internal sealed partial class IoasisKernel : IKernelAbi
         _options = options;
         _first = AddProcess(userMemory, 0, options.PinnedMemoryLimit, options.DescriptorLimit);
         Pasids = options.Pasids ?? new();
-        Events = new(this);
     }
 
     /// <summary>What is there now: all zero when every descriptor is closed and nothing leaked.</summary>
@@ -58,16 +56,18 @@ internal sealed partial class IoasisKernel : IKernelAbi
         _memories.Live,
         _memories.Total.Pages * (long)AddressSpace.PageSize);
 
-    /// <summary>The process that calls on the kernel itself are made for.</summary>
+    /// <summary>The process that is there from the beginning, with the memory and the limits that the kernel was made with.</summary>
     public KernelProcess FirstProcess => _first;
+
+    /// <summary>Who has which PASID; its audit is empty when every descriptor is closed and nothing leaked.</summary>
+    public PasidAllocator Pasids { get; }
+
+    /// <summary>The address space of the user's process, for devices that use its own addresses; null if it has none.</summary>
+    public ProcessAddressSpace? Process { get; set; }
 
     internal IoasisKernelOptions Options => _options;
 
-    internal KernelProcess Current => KernelProcess.CurrentOf(this) ?? _first;
-
-    internal IUserMemory UserMemory => Current.Owner.Memory;
-
-    internal DescriptorTable Descriptors => Current.Descriptors;
+    internal PasidQuota? PasidAccount => _options.PasidAccount;
 
     /// <summary>Makes another process. It is there until <see cref="KernelProcess.Exit"/>.</summary>
     public KernelProcess CreateProcess(KernelProcessOptions options)
@@ -76,8 +76,6 @@ internal sealed partial class IoasisKernel : IKernelAbi
         return AddProcess(
             options.Memory ?? _first.Owner.Memory, options.UserId, options.PinnedMemoryLimit, options.DescriptorLimit);
     }
-
-    internal KernelEventSource Events { get; }
 
     /// <summary>Offers a device of the core to the user.</summary>
     /// <param name="device">The device.</param>
@@ -98,8 +96,8 @@ internal sealed partial class IoasisKernel : IKernelAbi
         return path;
     }
 
-    /// <inheritdoc/>
-    public int FindDevice(string address, out string? path)
+    /// <summary>Finds a device by its address on its bus.</summary>
+    internal int FindDevice(string address, out string? path)
     {
         path = _devices.Values.FirstOrDefault(node => string.Equals(node.Device.Name, address, StringComparison.Ordinal))?.Path;
         return path is null ? -(int)Errno.NoEntry : 0;
@@ -164,31 +162,22 @@ internal sealed partial class IoasisKernel : IKernelAbi
         Pasids.Poll();
     }
 
-    /// <summary>
-    /// All descriptors of the first process are closed, as when it dies (S1.15); another program may then take its place.
-    /// </summary>
-    public void CloseAll() => _first.CloseAll(forGood: false);
-
-    /// <inheritdoc/>
-    public int Open(string path, OpenFlags flags)
+    /// <summary>Opens what a path names.</summary>
+    /// <returns>Success, and the caller has the reference; <see cref="Errno.NoEntry"/>; <see cref="Errno.Busy"/> for a group.</returns>
+    internal Errno OpenFile(string path, out OpenFile? file)
     {
-        if (path is null)
-        {
-            return -(int)Errno.BadAddress;
-        }
-
-        OpenFile file;
+        file = null;
         if (string.Equals(path, IommuPath, StringComparison.Ordinal))
         {
             file = new IommufdFile(this);
         }
         else if (string.Equals(path, IoasidPath, StringComparison.Ordinal))
         {
-            file = new IoasidFile(this);
+            file = new IoasidFile();
         }
         else if (_devices.TryGetValue(path, out VfioDeviceNode? node))
         {
-            file = new VfioDeviceFile(this, node);
+            file = new VfioDeviceFile(node);
         }
         else if (string.Equals(path, ContainerPath, StringComparison.Ordinal))
         {
@@ -199,107 +188,23 @@ internal sealed partial class IoasisKernel : IKernelAbi
             // One file at a time, and not while a device of the group is bound by its own character device.
             if (!group.TryOpen())
             {
-                return -(int)Errno.Busy;
+                return Errno.Busy;
             }
 
             if (_devices.Values.Any(other => other.Group == group && other.IsBound))
             {
                 group.Close();
-                return -(int)Errno.Busy;
+                return Errno.Busy;
             }
 
-            file = new VfioGroupFile(this, group);
+            file = new VfioGroupFile(group);
         }
         else
         {
-            return -(int)Errno.NoEntry;
+            return Errno.NoEntry;
         }
 
-        Errno error = Descriptors.Add(file, out int descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-            return -(int)error;
-        }
-
-        return descriptor;
-    }
-
-    /// <inheritdoc/>
-    public int Ioctl(int fd, uint request, Span<byte> argument)
-    {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        using Activity? activity = CallActivity.Start(file!, request);
-        try
-        {
-            Errno error = file!.Ioctl(request, argument, out int result);
-            activity?.End(error);
-            return error == Errno.Success ? result : -(int)error;
-        }
-        catch (Exception e) when (Contain(e, request))
-        {
-            return -(int)Errno.IoError;
-        }
-        finally
-        {
-            file!.Dereference();
-        }
-    }
-
-    /// <inheritdoc/>
-    public int Ioctl(int fd, uint request, nint argument)
-    {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        using Activity? activity = CallActivity.Start(file!, request);
-        try
-        {
-            Errno error = file!.Ioctl(request, argument, out int result);
-            activity?.End(error);
-            return error == Errno.Success ? result : -(int)error;
-        }
-        catch (Exception e) when (Contain(e, request))
-        {
-            return -(int)Errno.IoError;
-        }
-        finally
-        {
-            file!.Dereference();
-        }
-    }
-
-    /// <inheritdoc/>
-    public int Dup(int fd)
-    {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        // The reference of the look-up becomes the new descriptor's.
-        Errno error = Descriptors.Add(file!, out int descriptor);
-        if (error != Errno.Success)
-        {
-            file!.Dereference();
-            return -(int)error;
-        }
-
-        return descriptor;
-    }
-
-    /// <inheritdoc/>
-    public int Close(int fd)
-    {
-        OpenFile? file = Descriptors.Remove(fd);
-        file?.Dereference();
-        return file is null ? -(int)Errno.BadDescriptor : 0;
+        return Errno.Success;
     }
 
     /// <summary>For audits: every address space, also those that are closed and wait for an IOMMU.</summary>
@@ -342,13 +247,6 @@ internal sealed partial class IoasisKernel : IKernelAbi
         KernelProcess process = new(this, owner, user, descriptorLimit);
         _processes[process] = 0;
         return process;
-    }
-
-    // Whatever goes wrong inside stays inside (invariant 7), and is told.
-    private bool Contain(Exception exception, uint request)
-    {
-        _options.Logger.LogError(exception, "ioctl 0x{Request:x} failed inside the kernel", request);
-        return true;
     }
 }
 

@@ -1,3 +1,4 @@
+using Ioasis.Core;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -5,28 +6,23 @@ using Ioasis.Uapi;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// A user process of a kernel: descriptors and memory of its own. Processes share open files only as far as one passes
-/// descriptors to another. What is done through a descriptor is done with the memory, and on the account, of the process that
-/// makes the call. Thread-safe.
+/// A user process of a kernel, and the one way into the kernel side: descriptors and memory of its own. Processes share open files only as
+/// far as one passes descriptors to another. What is done through a descriptor is done with the memory, and on the account, of the process
+/// that makes the call. Thread-safe.
 /// </summary>
-internal sealed class KernelProcess : IKernelAbi
+internal sealed partial class KernelProcess : IKernelAbi, IVfioEventSource
 {
-    [ThreadStatic]
-    private static KernelProcess? t_current;
-
-    private readonly IoasisKernel _kernel;
-    private readonly IoLock _mappingsLock = new();
-    private readonly List<Mapping> _mappings = [];
-    private int _deviceMappings;
-
     internal KernelProcess(IoasisKernel kernel, MemoryOwner owner, uint userId, int descriptorLimit)
     {
-        _kernel = kernel;
+        Kernel = kernel;
         Owner = owner;
         PinningOwner = owner with { Memory = new PinnableMemory(owner.Memory, this) };
         UserId = userId;
         Descriptors = new(descriptorLimit);
     }
+
+    /// <summary>The kernel that it is a process of.</summary>
+    public IoasisKernel Kernel { get; }
 
     /// <summary>The user that runs it.</summary>
     public uint UserId { get; }
@@ -47,12 +43,14 @@ internal sealed class KernelProcess : IKernelAbi
 
     internal DescriptorTable Descriptors { get; }
 
+    internal IUserMemory Memory => Owner.Memory;
+
     /// <summary>Gives another process a descriptor of an open file of this one (Linux: <c>SCM_RIGHTS</c>).</summary>
     /// <returns>The descriptor there, or <c>-errno</c>.</returns>
     public int Pass(int fd, KernelProcess receiver)
     {
         ArgumentNullException.ThrowIfNull(receiver);
-        if (receiver._kernel != _kernel)
+        if (receiver.Kernel != Kernel)
         {
             return -(int)Errno.InvalidArgument;
         }
@@ -62,17 +60,12 @@ internal sealed class KernelProcess : IKernelAbi
             return -(int)Errno.BadDescriptor;
         }
 
-        Errno error = receiver.Descriptors.Add(file!, out int descriptor);
-        if (error != Errno.Success)
-        {
-            file!.Dereference();
-        }
-
-        return error == Errno.Success ? descriptor : -(int)error;
+        // The reference of the look-up becomes the new descriptor's.
+        return receiver.Add(file!);
     }
 
     /// <summary>Makes another process with the same memory, which pays for itself.</summary>
-    public KernelProcess CreateSibling() => _kernel.CreateProcess(new() { Memory = Owner.Memory, UserId = UserId });
+    public KernelProcess CreateSibling() => Kernel.CreateProcess(new() { Memory = Owner.Memory, UserId = UserId });
 
     /// <summary>Gives the process a descriptor of a counter that is not this kernel's, which devices may signal and listen to.</summary>
     /// <param name="counter">The counter; null for a file of no use to any call.</param>
@@ -128,6 +121,36 @@ internal sealed class KernelProcess : IKernelAbi
         return -(int)error;
     }
 
+    /// <inheritdoc/>
+    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
+    {
+        counter = null;
+        if (!Descriptors.TryGet(descriptor, out OpenFile? file))
+        {
+            return Errno.BadDescriptor;
+        }
+
+        counter = (file as EventFile)?.Counter ?? (file as OutsideFile)?.Counter;
+        file!.Dereference();
+        return counter is null ? Errno.InvalidArgument : Errno.Success;
+    }
+
+    /// <summary>
+    /// Finds the table of a virtual machine by its descriptor: for whoever runs the guest's ENQCMD (S1.13). It stays usable
+    /// when the descriptor is closed, and is empty then.
+    /// </summary>
+    public bool TryGetVmPasidTable(int descriptor, out VmPasidTable? table)
+    {
+        table = null;
+        if (Descriptors.TryGet(descriptor, out OpenFile? file))
+        {
+            table = (file as IoasidVmFile)?.Table;
+            file!.Dereference();
+        }
+
+        return table is not null;
+    }
+
     private int Add(OpenFile file)
     {
         Errno error = Descriptors.Add(file, out int descriptor);
@@ -146,10 +169,13 @@ internal sealed class KernelProcess : IKernelAbi
     public void Exit()
     {
         CloseAll(forGood: true);
-        _kernel.Forget(this);
+        Kernel.Forget(this);
     }
 
-    internal void CloseAll(bool forGood)
+    /// <summary>All its descriptors are closed, as when it dies (S1.15); another program may then take its place.</summary>
+    public void CloseAll() => CloseAll(forGood: false);
+
+    private void CloseAll(bool forGood)
     {
         foreach (OpenFile file in Descriptors.RemoveAll(forGood))
         {
@@ -157,187 +183,8 @@ internal sealed class KernelProcess : IKernelAbi
             file.Dereference();
         }
 
-        List<Mapping> mappings;
-        using (_mappingsLock.Acquire())
-        {
-            mappings = [.. _mappings];
-            _mappings.Clear();
-            _deviceMappings = 0;
-        }
-
-        foreach (Mapping mapping in mappings)
-        {
-            mapping.File.Dereference();
-        }
+        UnmapAll();
     }
-
-    /// <inheritdoc/>
-    public int Open(string path, OpenFlags flags)
-    {
-        using Scope scope = Enter();
-        return _kernel.Open(path, flags);
-    }
-
-    /// <inheritdoc/>
-    public int Ioctl(int fd, uint request, Span<byte> argument)
-    {
-        using Scope scope = Enter();
-        return _kernel.Ioctl(fd, request, argument);
-    }
-
-    /// <inheritdoc/>
-    public int Ioctl(int fd, uint request, nint argument)
-    {
-        using Scope scope = Enter();
-        return _kernel.Ioctl(fd, request, argument);
-    }
-
-    /// <inheritdoc/>
-    public nint Read(int fd, Span<byte> destination)
-    {
-        using Scope scope = Enter();
-        return _kernel.Read(fd, destination);
-    }
-
-    /// <inheritdoc/>
-    public nint Write(int fd, ReadOnlySpan<byte> source)
-    {
-        using Scope scope = Enter();
-        return _kernel.Write(fd, source);
-    }
-
-    /// <inheritdoc/>
-    public nint Read(int fd, Span<byte> destination, ulong offset)
-    {
-        using Scope scope = Enter();
-        return _kernel.Read(fd, destination, offset);
-    }
-
-    /// <inheritdoc/>
-    public nint Write(int fd, ReadOnlySpan<byte> source, ulong offset)
-    {
-        using Scope scope = Enter();
-        return _kernel.Write(fd, source, offset);
-    }
-
-    /// <inheritdoc/>
-    public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address)
-    {
-        using Scope scope = Enter();
-        return _kernel.Map(fd, offset, length, protection, out address);
-    }
-
-    /// <inheritdoc/>
-    public int Unmap(nint address, nuint length)
-    {
-        using Scope scope = Enter();
-        return _kernel.Unmap(address, length);
-    }
-
-    /// <inheritdoc/>
-    public int CreateEvent(uint initialValue, EventFlags flags)
-    {
-        using Scope scope = Enter();
-        return _kernel.CreateEvent(initialValue, flags);
-    }
-
-    /// <inheritdoc/>
-    public int CreateMemory(string name, ulong length)
-    {
-        using Scope scope = Enter();
-        return _kernel.CreateMemory(name, length);
-    }
-
-    /// <inheritdoc/>
-    public int FindDevice(string address, out string? path) => _kernel.FindDevice(address, out path);
-
-    /// <inheritdoc/>
-    public int Poll(Span<PollDescriptor> descriptors, int timeoutMilliseconds)
-    {
-        using Scope scope = Enter();
-        return _kernel.Poll(descriptors, timeoutMilliseconds);
-    }
-
-    /// <inheritdoc/>
-    public int Dup(int fd)
-    {
-        using Scope scope = Enter();
-        return _kernel.Dup(fd);
-    }
-
-    /// <inheritdoc/>
-    public int Close(int fd)
-    {
-        using Scope scope = Enter();
-        return _kernel.Close(fd);
-    }
-
-    /// <summary>The process on whose behalf this thread is in the kernel.</summary>
-    internal static KernelProcess? CurrentOf(IoasisKernel kernel) =>
-        t_current is { } current && current._kernel == kernel ? current : null;
-
-    internal void AddMapping(nint address, ulong length, OpenFile file)
-    {
-        using (_mappingsLock.Acquire())
-        {
-            _mappings.Add(new(address, length, file));
-            _deviceMappings += file is VfioOpenDevice ? 1 : 0;
-        }
-    }
-
-    /// <summary>Bytes from an address on, up to a length, before the first that is a device's.</summary>
-    internal ulong CountPinnable(ulong address, ulong length)
-    {
-        if (Volatile.Read(ref _deviceMappings) == 0)
-        {
-            return length;
-        }
-
-        using (_mappingsLock.Acquire())
-        {
-            foreach (Mapping mapping in _mappings)
-            {
-                ulong start = (ulong)mapping.Address;
-                if (mapping.File is VfioOpenDevice && start < address + length && address < start + mapping.Length)
-                {
-                    length = start > address ? start - address : 0;
-                }
-            }
-
-            return length;
-        }
-    }
-
-    internal OpenFile? RemoveMapping(nint address, ulong length)
-    {
-        using (_mappingsLock.Acquire())
-        {
-            int index = _mappings.FindIndex(entry => entry.Address == address && entry.Length == length);
-            if (index < 0)
-            {
-                return null;
-            }
-
-            OpenFile file = _mappings[index].File;
-            _deviceMappings -= file is VfioOpenDevice ? 1 : 0;
-            _mappings.RemoveAt(index);
-            return file;
-        }
-    }
-
-    private Scope Enter()
-    {
-        Scope scope = new(t_current);
-        t_current = this;
-        return scope;
-    }
-
-    private readonly ref struct Scope(KernelProcess? before)
-    {
-        public void Dispose() => t_current = before;
-    }
-
-    private readonly record struct Mapping(nint Address, ulong Length, OpenFile File);
 }
 
 /// <summary>How a process is made.</summary>

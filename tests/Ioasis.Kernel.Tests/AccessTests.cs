@@ -123,12 +123,12 @@ public sealed class AccessTests
         User user = world.NewUser();
         world.Map(0, 2, Iova);
         user.Pin(Iova, Page).ShouldBe(Errno.Success);
-        long pinned = world.Rig.Kernel.Audit.PinnedBytes;
+        long pinned = world.Rig.KernelSide.Audit.PinnedBytes;
         (_, string path) = world.Rig.AddDevice();
         int device = world.Rig.Kernel.Open(path, OpenFlags.ReadWrite);
         VfioTests.Bind(world.Rig, device, world.Fd);
         VfioTests.Attach(world.Rig, device, world.Space).Result.ShouldBe(0);
-        world.Rig.Kernel.Audit.PinnedBytes.ShouldBe(pinned);
+        world.Rig.KernelSide.Audit.PinnedBytes.ShouldBe(pinned);
         world.Rig.Kernel.Close(device).ShouldBe(0);
         world.Rig.Memory.PinsOf(Address(0)).ShouldBe(1);
         user.Unpin(Iova);

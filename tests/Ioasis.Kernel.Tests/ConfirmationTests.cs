@@ -140,7 +140,7 @@ public sealed class ConfirmationTests
             }
 
             s.Rig.Iommu.Recover();
-            s.Rig.Kernel.Poll();
+            s.Rig.KernelSide.Poll();
             s.Rig.Ranges(s.Iommu, s.Space, out _).Any(static range => range.Contains(DirectRange)).ShouldBeTrue();
             s.Rig.MapFixed(s.Iommu, s.Space, FakeUserMemory.Start, 4096, DirectRange.Start).ShouldBe(0);
             s.Rig.Kernel.CloseAll();
@@ -152,10 +152,10 @@ public sealed class ConfirmationTests
     public void A_range_that_stays_in_the_tables_is_charged_and_counted_until_it_is_gone()
     {
         State s = Prepare();
-        long before = s.Rig.Kernel.Audit.PinnedBytes;
+        long before = s.Rig.KernelSide.Audit.PinnedBytes;
         s.Rig.Iommu.FailsUnmapAt = s.Rig.Iommu.Unmaps + 1;
         s.Rig.Unmap(s.Iommu, s.Space, Iova, 0x4000, out _).ShouldBe(-(int)Errno.IoError);
-        s.Rig.Kernel.Audit.PinnedBytes.ShouldBe(before);
+        s.Rig.KernelSide.Audit.PinnedBytes.ShouldBe(before);
         s.Rig.Memory.Violations.ShouldBeEmpty();
         IommuOption pending = new() { ObjectId = s.Space, OptionId = IommuOptionId.Flush, Operation = IommuOptionOperation.Get };
         s.Rig.Call(s.Iommu, ref pending).ShouldBe(0);
@@ -187,7 +187,7 @@ public sealed class ConfirmationTests
         s.Rig.Kernel.Close(s.Group).ShouldBe(0);
         s.Rig.Memory.Violations.ShouldBeEmpty();
         s.Rig.Iommu.Recover();
-        s.Rig.Kernel.Poll();
+        s.Rig.KernelSide.Poll();
 
         ContainerTests.SetContainer(s.Rig, s.SecondGroup, s.Container).ShouldBe(0);
         ContainerTests.SetIommu(s.Rig, s.Container).ShouldBe(0);
@@ -243,9 +243,9 @@ public sealed class ConfirmationTests
                 call.Run(state).ShouldBeGreaterThanOrEqualTo(0, at);
             }
 
-            rig.Kernel.Poll();
+            rig.KernelSide.Poll();
             rig.Kernel.CloseAll();
-            rig.Kernel.Poll();
+            rig.KernelSide.Poll();
             RigState.ShouldHoldNoMemory(rig);
             if (call.IsWhole && isUndoable)
             {

@@ -72,7 +72,7 @@ public sealed class DescriptorTests
         int duplicate = rig.Kernel.Dup(fd);
         rig.Kernel.Close(fd).ShouldBe(0);
         rig.MapFixed(duplicate, ioas, FakeUserMemory.Start, 4096, 4096).ShouldBe(0);
-        rig.Kernel.Audit.AddressSpaces.ShouldBe(1);
+        rig.KernelSide.Audit.AddressSpaces.ShouldBe(1);
         rig.Kernel.Close(duplicate).ShouldBe(0);
         rig.ShouldBeClean();
     }
@@ -186,7 +186,7 @@ public sealed class DescriptorTests
         iommu.Dispose();
 
         // The address space still holds the descriptor.
-        rig.Kernel.Audit.Descriptors.ShouldBe(1);
+        rig.KernelSide.Audit.Descriptors.ShouldBe(1);
         space.Dispose();
         space.Dispose();
         rig.ShouldBeClean();

@@ -153,7 +153,7 @@ public sealed class FaultQueueTests
         uint cookie = Read(rig, fd, 1, 1)[0].Cookie;
         Answer(rig, fd, (cookie, 0)).ShouldBe(8);
         rig.Kernel.Close(rig.DeviceFd).ShouldBe(0);
-        rig.Kernel.Audit.AddressSpaces.ShouldBe(1);
+        rig.KernelSide.Audit.AddressSpaces.ShouldBe(1);
         rig.Kernel.Close(fd).ShouldBe(0);
         rig.Rig.ShouldBeClean();
     }

@@ -73,8 +73,8 @@ public sealed class FileTests
         Try(file, ulong.MaxValue - 0xfff, 0x2000).ShouldBe(-(int)Errno.Overflow);
         Try(file, 8, 0x1000).ShouldBe(-(int)Errno.InvalidArgument);
         Try(file, 0, 0x1000, 0x10_0008).ShouldBe(-(int)Errno.InvalidArgument);
-        rig.Kernel.Audit.Areas.ShouldBe(0);
-        rig.Kernel.Audit.Memories.ShouldBe(0);
+        rig.KernelSide.Audit.Areas.ShouldBe(0);
+        rig.KernelSide.Audit.Memories.ShouldBe(0);
         rig.Kernel.CreateMemory("none", 0).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Kernel.CreateMemory("too large", 1ul << 60).ShouldBe(-(int)Errno.OutOfMemory);
         rig.Kernel.Map(file, 0x8000, 0x1000, MemoryProtection.Read, out _).ShouldBe(-(int)Errno.InvalidArgument);
@@ -95,16 +95,16 @@ public sealed class FileTests
         };
         rig.Call(ref copy).ShouldBe(0);
 
-        KernelProcess poor = rig.Kernel.CreateProcess(new() { UserId = 1, PinnedMemoryLimit = 0x4000 });
-        KernelProcess rich = rig.Kernel.CreateProcess(new() { UserId = 2, PinnedMemoryLimit = 0x5000 });
-        int poorFd = rig.Kernel.FirstProcess.Pass(rig.Fd, poor);
-        int richFd = rig.Kernel.FirstProcess.Pass(rig.Fd, rich);
+        KernelProcess poor = rig.KernelSide.CreateProcess(new() { UserId = 1, PinnedMemoryLimit = 0x4000 });
+        KernelProcess rich = rig.KernelSide.CreateProcess(new() { UserId = 2, PinnedMemoryLimit = 0x5000 });
+        int poorFd = rig.Kernel.Pass(rig.Fd, poor);
+        int richFd = rig.Kernel.Pass(rig.Fd, rich);
         ChangeProcess(poor, poorFd, 1).ShouldBe(-(int)Errno.NotSupported);
         ChangeProcess(poor, poorFd).ShouldBe(-(int)Errno.OutOfMemory);
-        rig.Kernel.FirstProcess.PinnedBytesOfUser.ShouldBe(0x5000);
+        rig.Kernel.PinnedBytesOfUser.ShouldBe(0x5000);
         poor.PinnedBytesOfUser.ShouldBe(0);
         ChangeProcess(rich, richFd).ShouldBe(0);
-        rig.Kernel.FirstProcess.PinnedBytesOfUser.ShouldBe(0);
+        rig.Kernel.PinnedBytesOfUser.ShouldBe(0);
         rich.PinnedBytesOfUser.ShouldBe(0x5000);
 
         // Memory of a process cannot be taken over.
@@ -114,7 +114,7 @@ public sealed class FileTests
         rig.Rig.Unmap(rig.Fd, second, 0x40_0000, 0x1000, out _).ShouldBe(0);
         poor.Exit();
         rich.Exit();
-        rig.Kernel.Audit.PinnedBytes.ShouldBe(0x5000);
+        rig.KernelSide.Audit.PinnedBytes.ShouldBe(0x5000);
         rig.Rig.Unmap(rig.Fd, rig.Space, 0, ulong.MaxValue, out _).ShouldBe(0);
         rich.PinnedBytesOfUser.ShouldBe(0);
     }

@@ -27,7 +27,7 @@ public sealed class HardwareInjectionTests
             () =>
             {
                 State state = Prepare();
-                before = state.Rig.Kernel.Audit;
+                before = state.Rig.KernelSide.Audit;
                 return state;
             },
             state => call(state) is var result && result < 0 ? (Errno)(-result) : Errno.Success,
@@ -36,7 +36,7 @@ public sealed class HardwareInjectionTests
                 error.ShouldBe(step == 0 ? Errno.Success : Errno.OutOfMemory, $"step {step}");
                 if (step != 0)
                 {
-                    state.Rig.Kernel.Audit.ShouldBe(before, $"step {step}");
+                    state.Rig.KernelSide.Audit.ShouldBe(before, $"step {step}");
                     state.Rig.Rig.Memory.Violations.ShouldBeEmpty();
 
                     // The same call succeeds afterwards, and everything goes at the end.

@@ -89,9 +89,9 @@ public sealed class InjectionTests
             {
                 state.Rig.Memory.PinnedPages.ShouldBe(0);
                 state.Rig.Memory.Violations.ShouldBeEmpty();
-                state.Rig.Kernel.Audit.Areas.ShouldBe(0);
-                state.Rig.Kernel.Audit.Memories.ShouldBe(0);
-                state.Rig.Kernel.Audit.PinnedBytes.ShouldBe(0);
+                state.Rig.KernelSide.Audit.Areas.ShouldBe(0);
+                state.Rig.KernelSide.Audit.Memories.ShouldBe(0);
+                state.Rig.KernelSide.Audit.PinnedBytes.ShouldBe(0);
                 state.Rig.Iommu.Domains.ShouldAllBe(static domain => domain.MappedPages == 0);
             },
             CleanUp);
@@ -126,8 +126,8 @@ public sealed class InjectionTests
             },
             static state =>
             {
-                state.Rig.Kernel.Audit.Areas.ShouldBe(2);
-                state.Rig.Kernel.Audit.Memories.ShouldBe(2);
+                state.Rig.KernelSide.Audit.Areas.ShouldBe(2);
+                state.Rig.KernelSide.Audit.Memories.ShouldBe(2);
                 state.Rig.Iommu.Domains.ShouldAllBe(static domain => domain.MappedPages == 7);
                 state.Rig.Memory.Violations.ShouldBeEmpty();
             },
@@ -146,7 +146,7 @@ public sealed class InjectionTests
                 state.Rig.Memory.PinnedPages.ShouldBe(0);
                 state.Rig.Memory.Violations.ShouldBeEmpty();
                 state.Rig.Iommu.Domains.ShouldBeEmpty();
-                state.Rig.Kernel.Audit.PinnedBytes.ShouldBe(0);
+                state.Rig.KernelSide.Audit.PinnedBytes.ShouldBe(0);
             },
             CleanUp);
         steps.ShouldBeGreaterThanOrEqualTo(8);
@@ -214,8 +214,8 @@ public sealed class InjectionTests
             },
             static state =>
             {
-                state.Rig.Kernel.Audit.Descriptors.ShouldBe(3);
-                state.Rig.Kernel.Audit.AddressSpaces.ShouldBe(1);
+                state.Rig.KernelSide.Audit.Descriptors.ShouldBe(3);
+                state.Rig.KernelSide.Audit.AddressSpaces.ShouldBe(1);
             },
             CleanUp).ShouldBe(2);
 

@@ -54,8 +54,8 @@ public sealed class IoasTests
         rig.Call(fd, ref reserved).ShouldBe(-(int)Errno.NotSupported);
         attached.Domain.MappedPages.ShouldBe(2);
         rig.Memory.PinnedPages.ShouldBe(2);
-        rig.Kernel.Audit.Areas.ShouldBe(1);
-        rig.Kernel.Audit.Memories.ShouldBe(1);
+        rig.KernelSide.Audit.Areas.ShouldBe(1);
+        rig.KernelSide.Audit.Memories.ShouldBe(1);
     }
 
     [Fact]
@@ -237,7 +237,7 @@ public sealed class IoasTests
         using Rig.Attached attached = rig.Attach();
         attached.Space.Map(new(Page(0), 0x3000), new(0x10000), Access.Read);
         attached.Space.MapErrno(new(Page(8), 0x2000), new(0x20000), Access.Read).ShouldBe(Errno.OutOfMemory);
-        rig.Kernel.Audit.PinnedBytes.ShouldBe(0x3000);
+        rig.KernelSide.Audit.PinnedBytes.ShouldBe(0x3000);
         attached.Space.Map(new(Page(8), 0x1000), new(0x20000), Access.Read);
         _ = attached.Space.UnmapAll();
         attached.Space.Map(new(Page(8), 0x4000), new(0x20000), Access.Read);
@@ -300,8 +300,8 @@ public sealed class IoasTests
         // The first piece may be written, the second not: none of it is mapped.
         Try(0x11000, 0x2000, 0x80000, Access.ReadWrite).ShouldBe(Errno.NotPermitted);
         rig.Iommu.Domains.Single(domain => domain != attached.Domain).MappedPages.ShouldBe(1);
-        rig.Kernel.Audit.Areas.ShouldBe(4);
-        rig.Kernel.Audit.Memories.ShouldBe(4);
+        rig.KernelSide.Audit.Areas.ShouldBe(4);
+        rig.KernelSide.Audit.Memories.ShouldBe(4);
         IommuIoasCopy unknown = new()
         {
             Flags = IoasMapFlags.Readable, SourceIoasId = 99, DestinationIoasId = other.Id, SourceIova = 0x10000, Length = 4096,
@@ -496,7 +496,7 @@ public sealed class IoasTests
         attached.Space.DestroyErrno().ShouldBe(Errno.Busy);
         attached.Vfio.Detach();
         attached.Space.DestroyErrno().ShouldBe(Errno.Success);
-        rig.Kernel.Audit.Areas.ShouldBe(0);
+        rig.KernelSide.Audit.Areas.ShouldBe(0);
         rig.Memory.PinnedPages.ShouldBe(0);
     }
 
@@ -569,7 +569,7 @@ public sealed class IoasTests
         }
 
         SteadyState.AllocatedBytes(() => Once(2000)).ShouldBe(0);
-        rig.Kernel.Audit.Areas.ShouldBe(0);
+        rig.KernelSide.Audit.Areas.ShouldBe(0);
     }
 
 }

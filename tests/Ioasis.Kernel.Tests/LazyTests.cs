@@ -73,7 +73,7 @@ public sealed class LazyTests
             rig.Memory.PinnedPages.ShouldBeLessThan(8);
         }
 
-        rig.Kernel.Audit.Areas.ShouldBe(4);
+        rig.KernelSide.Audit.Areas.ShouldBe(4);
         rig.Memory.Violations.ShouldBeEmpty();
     }
 
@@ -87,10 +87,10 @@ public sealed class LazyTests
         attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
         _ = attached.Space.Unmap(new(0x10000), 4096);
         time.Advance(TimeSpan.FromMilliseconds(9));
-        rig.Kernel.Poll();
+        rig.KernelSide.Poll();
         rig.Memory.PinnedPages.ShouldBe(1);
         time.Advance(TimeSpan.FromMilliseconds(2));
-        rig.Kernel.Poll();
+        rig.KernelSide.Poll();
         rig.Memory.PinnedPages.ShouldBe(0);
 
         attached.Space.Map(new(Page(0), 4096), new(0x10000), Access.Read);
@@ -140,7 +140,7 @@ public sealed class LazyTests
         _ = attached.Space.Unmap(new(0x10000), 4096);
         attached.Vfio.Detach();
         rig.Memory.PinnedPages.ShouldBe(0);
-        rig.Kernel.Audit.Areas.ShouldBe(0);
+        rig.KernelSide.Audit.Areas.ShouldBe(0);
         rig.Memory.Violations.ShouldBeEmpty();
     }
 

@@ -275,7 +275,7 @@ public sealed class NestingTests
         uint part = rig.AllocateVirtualIommu(Parent(rig));
         FakeVirtualIommu fake = rig.Iommu.VirtualIommus[0];
         (_, int fd) = AllocateEvents(rig, part, RiscVUapi.VeventqType, 2);
-        KernelProcess process = rig.Kernel.FirstProcess;
+        KernelProcess process = rig.Kernel;
         byte[] buffer = new byte[100];
         process.PeekEvent(fd, buffer).ShouldBe(0);
         for (byte i = 1; i <= 3; i++)
@@ -410,7 +410,7 @@ public sealed class NestingTests
     private static (int Fd, uint Number) OtherIommu(HardwareRig rig)
     {
         rig.Rig.Subsystem.TryAddDevice(new FakeIommu(), new(0x77), "other", null, default, out IommuDevice? device).ShouldBe(Errno.Success);
-        int fd = rig.Kernel.Open(rig.Kernel.AddDevice(device!), OpenFlags.ReadWrite);
+        int fd = rig.Kernel.Open(rig.KernelSide.AddDevice(device!), OpenFlags.ReadWrite);
         return (fd, VfioTests.Bind(rig.Rig, fd, rig.Fd).Id);
     }
 

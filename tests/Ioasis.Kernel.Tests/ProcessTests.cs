@@ -28,16 +28,16 @@ public sealed class ProcessTests
     public void Descriptors_of_one_process_mean_nothing_in_another_until_they_are_passed()
     {
         Rig rig = new();
-        KernelProcess other = rig.Kernel.CreateProcess(new() { DescriptorLimit = 4 });
+        KernelProcess other = rig.KernelSide.CreateProcess(new() { DescriptorLimit = 4 });
         int fd = rig.OpenIommu();
         IommuIoasAlloc argument = default;
         Rig.Call(other, fd, ref argument).ShouldBe(-(int)Errno.BadDescriptor);
-        int passed = rig.Kernel.FirstProcess.Pass(fd, other);
+        int passed = rig.Kernel.Pass(fd, other);
         passed.ShouldBe(3);
         Rig.Call(other, passed, ref argument).ShouldBe(0);
-        rig.Kernel.FirstProcess.Pass(fd, other).ShouldBe(-(int)Errno.TooManyOpenFiles);
-        rig.Kernel.FirstProcess.Pass(99, other).ShouldBe(-(int)Errno.BadDescriptor);
-        rig.Kernel.FirstProcess.Pass(fd, new Rig().Kernel.FirstProcess).ShouldBe(-(int)Errno.InvalidArgument);
+        rig.Kernel.Pass(fd, other).ShouldBe(-(int)Errno.TooManyOpenFiles);
+        rig.Kernel.Pass(99, other).ShouldBe(-(int)Errno.BadDescriptor);
+        rig.Kernel.Pass(fd, new Rig().Kernel).ShouldBe(-(int)Errno.InvalidArgument);
         rig.Kernel.Close(fd).ShouldBe(0);
 
         // The object that the other made is still there, and visible by its number.
@@ -54,8 +54,8 @@ public sealed class ProcessTests
         using HardwareRig rig = new();
         rig.Attach(rig.Space);
         FakeUserMemory memory = new();
-        KernelProcess other = rig.Kernel.CreateProcess(new() { Memory = memory });
-        int shared = rig.Kernel.FirstProcess.Pass(rig.Fd, other);
+        KernelProcess other = rig.KernelSide.CreateProcess(new() { Memory = memory });
+        int shared = rig.Kernel.Pass(rig.Fd, other);
         int own = other.Open("/dev/iommu", OpenFlags.ReadWrite);
         IommuIoasAlloc space = default;
         Rig.Call(other, own, ref space).ShouldBe(0);
@@ -65,9 +65,9 @@ public sealed class ProcessTests
         // The memory is that of the process that called.
         memory.PinsOf(Page(3)).ShouldBe(1);
         rig.Rig.Memory.PinsOf(Page(3)).ShouldBe(0);
-        rig.Kernel.Audit.AddressSpaces.ShouldBe(2);
+        rig.KernelSide.Audit.AddressSpaces.ShouldBe(2);
         other.Exit();
-        rig.Kernel.Audit.AddressSpaces.ShouldBe(1);
+        rig.KernelSide.Audit.AddressSpaces.ShouldBe(1);
         memory.PinnedPages.ShouldBe(2);
         other.Open("/dev/iommu", OpenFlags.ReadWrite).ShouldBe(-(int)Errno.TooManyOpenFiles);
         rig.Rig.Unmap(rig.Fd, rig.Space, 0x10_0000, 0x2000, out _).ShouldBe(0);
@@ -79,7 +79,7 @@ public sealed class ProcessTests
     public void A_process_that_waits_is_interrupted_when_it_dies()
     {
         Rig rig = new();
-        KernelProcess other = rig.Kernel.CreateProcess(new());
+        KernelProcess other = rig.KernelSide.CreateProcess(new());
         int fd = other.Open("/dev/iommu", OpenFlags.ReadWrite);
         IommuFaultAlloc queue = default;
         Rig.Call(other, fd, ref queue).ShouldBe(0);
@@ -109,9 +109,9 @@ public sealed class ProcessTests
     public void Pins_count_by_user_or_by_process_and_the_limit_is_that_of_who_pins(ulong mode, bool secondFits)
     {
         using HardwareRig rig = new();
-        KernelProcess one = rig.Kernel.CreateProcess(new() { UserId = 7, PinnedMemoryLimit = 0x3000 });
-        KernelProcess two = rig.Kernel.CreateProcess(new() { UserId = 7, PinnedMemoryLimit = 0x3000 });
-        KernelProcess stranger = rig.Kernel.CreateProcess(new() { UserId = 8, PinnedMemoryLimit = 0x3000 });
+        KernelProcess one = rig.KernelSide.CreateProcess(new() { UserId = 7, PinnedMemoryLimit = 0x3000 });
+        KernelProcess two = rig.KernelSide.CreateProcess(new() { UserId = 7, PinnedMemoryLimit = 0x3000 });
+        KernelProcess stranger = rig.KernelSide.CreateProcess(new() { UserId = 8, PinnedMemoryLimit = 0x3000 });
         (_, string path) = rig.Rig.AddCapableDevice();
         int fd = one.Open("/dev/iommu", OpenFlags.ReadWrite);
         SetMode(one, fd, mode).ShouldBe(0);
@@ -129,10 +129,10 @@ public sealed class ProcessTests
         int fdOfStranger = one.Pass(fd, stranger);
         Map(two, fdOfTwo, space.OutIoasId, Page(8), 0x2000, 0x10000).ShouldBe(secondFits ? 0 : -(int)Errno.OutOfMemory);
         Map(stranger, fdOfStranger, space.OutIoasId, Page(16), 0x3000, 0x20000).ShouldBe(0);
-        rig.Kernel.Audit.PinnedBytes.ShouldBe(secondFits ? 0x7000 : 0x5000);
+        rig.KernelSide.Audit.PinnedBytes.ShouldBe(secondFits ? 0x7000 : 0x5000);
         one.Exit();
         two.Exit();
         stranger.Exit();
-        rig.Kernel.Audit.PinnedBytes.ShouldBe(0);
+        rig.KernelSide.Audit.PinnedBytes.ShouldBe(0);
     }
 }

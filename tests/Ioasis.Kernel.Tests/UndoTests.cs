@@ -32,7 +32,7 @@ public sealed class UndoTests
         rig.MapFixed(iommu, space, FakeUserMemory.Start + 0x4000, 0x1000, 0x11000).ShouldBe(0);
         Copy(rig, iommu, space, 0x10000, space, 0x80000, 0x3000).ShouldBe(-(int)Errno.NoEntry);
         rig.Unmap(iommu, space, 0, ulong.MaxValue, out _).ShouldBe(0);
-        rig.Kernel.Audit.Memories.ShouldBe(0);
+        rig.KernelSide.Audit.Memories.ShouldBe(0);
     }
 
     [Fact]
@@ -110,8 +110,8 @@ public sealed class UndoTests
         rig.Rig.Memory.PinsOf(FakeUserMemory.Start).ShouldBe(1);
         rig.Detach();
         rig.Rig.Memory.PinnedPages.ShouldBe(0);
-        rig.Kernel.Audit.Areas.ShouldBe(0);
-        rig.Kernel.Audit.Memories.ShouldBe(0);
+        rig.KernelSide.Audit.Areas.ShouldBe(0);
+        rig.KernelSide.Audit.Memories.ShouldBe(0);
     }
 
     [Fact]
@@ -121,7 +121,7 @@ public sealed class UndoTests
         using HardwareRig rig = new();
         FakeIommu other = new() { Features = new() { PasidBits = 8 } };
         rig.Rig.Subsystem.TryAddDevice(other, new(0x1000), "other", null, new(), out IommuDevice? device).ShouldBe(Errno.Success);
-        int second = rig.Kernel.Open(rig.Kernel.AddDevice(device!), OpenFlags.ReadWrite);
+        int second = rig.Kernel.Open(rig.KernelSide.AddDevice(device!), OpenFlags.ReadWrite);
         VfioTests.Bind(rig.Rig, second, rig.Fd).Result.ShouldBe(0);
         uint plain = rig.AllocateTable();
         uint tracking = rig.AllocateTable(HwptAllocFlags.DirtyTracking);

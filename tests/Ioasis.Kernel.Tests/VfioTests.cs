@@ -99,13 +99,13 @@ public sealed class VfioTests
         int iommu = rig.OpenIommu();
         Bind(rig, first, iommu).Result.ShouldBe(0);
         Bind(rig, second, iommu).Result.ShouldBe(-(int)Errno.InvalidArgument);
-        rig.Kernel.RemoveDevice(path).ShouldBe(Errno.Busy);
+        rig.KernelSide.RemoveDevice(path).ShouldBe(Errno.Busy);
         rig.Kernel.Close(first).ShouldBe(0);
         Bind(rig, second, iommu).Result.ShouldBe(0);
         rig.Kernel.CloseAll();
         rig.ShouldBeClean();
-        rig.Kernel.RemoveDevice(path).ShouldBe(Errno.Success);
-        rig.Kernel.RemoveDevice(path).ShouldBe(Errno.NoEntry);
+        rig.KernelSide.RemoveDevice(path).ShouldBe(Errno.Success);
+        rig.KernelSide.RemoveDevice(path).ShouldBe(Errno.NoEntry);
     }
 
     [Fact]

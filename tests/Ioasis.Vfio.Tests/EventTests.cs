@@ -113,7 +113,7 @@ public sealed class EventTests
     [Trait("Requirement", "S1.15")]
     public async Task A_process_that_dies_ends_its_waits()
     {
-        IoasisKernel kernel = new Rig().Kernel;
+        KernelProcess kernel = new Rig().Kernel;
         int counter = kernel.CreateEvent(0, EventFlags.None);
         using ManualResetEventSlim started = new();
         Task<nint> reading = Task.Run(
@@ -127,6 +127,6 @@ public sealed class EventTests
         kernel.CloseAll();
         nint result = await reading;
         result.ShouldBeOneOf(-(int)Errno.Interrupted, -(int)Errno.BadDescriptor);
-        kernel.Audit.IsEmpty.ShouldBeTrue();
+        kernel.Kernel.Audit.IsEmpty.ShouldBeTrue();
     }
 }

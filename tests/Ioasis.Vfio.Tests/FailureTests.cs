@@ -112,7 +112,7 @@ public sealed class FailureTests
             TestPciDevice pci = new();
             type1.Rig.Subsystem.TryAddDevice(type1.Rig.Iommu, new(77), "pci", null, default, out IommuDevice? device)
                 .ShouldBe(Errno.Success);
-            _ = type1.Rig.Kernel.AddDevice(device!, pci.Backend);
+            _ = type1.Rig.KernelSide.AddDevice(device!, pci.Backend);
             int group = type1.OpenGroup(device!);
             type1.Join(group).ShouldBe(Errno.Success);
             return (type1, group, device!, pci);
@@ -136,7 +136,7 @@ public sealed class FailureTests
         FailAtEveryStep.Run(
             static () => new Rig(),
             static rig => (Errno)(-Math.Min(0, rig.Kernel.CreateEvent(0, EventFlags.None))),
-            static (rig, error, _) => rig.Kernel.Audit.Descriptors.ShouldBe(error == Errno.Success ? 1 : 0)).ShouldBeGreaterThan(0);
+            static (rig, error, _) => rig.KernelSide.Audit.Descriptors.ShouldBe(error == Errno.Success ? 1 : 0)).ShouldBeGreaterThan(0);
         FailAtEveryStep.Run(
             static () => new PciRig(new TestPciDevice()),
             static rig => rig.Connect(VfioPciInterrupt.MsiX, 0, rig.Device.Descriptor.Number + 1),

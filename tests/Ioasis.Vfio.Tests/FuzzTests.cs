@@ -221,7 +221,7 @@ public sealed class FuzzTests
             await Task.WhenAll(Enumerable.Range(0, Threads).Select(thread => Task.Run(
                 () => new Client(platform, devices, paths, names, (own * 100) + thread).Run(calls / Rounds / Threads),
                 TestContext.Current.CancellationToken)));
-            ((Kernel.IoasisKernel)platform.Kernel).CloseAll();
+            ((Kernel.KernelProcess)platform.Kernel).CloseAll();
             platform.Audit.IsEmpty.ShouldBeTrue(platform.Audit.ToString());
             foreach (TestPciDevice device in devices)
             {

@@ -155,11 +155,11 @@ public sealed class ScheduleTests
         {
             _type1.Rig.Subsystem.TryAddDevice(_type1.Rig.Iommu, new(77), "pci", null, default, out IommuDevice? device)
                 .ShouldBe(Errno.Success);
-            string path = _type1.Rig.Kernel.AddDevice(device!, _pci.Backend);
+            string path = _type1.Rig.KernelSide.AddDevice(device!, _pci.Backend);
             int group = _type1.OpenGroup(device!);
             _type1.Join(group).ShouldBe(Errno.Success);
             AddThread("open", () => _descriptor = _type1.OpenDevice(group, device!));
-            AddThread("remove", () => _remove = _type1.Rig.Kernel.RemoveDevice(path));
+            AddThread("remove", () => _remove = _type1.Rig.KernelSide.RemoveDevice(path));
         }
 
         public override void CheckAtEnd()

@@ -1,6 +1,4 @@
-using Ioasis.Platform;
 using Ioasis.Primitives;
-using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
 
@@ -74,13 +72,6 @@ internal sealed class DmaBufferFile(VfioDeviceNode? node, IReadOnlyList<(Physica
         {
             Volatile.Write(ref _revoked, _isGone);
         }
-    }
-
-    /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
     }
 
     /// <inheritdoc/>

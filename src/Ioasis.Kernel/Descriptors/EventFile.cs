@@ -14,13 +14,6 @@ internal sealed class EventFile(uint value, EventFlags flags) : OpenFile
     public override WaitQueue Waiters => Counter.Waiters;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
-    }
-
-    /// <inheritdoc/>
     public override Errno Read(Span<byte> destination, out int count)
     {
         count = 0;

@@ -20,13 +20,6 @@ internal sealed class MemoryFile(IMemoryFileSource source, ulong address, ulong 
     public IUserMemory Memory => source.Memory;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
-    }
-
-    /// <inheritdoc/>
     public override Errno Read(Span<byte> destination, ulong offset, out int count)
     {
         count = offset >= length ? 0 : (int)Math.Min((ulong)destination.Length, length - offset);

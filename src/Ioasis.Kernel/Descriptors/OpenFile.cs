@@ -53,14 +53,22 @@ internal abstract class OpenFile
     }
 
     /// <summary>An ioctl with a structure.</summary>
-    public abstract Errno Ioctl(uint request, Span<byte> argument, out int result);
+    /// <param name="caller">The process whose memory and descriptors are meant, and which pays for what is pinned.</param>
+    /// <param name="request">Which call.</param>
+    /// <param name="argument">The structure.</param>
+    /// <param name="result">What a call that succeeds returns, 0 or more.</param>
+    public virtual Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
+    {
+        result = 0;
+        return Errno.NotTypewriter;
+    }
 
     /// <summary>An ioctl with a number, or with none.</summary>
-    public virtual Errno Ioctl(uint request, nint argument, out int result)
+    public virtual Errno Ioctl(KernelProcess caller, uint request, nint argument, out int result)
     {
         // A structure that is not there: what Linux finds at address 0.
         result = 0;
-        return Ioctl(request, Span<byte>.Empty, out result);
+        return Ioctl(caller, request, Span<byte>.Empty, out result);
     }
 
     /// <summary>Reads.</summary>

@@ -1,4 +1,3 @@
-using Ioasis.Primitives;
 using Ioasis.Uapi;
 
 namespace Ioasis.Kernel;
@@ -11,13 +10,6 @@ internal sealed class OutsideFile(IVfioEvent? counter) : OpenFile
 {
     /// <summary>The counter.</summary>
     public IVfioEvent? Counter => counter;
-
-    /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
-    }
 
     /// <inheritdoc/>
     protected override void Release()

@@ -11,7 +11,7 @@ namespace Ioasis.Kernel;
 /// The IOASIDs that a device may use, kept by its descriptor (S1.12), which alone knows what the device is (S1.11). DMA with
 /// any other PASID faults, for the IOMMU does not know it.
 /// </summary>
-internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
+internal sealed class IoasidDeviceList(IommuDevice device)
 {
     private readonly IoLock _lock = new();
     private readonly SortedDictionary<uint, IoasidDeviceEntry> _entries = [];
@@ -21,7 +21,7 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
         IoasidRequests.DeviceAllow or IoasidRequests.DeviceDisallow or IoasidRequests.DeviceList;
 
     /// <summary>Runs a call on the device's descriptor.</summary>
-    public Errno Ioctl(uint request, Span<byte> argument)
+    public Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument)
     {
         switch (request)
         {
@@ -29,7 +29,7 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
                 Errno error = SizedArgument.Take(argument, out IoasidDeviceAllow allow);
                 return error != Errno.Success ? error
                     : allow.Flags != 0 ? Errno.NotSupported
-                    : Allow(allow.IoasidFd, allow.Ioasid);
+                    : Allow(caller, allow.IoasidFd, allow.Ioasid);
             case IoasidRequests.DeviceDisallow:
                 error = SizedArgument.Take(argument, out IoasidDeviceDisallow disallow);
                 return error != Errno.Success ? error
@@ -42,7 +42,7 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
                     return error != Errno.Success ? error : Errno.NotSupported;
                 }
 
-                error = List(ref list);
+                error = List(caller, ref list);
                 if (error is Errno.Success or Errno.MessageTooLong)
                 {
                     SizedArgument.Give(argument, list);
@@ -83,9 +83,9 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
         }
     }
 
-    private Errno Allow(int descriptor, uint number)
+    private Errno Allow(KernelProcess caller, int descriptor, uint number)
     {
-        Errno error = IoasidFile.TryGet(kernel, descriptor, number, out IoasidContext? context);
+        Errno error = IoasidFile.TryGet(caller, descriptor, number, out IoasidContext? context);
         if (error != Errno.Success)
         {
             return error;
@@ -153,14 +153,14 @@ internal sealed class IoasidDeviceList(IoasisKernel kernel, IommuDevice device)
         }
     }
 
-    private Errno List(ref IoasidDeviceListArgument list)
+    private Errno List(KernelProcess caller, ref IoasidDeviceListArgument list)
     {
         uint[] numbers = Numbers(all: false);
         int fits = (int)Math.Min((uint)numbers.Length, list.Count);
         list.Count = (uint)numbers.Length;
         Errno error = fits == 0
             ? Errno.Success
-            : kernel.UserMemory.Write(list.Ioasids, MemoryMarshal.AsBytes(numbers.AsSpan(0, fits)));
+            : caller.Memory.Write(list.Ioasids, MemoryMarshal.AsBytes(numbers.AsSpan(0, fits)));
         return error != Errno.Success ? error : fits < numbers.Length ? Errno.MessageTooLong : Errno.Success;
     }
 

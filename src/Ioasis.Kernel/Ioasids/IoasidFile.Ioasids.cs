@@ -11,7 +11,7 @@ internal sealed partial class IoasidFile
     private const IoasidAllocFlags KnownAllocFlags =
         IoasidAllocFlags.LowestFirst | IoasidAllocFlags.Fixed | IoasidAllocFlags.GuestValid;
 
-    private static Errno AllocCall(IoasidFile file, ref IoasidAlloc argument)
+    private static Errno AllocCall(IoasidFile file, KernelProcess caller, ref IoasidAlloc argument)
     {
         if ((argument.Flags & ~KnownAllocFlags) != 0 || argument.Reserved != 0)
         {
@@ -55,7 +55,7 @@ internal sealed partial class IoasidFile
         return Errno.Success;
     }
 
-    private static Errno FreeCall(IoasidFile file, ref IoasidFree argument)
+    private static Errno FreeCall(IoasidFile file, KernelProcess caller, ref IoasidFree argument)
     {
         if ((argument.Flags & ~IoasidFreeFlags.IfUnused) != 0)
         {
@@ -78,7 +78,7 @@ internal sealed partial class IoasidFile
         return error;
     }
 
-    private static Errno BindCall(IoasidFile file, ref IoasidBind argument)
+    private static Errno BindCall(IoasidFile file, KernelProcess caller, ref IoasidBind argument)
     {
         if (argument.Flags != 0)
         {
@@ -91,7 +91,7 @@ internal sealed partial class IoasidFile
             return error;
         }
 
-        error = file.TryMakeMap(argument, out IoasidMap? map);
+        error = TryMakeMap(caller, argument, out IoasidMap? map);
         if (error == Errno.Success)
         {
             error = context!.Bind(map!);
@@ -105,7 +105,7 @@ internal sealed partial class IoasidFile
         return error;
     }
 
-    private static Errno UnbindCall(IoasidFile file, ref IoasidUnbind argument)
+    private static Errno UnbindCall(IoasidFile file, KernelProcess caller, ref IoasidUnbind argument)
     {
         if (argument.Flags != 0)
         {
@@ -122,7 +122,7 @@ internal sealed partial class IoasidFile
         return error;
     }
 
-    private static Errno MapGuestCall(IoasidFile file, ref IoasidMapGuest argument)
+    private static Errno MapGuestCall(IoasidFile file, KernelProcess caller, ref IoasidMapGuest argument)
     {
         if ((argument.Flags & ~IoasidMapGuestFlags.Unmap) != 0)
         {
@@ -147,7 +147,7 @@ internal sealed partial class IoasidFile
         return error;
     }
 
-    private static Errno FindCall(IoasidFile file, ref IoasidFind argument)
+    private static Errno FindCall(IoasidFile file, KernelProcess caller, ref IoasidFind argument)
     {
         if ((argument.Flags & ~IoasidFindFlags.Guest) != 0)
         {
@@ -190,7 +190,7 @@ internal sealed partial class IoasidFile
         return Errno.Success;
     }
 
-    private Errno TryMakeMap(in IoasidBind argument, out IoasidMap? map)
+    private static Errno TryMakeMap(KernelProcess caller, in IoasidBind argument, out IoasidMap? map)
     {
         map = null;
         if (argument.Kind == IoasidBindKind.Process)
@@ -200,7 +200,7 @@ internal sealed partial class IoasidFile
                 return Errno.InvalidArgument;
             }
 
-            map = Kernel.Process is { } process ? new ProcessIoasidMap(process) : null;
+            map = caller.Kernel.Process is { } process ? new ProcessIoasidMap(process) : null;
             return map is null ? Errno.NotSupported : Errno.Success;
         }
 
@@ -209,7 +209,7 @@ internal sealed partial class IoasidFile
             return Errno.NotSupported;
         }
 
-        if (!Kernel.Descriptors.TryGet(argument.Iommufd, out OpenFile? found))
+        if (!caller.Descriptors.TryGet(argument.Iommufd, out OpenFile? found))
         {
             return Errno.BadDescriptor;
         }

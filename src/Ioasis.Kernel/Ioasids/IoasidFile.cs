@@ -7,18 +7,13 @@ namespace Ioasis.Kernel;
 
 /// <summary>
 /// An open <c>/dev/ioasid</c>: sets, and any number of IOASIDs in them (S1.1). It knows no device (S1.11): a device's own
-/// descriptor asks <see cref="TryGet(IoasisKernel, int, uint, out IoasidContext?)"/> for what it shall use. What is made here ends with the descriptor (S1.15).
+/// descriptor asks <see cref="TryGet(KernelProcess, int, uint, out IoasidContext?)"/> for what it shall use. What is made here ends with the descriptor (S1.15).
 /// </summary>
 internal sealed partial class IoasidFile : OpenFile
 {
     // By number: an index, not a search (S1.2), and look-ups take no lock.
     private readonly ConcurrentDictionary<uint, IoasidContext> _contexts = new();
     private readonly ConcurrentDictionary<uint, PasidSet> _sets = new();
-
-    public IoasidFile(IoasisKernel kernel) => Kernel = kernel;
-
-    /// <summary>The kernel.</summary>
-    public IoasisKernel Kernel { get; }
 
     /// <summary>
     /// The one function that turns (descriptor, number) into a referenced IOASID, or says why not (S1.4): devices, virtual
@@ -28,10 +23,10 @@ internal sealed partial class IoasidFile : OpenFile
     /// Success, and the caller owes a put; <see cref="Errno.BadDescriptor"/>; <see cref="Errno.WrongDescriptor"/> if it is no
     /// <c>/dev/ioasid</c>; <see cref="Errno.NoEntry"/> if it has no such IOASID, or that has ended.
     /// </returns>
-    public static Errno TryGet(IoasisKernel kernel, int descriptor, uint number, out IoasidContext? context)
+    public static Errno TryGet(KernelProcess caller, int descriptor, uint number, out IoasidContext? context)
     {
         context = null;
-        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? found))
+        if (!caller.Descriptors.TryGet(descriptor, out OpenFile? found))
         {
             return Errno.BadDescriptor;
         }
@@ -42,23 +37,23 @@ internal sealed partial class IoasidFile : OpenFile
     }
 
     /// <inheritdoc/>
-    public override unsafe Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override unsafe Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return request switch
         {
-            IoasidRequests.SetCreate => Run<IoasidSetCreate>(argument, &SetCreateCall),
-            IoasidRequests.SetAdjust => Run<IoasidSetAdjust>(argument, &SetAdjustCall),
-            IoasidRequests.SetDestroy => Run<IoasidSetDestroy>(argument, &SetDestroyCall),
-            IoasidRequests.SetInfo => Run<IoasidSetInfo>(argument, &SetInfoCall),
-            IoasidRequests.Alloc => Run<IoasidAlloc>(argument, &AllocCall),
-            IoasidRequests.Free => Run<IoasidFree>(argument, &FreeCall),
-            IoasidRequests.Bind => Run<IoasidBind>(argument, &BindCall),
-            IoasidRequests.Unbind => Run<IoasidUnbind>(argument, &UnbindCall),
-            IoasidRequests.MapGuest => Run<IoasidMapGuest>(argument, &MapGuestCall),
-            IoasidRequests.Find => Run<IoasidFind>(argument, &FindCall),
-            IoasidRequests.VmCreate => VmCreate(argument, out result),
-            IoasidRequests.SetEvents => SetEvents(argument, out result),
+            IoasidRequests.SetCreate => Run<IoasidSetCreate>(caller, argument, &SetCreateCall),
+            IoasidRequests.SetAdjust => Run<IoasidSetAdjust>(caller, argument, &SetAdjustCall),
+            IoasidRequests.SetDestroy => Run<IoasidSetDestroy>(caller, argument, &SetDestroyCall),
+            IoasidRequests.SetInfo => Run<IoasidSetInfo>(caller, argument, &SetInfoCall),
+            IoasidRequests.Alloc => Run<IoasidAlloc>(caller, argument, &AllocCall),
+            IoasidRequests.Free => Run<IoasidFree>(caller, argument, &FreeCall),
+            IoasidRequests.Bind => Run<IoasidBind>(caller, argument, &BindCall),
+            IoasidRequests.Unbind => Run<IoasidUnbind>(caller, argument, &UnbindCall),
+            IoasidRequests.MapGuest => Run<IoasidMapGuest>(caller, argument, &MapGuestCall),
+            IoasidRequests.Find => Run<IoasidFind>(caller, argument, &FindCall),
+            IoasidRequests.VmCreate => VmCreate(caller, argument, out result),
+            IoasidRequests.SetEvents => SetEvents(caller, argument, out result),
             _ => Errno.NotTypewriter,
         };
     }
@@ -84,13 +79,13 @@ internal sealed partial class IoasidFile : OpenFile
     }
 
     // The size rule before, the answer after.
-    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IoasidFile, ref T, Errno> call)
+    private unsafe Errno Run<T>(KernelProcess caller, Span<byte> argument, delegate*<IoasidFile, KernelProcess, ref T, Errno> call)
         where T : unmanaged, ISizedArgument
     {
         Errno error = SizedArgument.Take(argument, out T value);
         if (error == Errno.Success)
         {
-            error = call(this, ref value);
+            error = call(this, caller, ref value);
         }
 
         if (error == Errno.Success)
@@ -101,15 +96,15 @@ internal sealed partial class IoasidFile : OpenFile
         return error;
     }
 
-    private static Errno SetCreateCall(IoasidFile file, ref IoasidSetCreate argument)
+    private static Errno SetCreateCall(IoasidFile file, KernelProcess caller, ref IoasidSetCreate argument)
     {
         if (argument.Flags != 0)
         {
             return Errno.NotSupported;
         }
 
-        Errno error = file.Kernel.Pasids.TryCreateSet(
-            new() { Quota = argument.Quota, Account = file.Kernel.PasidAccount }, out PasidSet? set);
+        Errno error = caller.Kernel.Pasids.TryCreateSet(
+            new() { Quota = argument.Quota, Account = caller.Kernel.PasidAccount }, out PasidSet? set);
         if (error == Errno.Success)
         {
             file._sets[set!.Id.Value] = set;
@@ -119,12 +114,12 @@ internal sealed partial class IoasidFile : OpenFile
         return error;
     }
 
-    private static Errno SetAdjustCall(IoasidFile file, ref IoasidSetAdjust argument) =>
+    private static Errno SetAdjustCall(IoasidFile file, KernelProcess caller, ref IoasidSetAdjust argument) =>
         argument.Flags != 0 ? Errno.NotSupported
         : file._sets.TryGetValue(argument.SetId, out PasidSet? set) ? set.AdjustQuota(argument.Quota)
         : Errno.NoEntry;
 
-    private static Errno SetDestroyCall(IoasidFile file, ref IoasidSetDestroy argument)
+    private static Errno SetDestroyCall(IoasidFile file, KernelProcess caller, ref IoasidSetDestroy argument)
     {
         if ((argument.Flags & ~IoasidSetDestroyFlags.Keep) != 0)
         {
@@ -139,7 +134,7 @@ internal sealed partial class IoasidFile : OpenFile
         return found ? file.End(set!, keep ? PasidSetDisposition.Keep : PasidSetDisposition.Destroy) : Errno.NoEntry;
     }
 
-    private static Errno SetInfoCall(IoasidFile file, ref IoasidSetInfo argument)
+    private static Errno SetInfoCall(IoasidFile file, KernelProcess caller, ref IoasidSetInfo argument)
     {
         if (argument.Flags != 0 || argument.Reserved != 0)
         {
@@ -161,7 +156,7 @@ internal sealed partial class IoasidFile : OpenFile
         return Errno.Success;
     }
 
-    private Errno VmCreate(Span<byte> argument, out int descriptor)
+    private static Errno VmCreate(KernelProcess caller, Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
         Errno error = SizedArgument.Take(argument, out IoasidVmCreate create);
@@ -170,8 +165,8 @@ internal sealed partial class IoasidFile : OpenFile
             return error != Errno.Success ? error : Errno.NotSupported;
         }
 
-        IoasidVmFile file = new(Kernel);
-        error = Kernel.Descriptors.Add(file, out descriptor);
+        IoasidVmFile file = new();
+        error = caller.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
@@ -181,7 +176,7 @@ internal sealed partial class IoasidFile : OpenFile
         return error;
     }
 
-    private Errno SetEvents(Span<byte> argument, out int descriptor)
+    private Errno SetEvents(KernelProcess caller, Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
         Errno error = SizedArgument.Take(argument, out IoasidSetEvents events);
@@ -198,7 +193,7 @@ internal sealed partial class IoasidFile : OpenFile
         // Before it has a number by which another thread could close it: the close ends the subscription.
         IoasidEventsFile file = new(set);
         file.Begin();
-        error = Kernel.Descriptors.Add(file, out descriptor);
+        error = caller.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();

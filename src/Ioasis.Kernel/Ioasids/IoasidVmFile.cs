@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using Ioasis.Core;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -10,38 +8,25 @@ namespace Ioasis.Kernel;
 /// A virtual machine's descriptor: it programs the table by which ENQCMD of the guest gets the host's PASIDs (S1.13), and tells
 /// its monitor what the guest lacks (S1.14): exits of ENQCMD, and what the guest's virtual IOMMU asks for.
 /// </summary>
-internal sealed class IoasidVmFile : OpenFile
+internal sealed class IoasidVmFile : IoasidQueueFile<IoasidVmEvent>
 {
-    // A guest that submits in a loop fills no memory of the host: what is asked twice stands once, and the rest is counted.
-    private const int QueueLimit = 1024;
-
-    private readonly IoasisKernel _kernel;
-    private readonly Lock _lock = new();
-    private readonly Queue<IoasidVmEvent> _events = new();
+    // A guest that submits in a loop: what is asked twice stands once.
     private readonly HashSet<uint> _misses = [];
-    private uint _lost;
 
-    public IoasidVmFile(IoasisKernel kernel)
-    {
-        _kernel = kernel;
-        Table = new(OnMiss);
-    }
+    public IoasidVmFile() => Table = new(OnMiss);
 
     /// <summary>The table. Empty for good when the descriptor has gone.</summary>
     public VmPasidTable Table { get; }
 
     /// <inheritdoc/>
-    public override WaitQueue Waiters { get; } = new();
-
-    /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         switch (request)
         {
             case IoasidRequests.VmMap:
                 Errno error = SizedArgument.Take(argument, out IoasidVmMap map);
-                return error != Errno.Success ? error : map.Flags != 0 ? Errno.NotSupported : Map(map);
+                return error != Errno.Success ? error : map.Flags != 0 ? Errno.NotSupported : Map(caller, map);
             case IoasidRequests.VmUnmap:
                 error = SizedArgument.Take(argument, out IoasidVmUnmap unmap);
                 return error != Errno.Success ? error
@@ -55,48 +40,24 @@ internal sealed class IoasidVmFile : OpenFile
         }
     }
 
-    /// <summary>Reads whole events, as many as fit; 0 bytes if there is none. A buffer that none fits is EINVAL.</summary>
-    public override Errno Read(Span<byte> destination, out int count)
-    {
-        count = 0;
-        int size = Unsafe.SizeOf<IoasidVmEvent>();
-        if (destination.Length < size)
-        {
-            return Errno.InvalidArgument;
-        }
-
-        lock (_lock)
-        {
-            while (destination.Length - count >= size && _events.TryDequeue(out IoasidVmEvent next))
-            {
-                if (next.Kind == IoasidVmEventKind.PasidMiss)
-                {
-                    _ = _misses.Remove(next.Guest);
-                }
-
-                MemoryMarshal.Write(destination[count..], next);
-                count += size;
-            }
-        }
-
-        return Errno.Success;
-    }
-
-    /// <inheritdoc/>
-    public override PollEvents Poll()
-    {
-        lock (_lock)
-        {
-            return _events.Count > 0 ? PollEvents.In : PollEvents.None;
-        }
-    }
-
     /// <inheritdoc/>
     protected override void Release() => Table.Dispose();
 
-    private Errno Map(in IoasidVmMap map)
+    /// <inheritdoc/>
+    protected override void SetLost(ref IoasidVmEvent added, uint lost) => added.Lost = lost;
+
+    /// <inheritdoc/>
+    protected override void OnRead(in IoasidVmEvent read)
     {
-        Errno error = IoasidFile.TryGet(_kernel, map.IoasidFd, map.Ioasid, out IoasidContext? context);
+        if (read.Kind == IoasidVmEventKind.PasidMiss)
+        {
+            _ = _misses.Remove(read.Guest);
+        }
+    }
+
+    private Errno Map(KernelProcess caller, in IoasidVmMap map)
+    {
+        Errno error = IoasidFile.TryGet(caller, map.IoasidFd, map.Ioasid, out IoasidContext? context);
         if (error == Errno.Success)
         {
             error = Table.Map(new(map.Guest), context!.Ioasid);
@@ -114,15 +75,13 @@ internal sealed class IoasidVmFile : OpenFile
         }
 
         IoasidVmEvent added = new() { Kind = IoasidVmEventKind.Request, Guest = post.Guest, Code = post.Code, Data = post.Data };
-        lock (_lock)
+        lock (QueueLock)
         {
             // The one who asks waits for an answer: it is told that there is no room.
-            if (_events.Count >= QueueLimit)
+            if (!TryAdd(added))
             {
                 return Errno.TryAgain;
             }
-
-            Add(added);
         }
 
         Waiters.Wake();
@@ -132,30 +91,17 @@ internal sealed class IoasidVmFile : OpenFile
     // In the thread of the processor that runs the guest.
     private void OnMiss(GuestPasid guest)
     {
-        lock (_lock)
+        lock (QueueLock)
         {
-            if (_misses.Contains(guest.Value))
+            if (_misses.Contains(guest.Value)
+                || !AddOrLose(new() { Kind = IoasidVmEventKind.PasidMiss, Guest = guest.Value }))
             {
-                return;
-            }
-
-            if (_events.Count >= QueueLimit)
-            {
-                _lost += _lost < uint.MaxValue ? 1u : 0;
                 return;
             }
 
             _ = _misses.Add(guest.Value);
-            Add(new() { Kind = IoasidVmEventKind.PasidMiss, Guest = guest.Value });
         }
 
         Waiters.Wake();
-    }
-
-    private void Add(IoasidVmEvent added)
-    {
-        added.Lost = _lost;
-        _lost = 0;
-        _events.Enqueue(added);
     }
 }

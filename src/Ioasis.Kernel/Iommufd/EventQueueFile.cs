@@ -47,27 +47,20 @@ internal sealed class EventQueueFile : OpenFile
     /// <inheritdoc/>
     public override WaitQueue Waiters => _queue.Waiters;
 
-    /// <summary>Makes the descriptor of an object. The caller's <c>/dev/iommu</c> is in a call.</summary>
-    public static Errno TryOpen<T>(IommufdFile owner, T queue, out int descriptor)
+    /// <summary>Makes a descriptor of an object, the caller's. The <c>/dev/iommu</c> is in a call.</summary>
+    public static Errno TryOpen<T>(KernelProcess caller, IommufdFile owner, T queue, out int descriptor)
         where T : KernelObject, IEventQueue
     {
         _ = owner.TryReference();
         queue.Keep();
         EventQueueFile file = new(owner, queue, queue);
-        Errno error = owner.Kernel.Descriptors.Add(file, out descriptor);
+        Errno error = caller.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
         }
 
         return error;
-    }
-
-    /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
     }
 
     /// <inheritdoc/>

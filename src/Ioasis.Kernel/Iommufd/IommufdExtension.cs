@@ -36,11 +36,16 @@ internal abstract class IommufdExtensionObject
 internal sealed class IommufdContext
 {
     private readonly IommufdFile _file;
+    private readonly KernelProcess _caller;
 
-    internal IommufdContext(IommufdFile file) => _file = file;
+    internal IommufdContext(IommufdFile file, KernelProcess caller)
+    {
+        _file = file;
+        _caller = caller;
+    }
 
     /// <summary>The memory of the process that calls.</summary>
-    public IUserMemory Memory => _file.Kernel.UserMemory;
+    public IUserMemory Memory => _caller.Memory;
 
     /// <summary>What the kernel holds for all its processes.</summary>
     public KernelAudit Audit => _file.Kernel.Audit;
@@ -114,7 +119,7 @@ internal sealed class IommufdContext
     public Errno AddFile(IommufdExtensionFile file, out int descriptor)
     {
         ArgumentNullException.ThrowIfNull(file);
-        return _file.Kernel.Descriptors.Add(new ExtensionFile(file), out descriptor);
+        return _caller.Descriptors.Add(new ExtensionFile(file), out descriptor);
     }
 
     /// <summary>Does something with a file of the process that calls, which stays while it is done.</summary>
@@ -134,7 +139,7 @@ internal sealed class IommufdContext
     public Errno ExportMemory(PhysicalAddress address, ulong length, out int descriptor)
     {
         DmaBufferFile file = new(null, [(address, length)]);
-        Errno error = _file.Kernel.Descriptors.Add(file, out descriptor);
+        Errno error = _caller.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
@@ -175,7 +180,7 @@ internal sealed class IommufdContext
     private Errno UseOpenFile<T>(int descriptor, Func<T, Errno> use)
         where T : OpenFile
     {
-        if (!_file.Kernel.Descriptors.TryGet(descriptor, out OpenFile? found))
+        if (!_caller.Descriptors.TryGet(descriptor, out OpenFile? found))
         {
             return Errno.BadDescriptor;
         }

@@ -1,5 +1,3 @@
-using Ioasis.Primitives;
-
 namespace Ioasis.Kernel;
 
 /// <summary>An open file of an extension, of which processes have descriptors. Its last close releases it.</summary>
@@ -23,13 +21,6 @@ internal sealed class ExtensionFile(IommufdExtensionFile inner) : OpenFile
 {
     /// <summary>The extension's part.</summary>
     public IommufdExtensionFile Inner => inner;
-
-    /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
-    {
-        result = 0;
-        return Errno.NotTypewriter;
-    }
 
     /// <inheritdoc/>
     protected override void Release() => inner.Release();

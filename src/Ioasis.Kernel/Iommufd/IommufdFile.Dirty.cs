@@ -13,7 +13,7 @@ internal sealed partial class IommufdFile
     // Words of the bitmap that are worked on at a time: 256 KiB of it, or 8 GiB of 4 KiB pages.
     private const int DirtyChunkWords = 1 << 15;
 
-    private static Errno SetDirtyTrackingCall(IommufdFile file, ref IommuHwptSetDirtyTracking argument)
+    private static Errno SetDirtyTrackingCall(IommufdFile file, KernelProcess caller, ref IommuHwptSetDirtyTracking argument)
     {
         if ((argument.Flags & ~HwptDirtyTrackingFlags.Enable) != 0 || argument.Reserved != 0)
         {
@@ -32,7 +32,7 @@ internal sealed partial class IommufdFile
             : Errno.NotSupported;
     }
 
-    private static Errno GetDirtyBitmapCall(IommufdFile file, ref IommuHwptGetDirtyBitmap argument)
+    private static Errno GetDirtyBitmapCall(IommufdFile file, KernelProcess caller, ref IommuHwptGetDirtyBitmap argument)
     {
         if ((argument.Flags & ~HwptDirtyBitmapFlags.NoClear) != 0 || argument.Reserved != 0)
         {
@@ -40,10 +40,10 @@ internal sealed partial class IommufdFile
         }
 
         using ObjectUse<PageTableObject> table = file._objects.Use<PageTableObject>(argument.HwptId, out Errno error);
-        return error == Errno.Success ? file.ReadDirty(table.Object, argument) : error;
+        return error == Errno.Success ? ReadDirty(caller, table.Object, argument) : error;
     }
 
-    private Errno ReadDirty(PageTableObject table, in IommuHwptGetDirtyBitmap argument)
+    private static Errno ReadDirty(KernelProcess caller, PageTableObject table, in IommuHwptGetDirtyBitmap argument)
     {
         // Length 0 is 2^64 here, as in Linux: what starts at 0 may end at the end.
         ulong last = unchecked(argument.Iova + (argument.Length - 1));
@@ -85,7 +85,7 @@ internal sealed partial class IommufdFile
             ulong end = some == pages - page ? last : start + (some << shift) - 1;
             int bytes = (int)((some + 7) >> 3);
             error = ReadDirtyChunk(
-                table, new(start, end), clear, shift, dirty, MemoryMarshal.AsBytes(user)[..bytes], argument.Data + (page >> 3));
+                caller, table, new(start, end), clear, shift, dirty, MemoryMarshal.AsBytes(user)[..bytes], argument.Data + (page >> 3));
         }
 
         ArrayPool<ulong>.Shared.Return(rented);
@@ -93,11 +93,18 @@ internal sealed partial class IommufdFile
     }
 
     // The caller's bits are looked at and touched before anything is made clean: what was dirty must not be lost with them.
-    private Errno ReadDirtyChunk(
-        PageTableObject table, AddressRange range, bool clear, int shift, Span<ulong> dirty, Span<byte> user, ulong address)
+    private static Errno ReadDirtyChunk(
+        KernelProcess caller,
+        PageTableObject table,
+        AddressRange range,
+        bool clear,
+        int shift,
+        Span<ulong> dirty,
+        Span<byte> user,
+        ulong address)
     {
-        Errno error = Kernel.UserMemory.Read(address, user);
-        error = error == Errno.Success ? Kernel.UserMemory.Write(address, user) : error;
+        Errno error = caller.Memory.Read(address, user);
+        error = error == Errno.Success ? caller.Memory.Write(address, user) : error;
         if (error != Errno.Success)
         {
             return error;
@@ -116,7 +123,7 @@ internal sealed partial class IommufdFile
             user[i] |= found[i];
         }
 
-        Errno written = Kernel.UserMemory.Write(address, user);
+        Errno written = caller.Memory.Write(address, user);
         return error == Errno.Success ? written : error;
     }
 }

@@ -6,7 +6,7 @@ namespace Ioasis.Kernel;
 /// <content>Fault queues.</content>
 internal sealed partial class IommufdFile
 {
-    private static Errno FaultAllocCall(IommufdFile file, ref IommuFaultAlloc argument)
+    private static Errno FaultAllocCall(IommufdFile file, KernelProcess caller, ref IommuFaultAlloc argument)
     {
         if (argument.Flags != 0)
         {
@@ -14,7 +14,7 @@ internal sealed partial class IommufdFile
         }
 
         FaultQueueObject queue = new(file);
-        Errno error = file.AddQueue(queue, out int descriptor);
+        Errno error = file.AddQueue(caller, queue, out int descriptor);
         if (error == Errno.Success)
         {
             argument.OutFaultId = queue.Id;
@@ -25,7 +25,7 @@ internal sealed partial class IommufdFile
     }
 
     // The object first, so that the descriptor, once somebody can see it, has one. On failure the object is destroyed.
-    private Errno AddQueue<T>(T queue, out int descriptor)
+    private Errno AddQueue<T>(KernelProcess caller, T queue, out int descriptor)
         where T : KernelObject, IEventQueue
     {
         descriptor = -1;
@@ -36,7 +36,7 @@ internal sealed partial class IommufdFile
             return error;
         }
 
-        error = EventQueueFile.TryOpen(this, queue, out descriptor);
+        error = EventQueueFile.TryOpen(caller, this, queue, out descriptor);
         if (error != Errno.Success)
         {
             _objects.Abandon(queue);

@@ -6,7 +6,7 @@ namespace Ioasis.Kernel;
 /// <content>Memory of files, and who pays for it.</content>
 internal sealed partial class IommufdFile
 {
-    private static Errno MapFileCall(IommufdFile file, ref IommuIoasMapFile argument)
+    private static Errno MapFileCall(IommufdFile file, KernelProcess caller, ref IommuIoasMapFile argument)
     {
         if ((argument.Flags & ~KnownMapFlags) != 0)
         {
@@ -29,7 +29,7 @@ internal sealed partial class IommufdFile
             return error;
         }
 
-        if (!file.Kernel.Descriptors.TryGet(argument.Fd, out OpenFile? named))
+        if (!caller.Descriptors.TryGet(argument.Fd, out OpenFile? named))
         {
             error = Errno.BadDescriptor;
         }
@@ -38,10 +38,10 @@ internal sealed partial class IommufdFile
             bool isFixed = (argument.Flags & IoasMapFlags.FixedIova) != 0;
             error = named is DmaBufferFile buffer
                 ? ioas.Object.Space.MapDevice(
-                    file.Kernel.Current.Owner, buffer, ref argument.Iova, isFixed, argument.Start, argument.Length, ToAccess(argument.Flags))
+                    caller.Owner, buffer, ref argument.Iova, isFixed, argument.Start, argument.Length, ToAccess(argument.Flags))
                 : named is MemoryFile memory
                 ? ioas.Object.Space.MapFile(
-                    file.Kernel.Current.Owner,
+                    caller.Owner,
                     memory,
                     ref argument.Iova,
                     isFixed,
@@ -56,7 +56,7 @@ internal sealed partial class IommufdFile
     }
 
     // The process that calls pays from now on for everything that this descriptor maps, if all of it is of files.
-    private static Errno ChangeProcessCall(IommufdFile file, ref IommuIoasChangeProcess argument)
+    private static Errno ChangeProcessCall(IommufdFile file, KernelProcess caller, ref IommuIoasChangeProcess argument)
     {
         if (argument.Reserved != 0)
         {
@@ -65,6 +65,6 @@ internal sealed partial class IommufdFile
 
         using ObjectUses<IoasObject> used = file._objects.UseAll<IoasObject>();
         AddressSpace[] spaces = [.. used.Objects.Select(static ioas => ioas.Space)];
-        return AddressSpace.MoveTo(spaces, file.Kernel.Current.Owner);
+        return AddressSpace.MoveTo(spaces, caller.Owner);
     }
 }

@@ -11,7 +11,7 @@ internal sealed partial class IommufdFile
     // More than any IOMMU says of itself.
     private const int MaxHardwareInfo = 1024;
 
-    private static Errno HwInfoCall(IommufdFile file, ref IommuHwInfo argument)
+    private static Errno HwInfoCall(IommufdFile file, KernelProcess caller, ref IommuHwInfo argument)
     {
         bool asksForType = (argument.Flags & 1) != 0;
         if ((argument.Flags & ~1u) != 0 || argument.Reserved[0] != 0 || argument.Reserved[1] != 0 || argument.Reserved[2] != 0)
@@ -40,10 +40,10 @@ internal sealed partial class IommufdFile
         }
 
         int copied = (int)Math.Min((uint)needed, argument.DataLength);
-        error = copied == 0 ? Errno.Success : file.Kernel.UserMemory.Write(argument.DataAddress, data[..copied]);
+        error = copied == 0 ? Errno.Success : caller.Memory.Write(argument.DataAddress, data[..copied]);
         if (error == Errno.Success)
         {
-            error = file.ClearUser(argument.DataAddress + (uint)copied, argument.DataLength - (uint)copied);
+            error = ClearUser(caller, argument.DataAddress + (uint)copied, argument.DataLength - (uint)copied);
         }
 
         if (error != Errno.Success)
@@ -61,7 +61,7 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
-    private Errno ClearUser(ulong address, uint length)
+    private static Errno ClearUser(KernelProcess caller, ulong address, uint length)
     {
         if (length == 0)
         {
@@ -74,7 +74,7 @@ internal sealed partial class IommufdFile
         while (length > 0 && error == Errno.Success)
         {
             int part = (int)Math.Min((uint)zeros.Length, length);
-            error = Kernel.UserMemory.Write(address, zeros.AsSpan(0, part));
+            error = caller.Memory.Write(address, zeros.AsSpan(0, part));
             address += (uint)part;
             length -= (uint)part;
         }

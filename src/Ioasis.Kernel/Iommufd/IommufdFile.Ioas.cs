@@ -14,7 +14,7 @@ internal sealed partial class IommufdFile
     // Ranges that are written to the client at a time.
     private const int RangesChunk = 1024;
 
-    private static Errno AllocCall(IommufdFile file, ref IommuIoasAlloc argument)
+    private static Errno AllocCall(IommufdFile file, KernelProcess caller, ref IommuIoasAlloc argument)
     {
         if (argument.Flags != 0)
         {
@@ -33,7 +33,7 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
-    private static Errno MapCall(IommufdFile file, ref IommuIoasMap argument)
+    private static Errno MapCall(IommufdFile file, KernelProcess caller, ref IommuIoasMap argument)
     {
         if ((argument.Flags & ~KnownMapFlags) != 0 || argument.Reserved != 0)
         {
@@ -52,7 +52,7 @@ internal sealed partial class IommufdFile
 
         using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         return error != Errno.Success ? error : ioas.Object.Space.Map(
-            file.Kernel.Current.PinningOwner,
+            caller.PinningOwner,
             ref argument.Iova,
             (argument.Flags & IoasMapFlags.FixedIova) != 0,
             argument.UserVa,
@@ -60,7 +60,7 @@ internal sealed partial class IommufdFile
             ToAccess(argument.Flags));
     }
 
-    private static Errno CopyCall(IommufdFile file, ref IommuIoasCopy argument)
+    private static Errno CopyCall(IommufdFile file, KernelProcess caller, ref IommuIoasCopy argument)
     {
         if ((argument.Flags & ~KnownMapFlags) != 0)
         {
@@ -95,7 +95,7 @@ internal sealed partial class IommufdFile
             ToAccess(argument.Flags));
     }
 
-    private static Errno UnmapCall(IommufdFile file, ref IommuIoasUnmap argument)
+    private static Errno UnmapCall(IommufdFile file, KernelProcess caller, ref IommuIoasUnmap argument)
     {
         using ObjectUse<IoasObject> ioas = file._objects.Use<IoasObject>(argument.IoasId, out Errno error);
         if (error != Errno.Success)
@@ -121,7 +121,7 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private static Errno RangesCall(IommufdFile file, ref IommuIoasIovaRanges argument)
+    private static Errno RangesCall(IommufdFile file, KernelProcess caller, ref IommuIoasIovaRanges argument)
     {
         if (argument.Reserved != 0)
         {
@@ -136,7 +136,7 @@ internal sealed partial class IommufdFile
 
         AddressRange[] ranges = ioas.Object.Space.GetUsable(out ulong alignment);
         int count = (int)Math.Min((uint)ranges.Length, argument.NumIovas);
-        error = file.WriteRanges(argument.AllowedIovas, ranges.AsSpan(0, count));
+        error = WriteRanges(caller, argument.AllowedIovas, ranges.AsSpan(0, count));
         if (error != Errno.Success)
         {
             return error;
@@ -148,7 +148,7 @@ internal sealed partial class IommufdFile
         return tooMany ? Errno.MessageTooLong : Errno.Success;
     }
 
-    private static Errno AllowCall(IommufdFile file, ref IommuIoasAllowIovas argument)
+    private static Errno AllowCall(IommufdFile file, KernelProcess caller, ref IommuIoasAllowIovas argument)
     {
         if (argument.Reserved != 0)
         {
@@ -161,11 +161,11 @@ internal sealed partial class IommufdFile
             return error;
         }
 
-        error = file.ReadRanges(argument.AllowedIovas, argument.NumIovas, out List<AddressRange> ranges);
+        error = ReadRanges(caller, argument.AllowedIovas, argument.NumIovas, out List<AddressRange> ranges);
         return error == Errno.Success ? ioas.Object.Space.Allow(IntervalSet.FromUnsorted(ranges)) : error;
     }
 
-    private Errno WriteRanges(ulong address, ReadOnlySpan<AddressRange> ranges)
+    private static Errno WriteRanges(KernelProcess caller, ulong address, ReadOnlySpan<AddressRange> ranges)
     {
         IommuIovaRange[] chunk = ArrayPool<IommuIovaRange>.Shared.Rent(Math.Min(ranges.Length, RangesChunk));
         Errno error = Errno.Success;
@@ -178,7 +178,7 @@ internal sealed partial class IommufdFile
             }
 
             ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(chunk.AsSpan(0, part));
-            error = Kernel.UserMemory.Write(address, bytes);
+            error = caller.Memory.Write(address, bytes);
             address += (ulong)bytes.Length;
             ranges = ranges[part..];
         }
@@ -187,7 +187,7 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private Errno ReadRanges(ulong address, uint count, out List<AddressRange> ranges)
+    private static Errno ReadRanges(KernelProcess caller, ulong address, uint count, out List<AddressRange> ranges)
     {
         ranges = [];
         for (uint i = 0; i < count; i++)
@@ -196,7 +196,7 @@ internal sealed partial class IommufdFile
             Errno error = Injection.Hit(InjectionKind.Allocate);
             if (error == Errno.Success)
             {
-                error = Kernel.UserMemory.Read(
+                error = caller.Memory.Read(
                     address + (16ul * i), MemoryMarshal.AsBytes(new Span<IommuIovaRange>(ref range)));
             }
 

@@ -25,7 +25,7 @@ internal sealed partial class IommufdFile
     }
 
     // In this order: so Linux.
-    private static Errno HwptAllocCall(IommufdFile file, ref IommuHwptAlloc argument)
+    private static Errno HwptAllocCall(IommufdFile file, KernelProcess caller, ref IommuHwptAlloc argument)
     {
         if (argument.Reserved != 0 || argument.Reserved2 != 0)
         {
@@ -48,16 +48,17 @@ internal sealed partial class IommufdFile
         HwptObject? made = null;
         error = target.ObjectOrNull switch
         {
-            IoasObject ioas => file.AllocatePaging(device.Object.Device, ioas, argument, out made),
-            PageTableObject parent => file.AllocateNested(device.Object.Device, parent, argument, out made),
-            VirtualIommuObject virtualIommu => file.AllocateNested(device.Object.Device, virtualIommu, argument, out made),
+            IoasObject ioas => file.AllocatePaging(caller, device.Object.Device, ioas, argument, out made),
+            PageTableObject parent => file.AllocateNested(caller, device.Object.Device, parent, argument, out made),
+            VirtualIommuObject virtualIommu => file.AllocateNested(caller, device.Object.Device, virtualIommu, argument, out made),
             _ => Errno.InvalidArgument,
         };
         argument.OutHwptId = made?.Id ?? argument.OutHwptId;
         return error;
     }
 
-    private Errno AllocatePaging(IommuDevice device, IoasObject ioas, in IommuHwptAlloc argument, out HwptObject? made)
+    private Errno AllocatePaging(
+        KernelProcess caller, IommuDevice device, IoasObject ioas, in IommuHwptAlloc argument, out HwptObject? made)
     {
         made = null;
         IommuCapabilities capabilities = device.Iommu.Capabilities;
@@ -78,7 +79,7 @@ internal sealed partial class IommufdFile
         HwptTraits traits = (nestParent ? HwptTraits.NestParent : 0)
             | (dirty ? HwptTraits.DirtyTracking : 0)
             | (pasid ? HwptTraits.Pasid : 0);
-        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        Errno error = ReadDriverData(caller, argument.DataAddress, argument.DataLength, out byte[] data);
         if (error != Errno.Success)
         {
             return error;
@@ -100,7 +101,8 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private Errno AllocateNested(IommuDevice device, PageTableObject parent, in IommuHwptAlloc argument, out HwptObject? made)
+    private Errno AllocateNested(
+        KernelProcess caller, IommuDevice device, PageTableObject parent, in IommuHwptAlloc argument, out HwptObject? made)
     {
         made = null;
         if ((argument.Flags & ~KnownNestedFlags) != 0 || argument.DataLength == 0)
@@ -110,11 +112,11 @@ internal sealed partial class IommufdFile
 
         return (parent.Traits & HwptTraits.NestParent) == 0
             ? Errno.InvalidArgument
-            : AddNested(device, parent, null, argument, out made);
+            : AddNested(caller, device, parent, null, argument, out made);
     }
 
     private Errno AllocateNested(
-        IommuDevice device, VirtualIommuObject virtualIommu, in IommuHwptAlloc argument, out HwptObject? made)
+        KernelProcess caller, IommuDevice device, VirtualIommuObject virtualIommu, in IommuHwptAlloc argument, out HwptObject? made)
     {
         made = null;
         if (virtualIommu.Iommu != device.Iommu)
@@ -124,14 +126,19 @@ internal sealed partial class IommufdFile
 
         return (argument.Flags & ~KnownNestedFlags) != 0 || argument.DataLength == 0
             ? Errno.NotSupported
-            : AddNested(device, virtualIommu.Parent, virtualIommu, argument, out made);
+            : AddNested(caller, device, virtualIommu.Parent, virtualIommu, argument, out made);
     }
 
     private Errno AddNested(
-        IommuDevice device, PageTableObject parent, VirtualIommuObject? virtualIommu, in IommuHwptAlloc argument, out HwptObject? made)
+        KernelProcess caller,
+        IommuDevice device,
+        PageTableObject parent,
+        VirtualIommuObject? virtualIommu,
+        in IommuHwptAlloc argument,
+        out HwptObject? made)
     {
         made = null;
-        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        Errno error = ReadDriverData(caller, argument.DataAddress, argument.DataLength, out byte[] data);
         if (error != Errno.Success)
         {
             return error;
@@ -211,7 +218,7 @@ internal sealed partial class IommufdFile
             : default;
     }
 
-    private Errno ReadDriverData(ulong address, uint length, out byte[] data)
+    private static Errno ReadDriverData(KernelProcess caller, ulong address, uint length, out byte[] data)
     {
         data = [];
         if (length > MaxDriverData)
@@ -225,7 +232,7 @@ internal sealed partial class IommufdFile
         }
 
         byte[] read = new byte[length];
-        Errno error = Kernel.UserMemory.Read(address, read);
+        Errno error = caller.Memory.Read(address, read);
         data = error == Errno.Success ? read : data;
         return error;
     }

@@ -21,7 +21,7 @@ internal sealed partial class IommufdFile
         }
     }
 
-    private static Errno ViommuAllocCall(IommufdFile file, ref IommuViommuAlloc argument)
+    private static Errno ViommuAllocCall(IommufdFile file, KernelProcess caller, ref IommuViommuAlloc argument)
     {
         // The kind that is none. What stands behind the oldest version of the structure is checked too.
         if (argument.Flags != 0 || argument.Type == 0 || argument.Reserved != 0)
@@ -38,7 +38,7 @@ internal sealed partial class IommufdFile
         using ObjectUse<PageTableObject> parent = file._objects.Use<PageTableObject>(argument.HwptId, out error);
         if (error == Errno.Success)
         {
-            error = file.AllocateVirtualIommu(device.Object.Device, parent.Object, argument, out VirtualIommuObject? made);
+            error = file.AllocateVirtualIommu(caller, device.Object.Device, parent.Object, argument, out VirtualIommuObject? made);
             argument.OutViommuId = made?.Id ?? argument.OutViommuId;
         }
 
@@ -46,7 +46,7 @@ internal sealed partial class IommufdFile
     }
 
     private Errno AllocateVirtualIommu(
-        IommuDevice device, PageTableObject parent, in IommuViommuAlloc argument, out VirtualIommuObject? made)
+        KernelProcess caller, IommuDevice device, PageTableObject parent, in IommuViommuAlloc argument, out VirtualIommuObject? made)
     {
         made = null;
         if ((parent.Traits & HwptTraits.NestParent) == 0)
@@ -54,7 +54,7 @@ internal sealed partial class IommufdFile
             return Errno.InvalidArgument;
         }
 
-        Errno error = ReadDriverData(argument.DataAddress, argument.DataLength, out byte[] data);
+        Errno error = ReadDriverData(caller, argument.DataAddress, argument.DataLength, out byte[] data);
         if (error != Errno.Success)
         {
             return error;
@@ -64,7 +64,7 @@ internal sealed partial class IommufdFile
         error = device.Iommu.TryAllocateVirtualIommu(device, parent.PagingDomain, argument.Type, answer, out VirtualIommu? part);
         if (error == Errno.Success && !answer.AsSpan().SequenceEqual(data))
         {
-            error = Kernel.UserMemory.Write(argument.DataAddress, answer);
+            error = caller.Memory.Write(argument.DataAddress, answer);
         }
 
         if (error != Errno.Success)
@@ -85,7 +85,7 @@ internal sealed partial class IommufdFile
         return Errno.Success;
     }
 
-    private static Errno VdeviceAllocCall(IommufdFile file, ref IommuVdeviceAlloc argument)
+    private static Errno VdeviceAllocCall(IommufdFile file, KernelProcess caller, ref IommuVdeviceAlloc argument)
     {
         using ObjectUse<VirtualIommuObject> virtualIommu = file._objects.Use<VirtualIommuObject>(argument.ViommuId, out Errno error);
         if (error != Errno.Success)
@@ -149,7 +149,7 @@ internal sealed partial class IommufdFile
     // Of events that a queue holds and of entries of an invalidation: Linux 7.2 takes no more.
     private const uint LargestCount = 1u << 19;
 
-    private static Errno VeventqAllocCall(IommufdFile file, ref IommuVeventqAlloc argument)
+    private static Errno VeventqAllocCall(IommufdFile file, KernelProcess caller, ref IommuVeventqAlloc argument)
     {
         if (argument.Flags != 0 || argument.Reserved != 0 || argument.Type == 0)
         {
@@ -168,11 +168,11 @@ internal sealed partial class IommufdFile
         }
 
         return virtualIommu.Object.Virtual.SupportsEvents(argument.Type)
-            ? file.AllocateEventQueue(virtualIommu.Object, ref argument)
+            ? file.AllocateEventQueue(caller, virtualIommu.Object, ref argument)
             : Errno.NotSupported;
     }
 
-    private Errno AllocateEventQueue(VirtualIommuObject virtualIommu, ref IommuVeventqAlloc argument)
+    private Errno AllocateEventQueue(KernelProcess caller, VirtualIommuObject virtualIommu, ref IommuVeventqAlloc argument)
     {
         VirtualEventQueueObject queue = new(virtualIommu, argument.Type, argument.Depth);
         if (!virtualIommu.TryAdd(queue))
@@ -181,7 +181,7 @@ internal sealed partial class IommufdFile
             return Errno.Exists;
         }
 
-        Errno error = AddQueue(queue, out int descriptor);
+        Errno error = AddQueue(caller, queue, out int descriptor);
         if (error == Errno.Success)
         {
             argument.OutVeventqId = queue.Id;
@@ -191,7 +191,7 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private static Errno HwQueueAllocCall(IommufdFile file, ref IommuHwQueueAlloc argument)
+    private static Errno HwQueueAllocCall(IommufdFile file, KernelProcess caller, ref IommuHwQueueAlloc argument)
     {
         if (argument.Flags != 0 || argument.Type == 0)
         {
@@ -238,7 +238,7 @@ internal sealed partial class IommufdFile
     }
 
     // The number of entries that were carried out is told in any case.
-    private static Errno InvalidateCall(IommufdFile file, ref IommuHwptInvalidate argument)
+    private static Errno InvalidateCall(IommufdFile file, KernelProcess caller, ref IommuHwptInvalidate argument)
     {
         uint count = argument.EntryCount;
         argument.EntryCount = 0;
@@ -260,11 +260,11 @@ internal sealed partial class IommufdFile
         }
 
         return target.Object is NestedTableObject or VirtualIommuObject
-            ? file.Invalidate(target.Object, count, ref argument)
+            ? Invalidate(caller, target.Object, count, ref argument)
             : Errno.InvalidArgument;
     }
 
-    private Errno Invalidate(KernelObject target, uint count, ref IommuHwptInvalidate argument)
+    private static Errno Invalidate(KernelProcess caller, KernelObject target, uint count, ref IommuHwptInvalidate argument)
     {
         if (count == 0)
         {
@@ -281,7 +281,7 @@ internal sealed partial class IommufdFile
         {
             uint some = Math.Min(portion, count - argument.EntryCount);
             Span<byte> entries = buffer.AsSpan(0, (int)some * length);
-            error = Kernel.UserMemory.Read(address, entries);
+            error = caller.Memory.Read(address, entries);
             if (error == Errno.Success)
             {
                 uint done = some;

@@ -27,33 +27,33 @@ internal sealed partial class IommufdFile : OpenFile
     internal ObjectTable Objects => _objects;
 
     /// <inheritdoc/>
-    public override unsafe Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override unsafe Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return request switch
         {
-            IommufdRequests.IoasMap => Run<IommuIoasMap>(argument, &MapCall),
-            IommufdRequests.IoasUnmap => Run<IommuIoasUnmap>(argument, &UnmapCall),
-            IommufdRequests.Destroy => Run<IommuDestroy>(argument, &DestroyCall),
-            IommufdRequests.IoasAlloc => Run<IommuIoasAlloc>(argument, &AllocCall),
-            IommufdRequests.IoasAllowIovas => Run<IommuIoasAllowIovas>(argument, &AllowCall),
-            IommufdRequests.IoasMapFile => Run<IommuIoasMapFile>(argument, &MapFileCall),
-            IommufdRequests.IoasChangeProcess => Run<IommuIoasChangeProcess>(argument, &ChangeProcessCall),
-            IommufdRequests.IoasCopy => Run<IommuIoasCopy>(argument, &CopyCall),
-            IommufdRequests.IoasIovaRanges => Run<IommuIoasIovaRanges>(argument, &RangesCall),
-            IommufdRequests.Option => Run<IommuOption>(argument, &OptionCall),
-            IommufdRequests.VfioIoas => Run<IommuVfioIoas>(argument, &VfioIoasCall),
-            IommufdRequests.HwptAlloc => Run<IommuHwptAlloc>(argument, &HwptAllocCall),
-            IommufdRequests.GetHwInfo => Run<IommuHwInfo>(argument, &HwInfoCall),
-            IommufdRequests.HwptSetDirtyTracking => Run<IommuHwptSetDirtyTracking>(argument, &SetDirtyTrackingCall),
-            IommufdRequests.HwptGetDirtyBitmap => Run<IommuHwptGetDirtyBitmap>(argument, &GetDirtyBitmapCall),
-            IommufdRequests.HwptInvalidate => Run<IommuHwptInvalidate>(argument, &InvalidateCall, answersErrors: true),
-            IommufdRequests.FaultQueueAlloc => Run<IommuFaultAlloc>(argument, &FaultAllocCall),
-            IommufdRequests.ViommuAlloc => Run<IommuViommuAlloc>(argument, &ViommuAllocCall),
-            IommufdRequests.VdeviceAlloc => Run<IommuVdeviceAlloc>(argument, &VdeviceAllocCall),
-            IommufdRequests.VeventqAlloc => Run<IommuVeventqAlloc>(argument, &VeventqAllocCall),
-            IommufdRequests.HwQueueAlloc => Run<IommuHwQueueAlloc>(argument, &HwQueueAllocCall),
-            _ => CompatibleCall(request, argument, out result),
+            IommufdRequests.IoasMap => Run<IommuIoasMap>(caller, argument, &MapCall),
+            IommufdRequests.IoasUnmap => Run<IommuIoasUnmap>(caller, argument, &UnmapCall),
+            IommufdRequests.Destroy => Run<IommuDestroy>(caller, argument, &DestroyCall),
+            IommufdRequests.IoasAlloc => Run<IommuIoasAlloc>(caller, argument, &AllocCall),
+            IommufdRequests.IoasAllowIovas => Run<IommuIoasAllowIovas>(caller, argument, &AllowCall),
+            IommufdRequests.IoasMapFile => Run<IommuIoasMapFile>(caller, argument, &MapFileCall),
+            IommufdRequests.IoasChangeProcess => Run<IommuIoasChangeProcess>(caller, argument, &ChangeProcessCall),
+            IommufdRequests.IoasCopy => Run<IommuIoasCopy>(caller, argument, &CopyCall),
+            IommufdRequests.IoasIovaRanges => Run<IommuIoasIovaRanges>(caller, argument, &RangesCall),
+            IommufdRequests.Option => Run<IommuOption>(caller, argument, &OptionCall),
+            IommufdRequests.VfioIoas => Run<IommuVfioIoas>(caller, argument, &VfioIoasCall),
+            IommufdRequests.HwptAlloc => Run<IommuHwptAlloc>(caller, argument, &HwptAllocCall),
+            IommufdRequests.GetHwInfo => Run<IommuHwInfo>(caller, argument, &HwInfoCall),
+            IommufdRequests.HwptSetDirtyTracking => Run<IommuHwptSetDirtyTracking>(caller, argument, &SetDirtyTrackingCall),
+            IommufdRequests.HwptGetDirtyBitmap => Run<IommuHwptGetDirtyBitmap>(caller, argument, &GetDirtyBitmapCall),
+            IommufdRequests.HwptInvalidate => Run<IommuHwptInvalidate>(caller, argument, &InvalidateCall, answersErrors: true),
+            IommufdRequests.FaultQueueAlloc => Run<IommuFaultAlloc>(caller, argument, &FaultAllocCall),
+            IommufdRequests.ViommuAlloc => Run<IommuViommuAlloc>(caller, argument, &ViommuAllocCall),
+            IommufdRequests.VdeviceAlloc => Run<IommuVdeviceAlloc>(caller, argument, &VdeviceAllocCall),
+            IommufdRequests.VeventqAlloc => Run<IommuVeventqAlloc>(caller, argument, &VeventqAllocCall),
+            IommufdRequests.HwQueueAlloc => Run<IommuHwQueueAlloc>(caller, argument, &HwQueueAllocCall),
+            _ => CompatibleCall(caller, request, argument, out result),
         };
     }
 
@@ -75,7 +75,8 @@ internal sealed partial class IommufdFile : OpenFile
 
     // The size rule before, the answer after: also when the call reports an error with an answer (EMSGSIZE, and calls that
     // answer every error).
-    private unsafe Errno Run<T>(Span<byte> argument, delegate*<IommufdFile, ref T, Errno> call, bool answersErrors = false)
+    private unsafe Errno Run<T>(
+        KernelProcess caller, Span<byte> argument, delegate*<IommufdFile, KernelProcess, ref T, Errno> call, bool answersErrors = false)
         where T : unmanaged, ISizedArgument
     {
         Errno error = SizedArgument.Take(argument, out T value);
@@ -84,7 +85,7 @@ internal sealed partial class IommufdFile : OpenFile
             return error;
         }
 
-        error = call(this, ref value);
+        error = call(this, caller, ref value);
         if (answersErrors || error is Errno.Success or Errno.MessageTooLong)
         {
             SizedArgument.Give(argument, value);
@@ -93,9 +94,9 @@ internal sealed partial class IommufdFile : OpenFile
         return error;
     }
 
-    private static Errno DestroyCall(IommufdFile file, ref IommuDestroy argument) => file._objects.Destroy(argument.Id);
+    private static Errno DestroyCall(IommufdFile file, KernelProcess caller, ref IommuDestroy argument) => file._objects.Destroy(argument.Id);
 
-    private static Errno OptionCall(IommufdFile file, ref IommuOption argument)
+    private static Errno OptionCall(IommufdFile file, KernelProcess caller, ref IommuOption argument)
     {
         if (argument.Reserved != 0)
         {
@@ -153,7 +154,7 @@ internal sealed partial class IommufdFile : OpenFile
         }
     }
 
-    private static Errno VfioIoasCall(IommufdFile file, ref IommuVfioIoas argument)
+    private static Errno VfioIoasCall(IommufdFile file, KernelProcess caller, ref IommuVfioIoas argument)
     {
         if (argument.Reserved != 0)
         {

@@ -13,7 +13,7 @@ namespace Ioasis.Kernel;
 internal sealed partial class IommufdFile
 {
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, nint argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, nint argument, out int result)
     {
         result = 0;
         switch (request)
@@ -26,7 +26,7 @@ internal sealed partial class IommufdFile
             case VfioRequests.SetIommu:
                 return SetCompatibleKind((VfioExtension)argument);
             default:
-                return base.Ioctl(request, argument, out result);
+                return base.Ioctl(caller, request, argument, out result);
         }
     }
 
@@ -78,16 +78,16 @@ internal sealed partial class IommufdFile
         return error;
     }
 
-    private Errno CompatibleCall(uint request, Span<byte> argument, out int result)
+    private Errno CompatibleCall(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return request switch
         {
             VfioRequests.GetApiVersion => Errno.Success,
             VfioRequests.IommuGetInfo => CompatibleInfo(argument),
-            VfioRequests.IommuMapDma => CompatibleMap(argument),
+            VfioRequests.IommuMapDma => CompatibleMap(caller, argument),
             VfioRequests.IommuUnmapDma => CompatibleUnmap(argument),
-            _ => Kernel.Options.IommufdExtension?.Ioctl(new(this), request, argument, out result) ?? Errno.NotTypewriter,
+            _ => Kernel.Options.IommufdExtension?.Ioctl(new(this, caller), request, argument, out result) ?? Errno.NotTypewriter,
         };
     }
 
@@ -123,7 +123,7 @@ internal sealed partial class IommufdFile
         return kind == VfioExtension.Type1 ? ioas.Object.Space.SetLargePages(false) : Errno.Success;
     }
 
-    private Errno CompatibleMap(ReadOnlySpan<byte> argument)
+    private Errno CompatibleMap(KernelProcess caller, ReadOnlySpan<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, Unsafe.SizeOf<VfioIommuType1DmaMap>(), out VfioIommuType1DmaMap map);
         if (error != Errno.Success)
@@ -146,7 +146,7 @@ internal sealed partial class IommufdFile
         Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
             | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
         ulong iova = map.Iova;
-        return ioas.Object.Space.Map(Kernel.Current.PinningOwner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
+        return ioas.Object.Space.Map(caller.PinningOwner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
     }
 
     private Errno CompatibleUnmap(Span<byte> argument)

@@ -15,7 +15,7 @@ internal sealed partial class VfioContainerFile
     // As many pages as fit a signed 32-bit number, in words of 64 bits.
     private const ulong MaxBitmapBytes = 1ul << 28;
 
-    private Errno DirtyPages(Span<byte> argument)
+    private Errno DirtyPages(KernelProcess caller, Span<byte> argument)
     {
         if (!_isVersion2)
         {
@@ -43,13 +43,13 @@ internal sealed partial class VfioContainerFile
                 _tracksDirty = false;
                 return Errno.Success;
             case VfioDirtyPagesFlags.GetBitmap:
-                return GetDirtyBitmap(argument, dirty.Argsz);
+                return GetDirtyBitmap(caller, argument, dirty.Argsz);
             default:
                 return Errno.InvalidArgument;
         }
     }
 
-    private Errno GetDirtyBitmap(Span<byte> argument, uint argsz)
+    private Errno GetDirtyBitmap(KernelProcess caller, Span<byte> argument, uint argsz)
     {
         int head = Unsafe.SizeOf<VfioIommuType1DirtyBitmap>();
         int size = head + Unsafe.SizeOf<VfioIommuType1DirtyBitmapGet>();
@@ -77,7 +77,7 @@ internal sealed partial class VfioContainerFile
             || !_tracksDirty
             || _space.IsCut(range)
             ? Errno.InvalidArgument
-            : WriteDirty(get.Bitmap, range);
+            : WriteDirty(caller, get.Bitmap, range);
     }
 
     // The bitmap that follows an unmap.
@@ -118,7 +118,7 @@ internal sealed partial class VfioContainerFile
 
     // Writes the words that mappings touch: in the first the bits before the mapping are kept, in the last the bits after it
     // become 0, and words without a mapping are not touched.
-    private Errno WriteDirty(in VfioBitmap bitmap, AddressRange range)
+    private Errno WriteDirty(KernelProcess caller, in VfioBitmap bitmap, AddressRange range)
     {
         Span<ulong> words = stackalloc ulong[128];
         int shift = BitOperations.TrailingZeroCount(bitmap.PageSize);
@@ -138,7 +138,7 @@ internal sealed partial class VfioContainerFile
                     ulong kept = (1ul << (int)(bit % 64)) - 1;
                     if (kept != 0)
                     {
-                        Errno read = kernel.UserMemory.Read(
+                        Errno read = caller.Memory.Read(
                             bitmap.Data + (word * 8), MemoryMarshal.AsBytes(new Span<ulong>(ref before)));
                         if (read != Errno.Success)
                         {
@@ -155,7 +155,7 @@ internal sealed partial class VfioContainerFile
                     part[^1] &= (1ul << (int)tail) - 1;
                 }
 
-                if (kernel.UserMemory.Write(bitmap.Data + (word * 8), MemoryMarshal.AsBytes(part)) != Errno.Success)
+                if (caller.Memory.Write(bitmap.Data + (word * 8), MemoryMarshal.AsBytes(part)) != Errno.Success)
                 {
                     return Errno.BadAddress;
                 }

@@ -9,7 +9,7 @@ internal sealed partial class VfioContainerFile
 {
     private const VfioDmaMapFlags AccessFlags = VfioDmaMapFlags.Read | VfioDmaMapFlags.Write;
 
-    private Errno Map(Span<byte> argument)
+    private Errno Map(KernelProcess caller, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, Unsafe.SizeOf<VfioIommuType1DmaMap>(), out VfioIommuType1DmaMap map);
         if (error != Errno.Success)
@@ -57,14 +57,14 @@ internal sealed partial class VfioContainerFile
         Access access = ((map.Flags & VfioDmaMapFlags.Read) != 0 ? Access.Read : 0)
             | ((map.Flags & VfioDmaMapFlags.Write) != 0 ? Access.Write : 0);
         ulong iova = map.Iova;
-        error = _space.Map(kernel.Current.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
+        error = _space.Map(caller.Owner, ref iova, isFixed: true, map.Vaddr, map.Size, access);
         _mappings += error == Errno.Success ? 1 : 0;
 
         // What iommufd calls an overflow is memory that no process can have.
         return error == Errno.Overflow ? Errno.BadAddress : error;
     }
 
-    private Errno Unmap(Span<byte> argument)
+    private Errno Unmap(KernelProcess caller, Span<byte> argument)
     {
         const VfioDmaUnmapFlags Known = VfioDmaUnmapFlags.GetDirtyBitmap | VfioDmaUnmapFlags.All | VfioDmaUnmapFlags.Vaddr;
         int size = Unsafe.SizeOf<VfioIommuType1DmaUnmap>();
@@ -118,7 +118,7 @@ internal sealed partial class VfioContainerFile
             }
 
             // Before anything goes: a bitmap that cannot be written leaves everything mapped.
-            error = WriteDirty(bitmap, range);
+            error = WriteDirty(caller, bitmap, range);
             if (error != Errno.Success)
             {
                 return error;

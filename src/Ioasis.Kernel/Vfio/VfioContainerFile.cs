@@ -23,7 +23,7 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
     public bool HasIommu => Volatile.Read(ref _space) is not null;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, nint argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, nint argument, out int result)
     {
         result = 0;
         using (_lock.Acquire())
@@ -38,13 +38,13 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
                 case VfioRequests.SetIommu:
                     return SetIommu(argument);
                 default:
-                    return _space is null ? Errno.InvalidArgument : Ioctl(request, Span<byte>.Empty, out result);
+                    return _space is null ? Errno.InvalidArgument : Ioctl(caller, request, Span<byte>.Empty, out result);
             }
         }
     }
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         using (_lock.Acquire())
@@ -62,9 +62,9 @@ internal sealed partial class VfioContainerFile(IoasisKernel kernel) : OpenFile
             return request switch
             {
                 VfioRequests.IommuGetInfo => GetInfo(argument),
-                VfioRequests.IommuMapDma => Map(argument),
-                VfioRequests.IommuUnmapDma => Unmap(argument),
-                VfioRequests.IommuDirtyPages => DirtyPages(argument),
+                VfioRequests.IommuMapDma => Map(caller, argument),
+                VfioRequests.IommuUnmapDma => Unmap(caller, argument),
+                VfioRequests.IommuDirtyPages => DirtyPages(caller, argument),
                 _ => Errno.NotTypewriter,
             };
         }

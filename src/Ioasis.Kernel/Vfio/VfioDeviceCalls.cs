@@ -335,24 +335,6 @@ internal static class VfioDeviceCalls
     }
 }
 
-/// <summary>Finds the event counters behind a kernel's descriptors.</summary>
-internal sealed class KernelEventSource(IoasisKernel kernel) : IVfioEventSource
-{
-    /// <inheritdoc/>
-    public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
-    {
-        counter = null;
-        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))
-        {
-            return Errno.BadDescriptor;
-        }
-
-        counter = (file as EventFile)?.Counter ?? (file as OutsideFile)?.Counter;
-        file!.Dereference();
-        return counter is null ? Errno.InvalidArgument : Errno.Success;
-    }
-}
-
 /// <summary>What a device is that only does DMA: no registers, no interrupts, no reset.</summary>
 internal sealed class BareDeviceBackend : IVfioDeviceBackend
 {

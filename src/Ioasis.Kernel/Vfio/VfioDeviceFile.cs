@@ -8,10 +8,10 @@ namespace Ioasis.Kernel;
 /// An open <c>/dev/vfio/devices/vfioN</c>. Before it is bound it can do nothing else; its close detaches and unbinds. It
 /// keeps the <c>/dev/iommu</c> that it is bound to alive.
 /// </summary>
-internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) : VfioOpenDevice(kernel, node)
+internal sealed class VfioDeviceFile(VfioDeviceNode node) : VfioOpenDevice(node)
 {
     private IommufdFile? _iommu;
-    private readonly IoasidDeviceList _ioasids = new(kernel, node.Device);
+    private readonly IoasidDeviceList _ioasids = new(node.Device);
     private DeviceObject? _bound;
 
     /// <inheritdoc/>
@@ -32,16 +32,16 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
     }
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return request switch
         {
-            VfioRequests.DeviceBindIommufd => Bind(argument),
+            VfioRequests.DeviceBindIommufd => Bind(caller, argument),
             VfioRequests.DeviceAttachIommufdPt when IsUsable => Attach(argument),
             VfioRequests.DeviceDetachIommufdPt when IsUsable => Detach(argument),
-            _ when IoasidDeviceList.Handles(request) && IsUsable => _ioasids.Ioctl(request, argument),
-            _ => base.Ioctl(request, argument, out result),
+            _ when IoasidDeviceList.Handles(request) && IsUsable => _ioasids.Ioctl(caller, request, argument),
+            _ => base.Ioctl(caller, request, argument, out result),
         };
     }
 
@@ -65,7 +65,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
     }
 
     // Only devices with virtual functions take a token; but one that cannot be read is told first.
-    private Errno RefuseToken(ReadOnlySpan<byte> argument, uint argsz)
+    private static Errno RefuseToken(KernelProcess caller, ReadOnlySpan<byte> argument, uint argsz)
     {
         int size = Unsafe.SizeOf<VfioDeviceBindIommufd>();
         if (argsz < (uint)size)
@@ -75,12 +75,12 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         Errno error = ArgszArgument.Take(argument, size, out VfioDeviceBindIommufd bind);
         return error == Errno.Success
-            && Kernel.UserMemory.Read(bind.TokenAddress, stackalloc byte[VfioDeviceBindIommufd.TokenSize]) == Errno.Success
+            && caller.Memory.Read(bind.TokenAddress, stackalloc byte[VfioDeviceBindIommufd.TokenSize]) == Errno.Success
             ? Errno.InvalidArgument
             : Errno.BadAddress;
     }
 
-    private Errno Bind(Span<byte> argument)
+    private Errno Bind(KernelProcess caller, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, VfioDeviceBindIommufd.MinimumSize, out VfioDeviceBindIommufd bind);
         if (error != Errno.Success)
@@ -97,7 +97,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
 
         if ((bind.Flags & VfioDeviceBindIommufd.TokenFlag) != 0)
         {
-            return RefuseToken(argument, bind.Argsz);
+            return RefuseToken(caller, argument, bind.Argsz);
         }
 
         using (Node.Lock.Acquire())
@@ -113,7 +113,7 @@ internal sealed class VfioDeviceFile(IoasisKernel kernel, VfioDeviceNode node) :
                 return Errno.Busy;
             }
 
-            if (!Kernel.Descriptors.TryGet(bind.Iommufd, out OpenFile? file))
+            if (!caller.Descriptors.TryGet(bind.Iommufd, out OpenFile? file))
             {
                 return Errno.BadDescriptor;
             }

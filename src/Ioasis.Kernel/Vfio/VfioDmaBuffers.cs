@@ -21,7 +21,7 @@ internal static class VfioDmaBuffers
         && ((VfioFeatureFlags)MemoryMarshal.Read<uint>(argument[sizeof(uint)..]) & VfioFeatureFlags.NumberMask) == (VfioFeatureFlags)VfioFeature.DmaBuf;
 
     /// <summary>The call.</summary>
-    public static Errno Call(IoasisKernel kernel, VfioDeviceNode node, Span<byte> argument, out int descriptor)
+    public static Errno Call(KernelProcess caller, VfioDeviceNode node, Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
         Errno error = VfioDeviceCalls.TakeFeature(argument, out VfioFeatureFlags operation, out Span<byte> data);
@@ -65,7 +65,7 @@ internal static class VfioDmaBuffers
 
         ReadOnlySpan<VfioRegionDmaRange> ranges = MemoryMarshal.Cast<byte, VfioRegionDmaRange>(data)[..(int)wanted.RangeCount];
         error = Find(node.Backend, (int)wanted.RegionIndex, ranges, out List<(PhysicalAddress Address, ulong Length)> found);
-        return error == Errno.Success ? Export(kernel, node, found, out descriptor) : error;
+        return error == Errno.Success ? Export(caller, node, found, out descriptor) : error;
     }
 
     private static Errno Find(
@@ -98,14 +98,14 @@ internal static class VfioDmaBuffers
     }
 
     private static Errno Export(
-        IoasisKernel kernel, VfioDeviceNode node, List<(PhysicalAddress Address, ulong Length)> ranges, out int descriptor)
+        KernelProcess caller, VfioDeviceNode node, List<(PhysicalAddress Address, ulong Length)> ranges, out int descriptor)
     {
         descriptor = 0;
         DmaBufferFile file = new(node, ranges);
 
         // Known to the device before anybody can map it.
         node.Remember(file);
-        Errno error = kernel.Descriptors.Add(file, out int made);
+        Errno error = caller.Descriptors.Add(file, out int made);
         if (error != Errno.Success)
         {
             file.Dereference();

@@ -10,7 +10,7 @@ namespace Ioasis.Kernel;
 /// An open <c>/dev/vfio/N</c>: a group on its way into a container, or into a <c>/dev/iommu</c> that stands for one. It keeps
 /// alive what it is in, and its close takes it out again.
 /// </summary>
-internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : OpenFile
+internal sealed class VfioGroupFile(VfioGroupNode node) : OpenFile
 {
     private readonly Platform.IoLock _lock = new();
     private VfioContainerFile? _container;
@@ -21,7 +21,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     public IommuGroup Group => node.Group;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         using (_lock.Acquire())
@@ -29,9 +29,9 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return request switch
             {
                 VfioRequests.GroupGetStatus => GetStatus(argument),
-                VfioRequests.GroupSetContainer => SetContainer(argument),
+                VfioRequests.GroupSetContainer => SetContainer(caller, argument),
                 VfioRequests.GroupUnsetContainer => UnsetContainer(),
-                VfioRequests.GroupGetDeviceFd => GetDevice(argument, out result),
+                VfioRequests.GroupGetDeviceFd => GetDevice(caller, argument, out result),
                 _ => Errno.NotTypewriter,
             };
         }
@@ -84,7 +84,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         return ArgszArgument.Give(argument, status, 8);
     }
 
-    private Errno SetContainer(Span<byte> argument)
+    private Errno SetContainer(KernelProcess caller, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, sizeof(int), out int descriptor);
         if (error != Errno.Success)
@@ -102,7 +102,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.InvalidArgument;
         }
 
-        if (!kernel.Descriptors.TryGet(descriptor, out OpenFile? file))
+        if (!caller.Descriptors.TryGet(descriptor, out OpenFile? file))
         {
             return Errno.BadDescriptor;
         }
@@ -175,7 +175,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
     }
 
     // The first device that the text names, or that says what is wrong with it: so Linux.
-    private Errno FindDevice(ReadOnlySpan<byte> text, out VfioDeviceNode? found)
+    private Errno FindDevice(IoasisKernel kernel, ReadOnlySpan<byte> text, out VfioDeviceNode? found)
     {
         foreach (IommuDevice device in Group.Devices)
         {
@@ -212,7 +212,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             : Errno.Success;
     }
 
-    private Errno GetDevice(Span<byte> argument, out int descriptor)
+    private Errno GetDevice(KernelProcess caller, Span<byte> argument, out int descriptor)
     {
         descriptor = 0;
         if (argument.IsEmpty)
@@ -231,7 +231,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
             return Errno.InvalidArgument;
         }
 
-        Errno error = FindDevice(argument[..end], out VfioDeviceNode? found);
+        Errno error = FindDevice(caller.Kernel, argument[..end], out VfioDeviceNode? found);
         if (error != Errno.Success)
         {
             return error;
@@ -250,8 +250,8 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
         // The device's file holds the group's: the call in progress proves that it is there.
         _ = TryReference();
         _ = Interlocked.Increment(ref _devices);
-        VfioGroupDeviceFile file = new(kernel, found, this);
-        error = kernel.Descriptors.Add(file, out descriptor);
+        VfioGroupDeviceFile file = new(found, this);
+        error = caller.Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
@@ -262,8 +262,7 @@ internal sealed class VfioGroupFile(IoasisKernel kernel, VfioGroupNode node) : O
 }
 
 /// <summary>A device that was opened through its group: it needs no bind, and cannot be attached by itself.</summary>
-internal sealed class VfioGroupDeviceFile(IoasisKernel kernel, VfioDeviceNode node, VfioGroupFile group)
-    : VfioOpenDevice(kernel, node)
+internal sealed class VfioGroupDeviceFile(VfioDeviceNode node, VfioGroupFile group) : VfioOpenDevice(node)
 {
     /// <inheritdoc/>
     protected override bool IsUsable => true;
@@ -272,12 +271,12 @@ internal sealed class VfioGroupDeviceFile(IoasisKernel kernel, VfioDeviceNode no
     protected override IommufdFile? Owner => null;
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return request == VfioRequests.DeviceBindIommufd
             ? Errno.InvalidArgument
-            : base.Ioctl(request, argument, out result);
+            : base.Ioctl(caller, request, argument, out result);
     }
 
     /// <inheritdoc/>

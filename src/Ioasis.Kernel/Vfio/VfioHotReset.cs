@@ -79,11 +79,11 @@ internal static class VfioHotReset
     }
 
     /// <summary>VFIO_DEVICE_PCI_HOT_RESET.</summary>
-    /// <param name="kernel">The kernel.</param>
+    /// <param name="caller">The process whose descriptors prove which groups it has.</param>
     /// <param name="device">The device.</param>
     /// <param name="owner">What it is bound to, if it was opened by its own node; else null.</param>
     /// <param name="argument">The structure.</param>
-    public static Errno Reset(IoasisKernel kernel, IVfioDeviceBackend device, IommufdFile? owner, Span<byte> argument)
+    public static Errno Reset(KernelProcess caller, IVfioDeviceBackend device, IommufdFile? owner, Span<byte> argument)
     {
         Errno error = ArgszArgument.Take(argument, VfioPciHotReset.MinimumSize, out VfioPciHotReset reset);
         if (error != Errno.Success)
@@ -113,7 +113,7 @@ internal static class VfioHotReset
         }
 
         HashSet<IommuGroup> groups = [];
-        error = owner is null ? Collect(kernel, argument[VfioPciHotReset.MinimumSize..], (int)reset.Count, groups) : Errno.Success;
+        error = owner is null ? Collect(caller, argument[VfioPciHotReset.MinimumSize..], (int)reset.Count, groups) : Errno.Success;
         if (error != Errno.Success)
         {
             return error;
@@ -122,10 +122,10 @@ internal static class VfioHotReset
         List<IVfioDeviceBackend> backends = [];
         foreach (VfioResetMember member in members)
         {
-            VfioDeviceNode? node = kernel.FindNode(member.Device);
+            VfioDeviceNode? node = caller.Kernel.FindNode(member.Device);
             bool isOwned = owner is null
                 ? node is not null && groups.Contains(node.Device.Group)
-                : Identify(kernel, node, owner) != VfioPciDependentDevice.NotOwned;
+                : Identify(caller.Kernel, node, owner) != VfioPciDependentDevice.NotOwned;
             if (node is null || !isOwned)
             {
                 return Errno.InvalidArgument;
@@ -148,7 +148,7 @@ internal static class VfioHotReset
             : kernel.HasGroup(owner, node.Device.Group) ? VfioPciDependentDevice.Owned
             : VfioPciDependentDevice.NotOwned;
 
-    private static Errno Collect(IoasisKernel kernel, ReadOnlySpan<byte> descriptors, int count, HashSet<IommuGroup> groups)
+    private static Errno Collect(KernelProcess caller, ReadOnlySpan<byte> descriptors, int count, HashSet<IommuGroup> groups)
     {
         if (descriptors.Length < count * sizeof(int))
         {
@@ -157,7 +157,7 @@ internal static class VfioHotReset
 
         for (int i = 0; i < count; i++)
         {
-            if (!kernel.Descriptors.TryGet(MemoryMarshal.Read<int>(descriptors[(i * sizeof(int))..]), out OpenFile? file))
+            if (!caller.Descriptors.TryGet(MemoryMarshal.Read<int>(descriptors[(i * sizeof(int))..]), out OpenFile? file))
             {
                 return Errno.BadDescriptor;
             }

@@ -9,13 +9,10 @@ namespace Ioasis.Kernel;
 /// A descriptor of a device, by whichever way it was opened: registers by place and by position, mappings, and the calls that
 /// both ways have. What differs, they say themselves.
 /// </summary>
-internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node) : OpenFile
+internal abstract class VfioOpenDevice(VfioDeviceNode node) : OpenFile
 {
     private readonly IoLock _positionLock = new();
     private ulong _position;
-
-    /// <summary>The kernel.</summary>
-    protected IoasisKernel Kernel => kernel;
 
     /// <summary>The device.</summary>
     protected VfioDeviceNode Node => node;
@@ -27,17 +24,17 @@ internal abstract class VfioOpenDevice(IoasisKernel kernel, VfioDeviceNode node)
     protected abstract IommufdFile? Owner { get; }
 
     /// <inheritdoc/>
-    public override Errno Ioctl(uint request, Span<byte> argument, out int result)
+    public override Errno Ioctl(KernelProcess caller, uint request, Span<byte> argument, out int result)
     {
         result = 0;
         return !IsUsable ? Errno.InvalidArgument : request switch
         {
             VfioRequests.DeviceGetPciHotResetInfo when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
-                VfioHotReset.GetInfo(kernel, node.Backend, Owner, argument),
+                VfioHotReset.GetInfo(caller.Kernel, node.Backend, Owner, argument),
             VfioRequests.DevicePciHotReset when (node.Backend.Flags & VfioDeviceFlags.Pci) != 0 =>
-                VfioHotReset.Reset(kernel, node.Backend, Owner, argument),
-            _ when VfioDmaBuffers.Handles(node, request, argument) => VfioDmaBuffers.Call(kernel, node, argument, out result),
-            _ => VfioDeviceCalls.Ioctl(kernel.Events, node.Backend, request, argument),
+                VfioHotReset.Reset(caller, node.Backend, Owner, argument),
+            _ when VfioDmaBuffers.Handles(node, request, argument) => VfioDmaBuffers.Call(caller, node, argument, out result),
+            _ => VfioDeviceCalls.Ioctl(caller, node.Backend, request, argument),
         };
     }
 

@@ -26,7 +26,9 @@ internal sealed class HardwareRig : IDisposable
 
     public FakeIommu Iommu => Rig.Iommu;
 
-    public IoasisKernel Kernel => Rig.Kernel;
+    public IoasisKernel KernelSide => Rig.KernelSide;
+
+    public KernelProcess Kernel => Rig.Kernel;
 
     public IommuDevice Device { get; }
 

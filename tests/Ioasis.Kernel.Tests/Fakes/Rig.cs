@@ -27,7 +27,7 @@ internal sealed class Rig
         Iommu = iommu ?? new();
         Memory.IsReachable = Iommu.CanReach;
         Files = new(Memory);
-        Kernel = new(
+        KernelSide = new(
             Memory,
             new()
             {
@@ -46,7 +46,11 @@ internal sealed class Rig
 
     public FakeMemoryFiles Files { get; }
 
-    public IoasisKernel Kernel { get; }
+    /// <summary>What all processes share.</summary>
+    public IoasisKernel KernelSide { get; }
+
+    /// <summary>What the first process calls.</summary>
+    public KernelProcess Kernel => KernelSide.FirstProcess;
 
     public IommuSubsystem Subsystem { get; } = new();
 
@@ -56,7 +60,7 @@ internal sealed class Rig
         Subsystem.TryAddDevice(
             Iommu, new(id), $"device{id}", group, new() { ReservedRegions = regions }, out IommuDevice? device)
             .ShouldBe(Errno.Success);
-        return (device!, Kernel.AddDevice(device!));
+        return (device!, KernelSide.AddDevice(device!));
     }
 
     /// <summary>A device with PASIDs and page requests, in a group of its own unless told otherwise.</summary>
@@ -66,7 +70,7 @@ internal sealed class Rig
         Subsystem.TryAddDevice(
             Iommu, new(id), $"device{id}", group, new() { PasidBits = 8, Ats = true, PageRequests = true, ReservedRegions = regions }, out IommuDevice? device)
             .ShouldBe(Errno.Success);
-        return (device!, Kernel.AddDevice(device!));
+        return (device!, KernelSide.AddDevice(device!));
     }
 
     /// <summary>A device that is opened, bound, and attached to a new address space.</summary>
@@ -138,7 +142,7 @@ internal sealed class Rig
     /// <summary>Nothing may be left: no object, no pin, no domain, no claim, no attachment.</summary>
     public void ShouldBeClean()
     {
-        Kernel.Audit.ShouldBe(default);
+        KernelSide.Audit.ShouldBe(default);
         Memory.PinnedPages.ShouldBe(0);
         Memory.Violations.ShouldBeEmpty();
         Files.Live.ShouldBe(0);

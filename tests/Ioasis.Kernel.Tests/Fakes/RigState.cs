@@ -16,9 +16,9 @@ internal static class RigState
     public static string Of(Rig rig)
     {
         StringBuilder text = new();
-        KernelAudit audit = rig.Kernel.Audit;
+        KernelAudit audit = rig.KernelSide.Audit;
         text.Append(CultureInfo.InvariantCulture, $"{audit}\nfiles {rig.Files.Live}\n");
-        foreach (string space in rig.Kernel.Spaces.Select(static space => space.Audit.ToString()).Order(StringComparer.Ordinal))
+        foreach (string space in rig.KernelSide.Spaces.Select(static space => space.Audit.ToString()).Order(StringComparer.Ordinal))
         {
             text.Append(space).Append('\n');
         }
@@ -54,8 +54,8 @@ internal static class RigState
     {
         rig.Memory.Violations.ShouldBeEmpty();
         rig.Memory.PinnedPages.ShouldBe(0);
-        rig.Kernel.Audit.ShouldBe(default);
-        rig.Kernel.Spaces.ShouldBeEmpty();
+        rig.KernelSide.Audit.ShouldBe(default);
+        rig.KernelSide.Spaces.ShouldBeEmpty();
     }
 
     private static string Name(Domain domain) => domain is FakeDomain or FakeNestedDomain

@@ -178,7 +178,7 @@ public sealed class IoasidAbiTests
             paths.Add(path);
         }
 
-        rig.Kernel.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
+        rig.KernelSide.Pasids.TryInstallCapacity(32).ShouldBe(Errno.Success);
         Begin(rig.Kernel);
         int[] successes = new int[256];
         Random random = new(seed);
@@ -197,7 +197,7 @@ public sealed class IoasidAbiTests
 
         rig.Kernel.CloseAll();
         rig.ShouldBeClean();
-        rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue(rig.Kernel.Pasids.Audit.ToString());
+        rig.KernelSide.Pasids.Audit.IsEmpty.ShouldBeTrue(rig.KernelSide.Pasids.Audit.ToString());
         devices.ForEach(device => Enumerable.Range(1, 255).ShouldAllBe(
             pasid => device.Group.GetPasidDomain(new((uint)pasid)) == BlockedDomain.Instance));
     }

@@ -109,7 +109,7 @@ public sealed class IoasidEventTests
         int pasids = rig.Kernel.Open("/dev/ioasid", OpenFlags.ReadWrite);
         IoasidSetCreate create = new() { Quota = 1 };
         rig.Call(pasids, ref create).ShouldBe(0);
-        Core.PasidSet set = rig.Kernel.Pasids.FindSet(new PasidSetId(create.OutSetId)).ShouldNotBeNull();
+        Core.PasidSet set = rig.KernelSide.Pasids.FindSet(new PasidSetId(create.OutSetId)).ShouldNotBeNull();
         IoasidSetEvents events = new() { SetId = create.OutSetId };
         int first = rig.Call(pasids, ref events);
         first.ShouldBeGreaterThan(pasids);
@@ -119,7 +119,7 @@ public sealed class IoasidEventTests
         rig.Kernel.Close(first).ShouldBe(0);
         set.ObserverCount.ShouldBe(0);
         rig.Kernel.CloseAll();
-        rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue();
+        rig.KernelSide.Pasids.Audit.IsEmpty.ShouldBeTrue();
     }
 
     private static List<(Kind Kind, Pasid Pasid, uint Guest)> Read(PasidSetEvents events)

@@ -85,7 +85,7 @@ public sealed class IoasidFailureTests
                 s.Rig.Memory.Violations.ShouldBeEmpty(at);
                 s.Rig.Kernel.CloseAll();
                 s.Rig.ShouldBeClean();
-                s.Rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue(at);
+                s.Rig.KernelSide.Pasids.Audit.IsEmpty.ShouldBeTrue(at);
                 if (!isHit)
                 {
                     break;

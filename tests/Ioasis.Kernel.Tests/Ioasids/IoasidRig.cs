@@ -69,8 +69,8 @@ internal sealed class IoasidRig : IDisposable
     public void ShouldBeClean()
     {
         Rig.ShouldBeClean();
-        Rig.Kernel.Pasids.Audit.IsEmpty.ShouldBeTrue(Rig.Kernel.Pasids.Audit.ToString());
-        Rig.Kernel.Pasids.GetDrainReports().ShouldBeEmpty();
+        Rig.KernelSide.Pasids.Audit.IsEmpty.ShouldBeTrue(Rig.KernelSide.Pasids.Audit.ToString());
+        Rig.KernelSide.Pasids.GetDrainReports().ShouldBeEmpty();
         foreach (IommuDevice device in Nodes)
         {
             for (uint pasid = 1; pasid < 256; pasid++)

@@ -117,7 +117,7 @@ public sealed class IoasidScheduleTests
         public override void CheckAtEnd()
         {
             // A set that is kept may have what was allocated after its end, with its memory.
-            IsThere(_number).ShouldBe(Rig.Rig.Kernel.Pasids.Audit.Live == 1);
+            IsThere(_number).ShouldBe(Rig.Rig.KernelSide.Pasids.Audit.Live == 1);
             (_keep || !IsThere(_number)).ShouldBeTrue();
             base.CheckAtEnd();
         }

@@ -1,13 +1,78 @@
+using System.Diagnostics;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
+using Microsoft.Extensions.Logging;
 
 namespace Ioasis.Kernel;
 
-/// <content>The calls of any descriptor beside ioctl: read, write, poll, map, event counters.</content>
-internal sealed partial class IoasisKernel
+/// <content>The calls on descriptors.</content>
+internal sealed partial class KernelProcess
 {
-    private const ulong PageMask = AddressSpace.PageSize - 1;
+    /// <inheritdoc/>
+    public int Open(string path, OpenFlags flags)
+    {
+        if (path is null)
+        {
+            return -(int)Errno.BadAddress;
+        }
+
+        Errno error = Kernel.OpenFile(path, out OpenFile? file);
+        return error == Errno.Success ? Add(file!) : -(int)error;
+    }
+
+    /// <inheritdoc/>
+    public int FindDevice(string address, out string? path) => Kernel.FindDevice(address, out path);
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, Span<byte> argument)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        using Activity? activity = CallActivity.Start(file!, request);
+        try
+        {
+            Errno error = file!.Ioctl(this, request, argument, out int result);
+            activity?.End(error);
+            return error == Errno.Success ? result : -(int)error;
+        }
+        catch (Exception e) when (Contain(e, request))
+        {
+            return -(int)Errno.IoError;
+        }
+        finally
+        {
+            file!.Dereference();
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Ioctl(int fd, uint request, nint argument)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        {
+            return -(int)Errno.BadDescriptor;
+        }
+
+        using Activity? activity = CallActivity.Start(file!, request);
+        try
+        {
+            Errno error = file!.Ioctl(this, request, argument, out int result);
+            activity?.End(error);
+            return error == Errno.Success ? result : -(int)error;
+        }
+        catch (Exception e) when (Contain(e, request))
+        {
+            return -(int)Errno.IoError;
+        }
+        finally
+        {
+            file!.Dereference();
+        }
+    }
 
     /// <inheritdoc/>
     public nint Read(int fd, Span<byte> destination)
@@ -73,53 +138,6 @@ internal sealed partial class IoasisKernel
     }
 
     /// <inheritdoc/>
-    public int Map(int fd, ulong offset, nuint length, MemoryProtection protection, out nint address)
-    {
-        address = 0;
-        if (length == 0 || (offset & PageMask) != 0 || offset > long.MaxValue)
-        {
-            return -(int)Errno.InvalidArgument;
-        }
-
-        if (length > (nuint)nint.MaxValue)
-        {
-            return -(int)Errno.OutOfMemory;
-        }
-
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        ulong rounded = ((ulong)length + PageMask) & ~PageMask;
-        Errno error = Injection.Hit(InjectionKind.Allocate);
-        error = error == Errno.Success ? file!.Map(offset, rounded, protection, out address) : Errno.OutOfMemory;
-        if (error != Errno.Success)
-        {
-            file!.Dereference();
-            return -(int)error;
-        }
-
-        // The reference of the look-up becomes the mapping's.
-        Current.AddMapping(address, rounded, file!);
-        return 0;
-    }
-
-    /// <inheritdoc/>
-    public int Unmap(nint address, nuint length)
-    {
-        ulong rounded = ((ulong)length + PageMask) & ~PageMask;
-        OpenFile? file = Current.RemoveMapping(address, rounded);
-        if (file is null)
-        {
-            return -(int)Errno.InvalidArgument;
-        }
-
-        file.Dereference();
-        return 0;
-    }
-
-    /// <inheritdoc/>
     public int CreateEvent(uint initialValue, EventFlags flags)
     {
         if ((flags & ~(EventFlags.Semaphore | EventFlags.NonBlocking | EventFlags.CloseOnExec)) != 0)
@@ -127,21 +145,13 @@ internal sealed partial class IoasisKernel
             return -(int)Errno.InvalidArgument;
         }
 
-        EventFile file = new(initialValue, flags);
-        Errno error = Descriptors.Add(file, out int descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-            return -(int)error;
-        }
-
-        return descriptor;
+        return Add(new EventFile(initialValue, flags));
     }
 
     /// <inheritdoc/>
     public int CreateMemory(string name, ulong length)
     {
-        if (_options.MemoryFiles is not { } source)
+        if (Kernel.Options.MemoryFiles is not { } source)
         {
             return -(int)Errno.NotImplemented;
         }
@@ -164,15 +174,27 @@ internal sealed partial class IoasisKernel
             return -(int)error;
         }
 
-        MemoryFile file = new(source, address, length);
-        error = Descriptors.Add(file, out int descriptor);
-        if (error != Errno.Success)
+        return Add(new MemoryFile(source, address, length));
+    }
+
+    /// <inheritdoc/>
+    public int Dup(int fd)
+    {
+        if (!Descriptors.TryGet(fd, out OpenFile? file))
         {
-            file.Dereference();
-            return -(int)error;
+            return -(int)Errno.BadDescriptor;
         }
 
-        return descriptor;
+        // The reference of the look-up becomes the new descriptor's.
+        return Add(file!);
+    }
+
+    /// <inheritdoc/>
+    public int Close(int fd)
+    {
+        OpenFile? file = Descriptors.Remove(fd);
+        file?.Dereference();
+        return file is null ? -(int)Errno.BadDescriptor : 0;
     }
 
     /// <inheritdoc/>
@@ -241,5 +263,12 @@ internal sealed partial class IoasisKernel
         }
 
         return count;
+    }
+
+    // Whatever goes wrong inside stays inside (invariant 7), and is told.
+    private bool Contain(Exception exception, uint request)
+    {
+        Kernel.Options.Logger.LogError(exception, "ioctl 0x{Request:x} failed inside the kernel", request);
+        return true;
     }
 }
