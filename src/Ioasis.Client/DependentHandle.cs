@@ -68,6 +68,26 @@ public sealed class KernelObject : DependentHandle
         return error;
     }
 
+    /// <summary><c>IOMMU_HWPT_INVALIDATE</c> of this object, a guest's page table or a virtual IOMMU.</summary>
+    /// <param name="dataType">Kind of the entries, as Ioasis.Uapi has them by architecture.</param>
+    /// <param name="entries">What is invalid.</param>
+    /// <param name="done">Entries that were carried out.</param>
+    internal unsafe Errno InvalidateErrno<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
+        where T : unmanaged
+    {
+        fixed (T* start = entries)
+        {
+            IommuHwptInvalidate argument = new()
+            {
+                HwptId = Id, DataAddress = (ulong)start, DataType = dataType, EntryLength = (uint)sizeof(T),
+                EntryCount = (uint)entries.Length,
+            };
+            Errno error = Owner.Call(ref argument);
+            done = (int)argument.EntryCount;
+            return error;
+        }
+    }
+
     /// <inheritdoc/>
     private protected override void Release(KernelDescriptor from, uint number)
     {

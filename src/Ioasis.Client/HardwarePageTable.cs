@@ -88,7 +88,7 @@ public sealed class HardwarePageTable : IDisposable
     /// <param name="done">How many were carried out, also when the call fails.</param>
     /// <returns>Success, or why the first that was not carried out was not.</returns>
     public Errno InvalidateErrno<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
-        where T : unmanaged => HardwareCalls.InvalidateErrno(Handle, dataType, entries, out done);
+        where T : unmanaged => Handle.InvalidateErrno(dataType, entries, out done);
 
     /// <summary>Destroys the table.</summary>
     /// <returns>Success, or <see cref="Errno.Busy"/> while a device is attached.</returns>

@@ -7,7 +7,7 @@ namespace Ioasis.Client;
 /// An open <c>/dev/iommu</c>: the place where address spaces, page tables and bound devices of one user live. Knows nothing
 /// but the ABI and the kernel it was opened on. Thread-safe.
 /// </summary>
-public sealed class IommuFd : IDisposable
+public sealed partial class IommuFd : IDisposable
 {
     /// <summary>The device node.</summary>
     public const string Path = "/dev/iommu";

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Ioasis.Primitives;
 using Ioasis.Uapi;
@@ -70,5 +71,37 @@ public sealed partial class VfioDevice
 
         pasids = [];
         return error;
+    }
+
+    /// <summary>Attaches a PASID of the device to a table made with <see cref="HwptAllocFlags.Pasid"/>, or switches it there.</summary>
+    /// <exception cref="IommuException">The kernel refused.</exception>
+    public void AttachPasid(Pasid pasid, HardwarePageTable table) =>
+        IommuException.ThrowIf(
+            AttachPasidErrno(pasid, table), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", $"{Path}, PASID {pasid}, table {table.Id}");
+
+    /// <summary>Attaches a PASID of the device to a table made with <see cref="HwptAllocFlags.Pasid"/>, or switches it there.</summary>
+    /// <returns>Success, or what the kernel answered.</returns>
+    public Errno AttachPasidErrno(Pasid pasid, HardwarePageTable table)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        VfioDeviceAttachIommufdPt argument = new()
+        {
+            Argsz = (uint)Unsafe.SizeOf<VfioDeviceAttachIommufdPt>(), Flags = VfioAttachFlags.Pasid, PageTableId = table.Id,
+            Pasid = pasid.Value,
+        };
+        return Descriptor.Call(
+            VfioRequests.DeviceAttachIommufdPt, MemoryMarshal.AsBytes(new Span<VfioDeviceAttachIommufdPt>(ref argument)));
+    }
+
+    /// <summary>Detaches a PASID of the device: its DMA faults. Harmless if it is not attached.</summary>
+    /// <returns>Success, or what the kernel answered.</returns>
+    public Errno DetachPasidErrno(Pasid pasid)
+    {
+        VfioDeviceDetachIommufdPt argument = new()
+        {
+            Argsz = (uint)Unsafe.SizeOf<VfioDeviceDetachIommufdPt>(), Flags = VfioAttachFlags.Pasid, Pasid = pasid.Value,
+        };
+        return Descriptor.Call(
+            VfioRequests.DeviceDetachIommufdPt, MemoryMarshal.AsBytes(new Span<VfioDeviceDetachIommufdPt>(ref argument)));
     }
 }

@@ -31,8 +31,8 @@ public sealed class VirtualIommu : IDisposable
     public HardwarePageTable AllocateNestedPageTable<T>(VfioDevice device, uint dataType, in T data, FaultQueue? faults = null)
         where T : unmanaged
     {
-        Errno error = HardwareCalls.AllocateNestedErrno(
-            _iommu, device, Id, dataType, data, faults, HwptAllocFlags.None, out HardwarePageTable? table);
+        Errno error = _iommu.AllocateNestedErrno(
+            device, Id, dataType, data, faults, HwptAllocFlags.None, out HardwarePageTable? table);
         IommuException.ThrowIf(error, "IOMMU_HWPT_ALLOC", $"device {device.Id}, virtual IOMMU {Id}, data type 0x{dataType:x}");
         return table!;
     }
@@ -73,7 +73,7 @@ public sealed class VirtualIommu : IDisposable
     /// <summary>Has the IOMMU forget what the guest asks it to forget, of any of its devices.</summary>
     /// <returns>Success, or why the first that was not carried out was not.</returns>
     public Errno InvalidateErrno<T>(uint dataType, ReadOnlySpan<T> entries, out int done)
-        where T : unmanaged => HardwareCalls.InvalidateErrno(Handle, dataType, entries, out done);
+        where T : unmanaged => Handle.InvalidateErrno(dataType, entries, out done);
 
     /// <summary>Destroys it; while something is made in it, it goes with the descriptor.</summary>
     public void Dispose() => Handle.Dispose();

@@ -58,21 +58,21 @@ internal sealed class ReplayMemory : IPhysicalMemory
     /// <summary>Software reads bytes.</summary>
     public void Peek(ulong address, Span<byte> destination)
     {
-        for (int done = 0; done < destination.Length;)
+        while (!destination.IsEmpty)
         {
-            ulong position = address + (ulong)done;
-            int piece = Math.Min(destination.Length - done, PageSize - (int)(position & PageMask));
-            byte[]? page = Find(position);
-            if (page is null)
+            int offset = (int)(address & PageMask);
+            int piece = Math.Min(destination.Length, PageSize - offset);
+            if (Find(address) is { } page)
             {
-                destination.Slice(done, piece).Clear();
+                page.AsSpan(offset, piece).CopyTo(destination);
             }
             else
             {
-                page.AsSpan((int)(position & PageMask), piece).CopyTo(destination[done..]);
+                destination[..piece].Clear();
             }
 
-            done += piece;
+            destination = destination[piece..];
+            address += (ulong)piece;
         }
     }
 
@@ -202,17 +202,18 @@ internal sealed class ReplayMemory : IPhysicalMemory
 
     private void Copy(ulong address, ReadOnlySpan<byte> source, bool journal)
     {
-        for (int i = 0; i < source.Length; i++)
+        while (!source.IsEmpty)
         {
-            ulong position = address + (ulong)i;
-            byte[] page = FindOrAdd(position);
-            ref byte place = ref page[position & PageMask];
-            if (journal)
+            Span<byte> place = FindOrAdd(address).AsSpan((int)(address & PageMask));
+            int piece = Math.Min(source.Length, place.Length);
+            for (int i = 0; journal && i < piece; i++)
             {
-                _ = _before.TryAdd(position, place);
+                _ = _before.TryAdd(address + (ulong)i, place[i]);
             }
 
-            place = source[i];
+            source[..piece].CopyTo(place);
+            source = source[piece..];
+            address += (ulong)piece;
         }
     }
 
