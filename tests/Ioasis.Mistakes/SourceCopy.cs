@@ -43,6 +43,35 @@ internal static class SourceCopy
     public static List<string> Write(
         string list, IReadOnlyList<KnownMistake> mistakes, string source, string destination, List<KnownMistake>? later = null)
     {
+        Dictionary<string, string> texts = [];
+        List<string> errors = Make(list, mistakes, source, texts, later);
+        foreach ((string file, string text) in texts)
+        {
+            WriteIfNew(Path.Combine(destination, file), text);
+        }
+
+        foreach (string old in Directory.EnumerateFiles(destination, "*.cs", SearchOption.AllDirectories))
+        {
+            string name = Path.GetRelativePath(destination, old);
+            if (!texts.ContainsKey(name) && !name.StartsWith("obj/", StringComparison.Ordinal))
+            {
+                File.Delete(old);
+            }
+        }
+
+        return errors;
+    }
+
+    /// <summary>What <see cref="Write"/> writes, without writing it.</summary>
+    /// <param name="list">Where the mistakes stand, for messages.</param>
+    /// <param name="mistakes">The mistakes.</param>
+    /// <param name="source">The project.</param>
+    /// <param name="copy">Gets the text of each file of the copy, by its path in the project.</param>
+    /// <param name="later">Gets those that change lines that another changes; null if that is an error.</param>
+    /// <returns>What is wrong with the list, for people; empty if nothing.</returns>
+    public static List<string> Make(
+        string list, IReadOnlyList<KnownMistake> mistakes, string source, Dictionary<string, string> copy, List<KnownMistake>? later = null)
+    {
         List<string> errors = [];
         Dictionary<string, List<Edit>> edits = [];
         string[] files = [.. Directory.EnumerateFiles(source, "*.cs", SearchOption.AllDirectories)
@@ -94,19 +123,10 @@ internal static class SourceCopy
                 lines.InsertRange(edit.Start, edit.Lines);
             }
 
-            WriteIfNew(Path.Combine(destination, file), string.Join('\n', lines) + "\n");
+            copy[file] = string.Join('\n', lines) + "\n";
         }
 
-        WriteIfNew(Path.Combine(destination, "Mistake.g.cs"), Switch);
-        foreach (string old in Directory.EnumerateFiles(destination, "*.cs", SearchOption.AllDirectories))
-        {
-            string name = Path.GetRelativePath(destination, old);
-            if (name != "Mistake.g.cs" && !texts.ContainsKey(name) && !name.StartsWith("obj/", StringComparison.Ordinal))
-            {
-                File.Delete(old);
-            }
-        }
-
+        copy["Mistake.g.cs"] = Switch;
         return errors;
     }
 
