@@ -9,8 +9,8 @@ try
                 list, MistakeList.Parse(list).FindAll(static m => m.Tests.Count == 0), source, destination);
             errors.ForEach(Console.WriteLine);
             return errors.Count == 0 ? 0 : 1;
-        case ["score", string name, string report, string baseline]:
-            return Score.Compare(name, report, baseline);
+        case ["score", string name, string report, string baseline, string equivalents]:
+            return Score.Compare(name, report, baseline, equivalents);
         case ["run", string root, string work, .. string[] rest]:
             string[] tests = [.. rest.Where(static r => r.StartsWith("tests=", StringComparison.Ordinal)).Select(static r => r[6..])];
             string[] names = [.. rest.Where(static r => !r.Contains('=', StringComparison.Ordinal))];
@@ -20,7 +20,7 @@ try
             Console.Error.WriteLine("""
                 usage: copy LIST SOURCE DESTINATION    writes SOURCE with the mistakes of LIST, each behind a switch
                        run ROOT WORK [PROJECT] [NAME…] [tests=TESTS[:METHOD]]  makes each and runs the tests that notice it
-                       score PROJECT REPORT BASELINE    what a report of Stryker says, beside the baseline
+                       score PROJECT REPORT BASELINE EQUIVALENTS    what a report of Stryker says, beside the baseline
                 """);
             return 2;
     }
