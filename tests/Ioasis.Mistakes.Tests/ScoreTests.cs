@@ -72,6 +72,11 @@ public sealed class ScoreTests : IDisposable
         Read([$"Core\tSum.cs\tBlock removal mutation\t{original}\t{{ }}\tBecause."], body).Explained.ShouldBe(1);
     }
 
+    [Fact]
+    public void A_text_may_have_nothing_in_its_place() =>
+        Read(["Core\tSum.cs\tStatement mutation\treturn a < b ? a : b;\t\tBecause."], Mutant(4, 5, 4, 26, "Statement mutation", "", "Survived"))
+            .Explained.ShouldBe(1);
+
     [Theory]
     [InlineData("Core\tSum.cs\tEquality mutation\ta < b\ta <= b")]
     [InlineData("Core\tSum.cs\tEquality mutation\ta < b\ta <= b\t ")]

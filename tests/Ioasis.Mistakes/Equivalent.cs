@@ -9,6 +9,9 @@ namespace Ioasis.Mistakes;
 /// <param name="Reason">Why it does the same, for people.</param>
 internal sealed record Equivalent(string Project, string File, string Mutator, string Original, string Replacement, string Reason)
 {
+    // A mutant may have nothing in the text's place.
+    private const int ReplacementPart = 4;
+
     /// <summary>Reads entries: one a line, its parts separated by tabs, in the order of this type. A line that begins with # is for people.</summary>
     /// <exception cref="FormatException">With the line and the rule.</exception>
     public static List<Equivalent> Parse(string path)
@@ -23,13 +26,13 @@ internal sealed record Equivalent(string Project, string File, string Mutator, s
             }
 
             string[] parts = lines[i].Split('\t');
-            if (parts.Length != 6 || parts.Any(string.IsNullOrWhiteSpace))
+            if (parts.Length != 6 || parts.Where(static (part, i) => i != ReplacementPart && string.IsNullOrWhiteSpace(part)).Any())
             {
                 throw new FormatException(
                     $"{path}({i + 1}): an entry is project, file, mutator, original text, replacement and reason, with a tab between.");
             }
 
-            entries.Add(new(parts[0], parts[1], parts[2], Mutant.InOneLine(parts[3]), Mutant.InOneLine(parts[4]), parts[5]));
+            entries.Add(new(parts[0], parts[1], parts[2], Mutant.InOneLine(parts[3]), Mutant.InOneLine(parts[ReplacementPart]), parts[5]));
         }
 
         return entries;
