@@ -142,7 +142,7 @@ public class CommandQueueTests
         using Rig rig = new(new()
         {
             Registers = window => silent = new(window),
-            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond) },
+            Driver = new() { TimeProvider = new CreepingTime() },
         });
         (IommuDevice device, RiscVPagingDomain domain) = Attach(rig);
         domain.ShouldMap(Iova, Target);
@@ -160,7 +160,7 @@ public class CommandQueueTests
         using Rig rig = new(new()
         {
             Registers = window => silent = new(window),
-            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond) },
+            Driver = new() { TimeProvider = new CreepingTime() },
         });
         (IommuDevice device, RiscVPagingDomain domain) = Attach(rig);
         domain.ShouldMap(Iova, Target);

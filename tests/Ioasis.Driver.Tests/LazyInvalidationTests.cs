@@ -4,6 +4,7 @@ using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
+using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 

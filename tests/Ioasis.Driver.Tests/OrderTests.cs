@@ -69,7 +69,7 @@ public class OrderTests
         using Rig rig = new(new()
         {
             Registers = window => held = new(window),
-            Driver = new() { CommandQueueSizeLog2 = 3, TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond) },
+            Driver = new() { CommandQueueSizeLog2 = 3, TimeProvider = new CreepingTime() },
         });
         held.IsOn = true;
         List<ulong> tickets = [];

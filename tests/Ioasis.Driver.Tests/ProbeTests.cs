@@ -178,7 +178,7 @@ public class ProbeTests
         using Rig rig = new(new()
         {
             Registers = window => new StuckBusy(window),
-            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond) },
+            Driver = new() { TimeProvider = new CreepingTime() },
         });
         rig.ProbeResult.ShouldBe(Errno.TimedOut);
         rig.Pages.AllocatedBytes.ShouldBe(0);

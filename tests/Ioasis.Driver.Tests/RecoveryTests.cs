@@ -1,5 +1,4 @@
 using Ioasis.Core;
-using Ioasis.Driver.Tests.Shared;
 using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;

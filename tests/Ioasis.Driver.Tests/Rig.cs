@@ -1,17 +1,15 @@
 using Ioasis.Core;
 using Ioasis.Hardware;
-using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;
 using Ioasis.RiscV.Hardware;
-using Ioasis.Testing;
 
 namespace Ioasis.Driver.Tests;
 
 /// <summary>How a rig is put together.</summary>
-internal sealed record RigOptions
+internal sealed record RigOptions : DriverRigOptions
 {
     public ulong Capabilities { get; init; } = RiscVIommuOptions.FullCapabilities;
 
@@ -21,34 +19,17 @@ internal sealed record RigOptions
 
     public RiscVDriverOptions Driver { get; init; } = new();
 
-    public Func<IRegisterWindow, IRegisterWindow> Registers { get; init; } = window => window;
-
-    public Func<IPhysicalMemory, IPhysicalMemory> DriverMemory { get; init; } = memory => memory;
-
-    public Func<IPhysicalMemory, IPhysicalMemory> HardwareMemory { get; init; } = memory => memory;
-
     public Func<RiscVIommuOptions, RiscVIommuOptions> Hardware { get; init; } = options => options;
 }
 
-/// <summary>Memory, one hostile IOMMU, its driver and the core, devices that cache: everything below the kernel side.</summary>
-internal sealed class Rig : IPcieLink, IDisposable
+/// <summary>A RISC-V IOMMU and its driver, and devices that cache.</summary>
+internal sealed class Rig : DriverRig<RiscVIommu, RiscVIommuInstance, RiscVPagingDomain>
 {
-    public const ulong Page = 4096;
-    private const ulong PoolStart = 1ul << 32;
-    private const ulong PoolLast = (1ul << 33) - 1;
-
-    private readonly bool _ownsMemory;
     private readonly Dictionary<DeviceId, DeviceCache> _caches = [];
 
     public Rig(RigOptions? options = null, Rig? sharesMemoryWith = null)
+        : base(options ??= new(), sharesMemoryWith)
     {
-        options ??= new();
-        Memory = sharesMemoryWith?.Memory ?? new SparsePhysicalMemory();
-        Pages = sharesMemoryWith?.Pages ?? new RangePageAllocator(Memory, new(PoolStart, PoolLast));
-        DriverMemory = sharesMemoryWith?.DriverMemory ?? options.DriverMemory(Memory);
-        Core = sharesMemoryWith?.Core ?? new IommuSubsystem();
-        _ownsMemory = sharesMemoryWith is null;
-        Lines = new();
         Hardware = new(
             options.Hardware(new RiscVIommuOptions
             {
@@ -63,63 +44,31 @@ internal sealed class Rig : IPcieLink, IDisposable
         Registers = options.Registers(Hardware);
         ProbeResult = RiscVIommuInstance.TryProbe(
             Registers, DriverMemory, Pages, options.Driver with { FaultSink = Sink, Logger = Log }, out RiscVIommuInstance? driver);
-        _driver = driver;
+        Probed = driver;
     }
 
-    private readonly RiscVIommuInstance? _driver;
-
-    public SparsePhysicalMemory Memory { get; }
-
-    public IPhysicalMemory DriverMemory { get; }
-
-    public RangePageAllocator Pages { get; }
-
-    public IommuSubsystem Core { get; }
-
-    public RiscVIommu Hardware { get; }
-
-    public IRegisterWindow Registers { get; }
-
-    public InterruptLines Lines { get; }
-
-    public RecordingSink Sink { get; } = new();
-
-    public RecordingLogger Log { get; } = new();
-
-    public Errno ProbeResult { get; }
-
-    public RiscVIommuInstance Driver => _driver ?? throw new InvalidOperationException($"probe failed: {ProbeResult}\n{Log}");
-
-    /// <summary>Answers to page requests.</summary>
-    public List<PcieMessage> Responses { get; } = [];
+    public InterruptLines Lines { get; } = new();
 
     public IommuDevice AddDevice(
         uint id, int pasidBits = 0, int? group = null, bool ats = false, bool pageRequests = false, bool responsesNeedPasid = false)
     {
-        IommuDeviceOptions options = new()
+        IommuDevice device = AddDevice(id, group, new()
         {
             PasidBits = pasidBits,
             Ats = ats,
             PageRequests = pageRequests,
             PageResponsesNeedPasid = responsesNeedPasid,
-        };
-        Core.TryAddDevice(Driver, new(id), $"{Driver.Name}-{id:x6}", group, options, out IommuDevice? device).ShouldBe(Errno.Success);
+        });
         if (ats)
         {
-            _caches[device!.Id] = new(Hardware, device.Id);
+            _caches[device.Id] = new(Hardware, device.Id);
         }
 
-        return device!;
+        return device;
     }
 
     /// <summary>What a device that was added with ATS has cached.</summary>
     public DeviceCache CacheOf(IommuDevice device) => _caches[device.Id];
-
-    public RiscVPagingDomain NewDomain(IommuDevice device)
-    {
-        Driver.TryAllocatePagingDomain(device, default, out PagingDomain? domain).ShouldBe(Errno.Success);
-        return (RiscVPagingDomain)domain!;
-    }
 
     public RiscVPagingDomain NewSecondStage(
         IommuDevice device, PagingDomainOptions options = default, InterruptFileAddresses? interruptFiles = null)
@@ -129,36 +78,7 @@ internal sealed class Rig : IPcieLink, IDisposable
         return domain!;
     }
 
-    /// <summary>Makes the DMA and lets the driver handle the interrupts that it raises.</summary>
-    public DmaTranslation Dma(IommuDevice device, ulong iova, bool write = false, Pasid pasid = default)
-    {
-        DmaFlags flags = (write ? DmaFlags.Write : DmaFlags.None) | (pasid.IsPresent ? DmaFlags.PasidValid : DmaFlags.None);
-        Hardware.Translate(new(device.Id, new(iova), flags, DmaKind.Untranslated, pasid), out DmaTranslation translation);
-        HandleInterrupts();
-        return translation;
-    }
-
-    /// <summary>Asserts that a DMA reaches an address.</summary>
-    public void ShouldReach(IommuDevice device, ulong iova, ulong address, bool write = false, Pasid pasid = default)
-    {
-        DmaTranslation translation = Dma(device, iova, write, pasid);
-        translation.Status.ShouldBe(DmaStatus.Success, $"IOVA {iova:x}");
-        translation.Address.ShouldBe(new PhysicalAddress(address));
-    }
-
-    /// <summary>Asserts that a DMA is refused and reported with a cause.</summary>
-    public IommuFault ShouldFault(
-        IommuDevice device, ulong iova, FaultCause cause, bool write = false, Pasid pasid = default)
-    {
-        Sink.Faults.Clear();
-        Dma(device, iova, write, pasid).Status.ShouldNotBe(DmaStatus.Success, $"IOVA {iova:x} was translated");
-        IommuFault fault = Sink.Faults.ShouldHaveSingleItem();
-        ((FaultCause)fault.Cause).ShouldBe(cause);
-        fault.DeviceId.ShouldBe(device.Id);
-        return fault;
-    }
-
-    public void SendInvalidationRequest(in PcieMessage message)
+    public override void SendInvalidationRequest(in PcieMessage message)
     {
         if (_caches.TryGetValue(message.Device, out DeviceCache? cache))
         {
@@ -166,22 +86,11 @@ internal sealed class Rig : IPcieLink, IDisposable
         }
     }
 
-    public void SendPageRequestGroupResponse(in PcieMessage message) => Responses.Add(message);
-
-    public void HandleInterrupts()
+    public override void HandleInterrupts()
     {
         for (int round = 0; round < 16 && Lines.TryTake(out int vector); round++)
         {
             Driver.HandleInterrupt(vector);
-        }
-    }
-
-    public void Dispose()
-    {
-        _driver?.Dispose();
-        if (_ownsMemory)
-        {
-            Memory.Dispose();
         }
     }
 }
@@ -212,34 +121,12 @@ internal sealed class InterruptLines : IInterruptLines
     }
 }
 
-/// <summary>A clock that a test moves; it also creeps forward with each look, so that waits end.</summary>
-internal sealed class ManualTime(long creepTicks = 0) : TimeProvider
+/// <summary>A clock that creeps forward with each look, so that waits end.</summary>
+internal sealed class CreepingTime : TimeProvider
 {
     private long _now;
 
     public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 
-    public override long GetTimestamp() => Interlocked.Add(ref _now, creepTicks);
-
-    public void Advance(TimeSpan by) => Interlocked.Add(ref _now, by.Ticks);
-}
-
-/// <summary>Shortcuts that tests read well with.</summary>
-internal static class DomainExtensions
-{
-    public static void ShouldMap(this PagingDomain domain, ulong iova, ulong address, ulong length = Rig.Page) =>
-        domain.Map(new(iova), new(address), length, Access.ReadWrite).ShouldBe(Errno.Success);
-
-    /// <summary>Attaches a PASID of a device that is alone in its group, or the device itself if there is none.</summary>
-    public static Errno Attach(this IommuDevice device, Pasid pasid, PagingDomain domain) =>
-        pasid.IsPresent ? device.Group.AttachPasid(pasid, domain) : device.Group.Attach(domain);
-
-    /// <summary>Unmaps and synchronises.</summary>
-    public static void ShouldUnmap(this PagingDomain domain, ulong iova, ulong length = Rig.Page)
-    {
-        InvalidationGather gather = default;
-        domain.Unmap(new(iova), length, ref gather).ShouldBe(length);
-        domain.Sync(ref gather).ShouldBe(Errno.Success);
-        gather.IsEmpty.ShouldBeTrue();
-    }
+    public override long GetTimestamp() => Interlocked.Add(ref _now, TimeSpan.TicksPerMillisecond);
 }

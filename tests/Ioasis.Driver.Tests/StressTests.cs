@@ -1,5 +1,4 @@
 using Ioasis.Core;
-using Ioasis.Driver.Tests.Shared;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Architecture;
 using Ioasis.RiscV.Driver;

@@ -229,7 +229,7 @@ public class UnconfirmedTests
     {
         using Rig rig = new(new()
         {
-            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond), AtsTimeout = TimeSpan.FromSeconds(1) },
+            Driver = new() { TimeProvider = new CreepingTime(), AtsTimeout = TimeSpan.FromSeconds(1) },
         });
         IommuDevice silent = rig.AddDevice(1, ats: true);
         PagingDomain domain = rig.NewDomain(silent);
@@ -255,7 +255,7 @@ public class UnconfirmedTests
         using Rig rig = new(new()
         {
             Registers = window => stuck = new(window, register),
-            Driver = new() { TimeProvider = new ManualTime(TimeSpan.TicksPerMillisecond) },
+            Driver = new() { TimeProvider = new CreepingTime() },
         });
         uint @base = register switch
         {

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using Ioasis.Core;
-using Ioasis.Driver.Tests.Shared;
 using Ioasis.Intel.Architecture;
 using Ioasis.Platform;
 using Ioasis.Primitives;

@@ -1,6 +1,5 @@
 using System.Globalization;
 using Ioasis.Core;
-using Ioasis.PageTables;
 using Ioasis.Platform;
 using Ioasis.Primitives;
 using Microsoft.Extensions.Logging;
@@ -217,22 +216,5 @@ internal abstract class LabRig : IIommuFaultSink, ILogger, IDisposable
         {
             Devices.Add(id, AddDevice(id, pasidBits));
         }
-    }
-}
-
-/// <summary>Shortcuts that tests read well with.</summary>
-internal static class DomainExtensions
-{
-    public static void ShouldMap(
-        this PagingDomain domain, ulong iova, ulong address, ulong length = LabRig.Page, Access access = Access.ReadWrite) =>
-        domain.Map(new(iova), new(address), length, access).ShouldBe(Errno.Success);
-
-    /// <summary>Unmaps and synchronises.</summary>
-    public static void ShouldUnmap(this PagingDomain domain, ulong iova, ulong length = LabRig.Page)
-    {
-        InvalidationGather gather = default;
-        domain.Unmap(new(iova), length, ref gather, out ulong unmapped).ShouldBe(Errno.Success);
-        unmapped.ShouldBe(length);
-        domain.Sync(ref gather).ShouldBe(Errno.Success);
     }
 }

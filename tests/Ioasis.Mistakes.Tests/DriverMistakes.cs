@@ -1,5 +1,6 @@
 using Ioasis.Core;
 using Ioasis.Driver.Tests;
+using Ioasis.Driver.Tests.Shared;
 using Ioasis.Primitives;
 using Ioasis.RiscV.Driver;
 using Ioasis.Scenarios.Drivers;
