@@ -3,18 +3,21 @@ using Ioasis.Primitives;
 
 namespace Ioasis.Client.Tests;
 
-/// <summary>An embedded platform with one device that is attached to one address space.</summary>
+/// <summary>An embedded platform with one device on one <c>/dev/iommu</c> with one address space, and attached to it unless told otherwise.</summary>
 internal sealed class Machine : IDisposable
 {
-    public Machine(EmbeddedPlatformOptions? options = null)
+    public Machine(EmbeddedPlatformOptions? options = null, EmbeddedEndpointOptions? endpoint = null, bool attach = true)
     {
         Platform = new(options ?? new());
-        Endpoint = Platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0));
+        Endpoint = Platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), endpoint);
         Iommu = IommuFd.Open(Platform.Kernel);
         Device = VfioDevice.Open(Platform.Kernel, Endpoint.DevicePath);
         _ = Device.Bind(Iommu);
         Space = Iommu.AllocateAddressSpace();
-        _ = Device.Attach(Space);
+        if (attach)
+        {
+            _ = Device.Attach(Space);
+        }
     }
 
     public EmbeddedPlatform Platform { get; }
@@ -34,5 +37,6 @@ internal sealed class Machine : IDisposable
         Iommu.Dispose();
         Platform.Audit.ShouldBe(default);
         Platform.Dispose();
+        Platform.TableBytes.ShouldBe(0);
     }
 }

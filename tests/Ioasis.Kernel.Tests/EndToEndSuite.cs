@@ -20,40 +20,6 @@ public abstract class EndToEndSuite
     /// <summary>The IOMMU of the machines.</summary>
     private protected abstract IommuSlot Slot { get; }
 
-    private protected sealed class Machine : IDisposable
-    {
-        public Machine(EmbeddedPlatformOptions options, EmbeddedEndpointOptions? endpoint = null)
-        {
-            Platform = new(options);
-            Endpoint = Platform.AddEndpoint(DeviceId.FromPci(0, 0, 3, 0), endpoint);
-            Iommu = IommuFd.Open(Platform.Kernel);
-            Device = VfioDevice.Open(Platform.Kernel, Endpoint.DevicePath);
-            _ = Device.Bind(Iommu);
-            Space = Iommu.AllocateAddressSpace();
-            _ = Device.Attach(Space);
-        }
-
-        public EmbeddedPlatform Platform { get; }
-
-        public EmbeddedEndpoint Endpoint { get; }
-
-        public IommuFd Iommu { get; }
-
-        public VfioDevice Device { get; }
-
-        public IoAddressSpace Space { get; }
-
-        public void Dispose()
-        {
-            Device.Dispose();
-            Space.Dispose();
-            Iommu.Dispose();
-            Platform.Audit.ShouldBe(default);
-            Platform.Dispose();
-            Platform.TableBytes.ShouldBe(0);
-        }
-    }
-
     [Fact]
     public void Memory_that_the_client_frees_while_it_is_mapped_gives_faults_and_no_crash()
     {

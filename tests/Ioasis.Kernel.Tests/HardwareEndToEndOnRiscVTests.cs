@@ -16,7 +16,7 @@ public sealed class HardwareEndToEndOnRiscVTests : HardwareEndToEndTests
     [Fact]
     public void A_guest_has_its_own_names_for_devices_its_own_invalidations_and_its_own_faults()
     {
-        using Machine machine = new(Slot, CachingMode.Hostile);
+        using Machine machine = NewMachine(CachingMode.Hostile);
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "guest", 16 * 4096);
         const ulong GuestBase = 1ul << 20;
         memory.MapErrno(machine.Space, 0, memory.Length, new(GuestBase), Access.ReadWrite).ShouldBe(Errno.Success);

@@ -18,39 +18,8 @@ public abstract class HardwareEndToEndTests
 
     private GuestFirstStage Guest => GuestFirstStage.Of(Slot);
 
-    private protected sealed class Machine : IDisposable
-    {
-        public Machine(IommuSlot slot, CachingMode caching)
-        {
-            Platform = new(new() { Iommus = [slot], Caching = caching });
-            Endpoint = Platform.AddEndpoint(
-                DeviceId.FromPci(0, 0, 3, 0), new() { PasidBits = 8, Ats = true, PageRequests = true });
-            Iommu = IommuFd.Open(Platform.Kernel);
-            Device = VfioDevice.Open(Platform.Kernel, Endpoint.DevicePath);
-            _ = Device.Bind(Iommu);
-            Space = Iommu.AllocateAddressSpace();
-        }
-
-        public EmbeddedPlatform Platform { get; }
-
-        public EmbeddedEndpoint Endpoint { get; }
-
-        public IommuFd Iommu { get; }
-
-        public VfioDevice Device { get; }
-
-        public IoAddressSpace Space { get; }
-
-        public void Dispose()
-        {
-            Device.Dispose();
-            Space.Dispose();
-            Iommu.Dispose();
-            Platform.Audit.ShouldBe(default);
-            Platform.Dispose();
-            Platform.TableBytes.ShouldBe(0);
-        }
-    }
+    private protected Machine NewMachine(CachingMode caching) =>
+        new(new() { Iommus = [Slot], Caching = caching }, new() { PasidBits = 8, Ats = true, PageRequests = true }, attach: false);
 
     [Theory]
     [InlineData(CachingMode.None)]
@@ -58,7 +27,7 @@ public abstract class HardwareEndToEndTests
     [InlineData(CachingMode.Hostile)]
     public void A_guests_table_translates_on_top_of_the_hosts_until_the_guest_invalidates(CachingMode caching)
     {
-        using Machine machine = new(Slot, caching);
+        using Machine machine = NewMachine(caching);
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "guest", 16 * 4096);
 
         // The guest's physical memory begins at 1 MiB; its root, the other tables and data are pages of it.
@@ -97,7 +66,7 @@ public abstract class HardwareEndToEndTests
     [InlineData(CachingMode.Hostile)]
     public void Pages_that_a_device_writes_are_told_once(CachingMode caching)
     {
-        using Machine machine = new(Slot, caching);
+        using Machine machine = NewMachine(caching);
         HardwareInfo info = machine.Iommu.GetHardwareInfo(machine.Device);
         info.Type.ShouldBe(Guest.HardwareInfoType);
         info.Data.Length.ShouldBe(Guest.HardwareInfoSize);
@@ -134,7 +103,7 @@ public abstract class HardwareEndToEndTests
     [Fact]
     public void A_page_request_is_read_mapped_and_answered_and_the_device_goes_on()
     {
-        using Machine machine = new(Slot, CachingMode.Hostile);
+        using Machine machine = NewMachine(CachingMode.Hostile);
         using SharedMemory memory = SharedMemory.Create(machine.Platform.Kernel, "memory", 4096);
         using FaultQueue queue = machine.Iommu.AllocateFaultQueue();
         using HardwarePageTable table = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, queue);

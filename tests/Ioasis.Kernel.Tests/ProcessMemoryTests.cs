@@ -16,36 +16,6 @@ public sealed partial class ProcessMemoryTests
 
     private static readonly Iova s_iova = new(0x4000_0000);
 
-    private sealed class Machine : IDisposable
-    {
-        private readonly EmbeddedPlatform _platform = new(new());
-        private readonly IommuFd _iommu;
-        private readonly VfioDevice _device;
-
-        public Machine()
-        {
-            Endpoint = _platform.AddEndpoint(new(8));
-            _iommu = IommuFd.Open(_platform.Kernel);
-            _device = VfioDevice.Open(_platform.Kernel, Endpoint.DevicePath);
-            _ = _device.Bind(_iommu);
-            Space = _iommu.AllocateAddressSpace();
-            _ = _device.Attach(Space);
-        }
-
-        public EmbeddedEndpoint Endpoint { get; }
-
-        public IoAddressSpace Space { get; }
-
-        public void Dispose()
-        {
-            _device.Dispose();
-            Space.Dispose();
-            _iommu.Dispose();
-            _platform.Audit.ShouldBe(default);
-            _platform.Dispose();
-        }
-    }
-
     [Fact]
     public void Memory_that_nobody_has_touched_is_mapped_at_any_size_and_is_there_when_a_device_comes()
     {

@@ -19,7 +19,7 @@ public sealed class HardwareEndToEndOnVtdTests : HardwareEndToEndTests
     [Fact]
     public void There_is_no_virtual_IOMMU_as_on_Linux()
     {
-        using Machine machine = new(Slot, CachingMode.None);
+        using Machine machine = NewMachine(CachingMode.None);
         using HardwarePageTable parent = machine.Iommu.AllocatePageTable(machine.Device, machine.Space, HwptAllocFlags.NestParent);
         machine.Iommu.AllocateVirtualIommuErrno(machine.Device, parent, VtdUapi.HwptDataType, out _).ShouldBe(Errno.NotSupported);
     }
