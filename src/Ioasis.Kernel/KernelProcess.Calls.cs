@@ -77,27 +77,19 @@ internal sealed partial class KernelProcess
     /// <inheritdoc/>
     public nint Read(int fd, Span<byte> destination)
     {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Read(destination, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
+        using FileUse file = Descriptors.Use(fd);
+        int count = 0;
+        Errno error = file.FileOrNull?.Read(destination, out count) ?? Errno.BadDescriptor;
+        return ToResult(error, count);
     }
 
     /// <inheritdoc/>
     public nint Write(int fd, ReadOnlySpan<byte> source)
     {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Write(source, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
+        using FileUse file = Descriptors.Use(fd);
+        int count = 0;
+        Errno error = file.FileOrNull?.Write(source, out count) ?? Errno.BadDescriptor;
+        return ToResult(error, count);
     }
 
     /// <inheritdoc/>
@@ -109,14 +101,10 @@ internal sealed partial class KernelProcess
             return -(int)Errno.InvalidArgument;
         }
 
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Read(destination, offset, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
+        using FileUse file = Descriptors.Use(fd);
+        int count = 0;
+        Errno error = file.FileOrNull?.Read(destination, offset, out count) ?? Errno.BadDescriptor;
+        return ToResult(error, count);
     }
 
     /// <inheritdoc/>
@@ -127,14 +115,10 @@ internal sealed partial class KernelProcess
             return -(int)Errno.InvalidArgument;
         }
 
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Write(source, offset, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
+        using FileUse file = Descriptors.Use(fd);
+        int count = 0;
+        Errno error = file.FileOrNull?.Write(source, offset, out count) ?? Errno.BadDescriptor;
+        return ToResult(error, count);
     }
 
     /// <inheritdoc/>

@@ -89,14 +89,10 @@ internal sealed partial class KernelProcess : IKernelAbi, IVfioEventSource
     /// <returns>Bytes, 0 if there is none; -EOPNOTSUPP if a read of this queue changes it; -EINVAL if it does not fit; -EBADF.</returns>
     public nint PeekEvent(int fd, Span<byte> destination)
     {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
-        {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file!.Peek(destination, out int count);
-        file.Dereference();
-        return error == Errno.Success ? count : -(int)error;
+        using FileUse file = Descriptors.Use(fd);
+        int count = 0;
+        Errno error = file.FileOrNull?.Peek(destination, out count) ?? Errno.BadDescriptor;
+        return ToResult(error, count);
     }
 
     /// <summary>
@@ -111,28 +107,21 @@ internal sealed partial class KernelProcess : IKernelAbi, IVfioEventSource
     /// </returns>
     public int Submit(int fd, ReadOnlySpan<byte> command, ulong offset)
     {
-        if (!Descriptors.TryGet(fd, out OpenFile? file))
+        using FileUse file = Descriptors.Use(fd);
+        return -(int)(file.FileOrNull switch
         {
-            return -(int)Errno.BadDescriptor;
-        }
-
-        Errno error = file is VfioOpenDevice device ? device.Submit(command, offset) : Errno.InvalidArgument;
-        file!.Dereference();
-        return -(int)error;
+            null => Errno.BadDescriptor,
+            VfioOpenDevice device => device.Submit(command, offset),
+            _ => Errno.InvalidArgument,
+        });
     }
 
     /// <inheritdoc/>
     public Errno GetEventErrno(int descriptor, out IVfioEvent? counter)
     {
-        counter = null;
-        if (!Descriptors.TryGet(descriptor, out OpenFile? file))
-        {
-            return Errno.BadDescriptor;
-        }
-
-        counter = (file as EventFile)?.Counter ?? (file as OutsideFile)?.Counter;
-        file!.Dereference();
-        return counter is null ? Errno.InvalidArgument : Errno.Success;
+        using FileUse file = Descriptors.Use(descriptor);
+        counter = (file.FileOrNull as EventFile)?.Counter ?? (file.FileOrNull as OutsideFile)?.Counter;
+        return counter is not null ? Errno.Success : file.FileOrNull is null ? Errno.BadDescriptor : Errno.InvalidArgument;
     }
 
     /// <summary>
@@ -141,26 +130,30 @@ internal sealed partial class KernelProcess : IKernelAbi, IVfioEventSource
     /// </summary>
     public bool TryGetVmPasidTable(int descriptor, out VmPasidTable? table)
     {
-        table = null;
-        if (Descriptors.TryGet(descriptor, out OpenFile? file))
-        {
-            table = (file as IoasidVmFile)?.Table;
-            file!.Dereference();
-        }
-
+        using FileUse file = Descriptors.Use(descriptor);
+        table = (file.FileOrNull as IoasidVmFile)?.Table;
         return table is not null;
     }
 
-    private int Add(OpenFile file)
+    /// <summary>Gives the process a descriptor of a file. It takes over the caller's reference, which is dropped if that fails.</summary>
+    internal Errno AddFile(OpenFile file, out int descriptor)
     {
-        Errno error = Descriptors.Add(file, out int descriptor);
+        Errno error = Descriptors.Add(file, out descriptor);
         if (error != Errno.Success)
         {
             file.Dereference();
         }
 
-        return error == Errno.Success ? descriptor : -(int)error;
+        return error;
     }
+
+    private int Add(OpenFile file)
+    {
+        Errno error = AddFile(file, out int descriptor);
+        return ToResult(error, descriptor);
+    }
+
+    private static int ToResult(Errno error, int value) => error == Errno.Success ? value : -(int)error;
 
     /// <summary>
     /// The process dies: its calls that wait are interrupted, and all its descriptors and mappings are closed (S1.15). What

@@ -4,7 +4,7 @@ using Ioasis.Primitives;
 namespace Ioasis.Kernel;
 
 /// <summary>
-/// The descriptors of the kernel's one user process: the lowest free number, as POSIX wants it. Look-ups take no lock. A
+/// The descriptors of one user process: the lowest free number, as POSIX wants it. Look-ups take no lock. A
 /// call that holds a file keeps it alive whatever happens to the descriptor meanwhile.
 /// </summary>
 internal sealed class DescriptorTable
@@ -87,6 +87,13 @@ internal sealed class DescriptorTable
         }
 
         return true;
+    }
+
+    /// <summary>Uses a file in the caller's scope.</summary>
+    public FileUse Use(int descriptor)
+    {
+        _ = TryGet(descriptor, out OpenFile? file);
+        return new(file);
     }
 
     /// <summary>Frees a descriptor.</summary>

@@ -26,14 +26,13 @@ internal sealed partial class IoasidFile : OpenFile
     public static Errno TryGet(KernelProcess caller, int descriptor, uint number, out IoasidContext? context)
     {
         context = null;
-        if (!caller.Descriptors.TryGet(descriptor, out OpenFile? found))
+        using FileUse found = caller.Descriptors.Use(descriptor);
+        return found.FileOrNull switch
         {
-            return Errno.BadDescriptor;
-        }
-
-        Errno error = found is IoasidFile file ? file.TryGet(number, out context) : Errno.WrongDescriptor;
-        found!.Dereference();
-        return error;
+            null => Errno.BadDescriptor,
+            IoasidFile file => file.TryGet(number, out context),
+            _ => Errno.WrongDescriptor,
+        };
     }
 
     /// <inheritdoc/>
@@ -165,15 +164,7 @@ internal sealed partial class IoasidFile : OpenFile
             return error != Errno.Success ? error : Errno.NotSupported;
         }
 
-        IoasidVmFile file = new();
-        error = caller.Descriptors.Add(file, out descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-            descriptor = 0;
-        }
-
-        return error;
+        return caller.AddFile(new IoasidVmFile(), out descriptor);
     }
 
     private Errno SetEvents(KernelProcess caller, Span<byte> argument, out int descriptor)
@@ -193,14 +184,7 @@ internal sealed partial class IoasidFile : OpenFile
         // Before it has a number by which another thread could close it: the close ends the subscription.
         IoasidEventsFile file = new(set);
         file.Begin();
-        error = caller.Descriptors.Add(file, out descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-            descriptor = 0;
-        }
-
-        return error;
+        return caller.AddFile(file, out descriptor);
     }
 
     // Ends the IOASIDs of a set; then nobody finds them here, and their memory is wiped (S1.7).

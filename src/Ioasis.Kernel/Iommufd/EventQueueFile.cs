@@ -53,14 +53,7 @@ internal sealed class EventQueueFile : OpenFile
     {
         _ = owner.TryReference();
         queue.Keep();
-        EventQueueFile file = new(owner, queue, queue);
-        Errno error = caller.Descriptors.Add(file, out descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-        }
-
-        return error;
+        return caller.AddFile(new EventQueueFile(owner, queue, queue), out descriptor);
     }
 
     /// <inheritdoc/>

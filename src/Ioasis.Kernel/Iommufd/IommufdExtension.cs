@@ -136,17 +136,8 @@ internal sealed class IommufdContext
     /// <param name="length">Bytes: whole pages.</param>
     /// <param name="descriptor">The descriptor.</param>
     /// <returns>Success, or <see cref="Errno.TooManyOpenFiles"/>.</returns>
-    public Errno ExportMemory(PhysicalAddress address, ulong length, out int descriptor)
-    {
-        DmaBufferFile file = new(null, [(address, length)]);
-        Errno error = _caller.Descriptors.Add(file, out descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-        }
-
-        return error;
-    }
+    public Errno ExportMemory(PhysicalAddress address, ulong length, out int descriptor) =>
+        _caller.AddFile(new DmaBufferFile(null, [(address, length)]), out descriptor);
 
     /// <summary>Takes such memory back from whoever has it mapped, or lets it be mapped again.</summary>
     /// <returns>
@@ -180,19 +171,8 @@ internal sealed class IommufdContext
     private Errno UseOpenFile<T>(int descriptor, Func<T, Errno> use)
         where T : OpenFile
     {
-        if (!_caller.Descriptors.TryGet(descriptor, out OpenFile? found))
-        {
-            return Errno.BadDescriptor;
-        }
-
-        try
-        {
-            return found is T wanted ? use(wanted) : Errno.BadDescriptor;
-        }
-        finally
-        {
-            found!.Dereference();
-        }
+        using FileUse found = _caller.Descriptors.Use(descriptor);
+        return found.FileOrNull is T wanted ? use(wanted) : Errno.BadDescriptor;
     }
 
     private Errno Use<T>(uint id, Func<T, Errno> use)

@@ -100,19 +100,10 @@ internal static class VfioDmaBuffers
     private static Errno Export(
         KernelProcess caller, VfioDeviceNode node, List<(PhysicalAddress Address, ulong Length)> ranges, out int descriptor)
     {
-        descriptor = 0;
         DmaBufferFile file = new(node, ranges);
 
         // Known to the device before anybody can map it.
         node.Remember(file);
-        Errno error = caller.Descriptors.Add(file, out int made);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-            return error;
-        }
-
-        descriptor = made;
-        return Errno.Success;
+        return caller.AddFile(file, out descriptor);
     }
 }

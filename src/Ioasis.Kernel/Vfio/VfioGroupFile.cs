@@ -250,14 +250,7 @@ internal sealed class VfioGroupFile(VfioGroupNode node) : OpenFile
         // The device's file holds the group's: the call in progress proves that it is there.
         _ = TryReference();
         _ = Interlocked.Increment(ref _devices);
-        VfioGroupDeviceFile file = new(found, this);
-        error = caller.Descriptors.Add(file, out descriptor);
-        if (error != Errno.Success)
-        {
-            file.Dereference();
-        }
-
-        return error;
+        return caller.AddFile(new VfioGroupDeviceFile(found, this), out descriptor);
     }
 }
 

@@ -157,19 +157,13 @@ internal static class VfioHotReset
 
         for (int i = 0; i < count; i++)
         {
-            if (!caller.Descriptors.TryGet(MemoryMarshal.Read<int>(descriptors[(i * sizeof(int))..]), out OpenFile? file))
+            using FileUse file = caller.Descriptors.Use(MemoryMarshal.Read<int>(descriptors[(i * sizeof(int))..]));
+            if (file.FileOrNull is not VfioGroupFile group)
             {
-                return Errno.BadDescriptor;
+                return file.FileOrNull is null ? Errno.BadDescriptor : Errno.InvalidArgument;
             }
 
-            IommuGroup? group = (file as VfioGroupFile)?.Group;
-            file!.Dereference();
-            if (group is null)
-            {
-                return Errno.InvalidArgument;
-            }
-
-            _ = groups.Add(group);
+            _ = groups.Add(group.Group);
         }
 
         return Errno.Success;
