@@ -89,7 +89,7 @@ public sealed class AreaTreeTests
                 ulong offset = unit == 1 && alignment == Page ? (ulong)random.Next((int)Page) : 0;
                 ulong lowest = origin + (ulong)random.NextInt64(1L << 33);
                 ulong highest = random.Next(2) == 0 ? ulong.MaxValue : lowest + (ulong)random.NextInt64(1L << 33);
-                ulong least = 1ul << random.Next(12, 64 - BitOperations.LeadingZeroCount(alignment));
+                ulong least = 1ul << random.Next(12, Math.Min(22, 64 - BitOperations.LeadingZeroCount(alignment)));
                 ulong? expected = FindByLooking(used, lowest, Math.Max(lowest, highest), length, alignment, least, offset);
                 bool found = tree.TryFindHole(lowest, Math.Max(lowest, highest), length, alignment, least, offset, out ulong start);
                 found.ShouldBe(expected is not null);
@@ -210,6 +210,30 @@ public sealed class AreaTreeTests
         }
 
         tree.Validate();
+    }
+
+    // Every hole is larger than what is looked for, and lies so that its aligned part is a page too short; only behind all of them
+    // is room.
+    [Fact]
+    [Trait("Requirement", "S3.12")]
+    public void Every_alignment_to_2_MiB_costs_one_way_down_however_many_large_holes_are_misaligned()
+    {
+        object value = new();
+        for (ulong alignment = 2 * Page; alignment <= 512 * Page; alignment *= 2)
+        {
+            AreaTree<object> tree = new();
+            ulong end = 0;
+            for (int i = 0; i < 50_000; i++)
+            {
+                tree.Add(end, end + Page - 1, value);
+                end += 2 * alignment;
+                tree.Add(end - Page, end - 1, value);
+            }
+
+            tree.TryFindHole(Page, ulong.MaxValue - Page, alignment, alignment, alignment, 0, out ulong found).ShouldBeTrue();
+            found.ShouldBe(end);
+            tree.LastVisits.ShouldBeLessThanOrEqualTo(2 * tree.Depth, $"0x{alignment:x}");
+        }
     }
 
     private static ulong? FindByLooking(

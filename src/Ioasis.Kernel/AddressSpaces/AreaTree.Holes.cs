@@ -1,6 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
-
 namespace Ioasis.Kernel;
 
 /// <content>The search for a hole.</content>
@@ -18,13 +15,12 @@ internal sealed partial class AreaTree<T>
     /// <param name="highest">Last byte that may be used.</param>
     /// <param name="length">Bytes, not 0.</param>
     /// <param name="alignment">What is wished for: a power of two, at least a page.</param>
-    /// <param name="least">What the place must be a multiple of: a power of two, a page to <paramref name="alignment"/>.</param>
+    /// <param name="least">What the place must be a multiple of: a power of two, a page to <paramref name="alignment"/> and at most 2 MiB.</param>
     /// <param name="offset">Of the place in its page; not 0 only if <paramref name="alignment"/> is a page.</param>
     /// <param name="start">The place.</param>
     /// <remarks>
-    /// O(log n) for each size of leaf, however the holes lie, for every node knows what its holes can hold. Only with an offset
-    /// that is not 0, and only if no hole begins early enough in a page, all holes are looked at; and with a least alignment
-    /// between two sizes of leaf, those holes that are large enough for the smaller one.
+    /// O(log n) for each alignment that is tried, however the holes lie, for every node knows what its holes can hold. Only with an
+    /// offset that is not 0, and only if no hole begins early enough in a page, all holes are looked at.
     /// </remarks>
     public bool TryFindHole(
         ulong lowest, ulong highest, ulong length, ulong alignment, ulong least, ulong offset, out ulong start)
@@ -41,19 +37,19 @@ internal sealed partial class AreaTree<T>
             return false;
         }
 
-        for (int size = HoleRoom.ClassOf(alignment); size >= 0 && HoleRoom.MaskOf(size) >= least; size--)
+        for (int leaf = HoleRoom.LeafOf(alignment); leaf >= 0 && HoleRoom.MaskOf(leaf) >= least; leaf = HoleRoom.NextSmallerLeaf(leaf))
         {
-            if (TryFind(new(lowest, highest, length, size, HoleRoom.MaskOf(size), offset: 0, length), out start))
+            if (TryFind(new(lowest, highest, length, leaf, HoleRoom.MaskOf(leaf), offset: 0, length), out start))
             {
                 return true;
             }
         }
 
-        int last = HoleRoom.ClassOf(least);
+        int size = HoleRoom.ClassOf(least);
         ulong mask = least - 1;
         return (length <= ulong.MaxValue - offset
-                && TryFind(new(lowest, highest, length, last, mask, offset, offset + length), out start))
-            || (offset != 0 && TryFind(new(lowest, highest, length, last, mask, offset, room: 0), out start));
+                && TryFind(new(lowest, highest, length, size, mask, offset, offset + length), out start))
+            || (offset != 0 && TryFind(new(lowest, highest, length, size, mask, offset, room: 0), out start));
     }
 
     private bool TryFind(Search search, out ulong start)
@@ -77,7 +73,7 @@ internal sealed partial class AreaTree<T>
             return true;
         }
 
-        if (_root.Room.GetElement(search.Size) >= search.Room && Find(_root, ref search))
+        if (HoleRoom.AsNumbers(new(in _root.Room))[search.Size] >= search.Room && Find(_root, ref search))
         {
             return true;
         }
@@ -93,8 +89,8 @@ internal sealed partial class AreaTree<T>
         search.Visits++;
         int index = node.FirstWithLastAtLeast(search.Lowest);
 
-        // One number of each, not the vector.
-        ReadOnlySpan<ulong> rooms = MemoryMarshal.Cast<Vector256<ulong>, ulong>(node.Rooms.AsSpan());
+        // One number of each, not all of them.
+        ReadOnlySpan<ulong> rooms = HoleRoom.AsNumbers(node.Rooms);
         for (int i = index; i < node.Count; i++)
         {
             if (i > 0)
@@ -112,7 +108,7 @@ internal sealed partial class AreaTree<T>
                 }
             }
 
-            if (node.Children is not null && rooms[(i * HoleRoom.Classes) + search.Size] >= search.Room && Find(node.Children[i], ref search))
+            if (node.Children is not null && rooms[(i * HoleRoom.Numbers) + search.Size] >= search.Room && Find(node.Children[i], ref search))
             {
                 return true;
             }
@@ -127,7 +123,7 @@ internal sealed partial class AreaTree<T>
         public readonly ulong Highest = highest;
         public readonly ulong Length = length;
 
-        // What a node must have room for, of which size of leaf.
+        // What a node must have room for, in which class of alignment.
         public readonly ulong Room = room;
         public readonly int Size = size;
         public int Visits;

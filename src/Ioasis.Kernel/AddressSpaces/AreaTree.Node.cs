@@ -14,7 +14,7 @@ internal sealed partial class AreaTree<T>
         public readonly ulong[] Lasts = NewLasts();
 
         // Of inner nodes; the rooms are those of the children.
-        public readonly Vector256<ulong>[]? Rooms = isLeaf ? null : new Vector256<ulong>[Fanout];
+        public readonly HoleRoom[]? Rooms = isLeaf ? null : new HoleRoom[Fanout];
         public readonly Node[]? Children = isLeaf ? null : new Node[Fanout];
 
         // Of leaves.
@@ -23,7 +23,7 @@ internal sealed partial class AreaTree<T>
         public int Count;
 
         // The largest rooms of the holes inside the node, which do not count those before its first and after its last byte.
-        public Vector256<ulong> Room;
+        public HoleRoom Room;
 
         // Whether Room and Rooms are kept: not before the first search for a hole.
         public bool KnowsRoom;
@@ -45,7 +45,7 @@ internal sealed partial class AreaTree<T>
 
         public void Insert(int index, ulong start, ulong last, T value)
         {
-            Vector256<ulong> before = KnowsRoom && index < Count ? HoleBefore(index) : default;
+            HoleRoom before = KnowsRoom && index < Count ? HoleBefore(index) : default;
             Shift(index);
             Values.AsSpan(index, Count - index).CopyTo(Values.AsSpan(index + 1));
             Starts[index] = start;
@@ -54,7 +54,7 @@ internal sealed partial class AreaTree<T>
             Count++;
             if (KnowsRoom)
             {
-                Adjust(before, Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
+                Adjust(before, HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)));
             }
         }
 
@@ -71,7 +71,7 @@ internal sealed partial class AreaTree<T>
 
         public void RemoveAt(int index)
         {
-            Vector256<ulong> before = KnowsRoom ? Vector256.Max(HoleBefore(index), HoleBefore(index + 1)) : default;
+            HoleRoom before = KnowsRoom ? HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)) : default;
             Count--;
             Starts.AsSpan(index + 1, Count - index).CopyTo(Starts.AsSpan(index));
             Lasts.AsSpan(index + 1, Count - index).CopyTo(Lasts.AsSpan(index));
@@ -150,27 +150,27 @@ internal sealed partial class AreaTree<T>
             {
                 Set(index);
             }
-            else if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || Rooms![index] != child.Room)
+            else if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || !HoleRoom.AreSame(Rooms![index], child.Room))
             {
-                Vector256<ulong> before = Around(index);
+                HoleRoom before = Around(index);
                 Set(index);
                 Adjust(before, Around(index));
             }
         }
 
-        public Vector256<ulong> ComputeRoom()
+        public HoleRoom ComputeRoom()
         {
-            Vector256<ulong> room = default;
+            HoleRoom room = default;
             for (int i = 1; i < Count; i++)
             {
-                room = Vector256.Max(room, HoleBefore(i));
+                room = HoleRoom.Max(room, HoleBefore(i));
             }
 
             if (Children is not null)
             {
                 for (int i = 0; i < Count; i++)
                 {
-                    room = Vector256.Max(room, Rooms![i]);
+                    room = HoleRoom.Max(room, Rooms![i]);
                 }
             }
 
@@ -185,17 +185,15 @@ internal sealed partial class AreaTree<T>
             }
         }
 
-        private Vector256<ulong> HoleBefore(int index) =>
+        private HoleRoom HoleBefore(int index) =>
             index > 0 && index < Count ? HoleRoom.Of(Lasts[index - 1] + 1, Starts[index]) : default;
 
-        private Vector256<ulong> Around(int index) =>
-            Vector256.Max(Rooms![index], Vector256.Max(HoleBefore(index), HoleBefore(index + 1)));
+        private HoleRoom Around(int index) =>
+            HoleRoom.Max(Rooms![index], HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)));
 
         // Some holes gave way to others. Only if one of them was the largest, the largest has to be looked for.
-        private void Adjust(Vector256<ulong> before, Vector256<ulong> after) =>
-            Room = (Vector256.Equals(before, Room) & Vector256.LessThan(after, before)) == default
-                ? Vector256.Max(Room, after)
-                : ComputeRoom();
+        private void Adjust(in HoleRoom before, in HoleRoom after) =>
+            Room = Room.IsLess(before, after) ? ComputeRoom() : HoleRoom.Max(Room, after);
 
         private void Set(int index)
         {

@@ -49,12 +49,12 @@ internal sealed partial class AreaTree<T>
             if (child.Starts[0] != node.Starts[i]
                 || child.Lasts[child.Count - 1] != node.Lasts[i]
                 || child.KnowsRoom != node.KnowsRoom
-                || (node.KnowsRoom && child.ComputeRoom() != node.Rooms![i]))
+                || (node.KnowsRoom && !HoleRoom.AreSame(child.ComputeRoom(), node.Rooms![i])))
             {
                 throw new InvalidOperationException("An inner entry does not agree with its child.");
             }
         }
 
-        return !node.KnowsRoom || node.Room == node.ComputeRoom() ? total : throw new InvalidOperationException("A node does not know its holes.");
+        return !node.KnowsRoom || HoleRoom.AreSame(node.Room, node.ComputeRoom()) ? total : throw new InvalidOperationException("A node does not know its holes.");
     }
 }
