@@ -89,7 +89,10 @@ public sealed class AreaTreeTests
                 ulong offset = unit == 1 && alignment == Page ? (ulong)random.Next((int)Page) : 0;
                 ulong lowest = origin + (ulong)random.NextInt64(1L << 33);
                 ulong highest = random.Next(2) == 0 ? ulong.MaxValue : lowest + (ulong)random.NextInt64(1L << 33);
-                ulong least = 1ul << random.Next(12, Math.Min(22, 64 - BitOperations.LeadingZeroCount(alignment)));
+
+                // Nothing has to be aligned for more than its length.
+                ulong most = Math.Min(Math.Min(alignment, 1ul << 21), Math.Max(Page, BitOperations.RoundUpToPowerOf2(length)));
+                ulong least = 1ul << random.Next(12, BitOperations.Log2(most) + 1);
                 ulong? expected = FindByLooking(used, lowest, Math.Max(lowest, highest), length, alignment, least, offset);
                 bool found = tree.TryFindHole(lowest, Math.Max(lowest, highest), length, alignment, least, offset, out ulong start);
                 found.ShouldBe(expected is not null);

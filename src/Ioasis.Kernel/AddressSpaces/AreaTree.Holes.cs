@@ -1,3 +1,6 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
 namespace Ioasis.Kernel;
 
 /// <content>The search for a hole.</content>
@@ -15,7 +18,10 @@ internal sealed partial class AreaTree<T>
     /// <param name="highest">Last byte that may be used.</param>
     /// <param name="length">Bytes, not 0.</param>
     /// <param name="alignment">What is wished for: a power of two, at least a page.</param>
-    /// <param name="least">What the place must be a multiple of: a power of two, a page to <paramref name="alignment"/> and at most 2 MiB.</param>
+    /// <param name="least">
+    /// What the place must be a multiple of: a power of two, a page to <paramref name="alignment"/>; more than a page at most 2 MiB and
+    /// less than twice <paramref name="length"/>.
+    /// </param>
     /// <param name="offset">Of the place in its page; not 0 only if <paramref name="alignment"/> is a page.</param>
     /// <param name="start">The place.</param>
     /// <remarks>
@@ -27,17 +33,12 @@ internal sealed partial class AreaTree<T>
     {
         LastVisits = 0;
         start = 0;
-        if (!_root.KnowsRoom)
-        {
-            _root.LearnRoom();
-        }
-
         if (highest < lowest || highest - lowest < length - 1)
         {
             return false;
         }
 
-        for (int leaf = HoleRoom.LeafOf(alignment); leaf >= 0 && HoleRoom.MaskOf(leaf) >= least; leaf = HoleRoom.NextSmallerLeaf(leaf))
+        for (int leaf = HoleRoom.LeafOf(alignment); leaf >= 0 && HoleRoom.MaskOf(leaf) >= least; leaf--)
         {
             if (TryFind(new(lowest, highest, length, leaf, HoleRoom.MaskOf(leaf), offset: 0, length), out start))
             {
@@ -54,6 +55,11 @@ internal sealed partial class AreaTree<T>
 
     private bool TryFind(Search search, out ulong start)
     {
+        if (_root.Groups <= search.Group)
+        {
+            _root.LearnRoom(search.Group + 1);
+        }
+
         bool found = Find(ref search);
         LastVisits += search.Visits;
         start = search.Found;
@@ -73,7 +79,7 @@ internal sealed partial class AreaTree<T>
             return true;
         }
 
-        if (HoleRoom.AsNumbers(new(in _root.Room))[search.Size] >= search.Room && Find(_root, ref search))
+        if (_root.Room[search.Group].GetElement(search.Lane) >= search.Room && Find(_root, ref search))
         {
             return true;
         }
@@ -89,8 +95,8 @@ internal sealed partial class AreaTree<T>
         search.Visits++;
         int index = node.FirstWithLastAtLeast(search.Lowest);
 
-        // One number of each, not all of them.
-        ReadOnlySpan<ulong> rooms = HoleRoom.AsNumbers(node.Rooms);
+        // One number of each, not the vector.
+        ReadOnlySpan<ulong> rooms = MemoryMarshal.Cast<Vector256<ulong>, ulong>(node.Rooms.AsSpan());
         for (int i = index; i < node.Count; i++)
         {
             if (i > 0)
@@ -108,7 +114,7 @@ internal sealed partial class AreaTree<T>
                 }
             }
 
-            if (node.Children is not null && rooms[(i * HoleRoom.Numbers) + search.Size] >= search.Room && Find(node.Children[i], ref search))
+            if (node.Children is not null && rooms[search.At(i)] >= search.Room && Find(node.Children[i], ref search))
             {
                 return true;
             }
@@ -123,11 +129,15 @@ internal sealed partial class AreaTree<T>
         public readonly ulong Highest = highest;
         public readonly ulong Length = length;
 
-        // What a node must have room for, in which class of alignment.
+        // What a node must have room for, in which class of alignment: its group, and which of the group.
         public readonly ulong Room = room;
-        public readonly int Size = size;
+        public readonly int Group = size / HoleRoom.GroupSize;
+        public readonly int Lane = size % HoleRoom.GroupSize;
         public int Visits;
         public ulong Found;
+
+        // Where the number of a child is among those of its node.
+        public readonly int At(int child) => (((Group * Fanout) + child) * HoleRoom.GroupSize) + Lane;
 
         public bool Fits(ulong holeStart, ulong holeLast)
         {

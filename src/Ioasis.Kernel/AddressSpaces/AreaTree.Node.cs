@@ -13,8 +13,8 @@ internal sealed partial class AreaTree<T>
         // Behind the last entry, what is below no address.
         public readonly ulong[] Lasts = NewLasts();
 
-        // Of inner nodes; the rooms are those of the children.
-        public readonly HoleRoom[]? Rooms = isLeaf ? null : new HoleRoom[Fanout];
+        // Of inner nodes; the rooms are those of the children, all of a group (HoleRoom) after those of the one before.
+        public readonly Vector256<ulong>[]? Rooms = isLeaf ? null : new Vector256<ulong>[HoleRoom.Groups * Fanout];
         public readonly Node[]? Children = isLeaf ? null : new Node[Fanout];
 
         // Of leaves.
@@ -23,10 +23,10 @@ internal sealed partial class AreaTree<T>
         public int Count;
 
         // The largest rooms of the holes inside the node, which do not count those before its first and after its last byte.
-        public HoleRoom Room;
+        public readonly Vector256<ulong>[] Room = new Vector256<ulong>[HoleRoom.Groups];
 
-        // Whether Room and Rooms are kept: not before the first search for a hole.
-        public bool KnowsRoom;
+        // How many groups of Room and Rooms are kept: those that a search for a hole has asked for, and the ones before.
+        public int Groups;
 
         // How many end below the address: all are compared, for a search by halves guesses wrong every other time.
         public int FirstWithLastAtLeast(ulong address)
@@ -45,53 +45,54 @@ internal sealed partial class AreaTree<T>
 
         public void Insert(int index, ulong start, ulong last, T value)
         {
-            HoleRoom before = KnowsRoom && index < Count ? HoleBefore(index) : default;
             Shift(index);
             Values.AsSpan(index, Count - index).CopyTo(Values.AsSpan(index + 1));
             Starts[index] = start;
             Lasts[index] = last;
             Values![index] = value;
             Count++;
-            if (KnowsRoom)
+            for (int group = 0; group < Groups; group++)
             {
-                Adjust(before, HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)));
+                Vector256<ulong> before = index > 0 && index + 1 < Count
+                    ? HoleRoom.Of(group, Lasts[index - 1] + 1, Starts[index + 1])
+                    : default;
+                Adjust(group, before, HolesAround(group, index));
             }
         }
 
         public void Insert(int index, Node child)
         {
             Shift(index);
-            Array.Copy(Rooms!, index, Rooms!, index + 1, Count - index);
             Array.Copy(Children!, index, Children!, index + 1, Count - index);
             Children![index] = child;
+            MoveRooms(index, index + 1);
             Count++;
-            Set(index);
+            SetLimits(index);
+            for (int group = 0; group < Groups; group++)
+            {
+                RoomOf(group, index) = child.Room[group];
+            }
+
             UpdateRoom();
         }
 
         public void RemoveAt(int index)
         {
-            HoleRoom before = KnowsRoom ? HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)) : default;
-            Count--;
-            Starts.AsSpan(index + 1, Count - index).CopyTo(Starts.AsSpan(index));
-            Lasts.AsSpan(index + 1, Count - index).CopyTo(Lasts.AsSpan(index));
-            Lasts[Count] = ulong.MaxValue;
-            if (Children is null)
+            if (Children is not null)
             {
-                Values.AsSpan(index + 1, Count - index).CopyTo(Values.AsSpan(index));
-                Values![Count] = null;
-                if (KnowsRoom)
-                {
-                    Adjust(before, HoleBefore(index));
-                }
-
+                MoveRooms(index + 1, index);
+                RemoveEntry(index);
+                UpdateRoom();
                 return;
             }
 
-            Array.Copy(Rooms!, index + 1, Rooms!, index, Count - index);
-            Array.Copy(Children, index + 1, Children, index, Count - index);
-            Children[Count] = null!;
-            UpdateRoom();
+            ulong start = Starts[index];
+            ulong last = Lasts[index];
+            RemoveEntry(index);
+            for (int group = 0; group < Groups; group++)
+            {
+                Adjust(group, HolesAround(group, start, last, index - 1, index), HoleBefore(group, index));
+            }
         }
 
         public void Append(Node source, int from)
@@ -105,8 +106,11 @@ internal sealed partial class AreaTree<T>
             }
             else
             {
-                Array.Copy(source.Rooms!, from, Rooms!, Count, count);
                 Array.Copy(source.Children!, from, Children, Count, count);
+                for (int group = 0; group < Groups; group++)
+                {
+                    Array.Copy(source.Rooms!, (group * Fanout) + from, Rooms!, (group * Fanout) + Count, count);
+                }
             }
 
             Count += count;
@@ -129,78 +133,128 @@ internal sealed partial class AreaTree<T>
             UpdateRoom();
         }
 
-        // Keeps the rooms from now on, here and below.
-        public void LearnRoom()
+        // Keeps so many groups of rooms from now on, here and below.
+        public void LearnRoom(int groups)
         {
-            KnowsRoom = true;
+            Groups = groups;
             for (int i = 0; Children is not null && i < Count; i++)
             {
-                Children[i].LearnRoom();
-                Rooms![i] = Children[i].Room;
+                Children[i].LearnRoom(groups);
+                for (int group = 0; group < groups; group++)
+                {
+                    RoomOf(group, i) = Children[i].Room[group];
+                }
             }
 
-            Room = ComputeRoom();
+            UpdateRoom();
         }
 
         // Takes over what has changed of a child: its first byte, its last, what its holes can hold.
         public void Refresh(int index)
         {
-            Node child = Children![index];
-            if (!KnowsRoom)
+            ulong start = Starts[index];
+            ulong last = Lasts[index];
+            SetLimits(index);
+            bool isMoved = start != Starts[index] || last != Lasts[index];
+            for (int group = 0; group < Groups; group++)
             {
-                Set(index);
-            }
-            else if (Starts[index] != child.Starts[0] || Lasts[index] != child.Lasts[child.Count - 1] || !HoleRoom.AreSame(Rooms![index], child.Room))
-            {
-                HoleRoom before = Around(index);
-                Set(index);
-                Adjust(before, Around(index));
-            }
-        }
-
-        public HoleRoom ComputeRoom()
-        {
-            HoleRoom room = default;
-            for (int i = 1; i < Count; i++)
-            {
-                room = HoleRoom.Max(room, HoleBefore(i));
-            }
-
-            if (Children is not null)
-            {
-                for (int i = 0; i < Count; i++)
+                Vector256<ulong> room = Children![index].Room[group];
+                ref Vector256<ulong> known = ref RoomOf(group, index);
+                if (isMoved || known != room)
                 {
-                    room = HoleRoom.Max(room, Rooms![i]);
+                    Vector256<ulong> before = Vector256.Max(known, HolesAround(group, start, last, index - 1, index + 1));
+                    known = room;
+                    Adjust(group, before, Vector256.Max(room, HolesAround(group, index)));
                 }
             }
-
-            return room;
         }
+
+        public Vector256<ulong> ComputeRoom(int group) => ComputeRoom(group, default, Vector256<ulong>.AllBitsSet);
+
+        // The room of a child.
+        public ref Vector256<ulong> RoomOf(int group, int index) => ref Rooms![(group * Fanout) + index];
 
         private void UpdateRoom()
         {
-            if (KnowsRoom)
+            for (int group = 0; group < Groups; group++)
             {
-                Room = ComputeRoom();
+                Room[group] = ComputeRoom(group);
             }
         }
 
-        private HoleRoom HoleBefore(int index) =>
-            index > 0 && index < Count ? HoleRoom.Of(Lasts[index - 1] + 1, Starts[index]) : default;
+        private Vector256<ulong> HoleBefore(int group, int index) =>
+            index > 0 && index < Count ? HoleRoom.Of(group, Lasts[index - 1] + 1, Starts[index]) : default;
 
-        private HoleRoom Around(int index) =>
-            HoleRoom.Max(Rooms![index], HoleRoom.Max(HoleBefore(index), HoleBefore(index + 1)));
+        private Vector256<ulong> HolesAround(int group, int index) =>
+            HolesAround(group, Starts[index], Lasts[index], index - 1, index + 1);
 
-        // Some holes gave way to others. Only if one of them was the largest, the largest has to be looked for.
-        private void Adjust(in HoleRoom before, in HoleRoom after) =>
-            Room = Room.IsLess(before, after) ? ComputeRoom() : HoleRoom.Max(Room, after);
+        // The holes between a range and its neighbours, which may be none.
+        private Vector256<ulong> HolesAround(int group, ulong start, ulong last, int previous, int next)
+        {
+            Vector256<ulong> room = previous >= 0 ? HoleRoom.Of(group, Lasts[previous] + 1, start) : default;
+            return next < Count ? Vector256.Max(room, HoleRoom.Of(group, last + 1, Starts[next])) : room;
+        }
 
-        private void Set(int index)
+        // Some holes gave way to others. Only where one of them was the largest, the largest has to be looked for.
+        private void Adjust(int group, Vector256<ulong> before, Vector256<ulong> after)
+        {
+            ref Vector256<ulong> room = ref Room[group];
+            Vector256<ulong> lost = Vector256.Equals(before, room) & Vector256.LessThan(after, before);
+            Vector256<ulong> limit = Vector256.Max(room, after);
+            room = lost == default ? limit : ComputeRoom(group, Vector256.ConditionalSelect(lost, after, limit), limit);
+        }
+
+        // The largest of what is known and of all holes. None is larger than the limit: it is often met early, for holes are often alike.
+        private Vector256<ulong> ComputeRoom(int group, Vector256<ulong> known, Vector256<ulong> limit)
+        {
+            if (Children is not null)
+            {
+                foreach (Vector256<ulong> room in Rooms.AsSpan(group * Fanout, Count))
+                {
+                    known = Vector256.Max(known, room);
+                }
+            }
+
+            for (int i = 1; i < Count && known != limit; i++)
+            {
+                known = Vector256.Max(known, HoleRoom.Of(group, Lasts[i - 1] + 1, Starts[i]));
+            }
+
+            return known;
+        }
+
+        private void RemoveEntry(int index)
+        {
+            Count--;
+            Starts.AsSpan(index + 1, Count - index).CopyTo(Starts.AsSpan(index));
+            Lasts.AsSpan(index + 1, Count - index).CopyTo(Lasts.AsSpan(index));
+            Lasts[Count] = ulong.MaxValue;
+            if (Children is null)
+            {
+                Values.AsSpan(index + 1, Count - index).CopyTo(Values.AsSpan(index));
+                Values![Count] = null;
+            }
+            else
+            {
+                Array.Copy(Children, index + 1, Children, index, Count - index);
+                Children[Count] = null!;
+            }
+        }
+
+        // Those of the entries from one on, before the count changes.
+        private void MoveRooms(int from, int to)
+        {
+            for (int group = 0; group < Groups; group++)
+            {
+                Array.Copy(Rooms!, (group * Fanout) + from, Rooms!, (group * Fanout) + to, Count - from);
+            }
+        }
+
+        private void SetLimits(int index)
         {
             Node child = Children![index];
             Starts[index] = child.Starts[0];
             Lasts[index] = child.Lasts[child.Count - 1];
-            Rooms![index] = child.Room;
         }
 
         private void Shift(int index)

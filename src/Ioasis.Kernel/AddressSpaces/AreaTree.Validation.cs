@@ -48,13 +48,15 @@ internal sealed partial class AreaTree<T>
             total += Validate(child, isRoot: false);
             if (child.Starts[0] != node.Starts[i]
                 || child.Lasts[child.Count - 1] != node.Lasts[i]
-                || child.KnowsRoom != node.KnowsRoom
-                || (node.KnowsRoom && !HoleRoom.AreSame(child.ComputeRoom(), node.Rooms![i])))
+                || child.Groups != node.Groups
+                || Enumerable.Range(0, node.Groups).Any(group => child.ComputeRoom(group) != node.RoomOf(group, i)))
             {
                 throw new InvalidOperationException("An inner entry does not agree with its child.");
             }
         }
 
-        return !node.KnowsRoom || HoleRoom.AreSame(node.Room, node.ComputeRoom()) ? total : throw new InvalidOperationException("A node does not know its holes.");
+        return Enumerable.Range(0, node.Groups).All(group => node.Room[group] == node.ComputeRoom(group))
+            ? total
+            : throw new InvalidOperationException("A node does not know its holes.");
     }
 }

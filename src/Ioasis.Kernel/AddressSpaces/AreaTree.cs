@@ -6,7 +6,9 @@ namespace Ioasis.Kernel;
 /// <summary>
 /// Disjoint ranges of IOVAs with a value each, in order: a B+ tree whose inner entries know what the holes below them can
 /// hold (<see cref="HoleRoom"/>), so that an aligned hole of a given size is found in O(log n) however many ranges there are
-/// and however they lie. Who never looks for a hole does not pay for that: they know it from the first search on. Nodes come from a pool: in the steady state nothing is allocated. Not thread-safe.
+/// and however they lie. Who never looks for a hole does not pay for that: they know it from the first search on, for a group of
+/// alignments when one of them is first asked for. Nodes come from a pool: in the steady state nothing is allocated. Not
+/// thread-safe.
 /// </summary>
 /// <remarks>
 /// For each child an inner node keeps the first byte, the last byte and the largest rooms inside it; a hole between two
@@ -232,8 +234,8 @@ internal sealed partial class AreaTree<T>
     private Node Rent(bool isLeaf)
     {
         Node node = (isLeaf ? _freeLeaves : _freeInner).TryPop(out Node? free) ? free : new(isLeaf);
-        node.KnowsRoom = _root.KnowsRoom;
-        node.Room = default;
+        node.Groups = _root.Groups;
+        Array.Clear(node.Room);
         return node;
     }
 

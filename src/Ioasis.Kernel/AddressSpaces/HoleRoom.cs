@@ -11,110 +11,88 @@ namespace Ioasis.Kernel;
 /// given length, exactly.
 /// </summary>
 /// <remarks>
-/// Alignments are the powers of two from a page to 2 MiB, which an automatic IOVA keeps as Linux's does, and 1 GiB, the largest
-/// leaf. Class 0 is a page.
+/// Each alignment is a class. Classes are in groups of four, which are computed together: first the leaves that tables have, which
+/// most mappings ask for, then the other powers of two to 1 MiB, which an automatic IOVA keeps as Linux's does.
+/// Nothing is aligned for more than its own length, rounded up to a power of two.
 /// </remarks>
-internal readonly struct HoleRoom
+internal static class HoleRoom
 {
-    /// <summary>How many numbers one has: 11 alignments, the last of them twice, so that three vectors are full.</summary>
-    public const int Numbers = 12;
+    /// <summary>How many groups there are.</summary>
+    public const int Groups = 3;
+
+    /// <summary>How many classes a group has.</summary>
+    public const int GroupSize = 4;
 
     private const int PageLog2 = 12;
-    private const int ClassOf64KiB = 16 - PageLog2;
-    private const int ClassOf2MiB = 21 - PageLog2;
-    private const int ClassOf1GiB = ClassOf2MiB + 1;
-    private const int LargestLog2 = 30;
+    private const ulong LargestMask = (1ul << 30) - 1;
 
-    private readonly Vector256<ulong> _to32KiB;
-    private readonly Vector256<ulong> _to512KiB;
-    private readonly Vector256<ulong> _largest;
+    // Alignments less one, by class: a page, 16 of them, 2 MiB, 1 GiB; 8 to 32 and 128 KiB; 256 KiB to 1 MiB, and one for nothing.
+    private static ReadOnlySpan<ulong> Masks =>
+    [
+        0xfff, 0xffff, 0x1f_ffff, LargestMask,
+        0x1fff, 0x3fff, 0x7fff, 0x1_ffff,
+        0x3_ffff, 0x7_ffff, 0xf_ffff, 0xf_ffff,
+    ];
 
-    private HoleRoom(Vector256<ulong> to32KiB, Vector256<ulong> to512KiB, Vector256<ulong> largest)
-    {
-        _to32KiB = to32KiB;
-        _to512KiB = to512KiB;
-        _largest = largest;
-    }
+    // By group, half of the least alignment: what is not larger is never aligned so far, and a hole of that size counts as none.
+    private static ReadOnlySpan<ulong> TooSmall => [0, 0x1000, 0x2_0000];
 
-    // Alignments less one.
-    private static Vector256<ulong> MasksTo32KiB => Vector256.Create(0xffful, 0x1fff, 0x3fff, 0x7fff);
-
-    private static Vector256<ulong> MasksTo512KiB => Vector256.Create(0xfffful, 0x1_ffff, 0x3_ffff, 0x7_ffff);
-
-    private static Vector256<ulong> LargestMasks => Vector256.Create(0xf_fffful, 0x1f_ffff, LargestMask, LargestMask);
-
-    private static ulong LargestMask => (1ul << LargestLog2) - 1;
+    // The class of each power of two from a page to 2 MiB.
+    private static ReadOnlySpan<byte> Classes => [0, 4, 5, 6, 1, 7, 8, 9, 10, 2];
 
     /// <summary>The alignment of a class, less one.</summary>
-    public static ulong MaskOf(int index) => (1ul << (index == ClassOf1GiB ? LargestLog2 : PageLog2 + index)) - 1;
+    public static ulong MaskOf(int index) => Masks[index];
 
-    /// <summary>The class with the largest alignment that is at most <paramref name="alignment"/>, a power of two from 4 KiB on.</summary>
-    public static int ClassOf(ulong alignment)
+    /// <summary>The class of an alignment, a power of two from a page to 2 MiB.</summary>
+    public static int ClassOf(ulong alignment) => Classes[BitOperations.Log2(alignment) - PageLog2];
+
+    /// <summary>
+    /// The class of the largest leaf that is at most <paramref name="alignment"/>, a power of two from a page on. The next smaller leaf's
+    /// is one less, to 0 for a page.
+    /// </summary>
+    public static int LeafOf(ulong alignment)
     {
-        int log2 = BitOperations.Log2(alignment);
-        return log2 >= LargestLog2 ? ClassOf1GiB : Math.Min(log2 - PageLog2, ClassOf2MiB);
+        int index = GroupSize - 1;
+        while (index > 0 && Masks[index] >= alignment)
+        {
+            index--;
+        }
+
+        return index;
     }
 
-    /// <summary>The class of the largest leaf that tables have and that is at most <paramref name="alignment"/>.</summary>
-    public static int LeafOf(ulong alignment) => NextSmallerLeaf(ClassOf(alignment) + 1);
-
-    /// <summary>The class with the next smaller leaf that tables have, 1 GiB, 2 MiB, 16 pages or a page; -1 if there is none.</summary>
-    public static int NextSmallerLeaf(int index) => index switch
-    {
-        > ClassOf1GiB => ClassOf1GiB,
-        > ClassOf2MiB => ClassOf2MiB,
-        > ClassOf64KiB => ClassOf64KiB,
-        > 0 => 0,
-        _ => -1,
-    };
-
-    /// <summary>The room of a hole.</summary>
+    /// <summary>The room of a hole, for the classes of a group.</summary>
+    /// <param name="group">Which group.</param>
     /// <param name="start">First byte.</param>
     /// <param name="end">The byte after the last; not below <paramref name="start"/>.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static HoleRoom Of(ulong start, ulong end) => start <= ulong.MaxValue - LargestMask
-        ? new(Of(start, end, MasksTo32KiB), Of(start, end, MasksTo512KiB), Of(start, end, LargestMasks))
-        : AtTheEnd(start, end);
-
-    /// <summary>The larger of each number.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static HoleRoom Max(in HoleRoom left, in HoleRoom right) => new(
-        Vector256.Max(left._to32KiB, right._to32KiB),
-        Vector256.Max(left._to512KiB, right._to512KiB),
-        Vector256.Max(left._largest, right._largest));
-
-    /// <summary>Whether each number is the same.</summary>
-    public static bool AreSame(in HoleRoom left, in HoleRoom right) =>
-        ((left._to32KiB ^ right._to32KiB) | (left._to512KiB ^ right._to512KiB) | (left._largest ^ right._largest)) == default;
-
-    /// <summary>Whether a hole with the room <paramref name="before"/> had one of these largest rooms and lost a part of it.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool IsLess(in HoleRoom before, in HoleRoom after) =>
-        ((Vector256.Equals(before._to32KiB, _to32KiB) & Vector256.LessThan(after._to32KiB, before._to32KiB))
-            | (Vector256.Equals(before._to512KiB, _to512KiB) & Vector256.LessThan(after._to512KiB, before._to512KiB))
-            | (Vector256.Equals(before._largest, _largest) & Vector256.LessThan(after._largest, before._largest))) != default;
-
-    /// <summary>The numbers of several, one after the other: <see cref="Numbers"/> of each, by class.</summary>
-    public static ReadOnlySpan<ulong> AsNumbers(ReadOnlySpan<HoleRoom> rooms) => MemoryMarshal.Cast<HoleRoom, ulong>(rooms);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<ulong> Of(ulong start, ulong end, Vector256<ulong> masks)
+    public static Vector256<ulong> Of(int group, ulong start, ulong end)
     {
+        if (end - start <= TooSmall[group])
+        {
+            return default;
+        }
+
+        var masks = Vector256.LoadUnsafe(ref MemoryMarshal.GetReference(Masks), (nuint)(group * GroupSize));
+        if (start > ulong.MaxValue - LargestMask)
+        {
+            return AtTheEnd(masks, start, end);
+        }
+
         Vector256<ulong> aligned = Vector256.AndNot(Vector256.Create(start) + masks, masks);
         return Vector256.Max(Vector256.Create(end), aligned) - aligned;
     }
 
     // Where rounding up may pass the end of the address space.
-    private static HoleRoom AtTheEnd(ulong start, ulong end)
+    private static Vector256<ulong> AtTheEnd(Vector256<ulong> masks, ulong start, ulong end)
     {
-        Span<ulong> room = stackalloc ulong[Numbers];
-        for (int i = 0; i <= ClassOf1GiB; i++)
+        Vector256<ulong> room = default;
+        for (int i = 0; i < GroupSize; i++)
         {
-            ulong aligned = (start + MaskOf(i)) & ~MaskOf(i);
-            room[i] = aligned >= start && aligned < end ? end - aligned : 0;
+            ulong aligned = (start + masks[i]) & ~masks[i];
+            room = room.WithElement(i, aligned >= start && aligned < end ? end - aligned : 0);
         }
 
-        room[Numbers - 1] = room[ClassOf1GiB];
-        return MemoryMarshal.Read<HoleRoom>(MemoryMarshal.AsBytes(room));
+        return room;
     }
 }
